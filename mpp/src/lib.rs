@@ -1,0 +1,2 @@
+//! Declarative pricing for the Machine Payments Protocol.
+pub mod protocol;
