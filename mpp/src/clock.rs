@@ -1,0 +1,51 @@
+//! Time, injected: expiry is tested without sleeping.
+
+use crate::protocol::Timestamp;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Where the time comes from.
+///
+/// ```
+/// use mpp::{Clock, ManualClock, protocol::Timestamp};
+/// let clock = ManualClock::at(Timestamp::from_unix(1_800_000_000));
+/// clock.advance(std::time::Duration::from_secs(60));
+/// assert_eq!(clock.now().unix(), 1_800_000_060);
+/// ```
+pub trait Clock: Send + Sync + 'static {
+    /// Now, in whole seconds.
+    fn now(&self) -> Timestamp;
+}
+
+/// The system's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_unix(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+    }
+}
+
+/// A clock that stands still until it is told otherwise, for tests.
+#[derive(Debug)]
+pub struct ManualClock(AtomicI64);
+
+impl ManualClock {
+    /// A clock that shows `start`.
+    pub fn at(start: Timestamp) -> Self {
+        Self(AtomicI64::new(start.unix()))
+    }
+
+    /// Moves on.
+    pub fn advance(&self, by: Duration) {
+        self.0.fetch_add(i64::try_from(by.as_secs()).unwrap_or(i64::MAX), Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix(self.0.load(Ordering::SeqCst))
+    }
+}

@@ -1,0 +1,48 @@
+//! What annotations say, and what they mean under a configuration.
+//!
+//! A [`PriceSpec`] is written by a macro and never changes. A `Plan` is a spec resolved against the configured
+//! payment methods: the offers that can really be made, prepared so that a challenge costs next to nothing.
+
+#[cfg(feature = "server")]
+mod registry;
+mod spec;
+mod terms;
+
+#[cfg(feature = "server")]
+pub use registry::{Registered, registry};
+pub use spec::{Binding, Capture, Honor, Location, OfferSpec, Order, Price, PriceSpec, Slot, Tier};
+pub use terms::{TermSpec, Terms};
+
+use crate::protocol::Currency;
+
+/// The currency a method of the user's own knows by `name`. Evaluated in const context by the macros.
+///
+/// # Panics
+/// In const evaluation, so at compile time: when the method does not know it.
+#[doc(hidden)]
+pub const fn currency_of(known: &'static [Currency], name: &str) -> Currency {
+    let mut i = 0;
+    while i < known.len() {
+        if same(known[i].name, name) {
+            return known[i];
+        }
+        i += 1;
+    }
+    panic!("the payment method does not know this currency (see its `PaymentMethod::CURRENCIES`)")
+}
+
+/// `==` on strings is not const.
+const fn same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    if a.len() != b.len() {
+        return false;
+    }
+    let mut i = 0;
+    while i < a.len() {
+        if a[i] != b[i] {
+            return false;
+        }
+        i += 1;
+    }
+    true
+}

@@ -1,0 +1,212 @@
+//! What an annotation says, as plain `const` data: one `static` per price.
+//!
+//! `#[mpp::charge]` and [`price!`](crate::price) write these values; nothing else makes them. They are read at
+//! start-up, when a [`Plan`](super::Plan) is resolved from a spec and a configuration, and by documents and
+//! reports. Nothing here is parsed or allocated at run time.
+
+use crate::protocol::{Amount, Currency};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// One price: a priced handler or a [`price!`](crate::price).
+///
+/// Written by the macros; the fields are public so that documents, reports and reviews can read them.
+#[derive(Debug)]
+pub struct PriceSpec {
+    /// `module_path!()` of the annotation.
+    pub module: &'static str,
+    /// The handler's name, or the `name` of a `price!`.
+    pub name: &'static str,
+    /// The handler's doc comment, one line per line; the first paragraph is the summary.
+    pub docs: &'static str,
+    /// `description = "…"`: shown to payers in the challenge.
+    pub description: Option<&'static str>,
+    /// Who can be paid and how much, in the server's order of preference.
+    pub offers: &'static [OfferSpec],
+    /// When a request is let through unpaid.
+    pub tier: Tier,
+    /// `up_to = "…"`: ceiling for a computed price.
+    pub up_to: Option<Amount>,
+    /// Whether the request body is bound to the challenge.
+    pub binding: Binding,
+    /// Whether extractors or the challenge come first for requests without a credential.
+    pub order: Order,
+    /// When the money moves.
+    pub capture: Capture,
+    /// What a computed price is compared with at redemption.
+    pub honor: Honor,
+    /// Where the annotation stands.
+    pub location: Location,
+    #[doc(hidden)]
+    pub slot: Slot,
+}
+
+impl PriceSpec {
+    /// The defaults every annotation starts from; the macros write `PriceSpec { name: …, ..PriceSpec::NEW }`.
+    #[doc(hidden)]
+    #[allow(clippy::declare_interior_mutable_const, reason = "each use is a fresh static with its own slot")]
+    pub const NEW: Self = Self {
+        module: "",
+        name: "",
+        docs: "",
+        description: None,
+        offers: &[],
+        tier: Tier::Always,
+        up_to: None,
+        binding: Binding::Body,
+        order: Order::ValidateFirst,
+        capture: Capture::BeforeHandler,
+        honor: Honor::Recomputed,
+        location: Location { file: "", line: 0, column: 0 },
+        slot: Slot::new(),
+    };
+
+    /// The first line of the doc comment, or the empty string.
+    pub fn summary(&self) -> &'static str {
+        self.docs.lines().map(str::trim).find(|l| !l.is_empty()).unwrap_or("")
+    }
+
+    /// Whether any offer's amount depends on the request.
+    pub fn is_computed(&self) -> bool {
+        self.offers.iter().any(|o| matches!(o.price, Price::Computed))
+    }
+
+    /// Whether this is a zero-amount identity proof (`proof = true`).
+    pub fn is_proof(&self) -> bool {
+        self.tier == Tier::Proof
+    }
+}
+
+/// One line of a price: this method, this currency, this much.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct OfferSpec {
+    /// Name of the payment method, e.g. `tempo`.
+    pub method: &'static str,
+    /// The currency as the annotation names it; the configured method maps it to its own.
+    pub currency: Currency,
+    /// Fixed or computed per request.
+    pub price: Price,
+}
+
+impl OfferSpec {
+    /// A fixed price. Evaluated in const context by the macros.
+    ///
+    /// # Panics
+    /// In const evaluation, so at compile time: when the amount has more decimal places than the currency.
+    #[doc(hidden)]
+    pub const fn fixed(method: &'static str, currency: Currency, amount: Amount) -> Self {
+        assert!(
+            amount.fits(currency.decimals),
+            "the amount has more decimal places than the currency of one of its methods"
+        );
+        Self { method, currency, price: Price::Fixed(amount) }
+    }
+
+    /// A price computed from the handler's arguments.
+    #[doc(hidden)]
+    pub const fn computed(method: &'static str, currency: Currency) -> Self {
+        Self { method, currency, price: Price::Computed }
+    }
+}
+
+/// How much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Price {
+    /// The same for every request.
+    Fixed(Amount),
+    /// An expression over the request.
+    Computed,
+}
+
+/// When a request is let through without paying.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    /// Never.
+    Always,
+    /// When `free_if` says so.
+    FreeIf,
+    /// Never, but nothing is charged either: an identity proof of amount zero.
+    Proof,
+}
+
+/// Whether the body is bound to the challenge (`digest`, draft-httpauth-payment section 5.1.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Binding {
+    /// The body's SHA-256 is part of the challenge whenever there is a body.
+    Body,
+    /// `digest = false`: for uploads that must stream.
+    None,
+}
+
+/// What a request without a credential meets first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Extractors (401, 404, 422), then the challenge.
+    ValidateFirst,
+    /// `challenge = "first"`: the challenge, so that catalogues can probe with an empty request.
+    ChallengeFirst,
+}
+
+/// When the money moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Capture {
+    /// Settled before the handler starts.
+    BeforeHandler,
+    /// `capture = "success"`: reserved before the handler, captured after its success.
+    OnSuccess,
+}
+
+/// What a computed price is held against when a credential comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Honor {
+    /// The price is computed again; the quoted amount must cover it.
+    Recomputed,
+    /// `honor = "quote"`: the quoted amount stands. The named request headers are bound to the challenge.
+    Quoted(&'static [&'static str]),
+}
+
+/// Where an annotation stands in the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Location {
+    /// `file!()`.
+    pub file: &'static str,
+    /// `line!()`.
+    pub line: u32,
+    /// `column!()`.
+    pub column: u32,
+}
+
+impl std::fmt::Display for Location {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// Dense index of a spec in every [`Mpp`](crate::Mpp)'s plan table, assigned once per process by the registry.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Slot(AtomicU32);
+
+impl Slot {
+    const UNSET: u32 = u32::MAX;
+
+    #[allow(clippy::new_without_default, reason = "used in statics only")]
+    #[doc(hidden)]
+    pub const fn new() -> Self {
+        Self(AtomicU32::new(Self::UNSET))
+    }
+
+    /// The index, once the registry has assigned one.
+    #[doc(hidden)]
+    pub fn get(&self) -> Option<usize> {
+        match self.0.load(Ordering::Relaxed) {
+            Self::UNSET => None,
+            i => Some(i as usize),
+        }
+    }
+
+    pub(super) fn set(&self, index: usize) {
+        // More than 2^32 - 1 prices cannot be linked into one program; the spec would stay late-resolved.
+        self.0.store(u32::try_from(index).unwrap_or(Self::UNSET), Ordering::Relaxed);
+    }
+}

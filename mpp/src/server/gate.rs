@@ -1,0 +1,148 @@
+//! The gate: the only argument a priced handler really has.
+//!
+//! `#[mpp::charge]` turns a handler into a function of one [`Gate`]. Its constructor is `FromRequest`, so there is no
+//! other way in: it runs the handler's other extractors, prices the request, and lets the pipeline challenge or
+//! settle. All that does not depend on the handler's types is in [`super::pipeline`].
+
+use super::paid::{Evidence, Paid};
+use super::pipeline::{Admission, Exit, Visit};
+use super::Mpp;
+use crate::pricing::PriceSpec;
+use crate::protocol::Amount;
+use axum::extract::{FromRef, FromRequest, Request};
+use axum::response::{IntoResponse, Response};
+use std::future::Future;
+use std::marker::PhantomData;
+
+/// Implemented by the marker type the macro generates next to the handler.
+pub trait Priced: Send + 'static {
+    /// [`Always`](super::paid::Always), [`Maybe`](super::paid::Maybe) or [`Reserved`](super::paid::Reserved).
+    type Kind: 'static;
+    /// The price.
+    const SPEC: &'static PriceSpec;
+}
+
+/// How one request is priced, given the handler's other arguments, already extracted.
+pub trait PriceOf<A>: Priced {
+    /// The price of this request, or the response that says why there is none.
+    fn quote(args: &A) -> impl Future<Output = Result<Quote, Refusal>> + Send;
+}
+
+/// A response that is not a payment: the user's own error from a price expression.
+pub struct Refusal(Box<Response>);
+
+impl Refusal {
+    /// From anything that answers a request.
+    pub fn new(response: impl IntoResponse) -> Self {
+        Self(Box::new(response.into_response()))
+    }
+
+    /// The response.
+    pub fn into_response(self) -> Response {
+        *self.0
+    }
+}
+
+/// What a request costs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Quote {
+    /// Nothing: `free_if` said so.
+    Free,
+    /// What the annotation says.
+    Fixed,
+    /// The same amount for every offer without a fixed price.
+    Computed(Amount),
+    /// An amount per offer, in the order of the offers; `None` for offers with a fixed price.
+    Each(Vec<Option<Amount>>),
+}
+
+/// What a price expression may yield.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a price",
+    label = "expected `mpp::Amount` or `Result<mpp::Amount, impl IntoResponse>`",
+    note = "to let some requests through unpaid use `free_if = …`"
+)]
+pub trait IntoAmount {
+    /// The amount, or the response to send instead of a challenge.
+    fn into_amount(self) -> Result<Amount, Refusal>;
+}
+
+impl IntoAmount for Amount {
+    fn into_amount(self) -> Result<Amount, Refusal> {
+        Ok(self)
+    }
+}
+
+impl<E: IntoResponse> IntoAmount for Result<Amount, E> {
+    fn into_amount(self) -> Result<Amount, Refusal> {
+        self.map_err(Refusal::new)
+    }
+}
+
+/// Coherence marker, so that `Gate` can be generic over how its arguments are extracted.
+pub struct Gated<M>(PhantomData<M>);
+
+/// `P` names the price, `A` is the handler's other arguments, `T` the evidence it asked for.
+pub struct Gate<P, A, T> {
+    args: A,
+    paid: Paid<T>,
+    exit: Exit,
+    _price: PhantomData<fn() -> P>,
+}
+
+impl<P, A, T> Gate<P, A, T> {
+    pub(crate) fn new(args: A, paid: Paid<T>, exit: Exit) -> Self {
+        Self { args, paid, exit, _price: PhantomData }
+    }
+
+    /// What the wrapped handler is called with, and the way out.
+    pub fn open(self) -> (Paid<T>, A, Exit) {
+        (self.paid, self.args, self.exit)
+    }
+}
+
+impl<S, M, P, A, T> FromRequest<S, Gated<M>> for Gate<P, A, T>
+where
+    S: Send + Sync,
+    Mpp: FromRef<S>,
+    P: PriceOf<A>,
+    A: FromRequest<S, M> + Send + Sync,
+    T: Evidence<P::Kind>,
+{
+    type Rejection = Response;
+
+    async fn from_request(req: Request, state: &S) -> Result<Self, Response> {
+        let (mut visit, req) = Visit::open(Mpp::from_ref(state), P::SPEC, req).await?;
+        let args = A::from_request(req, state).await.map_err(IntoResponse::into_response)?;
+        // A credential that already paid opens the route again whatever today's price is.
+        let admission = match visit.resume().await? {
+            Some(admission) => admission,
+            None => {
+                let quote = P::quote(&args).await.map_err(Refusal::into_response)?;
+                visit.admit(quote).await?
+            }
+        };
+        let Admission { proved, delivery, exit } = admission;
+        match T::from_proved(proved) {
+            Some(evidence) => Ok(Self::new(args, Paid::new(evidence, delivery), exit)),
+            None => Err(exit.mismatch()),
+        }
+    }
+}
+
+/// The price of a handler whose annotation did not compile: one mistake, one error, none where it is mounted.
+pub enum Poisoned {}
+
+impl Priced for Poisoned {
+    type Kind = super::paid::Always;
+    const SPEC: &'static PriceSpec = {
+        static NOT_COMPILED: PriceSpec = PriceSpec { name: "(not compiled)", ..PriceSpec::NEW };
+        &NOT_COMPILED
+    };
+}
+
+impl<A: Sync> PriceOf<A> for Poisoned {
+    async fn quote(_: &A) -> Result<Quote, Refusal> {
+        Ok(Quote::Fixed)
+    }
+}

@@ -1,0 +1,182 @@
+//! `Paid<T>`: the proof, in a handler's hands, that this request was paid for.
+
+use crate::protocol::Receipt;
+use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use std::ops::Deref;
+
+/// Proof that this request was paid for. Only a gate or a layer can make one.
+///
+/// `T` says what was proved and must fit the price: [`Receipt`] for a price that always charges,
+/// `Option<Receipt>` for one with `free_if`, [`Hold`] for one with `capture = "success"`.
+///
+/// ```
+/// # #[cfg(feature = "testing")] {
+/// use mpp::{Paid, Receipt};
+///
+/// #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+/// async fn weather(paid: Paid<Receipt>) -> String {
+///     format!("sunny; paid by {:?} in {}", paid.payer(), paid.reference)
+/// }
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Paid<T = Receipt> {
+    evidence: T,
+    delivery: Delivery,
+}
+
+/// Which delivery of which payment this is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Delivery {
+    pub(crate) id: Option<String>,
+    pub(crate) payer: Option<String>,
+    pub(crate) attempt: u32,
+}
+
+impl<T> Paid<T> {
+    pub(crate) fn new(evidence: T, delivery: Delivery) -> Self {
+        Self { evidence, delivery }
+    }
+
+    /// Who paid, as the payment method established it; usually a DID. `None` when nothing was charged or the
+    /// method does not know.
+    pub fn payer(&self) -> Option<&str> {
+        self.delivery.payer.as_deref()
+    }
+
+    /// Which run of the handler for this payment this is: 1 for the first, more after a failed or lost run.
+    /// 0 when the request was let through unpaid.
+    pub fn attempt(&self) -> u32 {
+        self.delivery.attempt
+    }
+
+    /// The same for every run of one payment: the natural idempotency key for the handler's own side effects.
+    /// `None` when the request was let through unpaid.
+    pub fn delivery_id(&self) -> Option<&str> {
+        self.delivery.id.as_deref()
+    }
+}
+
+impl<T> Deref for Paid<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.evidence
+    }
+}
+
+/// Funds reserved for this request (`capture = "success"`): captured after the handler's success, before the first
+/// byte leaves; released when it fails.
+///
+/// ```
+/// # #[cfg(feature = "testing")] {
+/// use mpp::{Hold, Paid};
+///
+/// #[mpp::charge(amount = "0.05", currency = "usdc", methods(sandbox), capture = "success")]
+/// async fn render(hold: Paid<Hold>) -> Result<String, axum::http::StatusCode> {
+///     Ok(format!("reserved by {}", hold.method()))
+/// }
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Hold {
+    method: String,
+}
+
+impl Hold {
+    pub(crate) fn new(method: impl Into<String>) -> Self {
+        Self { method: method.into() }
+    }
+
+    /// The payment method that holds the funds.
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+}
+
+/// What the pipeline proved about a request.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Proved {
+    Settled(Box<Receipt>),
+    Held(Hold),
+    Free,
+}
+
+/// Every request pays.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Always {}
+/// `free_if = …` may let a request through.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Maybe {}
+/// `capture = "success"`: reserved, not yet taken.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Reserved {}
+
+/// The evidence a price of this kind yields.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`Paid<{Self}>` does not fit this price",
+    label = "not the proof this price produces",
+    note = "a price that always charges gives `Paid<Receipt>`; one with `free_if = …` gives `Paid<Option<Receipt>>`; one with `capture = \"success\"` gives `Paid<Hold>`"
+)]
+pub trait Evidence<Kind>: Sized + Send {
+    /// `None` when the pipeline proved something else, which a gate answers with 500: never a free pass.
+    fn from_proved(proved: Proved) -> Option<Self>;
+}
+
+impl Evidence<Always> for Receipt {
+    fn from_proved(proved: Proved) -> Option<Self> {
+        match proved {
+            Proved::Settled(receipt) => Some(*receipt),
+            Proved::Held(_) | Proved::Free => None,
+        }
+    }
+}
+
+impl Evidence<Maybe> for Option<Receipt> {
+    fn from_proved(proved: Proved) -> Option<Self> {
+        match proved {
+            Proved::Settled(receipt) => Some(Some(*receipt)),
+            Proved::Free => Some(None),
+            Proved::Held(_) => None,
+        }
+    }
+}
+
+impl Evidence<Always> for Option<Receipt> {
+    fn from_proved(proved: Proved) -> Option<Self> {
+        <Receipt as Evidence<Always>>::from_proved(proved).map(Some)
+    }
+}
+
+impl Evidence<Reserved> for Hold {
+    fn from_proved(proved: Proved) -> Option<Self> {
+        match proved {
+            Proved::Held(hold) => Some(hold),
+            Proved::Settled(_) | Proved::Free => None,
+        }
+    }
+}
+
+/// Never implemented. rustc prints its name when `Paid` is used without a price ("the trait
+/// `AnnotatedWithMppCharge` is not implemented for `Paid`").
+#[doc(hidden)]
+pub trait AnnotatedWithMppCharge {}
+
+impl<S: Send + Sync, T> FromRequestParts<S> for Paid<T>
+where
+    Paid<T>: AnnotatedWithMppCharge,
+{
+    type Rejection = StatusCode;
+
+    async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, StatusCode> {
+        // The bound has no implementation, so this is never compiled for any `T`; and it fails closed.
+        Err(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}

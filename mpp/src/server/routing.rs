@@ -1,0 +1,318 @@
+//! A router that remembers which price is mounted where, so that documents follow the routes.
+//!
+//! A thin wrapper: every call goes to axum's own router. It keeps a *list* of mounts, because the same prefix may
+//! be nested twice and axum serves both. Enforcement does not depend on it: a priced handler on a plain
+//! `axum::Router` charges all the same, it is only not listed.
+
+use super::gate::{Gate, Gated, Priced};
+use super::Mpp;
+use crate::pricing::{PriceSpec, registry};
+use axum::extract::FromRef;
+use axum::handler::Handler;
+use axum::http::Method;
+use std::convert::Infallible;
+use tower::{Layer, Service};
+
+/// The argument list of a handler that carries a price.
+///
+/// `Handler<T, S>` infers `T` from the function; this trait then reads the price type out of it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "this handler has no price",
+    label = "not annotated with `#[mpp::charge(…)]`",
+    note = "annotate it, or mount it with `axum::routing` if it is meant to be free"
+)]
+pub trait PricedArguments {
+    /// The price.
+    fn spec() -> &'static PriceSpec;
+}
+
+impl<M, P: Priced, A, K> PricedArguments for (Gated<M>, Gate<P, A, K>) {
+    fn spec() -> &'static PriceSpec {
+        P::SPEC
+    }
+}
+
+/// With one implementation only, rustc would infer the arguments from *this* trait and report a signature mismatch
+/// instead of the sentence above.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum NotAHandler {}
+
+impl PricedArguments for NotAHandler {
+    fn spec() -> &'static PriceSpec {
+        <super::gate::Poisoned as Priced>::SPEC
+    }
+}
+
+/// A router state that holds an [`Mpp`]. Implemented for every `S` with `Mpp: FromRef<S>`.
+///
+/// ```
+/// #[derive(Clone)]
+/// struct App { mpp: mpp::Mpp }
+/// impl axum::extract::FromRef<App> for mpp::Mpp {
+///     fn from_ref(app: &App) -> Self { app.mpp.clone() }
+/// }
+/// fn wants(_: impl mpp::routing::HasMpp) {}
+/// # fn check(app: App) { wants(app) }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "the router state `{Self}` holds no `mpp::Mpp`",
+    note = "add a field `mpp: mpp::Mpp` to it and `#[derive(axum::extract::FromRef)]`, or use `Mpp` itself as the state"
+)]
+pub trait HasMpp {}
+
+#[diagnostic::do_not_recommend]
+impl<S> HasMpp for S where Mpp: FromRef<S> {}
+
+/// A second implementation, so that rustc does not conclude `S = Mpp` from `Mpp: FromRef<S>` when the program has
+/// none of its own; the error would then blame the wrong type.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum SomeOtherState {}
+
+impl FromRef<SomeOtherState> for Mpp {
+    fn from_ref(state: &SomeOtherState) -> Self {
+        match *state {}
+    }
+}
+
+/// Priced handlers by verb, for one path.
+///
+/// ```
+/// # #[cfg(feature = "testing")] {
+/// # use mpp::{Mpp, Paid, routing::{MethodRouter, get}};
+/// #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+/// async fn weather(_: Paid) -> &'static str { "sunny" }
+/// let route: MethodRouter<Mpp> = get(weather);
+/// # }
+/// ```
+#[must_use = "a method router does nothing until it is mounted"]
+pub struct MethodRouter<S = ()> {
+    inner: axum::routing::MethodRouter<S>,
+    prices: Vec<(Option<Method>, &'static PriceSpec)>,
+}
+
+impl<S> std::fmt::Debug for MethodRouter<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MethodRouter").field("prices", &self.prices.len()).finish_non_exhaustive()
+    }
+}
+
+impl<S> MethodRouter<S> {
+    pub(super) fn priced(
+        inner: axum::routing::MethodRouter<S>,
+        prices: Vec<(Option<Method>, &'static PriceSpec)>,
+    ) -> Self {
+        Self { inner, prices }
+    }
+}
+
+impl<S> From<axum::routing::MethodRouter<S>> for MethodRouter<S> {
+    fn from(inner: axum::routing::MethodRouter<S>) -> Self {
+        Self { inner, prices: Vec::new() }
+    }
+}
+
+macro_rules! verbs {
+    ($($verb:ident $method:expr, $says:literal;)*) => {
+        $(
+            #[doc = concat!("A route on which a priced handler answers ", $says, ".")]
+            ///
+            /// ```
+            /// # #[cfg(feature = "testing")] {
+            /// # use mpp::{Mpp, Paid, routing::MethodRouter};
+            /// #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+            /// async fn priced(_: Paid) -> &'static str { "paid for" }
+            #[doc = concat!("let route: MethodRouter<Mpp> = mpp::routing::", stringify!($verb), "(priced);")]
+            /// # }
+            /// ```
+            pub fn $verb<H, T, S>(handler: H) -> MethodRouter<S>
+            where
+                S: HasMpp + Clone + Send + Sync + 'static,
+                H: Handler<T, S>,
+                T: PricedArguments + 'static,
+            {
+                MethodRouter { inner: axum::routing::$verb(handler), prices: vec![($method, T::spec())] }
+            }
+        )*
+    };
+}
+
+verbs! {
+    get Some(Method::GET), "GET (and challenges HEAD)";
+    post Some(Method::POST), "POST";
+    put Some(Method::PUT), "PUT";
+    patch Some(Method::PATCH), "PATCH";
+    delete Some(Method::DELETE), "DELETE";
+    options Some(Method::OPTIONS), "OPTIONS";
+    trace Some(Method::TRACE), "TRACE";
+    any None, "every verb; every verb but HEAD charges";
+}
+
+macro_rules! chained {
+    ($($verb:ident $method:ident)*) => {
+        impl<S: HasMpp + Clone + Send + Sync + 'static> MethodRouter<S> {
+            $(
+                #[doc = concat!("Adds a priced handler for ", stringify!($method), ".")]
+                pub fn $verb<H, T>(mut self, handler: H) -> Self
+                where
+                    H: Handler<T, S>,
+                    T: PricedArguments + 'static,
+                {
+                    self.inner = self.inner.$verb(handler);
+                    self.prices.push((Some(Method::$method), T::spec()));
+                    self
+                }
+            )*
+        }
+    };
+}
+
+chained! { get GET post POST put PUT patch PATCH delete DELETE }
+
+/// A price and where it is mounted.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Mounted {
+    /// The verb; `None` for every verb.
+    pub method: Option<Method>,
+    /// The full path as axum serves it, with nesting: `/v1/weather/{city}`.
+    pub path: String,
+    /// The price.
+    pub spec: &'static PriceSpec,
+}
+
+/// An [`axum::Router`] that knows the prices mounted on it.
+///
+/// ```
+/// # #[cfg(feature = "testing")] {
+/// use mpp::{Mpp, Paid, routing::{Router, get}};
+///
+/// #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+/// async fn weather(_: Paid) -> &'static str { "sunny" }
+///
+/// let app: Router<Mpp> = Router::new()
+///     .route("/weather", get(weather))
+///     .route("/health", axum::routing::get(|| async { "ok" }));
+/// assert_eq!(app.mounted()[0].path, "/weather");
+/// # }
+/// ```
+#[must_use = "a router does nothing until it is served"]
+pub struct Router<S = ()> {
+    inner: axum::Router<S>,
+    mounted: Vec<Mounted>,
+}
+
+impl<S> std::fmt::Debug for Router<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Router").field("mounted", &self.mounted).finish_non_exhaustive()
+    }
+}
+
+impl<S: Clone + Send + Sync + 'static> Default for Router<S> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S: Clone + Send + Sync + 'static> Router<S> {
+    /// An empty router.
+    pub fn new() -> Self {
+        Self { inner: axum::Router::new(), mounted: Vec::new() }
+    }
+
+    /// Adds a route: priced handlers with [`get`] and friends, free ones with `axum::routing`.
+    pub fn route(mut self, path: &str, route: impl Into<MethodRouter<S>>) -> Self
+    where
+        S: HasMpp,
+    {
+        let route = route.into();
+        for (method, spec) in route.prices {
+            self.mounted.push(Mounted { method, path: path.to_owned(), spec });
+        }
+        self.inner = self.inner.route(path, route.inner);
+        self
+    }
+
+    /// Nests a router under a prefix. The same prefix may be used more than once.
+    pub fn nest(mut self, prefix: &str, other: impl Into<Self>) -> Self {
+        let other = other.into();
+        self.mounted
+            .extend(other.mounted.into_iter().map(|m| Mounted { path: join(prefix, &m.path), ..m }));
+        self.inner = self.inner.nest(prefix, other.inner);
+        self
+    }
+
+    /// Merges a router, one of ours or a plain axum one.
+    pub fn merge(mut self, other: impl Into<Self>) -> Self {
+        let other = other.into();
+        self.mounted.extend(other.mounted);
+        self.inner = self.inner.merge(other.inner);
+        self
+    }
+
+    /// The handler for requests no route matches. A priced fallback charges under the literal path.
+    pub fn fallback<H, T>(mut self, handler: H) -> Self
+    where
+        H: Handler<T, S>,
+        T: 'static,
+    {
+        self.inner = self.inner.fallback(handler);
+        self
+    }
+
+    /// Wraps every route so far; see [`axum::Router::layer`].
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<axum::routing::Route> + Clone + Send + Sync + 'static,
+        L::Service: Service<axum::extract::Request> + Clone + Send + Sync + 'static,
+        <L::Service as Service<axum::extract::Request>>::Response: axum::response::IntoResponse + 'static,
+        <L::Service as Service<axum::extract::Request>>::Error: Into<Infallible> + 'static,
+        <L::Service as Service<axum::extract::Request>>::Future: Send + 'static,
+    {
+        self.inner = self.inner.layer(layer);
+        self
+    }
+
+    /// Provides the state.
+    pub fn with_state<S2: Clone + Send + Sync + 'static>(self, state: S) -> Router<S2> {
+        Router { inner: self.inner.with_state(state), mounted: self.mounted }
+    }
+
+    /// Every price on this router, in the order of mounting.
+    pub fn mounted(&self) -> &[Mounted] {
+        &self.mounted
+    }
+
+    /// Prices linked into this program but mounted nowhere on this router.
+    pub fn unmounted(&self) -> Vec<&'static PriceSpec> {
+        registry()
+            .iter()
+            .copied()
+            .filter(|spec| !self.mounted.iter().any(|m| std::ptr::eq(m.spec, *spec)))
+            .collect()
+    }
+
+    /// The axum router, to be served.
+    pub fn into_axum(self) -> axum::Router<S> {
+        self.inner
+    }
+}
+
+impl<S: Clone + Send + Sync + 'static> From<axum::Router<S>> for Router<S> {
+    fn from(inner: axum::Router<S>) -> Self {
+        Self { inner, mounted: Vec::new() }
+    }
+}
+
+/// The path of a nested route, as axum joins it.
+fn join(prefix: &str, path: &str) -> String {
+    if prefix.ends_with('/') {
+        format!("{prefix}{}", path.trim_start_matches('/'))
+    } else if path == "/" {
+        prefix.to_owned()
+    } else {
+        format!("{prefix}{path}")
+    }
+}

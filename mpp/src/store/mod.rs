@@ -1,0 +1,212 @@
+//! A versioned key-value store with compare-and-swap: the one thing a backend has to provide.
+//!
+//! Claims, journals, leases and sandbox accounts are built on it once, in the pipeline. Single-key compare-and-swap
+//! is enough: the order of claims is fixed, and the journal entry under the challenge id is the commit point.
+//!
+//! Backends: [`MemoryStore`] (volatile, bounded) and, with the feature `redb`, `RedbStore` (one file, durable). Every
+//! backend passes [`mpp::testing::store_conformance`](crate::testing); a third party's store can be held to it too.
+
+mod memory;
+#[cfg(feature = "redb")]
+mod redb;
+
+pub use memory::{Limits, MemoryStore};
+#[cfg(feature = "redb")]
+pub use self::redb::RedbStore;
+
+use crate::method::Step;
+use std::fmt;
+use std::time::Duration;
+
+/// A versioned key-value store with compare-and-swap.
+///
+/// # Contract
+/// - Linearizable per key: of several `cas` calls that expect the same version, exactly one is written.
+/// - Versions of a key never repeat, also not after a removal or an expiry.
+/// - A write is durable when `cas` returns, if [`durability`](Self::durability) says so.
+/// - Values written with [`Keep::Live`] are never dropped; those with [`Keep::For`] may be dropped after that time and
+///   must not be returned after it.
+/// - A full store refuses new keys ([`StoreError::Full`]) per [`Quota`]; it never evicts a live value and never
+///   refuses to update or remove a key it holds.
+/// - No call holds a connection or lock while it waits for something else.
+pub trait Store: Send + Sync + 'static {
+    /// Whether values survive the process.
+    fn durability(&self) -> Durability;
+
+    /// The current value.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the backend fails; the pipeline answers 503.
+    fn get<'a>(&'a self, key: &'a Key) -> Step<'a, Result<Option<Versioned>, StoreError>>;
+
+    /// Writes `new` (or removes the key) if its version is still `expect`; `None` expects absence.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the backend fails or is full. A lost race is not an error: [`Cas::Conflict`].
+    fn cas<'a>(
+        &'a self,
+        key: &'a Key,
+        expect: Option<Version>,
+        new: Option<Write>,
+    ) -> Step<'a, Result<Cas, StoreError>>;
+
+    /// Keys that start with `prefix`, in order, after `after`, at most `limit`: for sweepers.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the backend fails.
+    fn scan<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a Key>,
+        limit: usize,
+    ) -> Step<'a, Result<Vec<(Key, Versioned)>, StoreError>>;
+
+    /// Returns when the key's version may differ from `since`. Spurious returns are fine; callers bound the wait.
+    fn changed<'a>(&'a self, key: &'a Key, since: Version) -> Step<'a, ()> {
+        Step::boxed(async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                match self.get(key).await {
+                    Ok(Some(current)) if current.version == since => {}
+                    Ok(_) | Err(_) => return,
+                }
+            }
+        })
+    }
+}
+
+/// Whether a store survives the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// It does.
+    Durable,
+    /// It does not: real-money methods on it need `.single_process_volatile_store()`.
+    Volatile,
+}
+
+/// Which allowance a key counts against, so that free proofs cannot close the paid routes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Quota {
+    /// Real money.
+    Paid,
+    /// Zero-amount proofs and test money.
+    Free,
+}
+
+/// A key: its quota, what it is for, and which one.
+///
+/// ```
+/// use mpp::store::{Key, Quota};
+/// let key = Key::new(Quota::Paid, "entry", "n3vQ");
+/// assert_eq!(key.as_str(), "paid/entry/n3vQ");
+/// assert_eq!(key.quota(), Quota::Paid);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    text: String,
+    quota: Quota,
+}
+
+impl Key {
+    /// `quota/kind/id`.
+    pub fn new(quota: Quota, kind: &str, id: &str) -> Self {
+        Self { text: format!("{}/{kind}/{id}", quota.name()), quota }
+    }
+
+    /// Reads a key back from its text, for backends.
+    pub fn from_text(text: String) -> Option<Self> {
+        let quota = match text.split('/').next()? {
+            "paid" => Quota::Paid,
+            "free" => Quota::Free,
+            _ => return None,
+        };
+        Some(Self { text, quota })
+    }
+
+    /// The whole key.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// What it counts against.
+    pub fn quota(&self) -> Quota {
+        self.quota
+    }
+}
+
+impl Quota {
+    /// First segment of its keys.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Paid => "paid",
+            Self::Free => "free",
+        }
+    }
+}
+
+/// Version of a value; never repeats for a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Version(pub u64);
+
+/// A value and its version.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Versioned {
+    /// To be named in the next `cas`.
+    pub version: Version,
+    /// The bytes written.
+    pub value: Vec<u8>,
+}
+
+impl fmt::Debug for Versioned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Values may hold sealed plans and receipts.
+        f.debug_struct("Versioned").field("version", &self.version).field("bytes", &self.value.len()).finish()
+    }
+}
+
+/// What to write.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Write {
+    /// The bytes.
+    pub value: Vec<u8>,
+    /// How long they must be kept.
+    pub keep: Keep,
+}
+
+impl fmt::Debug for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Write").field("bytes", &self.value.len()).field("keep", &self.keep).finish()
+    }
+}
+
+/// How long a value must be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Until it is overwritten or removed.
+    Live,
+    /// This long from now by the store's clock; gone afterwards.
+    For(Duration),
+}
+
+/// Outcome of a compare-and-swap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cas {
+    /// Written, under this version.
+    Written(Version),
+    /// Removed.
+    Removed,
+    /// Somebody else was first; this is what is there now.
+    Conflict(Option<Versioned>),
+}
+
+/// Why a store could not answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// No room for new keys of this quota.
+    #[error("the store has no room for more {} keys", .0.name())]
+    Full(Quota),
+    /// The backend failed or is out of reach. For the operator's log.
+    #[error("the store failed: {0}")]
+    Backend(String),
+}
