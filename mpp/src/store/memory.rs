@@ -87,6 +87,8 @@ pub struct MemoryStore {
     limits: Limits,
     clock: Arc<dyn Clock>,
     wakeups: Wakeups,
+    // Sets this store apart from the one that was lost with the process before.
+    boot: [u8; 16],
 }
 
 impl MemoryStore {
@@ -94,7 +96,7 @@ impl MemoryStore {
     ///
     /// ```
     /// use mpp::store::{Durability, MemoryStore, Store};
-    /// assert_eq!(MemoryStore::new().durability(), Durability::Volatile);
+    /// assert!(matches!(MemoryStore::new().durability(), Durability::Volatile { .. }));
     /// ```
     pub fn new() -> Self {
         Self::with_limits(Limits::default())
@@ -115,6 +117,7 @@ impl MemoryStore {
             limits,
             clock: Arc::new(SystemClock),
             wakeups: Wakeups::new(),
+            boot: rand::random(),
         }
     }
 
@@ -271,7 +274,7 @@ impl fmt::Debug for MemoryStore {
 
 impl Store for MemoryStore {
     fn durability(&self) -> Durability {
-        Durability::Volatile
+        Durability::Volatile { boot: self.boot }
     }
 
     fn get<'a>(&'a self, key: &'a Key) -> Step<'a, Result<Option<Versioned>, StoreError>> {

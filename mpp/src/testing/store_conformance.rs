@@ -434,7 +434,11 @@ async fn survives_reopening<S: Store>(bench: &Bench<impl AsyncFn(StoreSetup) -> 
     let limits = Limits { paid: 10, free: 10 };
     let (live, short, removed) = (paid("re/live"), paid("re/short"), paid("re/removed"));
     let store = bench.store(place, limits).await;
-    if store.durability() == Durability::Volatile {
+    if let Durability::Volatile { boot } = store.durability() {
+        let again = Durability::Volatile { boot };
+        assert_eq!(store.durability(), again, "the boot id of a volatile store stays the same");
+        let another = bench.store(place + 1, limits).await;
+        assert_ne!(another.durability(), again, "volatile stores have different boot ids");
         return;
     }
     let version = written(&store, &live, None, b"kept", Keep::Live).await;

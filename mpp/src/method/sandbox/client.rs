@@ -3,7 +3,7 @@
 use super::SANDBOX;
 use super::request::{Payload, Signed, is_test_money};
 use crate::method::{ClientMethod, PayError, Proof, Step};
-use crate::protocol::{Challenge, Did, Intent, MethodName, NameError};
+use crate::protocol::{Challenge, Did, Intent, MethodName};
 use ed25519_dalek::{Signer, SigningKey};
 use std::fmt;
 
@@ -13,16 +13,13 @@ use std::fmt;
 /// use mpp::method::sandbox::Wallet;
 ///
 /// let wallet = Wallet::generate();
-/// assert!(wallet.did().to_string().starts_with("did:key:z6Mk"));
-/// // The same account, where the sandbox plays `tempo`.
-/// assert_eq!(wallet.paying("tempo")?.did(), wallet.did());
-/// # Ok::<(), mpp::protocol::NameError>(())
+/// assert!(wallet.did().starts_with("did:key:z6Mk"));
 /// ```
 #[derive(Clone)]
 pub struct Wallet {
     // Overwritten when dropped.
     key: SigningKey,
-    did: Did,
+    did: String,
     method: MethodName,
 }
 
@@ -48,7 +45,7 @@ impl Wallet {
     /// ```
     pub fn from_seed(seed: [u8; 32]) -> Self {
         let key = SigningKey::from_bytes(&seed);
-        let did = Did::ed25519(&key.verifying_key().to_bytes());
+        let did = Did::ed25519(&key.verifying_key().to_bytes()).to_string();
         Self { key, did, method: SANDBOX }
     }
 
@@ -56,24 +53,23 @@ impl Wallet {
     ///
     /// ```
     /// # use mpp::{method::sandbox::Wallet, protocol::Did};
-    /// assert!(matches!(Wallet::generate().did(), Did::Key(_)));
+    /// assert!(matches!(Wallet::generate().did().parse(), Ok(Did::Key(_))));
     /// ```
-    pub fn did(&self) -> &Did {
-        &self.did
+    pub fn did(&self) -> String {
+        self.did.clone()
     }
 
-    /// The same account, paying a sandbox of another name.
-    ///
-    /// # Errors
-    /// When `method` is not a method's name.
+    /// The same account, paying where a sandbox plays this method.
     ///
     /// ```
-    /// # use mpp::method::{ClientMethod, sandbox::Wallet};
-    /// assert_eq!(*Wallet::generate().paying("stripe")?.name(), *"stripe");
-    /// # Ok::<(), mpp::protocol::NameError>(())
+    /// # use mpp::{method::{ClientMethod, sandbox::Wallet}, protocol::MethodName};
+    /// let wallet = Wallet::generate();
+    /// let payer = wallet.for_method(MethodName::from_static("tempo"));
+    /// assert_eq!(*payer.name(), *"tempo");
+    /// assert_eq!(payer.did(), wallet.did());
     /// ```
-    pub fn paying(&self, method: &str) -> Result<Self, NameError> {
-        Ok(Self { method: MethodName::configured(method)?, ..self.clone() })
+    pub fn for_method(&self, method: MethodName) -> Self {
+        Self { method, ..self.clone() }
     }
 
     fn sign(&self, challenge: &Challenge) -> Result<Proof, PayError> {
@@ -100,10 +96,7 @@ impl Wallet {
 impl fmt::Debug for Wallet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Never the key.
-        f.debug_struct("Wallet")
-            .field("did", &format_args!("{}", self.did))
-            .field("method", &self.method)
-            .finish_non_exhaustive()
+        f.debug_struct("Wallet").field("did", &self.did).field("method", &self.method).finish_non_exhaustive()
     }
 }
 
@@ -147,7 +140,7 @@ mod tests {
         let wallet = Wallet::from_seed([1; 32]);
         let paid = wallet.sign(&challenge(test_money(5))).unwrap();
         assert_eq!(paid.payload["type"], "transfer");
-        assert_eq!(paid.source, Some(wallet.did().to_string()));
+        assert_eq!(paid.source, Some(wallet.did()));
         assert_eq!(wallet.sign(&challenge(test_money(0))).unwrap().payload["type"], "proof");
     }
 
@@ -169,7 +162,7 @@ mod tests {
         let mut other = challenge(test_money(5));
         other.method = MethodName::from_static("tempo");
         assert!(matches!(wallet.sign(&other), Err(PayError::Unsupported(_))));
-        assert!(wallet.paying("tempo").unwrap().sign(&other).is_ok());
+        assert!(wallet.for_method(MethodName::from_static("tempo")).sign(&other).is_ok());
         let mut session = challenge(test_money(5));
         session.intent = Intent::SESSION;
         assert!(matches!(wallet.sign(&session), Err(PayError::Unsupported(_))));

@@ -13,7 +13,7 @@
 //! after the commit point is repeatable by anybody. Records under way stay until they end; ended ones are kept for a
 //! while, for those who ask again, and then leave the store.
 
-use crate::protocol::{Did, MethodName, Timestamp};
+use crate::protocol::{MethodName, Timestamp};
 use crate::store::{Cas, Durability, Keep, Key, Quota, Store, StoreError, Version, Versioned, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,8 @@ use std::time::Duration;
 pub(super) struct Ledger {
     pub(super) store: Arc<dyn Store>,
     pub(super) method: MethodName,
+    // What accounts hold that have no record yet; applied when they are first written.
+    opened: BTreeMap<String, u128>,
 }
 
 /// A payment as the plan describes it; amounts are in [`DECIMALS`].
@@ -104,8 +106,17 @@ enum Record {
 }
 
 impl Ledger {
-    /// Puts `units` into an account, opening it if it is new. Says what it holds now.
-    pub(super) async fn fund(&self, account: &str, units: u128) -> Result<u128, FundError> {
+    pub(super) fn new(store: Arc<dyn Store>, method: MethodName) -> Self {
+        Self { store, method, opened: BTreeMap::new() }
+    }
+
+    /// Says what an account holds that nothing was written about.
+    pub(super) fn open(&mut self, account: String, units: u128) {
+        self.opened.insert(account, units);
+    }
+
+    /// Puts `units` into an account, opening it if it is new.
+    pub(super) async fn fund(&self, account: &str, units: u128) -> Result<(), FundError> {
         self.update(account, |there| {
             let mut account = there.unwrap_or_default();
             // All that an account ever held stays countable, so that no later sum can overflow.
@@ -116,15 +127,23 @@ impl Ledger {
                 return Edit::Leave(Err(FundError::TooMuch));
             }
             account.available += units;
-            let available = account.available;
-            Edit::Write(account, Ok(available))
+            Edit::Write(account, Ok(()))
         })
         .await?
     }
 
-    /// The account, if it was ever funded.
+    /// The account, if it was ever opened.
     pub(super) async fn account(&self, account: &str) -> Result<Option<Account>, Trouble> {
-        self.store.get(&self.account_key(account)).await?.map(|there| decode(&there)).transpose()
+        self.read_account(account, self.store.get(&self.account_key(account)).await?.as_ref())
+    }
+
+    fn read_account(&self, account: &str, there: Option<&Versioned>) -> Result<Option<Account>, Trouble> {
+        match there {
+            Some(there) => decode(there).map(Some),
+            None => {
+                Ok(self.opened.get(account).map(|units| Account { available: *units, ..Account::default() }))
+            }
+        }
     }
 
     /// What all accounts have paid.
@@ -362,7 +381,7 @@ impl Ledger {
         let mut there = self.store.get(&key).await?;
         for _ in 0..ATTEMPTS {
             let version = there.as_ref().map(|there| there.version);
-            match edit(there.as_ref().map(decode).transpose()?) {
+            match edit(self.read_account(account, there.as_ref())?) {
                 Edit::Leave(answer) => return Ok(answer),
                 Edit::Write(account, answer) => {
                     match self.store.cas(&key, version, Some(encode(&account, Keep::Live)?)).await? {
@@ -392,7 +411,7 @@ impl Ledger {
             // A recovery may start long after the process died.
             Durability::Durable => Duration::from_secs(24 * 60 * 60),
             // The records die with the process; none of them is asked for after a restart.
-            Durability::Volatile => Duration::from_secs(10 * 60),
+            Durability::Volatile { .. } => Duration::from_secs(10 * 60),
         }
     }
 
@@ -433,11 +452,6 @@ enum Turned {
     Lost,
 }
 
-/// The name an account is booked under.
-pub(super) fn account_name(did: &Did) -> String {
-    did.to_string()
-}
-
 fn encode(record: &impl Serialize, keep: Keep) -> Result<Write, Trouble> {
     Ok(Write { value: postcard::to_allocvec(record).map_err(|_| Trouble::Corrupt)?, keep })
 }
@@ -449,7 +463,7 @@ fn decode<T: DeserializeOwned>(there: &Versioned) -> Result<T, Trouble> {
 /// Decimal places of the units in the books.
 pub(super) const DECIMALS: u8 = 18;
 /// A hundred quintillion whole units, far below where 128 bits end.
-const MOST_UNITS: u128 = 10_u128.pow(20 + DECIMALS as u32);
+pub(super) const MOST_UNITS: u128 = 10_u128.pow(20 + DECIMALS as u32);
 const MOST_RESERVATIONS: usize = 1024;
 const ATTEMPTS: usize = 1000;
 const PAGE: usize = 256;

@@ -1,14 +1,15 @@
 //! The receiving side: offers, checks signatures, and has the books moved.
 
 use super::SANDBOX;
-use super::ledger::{DECIMALS, FundError, Ledger, Order, Outcome, Reason, Trouble, account_name};
+use super::ledger::{DECIMALS, FundError, Ledger, MOST_UNITS, Order, Outcome, Reason, Trouble};
 use super::request::{Payload, Signed, is_test_money, method_details};
+use crate::clock::Clock;
 use crate::method::{
     CredentialCx, Held, Holding, MethodCurrency, MethodProblem, Money, OfferCx, Payment, Rejection,
     ServerMethod, SettleCx, Settlement, SettlementPlan, Step, Verified,
 };
 use crate::protocol::{
-    Amount, BaseUnits, ChargeRequest, Currency, Did, MethodName, ProblemType, Timestamp, b64,
+    Amount, BaseUnits, ChargeRequest, Currency, Did, MethodName, ProblemType, PublicKey, Timestamp, b64,
 };
 use crate::store::{Limits, MemoryStore, Store, StoreError};
 use serde::{Deserialize, Serialize};
@@ -30,8 +31,8 @@ use std::time::Duration;
 /// # async fn main() -> Result<(), mpp::method::sandbox::SandboxError> {
 /// let sandbox = Sandbox::named("tempo");
 /// let alice = Wallet::generate();
-/// sandbox.fund(alice.did(), Amount::whole(10)).await?;
-/// assert_eq!(sandbox.balance(alice.did()).await?, Some(Amount::whole(10)));
+/// sandbox.fund(&alice.did(), Amount::whole(10)).await?;
+/// assert_eq!(sandbox.balance(&alice.did()).await?, Some(Amount::whole(10)));
 /// assert_eq!(sandbox.till().await?, Amount::ZERO);
 /// # Ok(())
 /// # }
@@ -42,6 +43,14 @@ pub struct Sandbox {
     minimum: Amount,
     problems: Vec<MethodProblem>,
     ledger: Ledger,
+    store: Books,
+}
+
+/// Whose store it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Books {
+    Own,
+    Given,
 }
 
 /// A currency: what prices call it, what requests call it, and its precision.
@@ -60,8 +69,6 @@ impl Sandbox {
     /// assert_eq!(*Sandbox::new().name(), *"sandbox");
     /// ```
     pub fn new() -> Self {
-        // The payments of one sandbox are all it holds.
-        let store = Arc::new(MemoryStore::with_limits(Limits { paid: 0, free: 1_000_000 }));
         Self {
             currencies: Currency::KNOWN
                 .iter()
@@ -69,7 +76,8 @@ impl Sandbox {
                 .collect(),
             minimum: Amount::ZERO,
             problems: Vec::new(),
-            ledger: Ledger { store, method: SANDBOX },
+            ledger: Ledger::new(Arc::new(own_store()), SANDBOX),
+            store: Books::Own,
         }
     }
 
@@ -82,7 +90,7 @@ impl Sandbox {
     /// let stripe = Sandbox::named("stripe");
     /// assert_eq!(*stripe.name(), *"stripe");
     /// // Cards know dollars and cents.
-    /// let usdc = stripe.currency("usdc").unwrap();
+    /// let usdc = ServerMethod::currency(&stripe, "usdc").unwrap();
     /// assert_eq!((usdc.id.as_str(), usdc.decimals), ("usd", 2));
     /// ```
     pub fn named(method: &str) -> Self {
@@ -96,7 +104,7 @@ impl Sandbox {
         PLAYED
             .iter()
             .filter(|played| played.method == method)
-            .fold(sandbox, |sandbox, played| sandbox.with_currency(played.name, played.id, played.decimals))
+            .fold(sandbox, |sandbox, played| sandbox.currency(played.name, played.id, played.decimals))
     }
 
     /// Takes the currency that prices call `name` as `id`, with this many decimals; replaces what it was taken as
@@ -104,12 +112,12 @@ impl Sandbox {
     ///
     /// ```
     /// use mpp::{Sandbox, method::ServerMethod};
-    /// let sandbox = Sandbox::new().with_currency("credits", "credits", 0);
+    /// let sandbox = Sandbox::new().currency("credits", "credits", 0);
     /// assert!(sandbox.problems().is_empty());
-    /// assert_eq!(sandbox.currency("credits").unwrap().decimals, 0);
+    /// assert_eq!(ServerMethod::currency(&sandbox, "credits").unwrap().decimals, 0);
     /// ```
     #[must_use]
-    pub fn with_currency(mut self, name: &str, id: &str, decimals: u8) -> Self {
+    pub fn currency(mut self, name: &str, id: &str, decimals: u8) -> Self {
         if decimals > DECIMALS {
             self.problem(format!(
                 "the currency `{name}` has {decimals} decimals; a sandbox counts up to {DECIMALS}"
@@ -129,13 +137,35 @@ impl Sandbox {
     /// ```
     /// use mpp::{Sandbox, method::ServerMethod};
     /// let sandbox = Sandbox::named("stripe").minimum("0.50");
-    /// assert_eq!(sandbox.currency("usd").unwrap().minimum.get(), 50);
+    /// assert_eq!(ServerMethod::currency(&sandbox, "usd").unwrap().minimum.get(), 50);
     /// ```
     #[must_use]
     pub fn minimum(mut self, amount: &str) -> Self {
         match Amount::parse(amount) {
             Ok(minimum) => self.minimum = minimum,
             Err(error) => self.problem(format!("the sandbox's minimum: {error}")),
+        }
+        self
+    }
+
+    /// Opens an account with this many units: what it holds until it is first paid from or funded. In a durable store
+    /// that was another run's matter, so a restart does not fill it again. A DID that is no account, or an amount it
+    /// cannot hold, is reported when the server is built.
+    ///
+    /// ```
+    /// use mpp::{Amount, Sandbox, method::sandbox::Wallet};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let alice = Wallet::generate();
+    /// let sandbox = Sandbox::new().account(&alice.did(), Amount::whole(10));
+    /// assert_eq!(sandbox.balance(&alice.did()).await.unwrap(), Some(Amount::whole(10)));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn account(mut self, account: &str, balance: Amount) -> Self {
+        match account_name(account).and_then(|account| Ok((account, in_range(balance)?))) {
+            Ok((account, units)) => self.ledger.open(account, units),
+            Err(error) => self.problem(error.to_string()),
         }
         self
     }
@@ -152,6 +182,25 @@ impl Sandbox {
     #[must_use]
     pub fn with_store(mut self, store: Arc<dyn Store>) -> Self {
         self.ledger.store = store;
+        self.store = Books::Given;
+        self
+    }
+
+    /// The sandbox's own store takes the time from this clock. Before anything is in it; a store that was given has
+    /// its own clock.
+    ///
+    /// ```
+    /// use mpp::{ManualClock, Sandbox, protocol::Timestamp};
+    /// use std::sync::Arc;
+    ///
+    /// let clock = Arc::new(ManualClock::at(Timestamp::from_unix(1_800_000_000)));
+    /// let sandbox = Sandbox::new().with_clock(clock);
+    /// ```
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        if self.store == Books::Own {
+            self.ledger.store = Arc::new(own_store().with_clock(clock));
+        }
         self
     }
 
@@ -167,20 +216,17 @@ impl Sandbox {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
     /// let (sandbox, alice) = (Sandbox::new(), Wallet::generate());
-    /// sandbox.fund(alice.did(), Amount::cents(50)).await.unwrap();
-    /// sandbox.fund(alice.did(), Amount::cents(25)).await.unwrap();
-    /// assert_eq!(sandbox.balance(alice.did()).await.unwrap(), Some(Amount::cents(75)));
-    /// let too_fine = sandbox.fund(alice.did(), Amount::new(1, 19)).await;
+    /// sandbox.fund(&alice.did(), Amount::cents(50)).await.unwrap();
+    /// sandbox.fund(&alice.did(), Amount::cents(25)).await.unwrap();
+    /// assert_eq!(sandbox.balance(&alice.did()).await.unwrap(), Some(Amount::cents(75)));
+    /// let too_fine = sandbox.fund(&alice.did(), Amount::new(1, 19)).await;
     /// assert!(matches!(too_fine, Err(SandboxError::Amount)));
     /// # }
     /// ```
-    pub async fn fund(&self, account: &Did, amount: Amount) -> Result<(), SandboxError> {
-        if !is_account(account) {
-            return Err(SandboxError::Account(account.clone()));
-        }
-        let units = amount.to_base_units(DECIMALS).map_err(|_| SandboxError::Amount)?;
-        match self.ledger.fund(&account_name(account), units.get()).await {
-            Ok(_) => Ok(()),
+    pub async fn fund(&self, account: &str, amount: Amount) -> Result<(), SandboxError> {
+        let (account, units) = (account_name(account)?, in_range(amount)?);
+        match self.ledger.fund(&account, units).await {
+            Ok(()) => Ok(()),
             Err(FundError::TooMuch) => Err(SandboxError::Amount),
             Err(FundError::Trouble(trouble)) => Err(trouble.into()),
         }
@@ -190,18 +236,18 @@ impl Sandbox {
     /// opened.
     ///
     /// # Errors
-    /// [`SandboxError::Store`] when the store fails.
+    /// [`SandboxError::Account`] when the DID is not an ed25519 key, [`SandboxError::Store`] when the store fails.
     ///
     /// ```
     /// # use mpp::{Sandbox, method::sandbox::Wallet};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
     /// let stranger = Wallet::generate();
-    /// assert_eq!(Sandbox::new().balance(stranger.did()).await.unwrap(), None);
+    /// assert_eq!(Sandbox::new().balance(&stranger.did()).await.unwrap(), None);
     /// # }
     /// ```
-    pub async fn balance(&self, account: &Did) -> Result<Option<Amount>, SandboxError> {
-        let account = self.ledger.account(&account_name(account)).await?;
+    pub async fn balance(&self, account: &str) -> Result<Option<Amount>, SandboxError> {
+        let account = self.ledger.account(&account_name(account)?).await?;
         Ok(account.map(|account| Amount::new(account.available, DECIMALS)))
     }
 
@@ -233,7 +279,7 @@ impl Sandbox {
                 Signed::Proof => "an identity proof was signed where a transfer is asked for",
             }));
         }
-        let account = account_name(&payload.account);
+        let account = payload.account.to_string();
         if cx.source.is_some_and(|source| source != account) {
             return Err(Rejection::failed("the credential's source is not the account that pays"));
         }
@@ -441,11 +487,11 @@ impl ServerMethod for Sandbox {
 /// Why an operator's call failed.
 ///
 /// ```
-/// use mpp::{Amount, Sandbox, method::sandbox::SandboxError, protocol::Did};
+/// use mpp::{Amount, Sandbox, method::sandbox::SandboxError};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// let chain: Did = "did:pkh:eip155:1:0x742d35Cc6634C0532925a3b844Bc9e7595f8fE00".parse().unwrap();
-/// let error = Sandbox::new().fund(&chain, Amount::whole(1)).await.unwrap_err();
+/// let chain = "did:pkh:eip155:1:0x742d35Cc6634C0532925a3b844Bc9e7595f8fE00";
+/// let error = Sandbox::new().fund(chain, Amount::whole(1)).await.unwrap_err();
 /// assert!(matches!(error, SandboxError::Account(_)));
 /// # }
 /// ```
@@ -453,8 +499,8 @@ impl ServerMethod for Sandbox {
 #[non_exhaustive]
 pub enum SandboxError {
     /// Accounts are the did:key of an ed25519 key.
-    #[error("{0} is not the did:key of an ed25519 key, so it cannot be a sandbox account")]
-    Account(Did),
+    #[error("`{0}` is not the did:key of an ed25519 key, so it cannot be a sandbox account")]
+    Account(String),
     /// Not an amount an account can hold.
     #[error("a sandbox account holds amounts of at most 18 decimals, up to a hundred quintillion in all")]
     Amount,
@@ -535,8 +581,25 @@ impl Listed {
     }
 }
 
-fn is_account(did: &Did) -> bool {
-    matches!(did, Did::Key(crate::protocol::PublicKey::Ed25519(_)))
+/// The name an account is booked under: the one spelling of its DID.
+fn account_name(account: &str) -> Result<String, SandboxError> {
+    match Did::parse(account) {
+        Ok(did @ Did::Key(PublicKey::Ed25519(_))) => Ok(did.to_string()),
+        Ok(_) | Err(_) => Err(SandboxError::Account(account.to_owned())),
+    }
+}
+
+/// An amount in the units of the books, if an account can hold it.
+fn in_range(amount: Amount) -> Result<u128, SandboxError> {
+    match amount.to_base_units(DECIMALS) {
+        Ok(units) if units.get() <= MOST_UNITS => Ok(units.get()),
+        Ok(_) | Err(_) => Err(SandboxError::Amount),
+    }
+}
+
+fn own_store() -> MemoryStore {
+    // The accounts and payments of one sandbox are all it holds.
+    MemoryStore::with_limits(Limits { paid: 0, free: 1_000_000 })
 }
 
 fn in_books(amount: BaseUnits, decimals: u8) -> Option<u128> {
