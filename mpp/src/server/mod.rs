@@ -12,7 +12,7 @@ mod journal;
 pub mod layer;
 #[doc(hidden)]
 pub mod paid;
-mod pipeline;
+pub(crate) mod pipeline;
 mod respond;
 pub(crate) mod scope;
 pub mod routing;
