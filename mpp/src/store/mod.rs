@@ -81,7 +81,11 @@ pub enum Durability {
     /// It does.
     Durable,
     /// It does not: real-money methods on it need `.single_process_volatile_store()`.
-    Volatile,
+    Volatile {
+        /// Random, made with the store: mixed into the challenges issued over it, so that they are refused once what
+        /// they were used for is forgotten.
+        boot: [u8; 16],
+    },
 }
 
 /// Which allowance a key counts against, so that free proofs cannot close the paid routes.

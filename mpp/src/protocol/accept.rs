@@ -1,0 +1,167 @@
+//! What a client says it can pay with: `Accept-Payment` (core draft, "Client Payment Preferences").
+//!
+//! The header filters and orders the offers of a 402. It never limits which credential is accepted.
+
+use std::cmp::Reverse;
+use std::fmt;
+use std::str::FromStr;
+
+use super::{Intent, MethodName};
+
+const MAX_CHARS: usize = 2048;
+const MAX_RANGES: usize = 64;
+/// Quality in thousandths, as RFC 9110 writes at most three decimals.
+const FULL: u16 = 1000;
+
+/// A parsed `Accept-Payment`.
+///
+/// ```
+/// use mpp::protocol::AcceptPayment;
+///
+/// let accept: AcceptPayment = "stripe/charge, tempo/*;q=0.5, evm/charge;q=0".parse()?;
+/// let offers = [("tempo", "charge"), ("evm", "charge"), ("stripe", "charge")];
+/// assert_eq!(accept.rank(offers), [2, 0]);
+/// # Ok::<(), mpp::protocol::AcceptError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcceptPayment {
+    ranges: Vec<Range>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Range {
+    method: Option<MethodName>,
+    intent: Option<Intent>,
+    quality: u16,
+}
+
+impl AcceptPayment {
+    /// Says that exactly these can be paid, the earlier the better, all with the same quality.
+    pub fn for_methods(methods: impl IntoIterator<Item = (MethodName, Intent)>) -> AcceptPayment {
+        let range = |(method, intent)| Range { method: Some(method), intent: Some(intent), quality: FULL };
+        AcceptPayment { ranges: methods.into_iter().map(range).collect() }
+    }
+
+    /// Reads a header's value of at most 2 KiB and 64 ranges.
+    ///
+    /// # Errors
+    /// Anything that is not `#( (method / "*") "/" (intent / "*") [ ";q=" qvalue ] )` with at least one range. A server
+    /// may then ignore the header.
+    pub fn parse(text: &str) -> Result<AcceptPayment, AcceptError> {
+        if text.len() > MAX_CHARS {
+            return Err(AcceptError::TooLarge);
+        }
+        let mut ranges = Vec::new();
+        for element in text.split(',').map(|element| element.trim_matches([' ', '\t'])) {
+            if element.is_empty() {
+                continue;
+            }
+            if ranges.len() == MAX_RANGES {
+                return Err(AcceptError::TooLarge);
+            }
+            ranges.push(Range::parse(element).ok_or(AcceptError::Malformed)?);
+        }
+        if ranges.is_empty() { Err(AcceptError::Malformed) } else { Ok(AcceptPayment { ranges }) }
+    }
+
+    /// Which of these offers (method, intent) the client accepts, best first: by quality, then in the given order. For
+    /// each offer the most specific range that matches it decides.
+    pub fn rank<'o>(&self, offers: impl IntoIterator<Item = (&'o str, &'o str)>) -> Vec<usize> {
+        let mut ranked: Vec<(Reverse<u16>, usize)> = offers
+            .into_iter()
+            .enumerate()
+            .filter_map(|(index, (method, intent))| Some((Reverse(self.quality(method, intent)?), index)))
+            .filter(|(Reverse(quality), _)| *quality > 0)
+            .collect();
+        ranked.sort_unstable();
+        ranked.into_iter().map(|(_, index)| index).collect()
+    }
+
+    /// None when no range matches. Of equally specific ranges the one with the higher quality decides.
+    fn quality(&self, method: &str, intent: &str) -> Option<u16> {
+        self.ranges
+            .iter()
+            .filter(|range| range.method.as_ref().is_none_or(|name| *name == *method))
+            .filter(|range| range.intent.as_ref().is_none_or(|name| *name == *intent))
+            .map(|range| (u8::from(range.method.is_some()) + u8::from(range.intent.is_some()), range.quality))
+            .max()
+            .map(|(_, quality)| quality)
+    }
+}
+
+impl Range {
+    fn parse(element: &str) -> Option<Range> {
+        let (range, quality) = match element.split_once(';') {
+            Some((range, weight)) => {
+                let weight = weight.trim_start_matches([' ', '\t']);
+                let value = weight.strip_prefix("q=").or_else(|| weight.strip_prefix("Q="))?;
+                (range.trim_end_matches([' ', '\t']), parse_quality(value)?)
+            }
+            None => (element, FULL),
+        };
+        let (method, intent) = range.split_once('/')?;
+        let method = if method == "*" { None } else { Some(MethodName::parse(method).ok()?) };
+        let intent = if intent == "*" { None } else { Some(Intent::parse(intent).ok()?) };
+        Some(Range { method, intent, quality })
+    }
+}
+
+impl fmt::Display for AcceptPayment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, range) in self.ranges.iter().enumerate() {
+            if position > 0 {
+                f.write_str(", ")?;
+            }
+            let method = range.method.as_ref().map_or("*", MethodName::as_str);
+            let intent = range.intent.as_ref().map_or("*", Intent::as_str);
+            write!(f, "{method}/{intent}")?;
+            if range.quality < FULL {
+                let decimals = format!("{:03}", range.quality);
+                match decimals.trim_end_matches('0') {
+                    "" => f.write_str(";q=0")?,
+                    decimals => write!(f, ";q=0.{decimals}")?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for AcceptPayment {
+    type Err = AcceptError;
+
+    fn from_str(text: &str) -> Result<AcceptPayment, AcceptError> {
+        AcceptPayment::parse(text)
+    }
+}
+
+/// Why text is not an `Accept-Payment` value.
+///
+/// ```
+/// # use mpp::protocol::{AcceptError, AcceptPayment};
+/// assert_eq!(AcceptPayment::parse("tempo"), Err(AcceptError::Malformed));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcceptError {
+    /// More than 2 KiB or 64 ranges.
+    #[error("Accept-Payment is too large")]
+    TooLarge,
+    /// Not a list of ranges.
+    #[error("Accept-Payment is not a list such as `tempo/charge, */session;q=0.5`")]
+    Malformed,
+}
+
+/// `0`, `1`, or either with up to three decimals (RFC 9110 section 12.4.2).
+fn parse_quality(text: &str) -> Option<u16> {
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
+    if decimals.len() > 3 || !decimals.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let thousandths: u16 = format!("{decimals:0<3}").parse().ok()?;
+    match whole {
+        "0" => Some(thousandths),
+        "1" if thousandths == 0 => Some(FULL),
+        _ => None,
+    }
+}

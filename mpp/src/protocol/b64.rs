@@ -1,0 +1,55 @@
+//! Base64url (RFC 4648 section 5), the outer encoding of everything in the three headers.
+//!
+//! What leaves is always without padding. What arrives is read tolerantly, because deployed peers pad and some use the
+//! standard alphabet; where the exact text matters (challenge binding) the text itself is compared, never re-encoded.
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose};
+
+const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
+    .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+    .with_decode_allow_trailing_bits(true);
+const LENIENT_URL: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
+const LENIENT_STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+
+/// Base64url without padding.
+///
+/// ```
+/// assert_eq!(mpp::protocol::b64::encode(b"{}?"), "e30_");
+/// ```
+pub fn encode(bytes: impl AsRef<[u8]>) -> String {
+    general_purpose::URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Exactly what [`encode`] writes: the URL alphabet, no padding, no stray bits.
+///
+/// ```
+/// use mpp::protocol::b64;
+/// assert_eq!(b64::decode("e30_").unwrap(), b"{}?");
+/// assert!(b64::decode("e30=").is_err());
+/// ```
+pub fn decode(text: &str) -> Result<Vec<u8>, NotBase64> {
+    general_purpose::URL_SAFE_NO_PAD.decode(text).map_err(|_| NotBase64)
+}
+
+/// Either alphabet (not mixed), with or without padding.
+///
+/// ```
+/// use mpp::protocol::b64;
+/// assert_eq!(b64::decode_lenient("e30/").unwrap(), b64::decode_lenient("e30_").unwrap());
+/// assert_eq!(b64::decode_lenient("e30=").unwrap(), b"{}");
+/// ```
+pub fn decode_lenient(text: &str) -> Result<Vec<u8>, NotBase64> {
+    let engine = if text.bytes().any(|b| matches!(b, b'+' | b'/')) { LENIENT_STANDARD } else { LENIENT_URL };
+    engine.decode(text).map_err(|_| NotBase64)
+}
+
+/// The text is not base64 of the expected kind.
+///
+/// ```
+/// assert!(mpp::protocol::b64::decode("!").is_err());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not base64url")]
+pub struct NotBase64;

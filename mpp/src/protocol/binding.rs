@@ -1,0 +1,490 @@
+//! What makes a challenge ours: secrets, and the HMAC over a challenge's seven slots (core draft, "Challenge Binding").
+//!
+//! `id = base64url(HMAC-SHA256(secret, realm|method|intent|request|expires|digest|opaque))`, an absent optional slot is
+//! empty. The server keeps no list of challenges it issued: an id that verifies is one it made, for exactly these
+//! parameters. Secrets come in a ring, so that one can be replaced while challenges under the old one are still alive.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use rand::RngCore as _;
+use sha2::Sha256;
+use subtle::{Choice, ConstantTimeEq};
+use zeroize::{Zeroize, Zeroizing};
+
+/// Fewest bytes of a secret.
+const MIN_SECRET: usize = 32;
+
+/// A secret that challenges are bound with: at least 32 bytes, wiped when dropped, never printed.
+///
+/// ```
+/// use mpp::protocol::Secret;
+///
+/// let secret = Secret::generate();
+/// assert_eq!(format!("{secret:?}"), "Secret(..)");
+/// assert!(Secret::from_hex(&secret.expose_hex()).is_ok());
+/// assert!(Secret::from_bytes("too short").is_err());
+/// ```
+#[derive(Clone)]
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    /// These bytes as they are. Peers of other SDKs that are configured with a string use its UTF-8 bytes.
+    ///
+    /// ```
+    /// # use mpp::protocol::Secret;
+    /// assert!(Secret::from_bytes([7; 32]).is_ok());
+    /// ```
+    pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Result<Secret, SecretError> {
+        // Wrapped first: a secret that is refused is wiped too.
+        let secret = Secret(bytes.into());
+        if secret.0.len() < MIN_SECRET {
+            return Err(SecretError::TooShort { bytes: secret.0.len() });
+        }
+        Ok(secret)
+    }
+
+    /// An even number of hexadecimal digits, at least 64; white space around them (a file's last newline) is ignored.
+    ///
+    /// ```
+    /// # use mpp::protocol::Secret;
+    /// assert!(Secret::from_hex(&"0f".repeat(32)).is_ok());
+    /// assert!(Secret::from_hex("not hex").is_err());
+    /// ```
+    pub fn from_hex(text: &str) -> Result<Secret, SecretError> {
+        let text = text.trim().as_bytes();
+        if text.len() % 2 != 0 {
+            return Err(SecretError::NotHex);
+        }
+        // The exact capacity: growing would leave unwiped copies behind.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(text.len() / 2));
+        for pair in text.chunks_exact(2) {
+            match (hex_digit(pair[0]), hex_digit(pair[1])) {
+                (Some(high), Some(low)) => bytes.push(high << 4 | low),
+                _ => return Err(SecretError::NotHex),
+            }
+        }
+        Secret::from_bytes(std::mem::take(&mut *bytes))
+    }
+
+    /// 32 fresh bytes from the operating system's generator.
+    ///
+    /// ```
+    /// # use mpp::protocol::Secret;
+    /// assert_ne!(*Secret::generate().expose_hex(), *Secret::generate().expose_hex());
+    /// ```
+    pub fn generate() -> Secret {
+        let mut bytes = vec![0; MIN_SECRET];
+        rand::rng().fill_bytes(&mut bytes);
+        Secret(bytes)
+    }
+
+    /// The secret in hexadecimal, for writing it to where secrets are kept. The text is wiped when dropped.
+    ///
+    /// ```
+    /// # use mpp::protocol::Secret;
+    /// assert_eq!(*Secret::from_bytes([1; 32]).unwrap().expose_hex(), "01".repeat(32));
+    /// ```
+    pub fn expose_hex(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::with_capacity(self.0.len() * 2));
+        for byte in &self.0 {
+            for digit in [byte >> 4, byte & 15] {
+                text.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+            }
+        }
+        text
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// Why something is not a [`Secret`].
+///
+/// ```
+/// # use mpp::protocol::{Secret, SecretError};
+/// assert_eq!(Secret::from_bytes([0; 16]).unwrap_err(), SecretError::TooShort { bytes: 16 });
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SecretError {
+    /// Fewer than 32 bytes.
+    #[error("a secret has at least 32 bytes, this one has {bytes}; `mpp secret` prints a new one")]
+    TooShort {
+        /// How many there were.
+        bytes: usize,
+    },
+    /// Not hexadecimal, or half a byte.
+    #[error("the secret is not hexadecimal")]
+    NotHex,
+}
+
+/// The seven bound parameters of a challenge, as they are on the wire. An absent optional one is empty.
+///
+/// ```
+/// use mpp::protocol::{Secret, SecretRing, Slots};
+///
+/// let ring = SecretRing::new(Secret::generate());
+/// let slots = Slots {
+///     realm: "api.example.com",
+///     method: "tempo",
+///     intent: "charge",
+///     request: "e30",
+///     expires: "2026-11-21T10:05:00Z",
+///     ..Slots::default()
+/// };
+/// let id = ring.id(&slots);
+/// assert!(ring.verify(&slots, id.as_str()).is_ok());
+/// assert!(ring.verify(&Slots { expires: "2027-01-01T00:00:00Z", ..slots }, id.as_str()).is_err());
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Slots<'a> {
+    /// Slot 0.
+    pub realm: &'a str,
+    /// Slot 1.
+    pub method: &'a str,
+    /// Slot 2.
+    pub intent: &'a str,
+    /// Slot 3: the base64url text, not what it decodes to.
+    pub request: &'a str,
+    /// Slot 4.
+    pub expires: &'a str,
+    /// Slot 5.
+    pub digest: &'a str,
+    /// Slot 6: the base64url text.
+    pub opaque: &'a str,
+}
+
+impl<'a> Slots<'a> {
+    fn in_order(&self) -> [&'a str; 7] {
+        [self.realm, self.method, self.intent, self.request, self.expires, self.digest, self.opaque]
+    }
+}
+
+/// The secrets of a server. The first signs; all verify.
+///
+/// Rotation is three deployments: `[old, new]`, so that every instance knows the new one; `[new, old]`; and `[new]` once
+/// the longest-lived challenge under the old one is over.
+///
+/// ```
+/// use mpp::protocol::{Secret, SecretRing, Slots};
+///
+/// let (old, new) = (Secret::generate(), Secret::generate());
+/// let before = SecretRing::new(old.clone());
+/// let after = SecretRing::new(new).also(old);
+///
+/// let slots = Slots { realm: "example.com", method: "tempo", intent: "charge", request: "e30", ..Slots::default() };
+/// assert!(after.verify(&slots, before.id(&slots).as_str()).is_ok());
+/// assert!(before.verify(&slots, after.id(&slots).as_str()).is_err());
+/// ```
+#[derive(Clone)]
+pub struct SecretRing {
+    // Never empty. Keyed states, so that no request pays for the key schedule.
+    keys: Vec<Hmac<Sha256>>,
+}
+
+impl SecretRing {
+    /// A ring of one secret.
+    ///
+    /// ```
+    /// # use mpp::protocol::{Secret, SecretRing};
+    /// assert_eq!(format!("{:?}", SecretRing::new(Secret::generate())), "SecretRing(1 secrets)");
+    /// ```
+    pub fn new(first: Secret) -> SecretRing {
+        SecretRing { keys: vec![keyed(&first.0)] }
+    }
+
+    /// Adds a secret that verifies but does not sign: the next one, or the last one.
+    ///
+    /// ```
+    /// # use mpp::protocol::{Secret, SecretRing};
+    /// let ring = SecretRing::new(Secret::generate()).also(Secret::generate());
+    /// assert_eq!(format!("{ring:?}"), "SecretRing(2 secrets)");
+    /// ```
+    #[must_use]
+    pub fn also(mut self, secret: Secret) -> SecretRing {
+        self.keys.push(keyed(&secret.0));
+        self
+    }
+
+    /// The id of a challenge with these parameters, by the first secret.
+    ///
+    /// Slots that contain `|` are ambiguous (the separator would be part of a value); an id computed over such slots
+    /// [never verifies](SecretRing::verify).
+    pub fn id(&self, slots: &Slots<'_>) -> ChallengeId {
+        ChallengeId::of(mac(&self.keys[0], slots))
+    }
+
+    /// Whether one of the secrets made this id for these parameters. Tries every secret and compares in constant time.
+    ///
+    /// # Errors
+    /// [`NotOurs`] when none did, or when a slot contains the separator `|`: every verified input then has exactly six
+    /// of them, so that no two sets of slots share one.
+    pub fn verify(&self, slots: &Slots<'_>, id: &str) -> Result<(), NotOurs> {
+        if slots.in_order().iter().any(|slot| slot.as_bytes().contains(&b'|')) {
+            return Err(NotOurs);
+        }
+        let ours = self.keys.iter().fold(Choice::from(0), |ours, key| {
+            ours | ChallengeId::of(mac(key, slots)).as_str().as_bytes().ct_eq(id.as_bytes())
+        });
+        if ours.into() { Ok(()) } else { Err(NotOurs) }
+    }
+
+    /// Absorbs the four slots that are the same for every challenge of a fixed offer, once.
+    ///
+    /// ```
+    /// use mpp::protocol::{Secret, SecretRing, Slots};
+    ///
+    /// let ring = SecretRing::new(Secret::generate());
+    /// let offer = ring.prefix("example.com", "tempo", "charge", "e30");
+    /// let slots = Slots { realm: "example.com", method: "tempo", intent: "charge", request: "e30", opaque: "e30", ..Slots::default() };
+    /// assert_eq!(offer.id("", "", "e30"), ring.id(&slots));
+    /// ```
+    pub fn prefix(&self, realm: &str, method: &str, intent: &str, request: &str) -> BoundPrefix {
+        let mut state = self.keys[0].clone();
+        for slot in [realm, method, intent, request] {
+            state.update(slot.as_bytes());
+            state.update(b"|");
+        }
+        BoundPrefix { state }
+    }
+
+    /// A ring for another purpose or context, one derived secret per secret, in the same order. What one ring signs the
+    /// other does not verify. `label` says what for; `context` is what sets this ring apart (a process's boot id).
+    ///
+    /// ```
+    /// use mpp::protocol::{Secret, SecretRing, Slots};
+    ///
+    /// let ring = SecretRing::new(Secret::generate());
+    /// let slots = Slots { realm: "example.com", method: "tempo", intent: "charge", request: "e30", ..Slots::default() };
+    /// let id = ring.derive("boot", b"1").id(&slots);
+    /// assert!(ring.derive("boot", b"1").verify(&slots, id.as_str()).is_ok());
+    /// assert!(ring.derive("boot", b"2").verify(&slots, id.as_str()).is_err());
+    /// ```
+    #[must_use]
+    pub fn derive(&self, label: &str, context: &[u8]) -> SecretRing {
+        let derived = |key| keyed(&derived_key(key, b"ring", label, context).0);
+        SecretRing { keys: self.keys.iter().map(derived).collect() }
+    }
+
+    /// A key per secret for sealing what is stored, the first secret's first: seal with the first, open with any.
+    ///
+    /// ```
+    /// use mpp::protocol::{Secret, SecretRing};
+    ///
+    /// let ring = SecretRing::new(Secret::generate()).also(Secret::generate());
+    /// let keys = ring.keys_for("stored responses");
+    /// assert_eq!(keys.len(), 2);
+    /// assert_ne!(keys[0].as_bytes(), ring.keys_for("plans")[0].as_bytes());
+    /// ```
+    pub fn keys_for(&self, label: &str) -> Vec<DerivedKey> {
+        self.keys.iter().map(|key| derived_key(key, b"key", label, b"")).collect()
+    }
+}
+
+impl fmt::Debug for SecretRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretRing({} secrets)", self.keys.len())
+    }
+}
+
+/// Some other server's challenge, or a changed one of ours: the id does not belong to the parameters.
+///
+/// ```
+/// # use mpp::protocol::{NotOurs, Secret, SecretRing, Slots};
+/// assert_eq!(SecretRing::new(Secret::generate()).verify(&Slots::default(), "forged"), Err(NotOurs));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the challenge was not issued by this server")]
+pub struct NotOurs;
+
+/// A fixed offer's share of the binding; see [`SecretRing::prefix`].
+///
+/// ```
+/// # use mpp::protocol::{Secret, SecretRing};
+/// let offer = SecretRing::new(Secret::generate()).prefix("example.com", "tempo", "charge", "e30");
+/// assert_ne!(offer.id("2026-11-21T10:05:00Z", "", "e30"), offer.id("2026-11-21T10:05:01Z", "", "e30"));
+/// ```
+#[derive(Clone)]
+pub struct BoundPrefix {
+    state: Hmac<Sha256>,
+}
+
+impl BoundPrefix {
+    /// The id of one challenge of this offer. An absent slot is empty.
+    pub fn id(&self, expires: &str, digest: &str, opaque: &str) -> ChallengeId {
+        let mut state = self.state.clone();
+        state.update(expires.as_bytes());
+        state.update(b"|");
+        state.update(digest.as_bytes());
+        state.update(b"|");
+        state.update(opaque.as_bytes());
+        ChallengeId::of(state.finalize().into_bytes().into())
+    }
+}
+
+impl fmt::Debug for BoundPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BoundPrefix(..)")
+    }
+}
+
+/// The id of a challenge of ours: base64url of 32 bytes, 43 characters.
+///
+/// A challenge received from another server may have any id; that is a string. This is one this side made, or one read
+/// back from a store.
+///
+/// ```
+/// use mpp::protocol::{ChallengeId, Secret, SecretRing, Slots};
+///
+/// let id = SecretRing::new(Secret::generate()).id(&Slots::default());
+/// assert_eq!(id.as_str().len(), 43);
+/// assert_eq!(ChallengeId::parse(id.as_str()), Ok(id));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChallengeId([u8; 43]);
+
+impl ChallengeId {
+    /// Reads exactly 43 characters that are the base64url of 32 bytes.
+    ///
+    /// ```
+    /// # use mpp::protocol::ChallengeId;
+    /// assert!(ChallengeId::parse("X6v1eo7fJ76gAxqY0xN9Jd__4lUyDDYmriryOM-5FO4").is_ok());
+    /// assert!(ChallengeId::parse("X6v1eo7fJ76gAxqY0xN9Jd__4lUyDDYmriryOM-5FO5").is_err(), "stray bits");
+    /// ```
+    pub fn parse(text: &str) -> Result<ChallengeId, ChallengeIdError> {
+        let mut bytes = [0; 32];
+        let id = text.as_bytes().try_into().map_err(|_| ChallengeIdError)?;
+        match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
+            Ok(32) => Ok(ChallengeId(id)),
+            _ => Err(ChallengeIdError),
+        }
+    }
+
+    /// The 43 characters.
+    ///
+    /// ```
+    /// # use mpp::protocol::{Secret, SecretRing, Slots};
+    /// assert!(SecretRing::new(Secret::generate()).id(&Slots::default()).as_str().is_ascii());
+    /// ```
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("both constructors hold base64url, which is ASCII")
+    }
+
+    fn of(mac: [u8; 32]) -> ChallengeId {
+        let mut text = [0; 43];
+        let written = URL_SAFE_NO_PAD.encode_slice(mac, &mut text);
+        debug_assert_eq!(written, Ok(43));
+        ChallengeId(text)
+    }
+}
+
+impl fmt::Display for ChallengeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for ChallengeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ChallengeId({})", self.as_str())
+    }
+}
+
+impl AsRef<str> for ChallengeId {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl PartialEq<str> for ChallengeId {
+    fn eq(&self, other: &str) -> bool {
+        self.as_str() == other
+    }
+}
+
+/// The text is not the id of a challenge of ours.
+///
+/// ```
+/// # use mpp::protocol::{ChallengeId, ChallengeIdError};
+/// assert_eq!(ChallengeId::parse("x7Tg2pLqR9mKvNwY3hBcZa"), Err(ChallengeIdError));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a challenge id of 43 base64url characters")]
+pub struct ChallengeIdError;
+
+/// A key derived from a [`SecretRing`]: wiped when dropped, never printed.
+///
+/// ```
+/// # use mpp::protocol::{Secret, SecretRing};
+/// let keys = SecretRing::new(Secret::generate()).keys_for("plans");
+/// assert_eq!(format!("{:?}", keys[0]), "DerivedKey(..)");
+/// ```
+#[derive(Clone)]
+pub struct DerivedKey([u8; 32]);
+
+impl DerivedKey {
+    /// The key itself.
+    ///
+    /// ```
+    /// # use mpp::protocol::{Secret, SecretRing};
+    /// assert_eq!(SecretRing::new(Secret::generate()).keys_for("plans")[0].as_bytes().len(), 32);
+    /// ```
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl Drop for DerivedKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl fmt::Debug for DerivedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DerivedKey(..)")
+    }
+}
+
+fn keyed(secret: &[u8]) -> Hmac<Sha256> {
+    Hmac::new_from_slice(secret).expect("HMAC takes a key of any length")
+}
+
+fn mac(key: &Hmac<Sha256>, slots: &Slots<'_>) -> [u8; 32] {
+    let mut state = key.clone();
+    for (position, slot) in slots.in_order().into_iter().enumerate() {
+        if position > 0 {
+            state.update(b"|");
+        }
+        state.update(slot.as_bytes());
+    }
+    state.finalize().into_bytes().into()
+}
+
+/// HMAC over kind, label and context. The leading NUL keeps it apart from challenge inputs, which begin with a realm;
+/// lengths keep the parts apart.
+fn derived_key(key: &Hmac<Sha256>, kind: &[u8], label: &str, context: &[u8]) -> DerivedKey {
+    let mut state = key.clone();
+    state.update(b"\0mpp derived");
+    for part in [kind, label.as_bytes(), context] {
+        state.update(&(part.len() as u64).to_be_bytes());
+        state.update(part);
+    }
+    DerivedKey(state.finalize().into_bytes().into())
+}
+
+fn hex_digit(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).map(|digit| digit as u8)
+}

@@ -1,0 +1,339 @@
+//! The answer in `Authorization: Payment` (core draft, "Credentials"): a payer's echo of a challenge with the proof.
+//!
+//! A server reads one without copying it: [`CredentialBuf`] owns the decoded JSON, [`CredentialRef`] borrows from it,
+//! so that a forged credential costs little. A client builds a [`Credential`] and writes it. Credentials are spent like
+//! money: none of these types prints a payload or a payer.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use super::binding::Slots;
+use super::{
+    Challenge, Intent, MAX_CREDENTIAL_CHARS, MethodName, Timestamp, TimestampError, b64, jcs, to_jcs,
+};
+
+/// A decoded credential: the JSON that [`CredentialRef`] borrows from.
+///
+/// ```
+/// use mpp::protocol::CredentialBuf;
+///
+/// let token = mpp::protocol::b64::encode(
+///     r#"{"challenge":{"id":"a","realm":"r","method":"tempo","intent":"charge","request":"e30"},"payload":{}}"#,
+/// );
+/// let buffer = CredentialBuf::decode(&token)?;
+/// assert_eq!(buffer.parse()?.challenge.method, "tempo");
+/// # Ok::<(), mpp::protocol::CredentialError>(())
+/// ```
+#[derive(Clone)]
+pub struct CredentialBuf {
+    json: Vec<u8>,
+}
+
+impl CredentialBuf {
+    /// Decodes what follows `Payment ` in the header: at most 64 KiB, checked first; base64url, also tolerated with
+    /// padding or in the standard alphabet.
+    pub fn decode(token: &str) -> Result<CredentialBuf, CredentialError> {
+        let token = token.trim();
+        if token.len() > MAX_CREDENTIAL_CHARS {
+            return Err(CredentialError::TooLarge);
+        }
+        if token.is_empty() {
+            return Err(CredentialError::Empty);
+        }
+        let json = b64::decode_lenient(token).map_err(|_| CredentialError::NotBase64)?;
+        Ok(CredentialBuf { json })
+    }
+
+    /// Reads the JSON. Members that are not known are ignored, known ones that occur twice are refused.
+    pub fn parse(&self) -> Result<CredentialRef<'_>, CredentialError> {
+        let credential: CredentialRef<'_> = serde_json::from_slice(&self.json).map_err(|error| {
+            if error.is_data() { CredentialError::Shape } else { CredentialError::NotJson }
+        })?;
+        if !credential.payload.get().starts_with('{') {
+            return Err(CredentialError::Shape);
+        }
+        Ok(credential)
+    }
+}
+
+impl fmt::Debug for CredentialBuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CredentialBuf(..)")
+    }
+}
+
+/// A credential as received, borrowed from its [`CredentialBuf`].
+///
+/// ```
+/// # use mpp::protocol::CredentialBuf;
+/// # let token = mpp::protocol::b64::encode(
+/// #     r#"{"challenge":{"id":"a","realm":"r","method":"tempo","intent":"charge","request":"e30"},"payload":{"k":1}}"#,
+/// # );
+/// let buffer = CredentialBuf::decode(&token)?;
+/// let credential = buffer.parse()?;
+/// assert_eq!(credential.payload.get(), r#"{"k":1}"#);
+/// assert_eq!(credential.to_credential()?.payload["k"], 1);
+/// # Ok::<(), mpp::protocol::CredentialError>(())
+/// ```
+#[derive(Deserialize)]
+pub struct CredentialRef<'a> {
+    /// The echoed challenge.
+    #[serde(borrow)]
+    pub challenge: ChallengeRef<'a>,
+    /// Who pays: by recommendation a DID.
+    #[serde(borrow, default, deserialize_with = "optional_text")]
+    pub source: Option<Cow<'a, str>>,
+    /// The proof, in the payment method's own form. Always an object.
+    #[serde(borrow)]
+    pub payload: &'a RawValue,
+}
+
+impl CredentialRef<'_> {
+    /// An owned copy.
+    ///
+    /// # Errors
+    /// [`CredentialError::Shape`] when the echoed method or intent is no name, or the payload has a member twice at any
+    /// depth: such a payload has two readings.
+    pub fn to_credential(&self) -> Result<Credential, CredentialError> {
+        let Ok(Value::Object(payload)) = jcs::parse(self.payload.get().as_bytes()) else {
+            return Err(CredentialError::Shape);
+        };
+        Ok(Credential {
+            challenge: self.challenge.to_challenge()?,
+            source: self.source.as_deref().map(str::to_owned),
+            payload,
+        })
+    }
+}
+
+impl fmt::Debug for CredentialRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CredentialRef").field("challenge_id", &self.challenge.id).finish_non_exhaustive()
+    }
+}
+
+/// The challenge a credential echoes, exactly as received. Nothing here is trusted before
+/// [`SecretRing::verify`](super::SecretRing::verify) accepts its [`slots`](ChallengeRef::slots).
+///
+/// ```
+/// use mpp::protocol::ChallengeRef;
+///
+/// let echo: ChallengeRef =
+///     serde_json::from_str(r#"{"id":"a","realm":"r","method":"tempo","intent":"charge","request":"e30"}"#).unwrap();
+/// assert_eq!(echo.slots().request, "e30");
+/// assert_eq!(echo.slots().expires, "");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ChallengeRef<'a> {
+    /// The id.
+    #[serde(borrow)]
+    pub id: Cow<'a, str>,
+    /// The realm.
+    #[serde(borrow)]
+    pub realm: Cow<'a, str>,
+    /// The payment method's name.
+    #[serde(borrow)]
+    pub method: Cow<'a, str>,
+    /// The intent.
+    #[serde(borrow)]
+    pub intent: Cow<'a, str>,
+    /// Base64url text.
+    #[serde(borrow)]
+    pub request: Cow<'a, str>,
+    /// RFC 3339. In this and the other optional members an empty text counts as absent, as it does in the binding.
+    #[serde(borrow, default, deserialize_with = "optional_parameter")]
+    pub expires: Option<Cow<'a, str>>,
+    /// RFC 9530.
+    #[serde(borrow, default, deserialize_with = "optional_parameter")]
+    pub digest: Option<Cow<'a, str>>,
+    /// Base64url text.
+    #[serde(borrow, default, deserialize_with = "optional_parameter")]
+    pub opaque: Option<Cow<'a, str>>,
+    /// For people; many clients do not echo it.
+    #[serde(borrow, default, deserialize_with = "optional_parameter")]
+    pub description: Option<Cow<'a, str>>,
+}
+
+impl ChallengeRef<'_> {
+    /// The bound parameters, as received.
+    pub fn slots(&self) -> Slots<'_> {
+        Slots {
+            realm: &self.realm,
+            method: &self.method,
+            intent: &self.intent,
+            request: &self.request,
+            expires: self.expires.as_deref().unwrap_or_default(),
+            digest: self.digest.as_deref().unwrap_or_default(),
+            opaque: self.opaque.as_deref().unwrap_or_default(),
+        }
+    }
+
+    /// When the challenge ends; none if it does not say.
+    pub fn expires_at(&self) -> Result<Option<Timestamp>, TimestampError> {
+        self.expires.as_deref().map(Timestamp::parse).transpose()
+    }
+
+    /// An owned copy.
+    ///
+    /// # Errors
+    /// [`CredentialError::Shape`] when the method or intent is no name, or a required member is empty.
+    pub fn to_challenge(&self) -> Result<Challenge, CredentialError> {
+        if self.id.is_empty() || self.realm.is_empty() || self.request.is_empty() {
+            return Err(CredentialError::Shape);
+        }
+        let owned = |text: &Option<Cow<'_, str>>| text.as_deref().map(str::to_owned);
+        Ok(Challenge {
+            id: self.id.clone().into_owned(),
+            realm: self.realm.clone().into_owned(),
+            method: MethodName::parse(&self.method).map_err(|_| CredentialError::Shape)?,
+            intent: Intent::parse(&self.intent).map_err(|_| CredentialError::Shape)?,
+            request: self.request.clone().into_owned(),
+            expires: owned(&self.expires),
+            digest: owned(&self.digest),
+            opaque: owned(&self.opaque),
+            description: owned(&self.description),
+        })
+    }
+}
+
+/// A credential that owns its parts: what a client sends, and what a server keeps.
+///
+/// ```
+/// use mpp::protocol::{Challenge, Credential};
+///
+/// let offers = Challenge::parse_all([
+///     r#"Payment id="x7Tg", realm="api.example.com", method="tempo", intent="charge", request="e30""#,
+/// ]).offers;
+/// let credential = Credential {
+///     challenge: offers[0].clone(),
+///     source: None,
+///     payload: [("hash".to_owned(), "0xabc".into())].into_iter().collect(),
+/// };
+/// assert!(credential.to_header_value().starts_with("Payment ey"));
+/// assert!(!format!("{credential:?}").contains("0xabc"));
+/// ```
+#[derive(Clone, PartialEq, Serialize)]
+pub struct Credential {
+    /// The challenge this answers.
+    pub challenge: Challenge,
+    /// Who pays: by recommendation a DID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// The proof.
+    pub payload: Map<String, Value>,
+}
+
+impl Credential {
+    /// The value of the `Authorization` header. A secret: it is the payment.
+    pub fn to_header_value(&self) -> String {
+        format!("Payment {}", b64::encode(to_jcs(self).expect("strings and JSON values are JSON")))
+    }
+
+    /// What tells this credential from every other one for the same challenge.
+    pub fn fingerprint(&self) -> Fingerprint {
+        #[derive(Serialize)]
+        struct Fingerprinted<'a> {
+            payload: &'a Map<String, Value>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            source: Option<&'a str>,
+        }
+        let fingerprinted = Fingerprinted { payload: &self.payload, source: self.source.as_deref() };
+        Fingerprint(Sha256::digest(to_jcs(&fingerprinted).expect("strings and JSON values are JSON")).into())
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credential").field("challenge_id", &self.challenge.id).finish_non_exhaustive()
+    }
+}
+
+/// SHA-256 of the canonical JSON of a credential's payload and source. Compared in constant time.
+///
+/// ```
+/// # use mpp::protocol::Fingerprint;
+/// assert_eq!(Fingerprint::from_bytes([1; 32]), Fingerprint::from_bytes([1; 32]));
+/// ```
+#[derive(Clone, Copy)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// One read back from a store.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Fingerprint {
+        Fingerprint(bytes)
+    }
+
+    /// The 32 bytes, for a store.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl PartialEq for Fingerprint {
+    fn eq(&self, other: &Fingerprint) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Fingerprint {}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprint(..)")
+    }
+}
+
+/// Why text is not a credential. Says nothing about what the text was.
+///
+/// ```
+/// # use mpp::protocol::{CredentialBuf, CredentialError};
+/// assert_eq!(CredentialBuf::decode("!").unwrap_err(), CredentialError::NotBase64);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CredentialError {
+    /// `Payment` with nothing after it.
+    #[error("the credential is empty")]
+    Empty,
+    /// More than 64 KiB.
+    #[error("the credential is larger than 64 KiB")]
+    TooLarge,
+    /// Not base64url.
+    #[error("the credential is not base64url")]
+    NotBase64,
+    /// Not JSON.
+    #[error("the credential is not JSON")]
+    NotJson,
+    /// A member is missing, occurs twice or has the wrong type.
+    #[error("the credential is not an object with `challenge` and `payload`")]
+    Shape,
+}
+
+/// A string that is borrowed where its JSON has no escapes. (`Option<Cow<str>>` by itself always copies.)
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text<'a>, D::Error> {
+        #[derive(Deserialize)]
+        struct Borrowed<'a>(#[serde(borrow)] Cow<'a, str>);
+        Borrowed::deserialize(deserializer).map(|text| Text(text.0))
+    }
+}
+
+fn optional_text<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Cow<'a, str>>, D::Error> {
+    Ok(Option::<Text<'a>>::deserialize(deserializer)?.map(|text| text.0))
+}
+
+fn optional_parameter<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Cow<'a, str>>, D::Error> {
+    Ok(optional_text(deserializer)?.filter(|text| !text.is_empty()))
+}

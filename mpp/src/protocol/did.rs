@@ -1,0 +1,178 @@
+//! Payers' identifiers (core draft, credential `source`: W3C decentralized identifiers).
+//!
+//! Two methods are understood, `did:pkh` (an account on a chain, CAIP-10) and `did:key` (a public key); any other
+//! well-formed DID is kept as it is.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Longest DID that is read, in characters.
+const MAX_CHARS: usize = 2048;
+/// Longest `did:key` that is decoded: base58 takes quadratic time.
+const MAX_KEY_CHARS: usize = 256;
+/// The multicodec prefix of an ed25519 public key (0xed as a varint).
+const ED25519: [u8; 2] = [0xed, 0x01];
+
+/// A decentralized identifier.
+///
+/// ```
+/// use mpp::protocol::Did;
+///
+/// let payer: Did = "did:pkh:eip155:4217:0x742d35Cc6634C0532925a3b844Bc9e7595f8fE00".parse()?;
+/// let Did::Pkh { namespace, reference, .. } = &payer else { panic!() };
+/// assert_eq!((namespace.as_str(), reference.as_str()), ("eip155", "4217"));
+/// # Ok::<(), mpp::protocol::DidError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Did {
+    /// An account on a chain: `did:pkh:<namespace>:<reference>:<address>`.
+    Pkh {
+        /// The family of chains, such as `eip155`.
+        namespace: String,
+        /// The chain; for `eip155` its number, without leading zeros.
+        reference: String,
+        /// The account; for `eip155` `0x` and 40 hexadecimal digits. The checksum is the payment method's to judge.
+        address: String,
+    },
+    /// A public key: `did:key:z…`.
+    Key(PublicKey),
+    /// Another DID method, whole.
+    Other(String),
+}
+
+/// The key of a `did:key`.
+///
+/// ```
+/// use mpp::protocol::{Did, PublicKey};
+/// let did: Did = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK".parse().unwrap();
+/// assert!(matches!(did, Did::Key(PublicKey::Ed25519(_))));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum PublicKey {
+    /// An ed25519 key.
+    Ed25519([u8; 32]),
+    /// Another kind: the multicodec prefix and the key.
+    Other(Vec<u8>),
+}
+
+impl Did {
+    /// The DID of an ed25519 key.
+    pub fn ed25519(key: &[u8; 32]) -> Did {
+        Did::Key(PublicKey::Ed25519(*key))
+    }
+
+    /// The DID of an account on an EVM chain. `address` is `0x` and 40 hexadecimal digits.
+    pub fn eip155(chain_id: u64, address: &str) -> Result<Did, DidError> {
+        pkh("eip155", &chain_id.to_string(), address)
+    }
+
+    /// Reads a DID of at most 2048 characters.
+    ///
+    /// # Errors
+    /// [`DidError::NotADid`] for anything without the shape `did:method:id`, [`DidError::Pkh`] and [`DidError::Key`] for
+    /// what breaks the rules of these two methods.
+    pub fn parse(text: &str) -> Result<Did, DidError> {
+        if text.len() > MAX_CHARS {
+            return Err(DidError::NotADid);
+        }
+        let (method, id) =
+            text.strip_prefix("did:").and_then(|rest| rest.split_once(':')).ok_or(DidError::NotADid)?;
+        match method {
+            "pkh" => match id.splitn(3, ':').collect::<Vec<_>>().as_slice() {
+                [namespace, reference, address] => pkh(namespace, reference, address),
+                _ => Err(DidError::Pkh),
+            },
+            "key" => key(id),
+            _ => {
+                let good = !method.is_empty()
+                    && method.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+                    && !id.is_empty()
+                    && id.bytes().all(|b| b.is_ascii_graphic());
+                if good { Ok(Did::Other(text.to_owned())) } else { Err(DidError::NotADid) }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Did {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Did::Pkh { namespace, reference, address } => {
+                write!(f, "did:pkh:{namespace}:{reference}:{address}")
+            }
+            Did::Key(key) => {
+                let bytes = match key {
+                    PublicKey::Ed25519(key) => [&ED25519[..], key].concat(),
+                    PublicKey::Other(bytes) => bytes.clone(),
+                };
+                write!(f, "did:key:z{}", bs58::encode(bytes).into_string())
+            }
+            Did::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+impl FromStr for Did {
+    type Err = DidError;
+
+    fn from_str(text: &str) -> Result<Did, DidError> {
+        Did::parse(text)
+    }
+}
+
+/// Why text is not a [`Did`].
+///
+/// ```
+/// # use mpp::protocol::{Did, DidError};
+/// assert_eq!(Did::parse("0xabc"), Err(DidError::NotADid));
+/// assert_eq!(Did::parse("did:pkh:eip155:01:0xabc"), Err(DidError::Pkh));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DidError {
+    /// Not of the shape `did:method:id`.
+    #[error("not a DID (did:method:id)")]
+    NotADid,
+    /// A `did:pkh` that names no account.
+    #[error("not a did:pkh of a chain and an account on it")]
+    Pkh,
+    /// A `did:key` that holds no key.
+    #[error("not a did:key of a base58 public key")]
+    Key,
+}
+
+fn pkh(namespace: &str, reference: &str, address: &str) -> Result<Did, DidError> {
+    // CAIP-2 and CAIP-10.
+    let namespace_good = (3..=8).contains(&namespace.len())
+        && namespace.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let reference_good = (1..=32).contains(&reference.len())
+        && reference.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    let address_good = (1..=128).contains(&address.len())
+        && address.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'%'));
+    let eip155_good = namespace != "eip155"
+        || (reference.bytes().all(|b| b.is_ascii_digit())
+            && !reference.starts_with('0')
+            && address
+                .strip_prefix("0x")
+                .is_some_and(|hex| hex.len() == 40 && hex.bytes().all(|b| b.is_ascii_hexdigit())));
+    if !(namespace_good && reference_good && address_good && eip155_good) {
+        return Err(DidError::Pkh);
+    }
+    Ok(Did::Pkh {
+        namespace: namespace.to_owned(),
+        reference: reference.to_owned(),
+        address: address.to_owned(),
+    })
+}
+
+fn key(id: &str) -> Result<Did, DidError> {
+    let encoded =
+        id.strip_prefix('z').filter(|encoded| encoded.len() <= MAX_KEY_CHARS).ok_or(DidError::Key)?;
+    let bytes = bs58::decode(encoded).into_vec().map_err(|_| DidError::Key)?;
+    match bytes.strip_prefix(&ED25519) {
+        Some(key) => key.try_into().map(|key| Did::Key(PublicKey::Ed25519(key))).map_err(|_| DidError::Key),
+        // A prefix of at least one byte, and a key.
+        None if bytes.len() >= 2 => Ok(Did::Key(PublicKey::Other(bytes))),
+        None => Err(DidError::Key),
+    }
+}

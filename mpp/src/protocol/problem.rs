@@ -1,0 +1,261 @@
+//! What a refusal says: RFC 9457 problem details (core draft, "Error Handling"; the session drafts' error tables).
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use serde::ser::{SerializeMap as _, Serializer as _};
+use serde_json::{Map, Value};
+
+/// Largest problem body that is read, in bytes.
+const MAX_BODY: usize = 64 * 1024;
+
+macro_rules! problem_types {
+    ($($(#[$doc:meta])* $variant:ident = $uri:literal, $title:literal, $status:literal;)*) => {
+        /// The kinds of refusal: every one of the drafts, and this project's own for statuses the drafts leave open.
+        ///
+        /// The drafts' types are `https://paymentauth.org/problems/…`; this project's own are `urn:mpp:problem:…`, names
+        /// and not addresses, each documented at its variant.
+        ///
+        /// ```
+        /// use mpp::protocol::ProblemType;
+        /// assert_eq!(ProblemType::MethodUnsupported.status(), 400);
+        /// assert_eq!(ProblemType::PaymentRequired.uri(), "https://paymentauth.org/problems/payment-required");
+        /// ```
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum ProblemType {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl ProblemType {
+            /// Every type.
+            pub const ALL: &'static [ProblemType] = &[$(ProblemType::$variant,)*];
+
+            /// The `type` member.
+            pub const fn uri(self) -> &'static str {
+                match self { $(ProblemType::$variant => $uri,)* }
+            }
+
+            /// The `title` member.
+            pub const fn title(self) -> &'static str {
+                match self { $(ProblemType::$variant => $title,)* }
+            }
+
+            /// The HTTP status it is answered with.
+            pub const fn status(self) -> u16 {
+                match self { $(ProblemType::$variant => $status,)* }
+            }
+        }
+    };
+}
+
+problem_types! {
+    /// No credential.
+    PaymentRequired = "https://paymentauth.org/problems/payment-required", "Payment Required", 402;
+    /// The amount is too low.
+    PaymentInsufficient = "https://paymentauth.org/problems/payment-insufficient", "Payment Insufficient", 402;
+    /// An authentic challenge, past its end.
+    PaymentExpired = "https://paymentauth.org/problems/payment-expired", "Payment Expired", 402;
+    /// The proof does not verify.
+    VerificationFailed = "https://paymentauth.org/problems/verification-failed", "Verification Failed", 402;
+    /// A payment method that is not accepted here.
+    MethodUnsupported = "https://paymentauth.org/problems/method-unsupported", "Method Unsupported", 400;
+    /// A credential that cannot be read.
+    MalformedCredential = "https://paymentauth.org/problems/malformed-credential", "Malformed Credential", 402;
+    /// A challenge that is not ours, not for this, or was used.
+    InvalidChallenge = "https://paymentauth.org/problems/invalid-challenge", "Invalid Challenge", 402;
+
+    /// A voucher's signature does not verify.
+    SessionInvalidSignature = "https://paymentauth.org/problems/session/invalid-signature", "Invalid Signature", 402;
+    /// A voucher is signed by somebody else.
+    SessionSignerMismatch = "https://paymentauth.org/problems/session/signer-mismatch", "Signer Mismatch", 402;
+    /// A voucher is over the channel's deposit.
+    SessionAmountExceedsDeposit = "https://paymentauth.org/problems/session/amount-exceeds-deposit", "Amount Exceeds Deposit", 402;
+    /// A voucher adds less than the smallest step.
+    SessionDeltaTooSmall = "https://paymentauth.org/problems/session/delta-too-small", "Delta Too Small", 402;
+    /// The session's challenge is not known.
+    SessionChallengeNotFound = "https://paymentauth.org/problems/session/challenge-not-found", "Challenge Not Found", 402;
+    /// What is authorized does not cover the request.
+    SessionInsufficientBalance = "https://paymentauth.org/problems/session/insufficient-balance", "Insufficient Balance", 402;
+    /// No such channel.
+    SessionChannelNotFound = "https://paymentauth.org/problems/session/channel-not-found", "Channel Not Found", 410;
+    /// The channel is closed.
+    SessionChannelFinalized = "https://paymentauth.org/problems/session/channel-finalized", "Channel Finalized", 410;
+    /// A transaction was reverted on chain.
+    SessionTransactionReverted = "https://paymentauth.org/problems/session/transaction-reverted", "Transaction Reverted", 409;
+
+    /// Own: the request itself is wrong, for example two Payment credentials. Correct it; nothing was taken.
+    BadRequest = "urn:mpp:problem:bad-request", "Bad Request", 400;
+    /// Own: another request with the same credential is being answered. Ask again after `Retry-After` with the same one.
+    InProgress = "urn:mpp:problem:in-progress", "Payment In Progress", 409;
+    /// Own: the request's body is larger than this resource reads. Nothing was taken.
+    BodyTooLarge = "urn:mpp:problem:body-too-large", "Body Too Large", 413;
+    /// Own: the price of exactly this request is out of the resource's range. Ask for less; nothing was taken.
+    PriceOutOfRange = "urn:mpp:problem:price-out-of-range", "Price Out Of Range", 422;
+    /// Own: a fault of the server. If a credential was sent, send the same one again: it is not spent twice.
+    Internal = "urn:mpp:problem:internal", "Internal Error", 500;
+    /// Own: payment cannot be taken, or its outcome cannot be known, right now. Send the same credential again after
+    /// `Retry-After`.
+    Unavailable = "urn:mpp:problem:unavailable", "Payment Unavailable", 503;
+}
+
+impl ProblemType {
+    /// The type with this `type` member.
+    pub fn by_uri(uri: &str) -> Option<ProblemType> {
+        ProblemType::ALL.iter().copied().find(|kind| kind.uri() == uri)
+    }
+
+    /// Whether the response with this problem offers a challenge: only then does the body name one.
+    pub const fn carries_challenge(self) -> bool {
+        matches!(self.status(), 402 | 410) || matches!(self, ProblemType::SessionTransactionReverted)
+    }
+}
+
+/// A refusal.
+///
+/// ```
+/// use mpp::protocol::{Problem, ProblemType};
+///
+/// let problem = Problem::new(ProblemType::PaymentRequired, "This costs 0.05 usdc.").with_challenge("x7Tg");
+/// assert_eq!(
+///     problem.to_json(),
+///     r#"{"type":"https://paymentauth.org/problems/payment-required","title":"Payment Required","status":402,"detail":"This costs 0.05 usdc.","challengeId":"x7Tg"}"#,
+/// );
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    /// What kind; decides type, title and status.
+    pub kind: ProblemType,
+    /// One sentence for people about this occurrence. Never internals, never secrets.
+    pub detail: Cow<'static, str>,
+    /// The id of the first challenge offered with it. Written only for kinds that offer one.
+    pub challenge_id: Option<String>,
+    /// For the `Retry-After` header, which counts whole seconds; not part of the body.
+    pub retry_after: Option<Duration>,
+    /// Members the kind adds, such as `channelId`. A standard member's name is not written.
+    pub members: Map<String, Value>,
+}
+
+const OWN_MEMBERS: [&str; 6] = ["type", "title", "status", "detail", "instance", "challengeId"];
+
+impl Problem {
+    /// A problem of this kind.
+    pub fn new(kind: ProblemType, detail: impl Into<Cow<'static, str>>) -> Problem {
+        Problem { kind, detail: detail.into(), challenge_id: None, retry_after: None, members: Map::new() }
+    }
+
+    /// Names the challenge offered with it.
+    #[must_use]
+    pub fn with_challenge(mut self, id: impl Into<String>) -> Problem {
+        self.challenge_id = Some(id.into());
+        self
+    }
+
+    /// Says when to come back.
+    #[must_use]
+    pub fn retry_after(mut self, after: Duration) -> Problem {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// Adds a member.
+    #[must_use]
+    pub fn member(mut self, name: impl Into<String>, value: impl Into<Value>) -> Problem {
+        self.members.insert(name.into(), value.into());
+        self
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> u16 {
+        self.kind.status()
+    }
+
+    /// The value of `Retry-After`: whole seconds, rounded up, at least one.
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        let after = self.retry_after?;
+        Some(after.as_secs().saturating_add(u64::from(after.subsec_nanos() > 0)).max(1))
+    }
+
+    /// The body, `application/problem+json`.
+    pub fn to_json(&self) -> String {
+        let mut json = Vec::with_capacity(256);
+        self.write(&mut serde_json::Serializer::new(&mut json)).expect("strings and JSON values are JSON");
+        String::from_utf8(json).expect("JSON is UTF-8")
+    }
+
+    fn write(&self, serializer: &mut serde_json::Serializer<&mut Vec<u8>>) -> Result<(), serde_json::Error> {
+        let mut members = serializer.serialize_map(None)?;
+        members.serialize_entry("type", self.kind.uri())?;
+        members.serialize_entry("title", self.kind.title())?;
+        members.serialize_entry("status", &self.kind.status())?;
+        members.serialize_entry("detail", &self.detail)?;
+        if let Some(id) = self.challenge_id.as_ref().filter(|_| self.kind.carries_challenge()) {
+            members.serialize_entry("challengeId", id)?;
+        }
+        for (name, value) in &self.members {
+            if !OWN_MEMBERS.contains(&name.as_str()) {
+                members.serialize_entry(name, value)?;
+            }
+        }
+        members.end()
+    }
+}
+
+/// A problem some server sent, read leniently: whatever is missing or strange is left out.
+///
+/// ```
+/// use mpp::protocol::{ProblemType, ReceivedProblem};
+///
+/// let body = br#"{"type":"https://paymentauth.org/problems/invalid-challenge","detail":"used"}"#;
+/// let problem = ReceivedProblem::parse(body).unwrap();
+/// assert_eq!(problem.kind(), Some(ProblemType::InvalidChallenge));
+/// assert_eq!(problem.detail.as_deref(), Some("used"));
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReceivedProblem {
+    /// The `type` member; `about:blank` when there is none (RFC 9457 section 3.1.1).
+    pub type_uri: String,
+    /// The `title` member.
+    pub title: Option<String>,
+    /// The `status` member, where it is a status.
+    pub status: Option<u16>,
+    /// The `detail` member. The server's text: not to be trusted, only to be shown.
+    pub detail: Option<String>,
+    /// The `challengeId` member.
+    pub challenge_id: Option<String>,
+    /// Everything else.
+    pub members: Map<String, Value>,
+}
+
+impl ReceivedProblem {
+    /// Reads a body of at most 64 KiB; none if it is not a JSON object.
+    pub fn parse(body: &[u8]) -> Option<ReceivedProblem> {
+        if body.len() > MAX_BODY {
+            return None;
+        }
+        let mut members: Map<String, Value> = serde_json::from_slice(body).ok()?;
+        let mut text = |name: &str| match members.remove(name) {
+            Some(Value::String(text)) => Some(text),
+            _ => None,
+        };
+        let (type_uri, title, detail, challenge_id) =
+            (text("type"), text("title"), text("detail"), text("challengeId"));
+        let status = members
+            .remove("status")
+            .and_then(|status| u16::try_from(status.as_u64()?).ok())
+            .filter(|status| (100..600).contains(status));
+        Some(ReceivedProblem {
+            type_uri: type_uri.unwrap_or_else(|| "about:blank".to_owned()),
+            title,
+            status,
+            detail,
+            challenge_id,
+            members,
+        })
+    }
+
+    /// The type, if it is one of [`ProblemType`].
+    pub fn kind(&self) -> Option<ProblemType> {
+        ProblemType::by_uri(&self.type_uri)
+    }
+}
