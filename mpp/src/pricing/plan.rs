@@ -10,6 +10,7 @@ use crate::protocol::{
     Amount, AmountError, BaseUnits, BoundPrefix, ChargeRequest, Intent, MethodName, Realm, SecretRing, Timestamp,
     write_quoted,
 };
+use crate::server::scope::Scopes;
 use std::sync::Arc;
 
 /// Challenges above this are refused at start-up: proxies cap header lines at 8 KB (draft-httpauth-payment section 8.5).
@@ -20,13 +21,14 @@ pub(crate) struct Plan {
     pub(crate) spec: &'static PriceSpec,
     /// In the server's order of preference. Empty when every method is switched off or below its minimum.
     pub(crate) offers: Vec<Offer>,
+    /// The operations it has been reached under.
+    pub(crate) scopes: Scopes,
 }
 
 /// One offer of a plan.
 pub(crate) struct Offer {
     /// Position in `spec.offers`.
     pub(crate) index: usize,
-    pub(crate) spec: &'static OfferSpec,
     pub(crate) method: Arc<dyn ServerMethod>,
     pub(crate) name: MethodName,
     pub(crate) currency: MethodCurrency,
@@ -37,6 +39,7 @@ pub(crate) struct Offer {
 }
 
 /// A challenge but for its id, digest, expiry and opaque.
+#[derive(Clone)]
 pub(crate) struct Prepared {
     pub(crate) request: String,
     pub(crate) charge: ChargeRequest,
@@ -98,7 +101,7 @@ impl Plan {
                 ));
             }
         }
-        Self { spec, offers }
+        Self { spec, offers, scopes: Scopes::default() }
     }
 
     /// Keeps accepting what a predecessor has offered, until `until`.
@@ -141,7 +144,7 @@ impl Offer {
             )));
         }
         let mut offer =
-            Self { index, spec, method: method.clone(), name, currency, fixed: None, retired: Vec::new() };
+            Self { index, method: method.clone(), name, currency, fixed: None, retired: Vec::new() };
         if let Price::Fixed(amount) = spec.price {
             let units = offer.base_units(amount).map_err(|e| {
                 Omitted::Problem(format!(
@@ -183,17 +186,16 @@ impl Offer {
         let request = charge.encode();
         let prefix = ring.prefix(realm.as_str(), self.name.as_str(), Intent::CHARGE.as_str(), &request);
         let mut head = String::with_capacity(request.len() + 96);
-        head.push_str("\", realm=\"");
+        head.push_str("\", realm=");
         write_quoted(&mut head, realm.as_str());
-        head.push_str("\", method=\"");
+        head.push_str(", method=\"");
         head.push_str(self.name.as_str());
         head.push_str("\", intent=\"charge\", request=\"");
         head.push_str(&request);
         head.push('"');
         if let Some(description) = price.description {
-            head.push_str(", description=\"");
+            head.push_str(", description=");
             write_quoted(&mut head, description);
-            head.push('"');
         }
         if head.len() > MAX_CHALLENGE {
             return Err(format!("the challenge of `{}` has {} bytes; at most {MAX_CHALLENGE} fit", self.name, head.len()));

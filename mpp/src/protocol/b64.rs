@@ -22,6 +22,17 @@ pub fn encode(bytes: impl AsRef<[u8]>) -> String {
     general_purpose::URL_SAFE_NO_PAD.encode(bytes)
 }
 
+/// As [`encode`], appended to `text`.
+///
+/// ```
+/// let mut text = String::from("request=");
+/// mpp::protocol::b64::encode_into(b"{}?", &mut text);
+/// assert_eq!(text, "request=e30_");
+/// ```
+pub fn encode_into(bytes: impl AsRef<[u8]>, text: &mut String) {
+    general_purpose::URL_SAFE_NO_PAD.encode_string(bytes, text);
+}
+
 /// Exactly what [`encode`] writes: the URL alphabet, no padding, no stray bits.
 ///
 /// ```

@@ -86,6 +86,8 @@ problem_types! {
 
     /// Own: the request itself is wrong, for example two Payment credentials. Correct it; nothing was taken.
     BadRequest = "urn:mpp:problem:bad-request", "Bad Request", 400;
+    /// Own: the request's body did not arrive in time. Nothing was taken.
+    RequestTimeout = "urn:mpp:problem:request-timeout", "Request Timeout", 408;
     /// Own: another request with the same credential is being answered. Ask again after `Retry-After` with the same one.
     InProgress = "urn:mpp:problem:in-progress", "Payment In Progress", 409;
     /// Own: the request's body is larger than this resource reads. Nothing was taken.

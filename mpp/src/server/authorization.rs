@@ -4,7 +4,8 @@
 //! byte for byte (ARCHITECTURE section 4, step 1).
 
 use super::respond::Answer;
-use crate::protocol::{ProblemType, split};
+use crate::protocol::ProblemType;
+use crate::protocol::authorization::split;
 use axum::http::{HeaderMap, HeaderValue, header};
 
 /// The `token68` of the one Payment credential of a request, taken out of its headers.

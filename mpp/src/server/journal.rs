@@ -239,6 +239,8 @@ impl Journal {
         now: Timestamp,
     ) -> Result<Taken, JournalError> {
         entry.lease = self.lease_from(now);
+        // Whatever ran under the former lease is over.
+        entry.delivery = DeliveryState::None;
         let plan = match &entry.payment {
             PaymentState::Claiming(plan)
             | PaymentState::Claimed(plan)
@@ -383,6 +385,12 @@ impl<S> Claim<S> {
             other => return Err(JournalError::Lost(other)),
         };
         Ok(())
+    }
+
+    /// Extends the lease of a running handler; fails when somebody else took over.
+    pub(crate) async fn renew(&mut self, now: Timestamp) -> Result<(), JournalError> {
+        self.entry.lease = self.journal.lease_from(now);
+        self.write().await
     }
 
     async fn advance<T>(mut self, payment: PaymentState) -> Result<Claim<T>, JournalError> {
@@ -561,20 +569,6 @@ impl Claim<Settled> {
         if started == Started::No {
             self.entry.attempts = self.entry.attempts.saturating_sub(1);
         }
-        self.write().await
-    }
-
-}
-
-/// Claims whose handler runs under a lease.
-pub(crate) trait Running: Send {
-    /// Extends the lease; fails when somebody else took over.
-    fn renew(&mut self, now: Timestamp) -> impl Future<Output = Result<(), JournalError>> + Send;
-}
-
-impl<S> Running for Claim<S> {
-    async fn renew(&mut self, now: Timestamp) -> Result<(), JournalError> {
-        self.entry.lease = self.journal.lease_from(now);
         self.write().await
     }
 }

@@ -12,8 +12,9 @@ mod journal;
 pub mod layer;
 #[doc(hidden)]
 pub mod paid;
-mod pipeline;
+pub(crate) mod pipeline;
 mod respond;
+pub(crate) mod scope;
 pub mod routing;
 mod seal;
 mod settlement;
@@ -26,7 +27,6 @@ use crate::clock::Clock;
 use crate::method::{MethodProblem, ServerMethod};
 use crate::pricing::{Configuration, Findings, Plan, PriceSpec};
 use crate::protocol::{ProblemType, Realm, SecretRing, Timestamp};
-use crate::store::Store;
 use journal::Journal;
 use respond::Answer;
 use seal::Sealer;
@@ -73,7 +73,6 @@ struct Inner {
     sealer: Sealer,
     methods: Vec<Arc<dyn ServerMethod>>,
     switched_off: Vec<String>,
-    store: Arc<dyn Store>,
     journal: Journal,
     clock: Arc<dyn Clock>,
     lifetime: Duration,

@@ -42,14 +42,14 @@ impl Answer {
 
     /// 503 without a challenge: we cannot tell now.
     pub(super) fn unavailable(retry_after: Duration, detail: &'static str) -> Self {
-        Self::from_problem(&Problem::new(ProblemType::Unavailable, detail).with_retry_after(retry_after))
+        Self::from_problem(&Problem::new(ProblemType::Unavailable, detail).retry_after(retry_after))
     }
 
     /// 409 without a challenge: this payment is being worked on by another request.
     pub(super) fn in_progress() -> Self {
         Self::from_problem(
             &Problem::new(ProblemType::InProgress, "another request with this credential is in progress")
-                .with_retry_after(Duration::from_secs(1)),
+                .retry_after(Duration::from_secs(1)),
         )
     }
 

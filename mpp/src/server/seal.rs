@@ -14,7 +14,7 @@ pub(crate) struct Sealer(Vec<XChaCha20Poly1305>);
 
 impl Sealer {
     pub(crate) fn new(ring: &SecretRing) -> Self {
-        Self(ring.keys_for("mpp settlement plan v1").iter().map(|key| XChaCha20Poly1305::new((&**key).into())).collect())
+        Self(ring.keys_for("mpp settlement plan v1").iter().map(|key| XChaCha20Poly1305::new(key.as_bytes().into())).collect())
     }
 
     /// `None` only if the cipher refuses the length, which it does above 256 GiB.
@@ -43,7 +43,7 @@ mod tests {
     fn a_plan_opens_under_its_own_challenge_and_after_a_rotation_only() {
         let (old, new) = (Secret::generate(), Secret::generate());
         let before = Sealer::new(&SecretRing::new(old.clone()));
-        let after = Sealer::new(&SecretRing::new(new.clone()).with_retired(old));
+        let after = Sealer::new(&SecretRing::new(new.clone()).also(old));
         let sealed = before.seal("id", b"signed transaction").unwrap();
         assert_eq!(after.open("id", &sealed).as_deref(), Some(&b"signed transaction"[..]));
         assert_eq!(after.open("other id", &sealed), None);
