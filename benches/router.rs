@@ -98,7 +98,9 @@ fn request(path: &'static str) -> Request<Body> {
 
 fn with_credential(path: &'static str, value: &str) -> Request<Body> {
     let mut request = request(path);
-    request.headers_mut().insert(header::AUTHORIZATION, HeaderValue::from_str(value).expect("an ASCII header"));
+    request
+        .headers_mut()
+        .insert(header::AUTHORIZATION, HeaderValue::from_str(value).expect("an ASCII header"));
     request
 }
 
@@ -132,7 +134,9 @@ fn forged_credential(bencher: Bencher) {
     credential.challenge.id = "A".repeat(credential.challenge.id.len());
     let value = credential.to_header_value();
     assert_eq!(server.call(with_credential("/one", &value)).status(), StatusCode::PAYMENT_REQUIRED);
-    bencher.with_inputs(|| with_credential("/one", &value)).bench_local_values(|request| server.call(request));
+    bencher
+        .with_inputs(|| with_credential("/one", &value))
+        .bench_local_values(|request| server.call(request));
 }
 
 /// A payment: verified, claimed, settled, journaled, delivered with a receipt. Every call spends a credential of its own.
