@@ -258,7 +258,8 @@ fn prepared(mut command: Command, root: &Path) -> Command {
         // A missing peer (npm, anvil) is a failure here and a skip under plain `cargo test`.
         .env("MPP_XTASK", "1")
         .env("CARGO_INCREMENTAL", "0")
-        .env("CARGO_TERM_COLOR", "never");
+        .env("CARGO_TERM_COLOR", "never")
+        .env("TERM", "dumb"); // rustfmt goes by the terminal alone
     command
 }
 
