@@ -111,23 +111,23 @@ fn unpaid(bencher: Bencher, path: &'static str, status: StatusCode) {
     bencher.with_inputs(|| request(path)).bench_local_values(|request| server.call(request));
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = 300, sample_size = 64)]
 fn free_handler(bencher: Bencher) {
     unpaid(bencher, "/free", StatusCode::OK);
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = 300, sample_size = 64)]
 fn challenge_one_method(bencher: Bencher) {
     unpaid(bencher, "/one", StatusCode::PAYMENT_REQUIRED);
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = 300, sample_size = 64)]
 fn challenge_two_methods(bencher: Bencher) {
     unpaid(bencher, "/two", StatusCode::PAYMENT_REQUIRED);
 }
 
 /// Well formed, and not ours: what an attacker can send without paying anything.
-#[divan::bench]
+#[divan::bench(sample_count = 300, sample_size = 64)]
 fn forged_credential(bencher: Bencher) {
     let server = Server::new();
     let mut credential = server.credential();
@@ -140,7 +140,7 @@ fn forged_credential(bencher: Bencher) {
 }
 
 /// A payment: verified, claimed, settled, journaled, delivered with a receipt. Every call spends a credential of its own.
-#[divan::bench]
+#[divan::bench(sample_count = 100, sample_size = 8)]
 fn valid_credential(bencher: Bencher) {
     let server = Server::new();
     let value = server.credential().to_header_value();
