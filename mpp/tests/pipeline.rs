@@ -5,7 +5,7 @@ mod common;
 
 use axum::extract::{FromRef, Path, Query, State};
 use axum::http::{HeaderMap, Method, StatusCode};
-use axum::response::{IntoResponse, Redirect};
+use axum::response::Redirect;
 use axum::{Json, body::Bytes};
 use common::{Fault, Faulty, Network, Script, Wired, credential};
 use mpp::protocol::{Challenge, Secret, Timestamp};
@@ -482,8 +482,9 @@ const OPERATIONS_BEFORE_COMMIT: usize = 6;
 async fn a_handler_that_panics_gives_the_payment_back() {
     let lab = Lab::new();
     let paid = credential(&lab.challenge("/panics").await, "tx1");
-    let request = lab.client.get("/panics").presenting(&paid);
-    assert!(tokio::spawn(request).await.is_err(), "the panic is the framework's business");
+    let (client, first) = (lab.client.clone(), paid.clone());
+    let request = tokio::spawn(async move { client.get("/panics").presenting(&first).await });
+    assert!(request.await.is_err(), "the panic is the framework's business");
     settle_down().await;
     let response = lab.client.get("/panics").presenting(&paid).await;
     assert_eq!((response.status().as_u16(), response.text().as_str()), (200, "recovered"));
