@@ -4,10 +4,14 @@
 //! payment methods: the offers that can really be made, prepared so that a challenge costs next to nothing.
 
 #[cfg(feature = "server")]
+mod plan;
+#[cfg(feature = "server")]
 mod registry;
 mod spec;
 mod terms;
 
+#[cfg(feature = "server")]
+pub(crate) use plan::{Configuration, Findings, Offer, Plan, Prepared};
 #[cfg(feature = "server")]
 pub use registry::{Registered, registry};
 pub use spec::{Binding, Capture, Honor, Location, OfferSpec, Order, Price, PriceSpec, Slot, Tier};

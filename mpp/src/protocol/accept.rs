@@ -165,3 +165,107 @@ fn parse_quality(text: &str) -> Option<u16> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const OFFERS: [(&str, &str); 4] =
+        [("tempo", "charge"), ("tempo", "session"), ("stripe", "charge"), ("evm", "charge")];
+
+    #[test]
+    fn offers_are_filtered_and_ordered_by_the_most_specific_range() {
+        for (header, ranked) in [
+            ("*/*", &[0, 1, 2, 3][..]),
+            ("tempo/charge", &[0]),
+            ("solana/charge, tempo/charge;q=0.1, stripe/charge;q=0.9", &[2, 0]),
+            ("*/*;q=0.1, tempo/*;q=0.5, tempo/charge;q=0", &[1, 2, 3]),
+            ("*/charge, tempo/*;q=0.5", &[0, 2, 3, 1]),
+            ("tempo/*;q=0, */charge", &[0, 2, 3]),
+            ("tempo/charge;q=0.2, tempo/charge;q=0.7, evm/charge;q=0.5", &[0, 3]),
+            ("lightning/charge", &[]),
+            ("*/*;q=0", &[]),
+        ] {
+            assert_eq!(AcceptPayment::parse(header).unwrap().rank(OFFERS), ranked, "{header}");
+        }
+    }
+
+    #[test]
+    fn the_grammar_is_kept() {
+        for good in [
+            "tempo/charge , ,stripe/charge ;q=1.000",
+            "tempo/charge; q=0.",
+            "*/*;Q=0.25",
+            "x402:evm/charge-v2",
+            "\ttempo/charge\t",
+        ] {
+            assert!(AcceptPayment::parse(good).is_ok(), "{good}");
+        }
+        for wrong in [
+            "",
+            " , ",
+            "tempo",
+            "tempo/",
+            "/charge",
+            "*",
+            "Tempo/charge",
+            "tempo/charge/x",
+            "tempo/charge;q=1.1",
+            "tempo/charge;q=2",
+            "tempo/charge;q=0.0001",
+            "tempo/charge;q=-0",
+            "tempo/charge;q=",
+            "tempo/charge;q=.5",
+            "tempo/charge;v=1",
+            "tempo/charge;q=1;q=1",
+            "tempo/charge stripe/charge",
+            "t*/charge",
+        ] {
+            assert_eq!(AcceptPayment::parse(wrong), Err(AcceptError::Malformed), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_long_header_is_refused() {
+        assert_eq!(AcceptPayment::parse(&",".repeat(MAX_CHARS + 1)), Err(AcceptError::TooLarge));
+        assert_eq!(AcceptPayment::parse(&"a/b,".repeat(MAX_RANGES + 1)), Err(AcceptError::TooLarge));
+        assert!(AcceptPayment::parse(&"a/b,".repeat(MAX_RANGES)).is_ok());
+    }
+
+    #[test]
+    fn a_client_says_what_it_can_pay_with() {
+        let accept = AcceptPayment::for_methods([
+            (MethodName::from_static("tempo"), Intent::CHARGE),
+            (MethodName::from_static("stripe"), Intent::CHARGE),
+        ]);
+        assert_eq!(accept.to_string(), "tempo/charge, stripe/charge");
+    }
+
+    fn accepts() -> impl Strategy<Value = AcceptPayment> {
+        let range = (proptest::option::of("[a-z]{1,8}"), proptest::option::of("[a-zA-Z0-9-]{1,8}"), 0..=FULL);
+        let range = range.prop_map(|(method, intent, quality)| Range {
+            method: method.map(|name| name.parse().unwrap()),
+            intent: intent.map(|name| name.parse().unwrap()),
+            quality,
+        });
+        prop::collection::vec(range, 1..20).prop_map(|ranges| AcceptPayment { ranges })
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_what_was_written_gives_the_same_preferences(accept in accepts()) {
+            prop_assert_eq!(AcceptPayment::parse(&accept.to_string()), Ok(accept));
+        }
+
+        #[test]
+        fn parsing_never_panics(text in ".*", near in "(tempo|charge|[*/;q=0-9., é]){0,30}") {
+            for text in [text, near] {
+                if let Ok(accept) = AcceptPayment::parse(&text) {
+                    accept.rank(OFFERS);
+                }
+            }
+        }
+    }
+}

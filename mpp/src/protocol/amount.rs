@@ -605,3 +605,157 @@ pub enum BaseUnitsError {
     #[error("base units do not fit in 128 bits")]
     TooLarge,
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_wrong_amount_is_refused_by_name() {
+        let cases = [
+            ("", AmountError::Empty),
+            ("-1", AmountError::Negative),
+            ("1,000", AmountError::Unexpected(',')),
+            ("$5", AmountError::Unexpected('$')),
+            (" 5", AmountError::Unexpected(' ')),
+            ("+5", AmountError::Unexpected('+')),
+            ("٥", AmountError::Unexpected('٥')),
+            ("5e3", AmountError::Exponent),
+            ("5E-3", AmountError::Exponent),
+            (".5", AmountError::NoLeadingDigit),
+            ("5.", AmountError::TrailingPoint),
+            ("05", AmountError::LeadingZero),
+            ("00.5", AmountError::LeadingZero),
+            ("1.2.3", AmountError::TwoPoints),
+            ("340282366920938463463374607431768211456", AmountError::TooLarge),
+        ];
+        for (text, error) in cases {
+            assert_eq!(Amount::parse(text), Err(error), "{text}");
+        }
+        assert_eq!(
+            Amount::parse(&format!("0.{}", "0".repeat(39))),
+            Err(AmountError::TooPrecise { decimals: 38 })
+        );
+    }
+
+    #[test]
+    fn equal_values_are_equal_however_written() {
+        assert_eq!(Amount::parse("0.50"), Amount::parse("0.5"));
+        assert_eq!(Amount::new(500, 3), Amount::new(5, 1));
+        assert_eq!(Amount::new(0, 9), Amount::ZERO);
+        assert_eq!(Amount::parse("340282366920938463463374607431768211455"), Ok(Amount::whole(u128::MAX)));
+    }
+
+    #[test]
+    fn an_amount_out_of_range_stays_out_of_range() {
+        let lost = Amount::ZERO - Amount::cents(1);
+        for amount in [
+            lost,
+            lost + Amount::whole(1),
+            lost * 0u32,
+            lost - lost,
+            lost.round_up(2),
+            Amount::whole(1) * -1,
+            Amount::whole(u128::MAX) + Amount::whole(1),
+            Amount::whole(10u128.pow(38)) + Amount::new(1, 38),
+            Amount::new(1, 39),
+            [lost, Amount::ZERO].into_iter().sum(),
+        ] {
+            assert!(amount.is_overflow());
+            assert_eq!(amount.to_base_units(38), Err(AmountError::Overflow));
+            assert!(amount > Amount::whole(u128::MAX) && !amount.is_zero() && !amount.fits(6));
+            assert_eq!(amount.to_string(), "out of range");
+        }
+    }
+
+    #[test]
+    fn conversion_to_base_units_never_rounds() {
+        assert_eq!(Amount::parse("0.000001").unwrap().to_base_units(6), Ok(BaseUnits::new(1)));
+        assert_eq!(Amount::parse("0.0000010").unwrap().to_base_units(6), Ok(BaseUnits::new(1)));
+        assert_eq!(
+            Amount::parse("0.0000001").unwrap().to_base_units(6),
+            Err(AmountError::TooPrecise { decimals: 6 })
+        );
+        assert_eq!(Amount::whole(u128::MAX).to_base_units(1), Err(AmountError::Overflow));
+        assert_eq!(Amount::whole(1).to_base_units(200), Err(AmountError::Overflow));
+        assert_eq!(Amount::ZERO.to_base_units(200), Ok(BaseUnits::ZERO));
+    }
+
+    #[test]
+    fn far_apart_values_are_ordered() {
+        assert!(Amount::whole(u128::MAX) > Amount::new(u128::MAX, 38));
+        assert!(
+            Amount::new(u128::MAX, 38) > Amount::whole(3) && Amount::new(u128::MAX, 38) < Amount::whole(4)
+        );
+    }
+
+    #[test]
+    fn base_units_are_plain_integers() {
+        for wrong in ["", "01", "00", "-1", "+1", "1.0", "1e3", " 1", "1 ", "0x1", "١"] {
+            assert_eq!(BaseUnits::parse(wrong), Err(BaseUnitsError::NotPlain), "{wrong}");
+        }
+        assert_eq!(
+            BaseUnits::parse("340282366920938463463374607431768211456"),
+            Err(BaseUnitsError::TooLarge)
+        );
+        assert!(serde_json::from_str::<BaseUnits>("5").is_err());
+        assert_eq!(serde_json::from_str::<BaseUnits>(r#""\u0035""#).unwrap(), BaseUnits::new(5));
+    }
+
+    fn amounts() -> impl Strategy<Value = Amount> {
+        (any::<u128>(), 0u32..128, 0u8..=38)
+            .prop_map(|(units, shift, scale)| Amount::new(units >> shift, scale))
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_what_was_written_gives_the_same_amount(amount in amounts()) {
+            prop_assert_eq!(Amount::parse(&amount.to_string()), Ok(amount));
+        }
+
+        #[test]
+        fn base_units_and_back_is_the_same_amount(units in any::<u128>(), decimals in 0u8..=38) {
+            prop_assert_eq!(BaseUnits::new(units).to_amount(decimals).to_base_units(decimals), Ok(BaseUnits::new(units)));
+        }
+
+        #[test]
+        fn parsing_never_panics(text in ".*") {
+            let _ = (Amount::parse(&text), BaseUnits::parse(&text));
+        }
+
+        #[test]
+        fn parsing_nearly_amounts_never_panics(text in "[-+]?[0-9]{0,45}[.,]?[0-9]{0,45}[eE]?") {
+            if let Ok(amount) = Amount::parse(&text) {
+                prop_assert_eq!(Amount::parse(&amount.to_string()), Ok(amount));
+            }
+        }
+
+        #[test]
+        fn arithmetic_agrees_with_integers(a in any::<u64>(), b in any::<u64>(), scale in 0u8..=18, factor in any::<u32>()) {
+            let (x, y) = (Amount::new(a.into(), scale), Amount::new(b.into(), scale));
+            prop_assert_eq!(x + y, Amount::new(u128::from(a) + u128::from(b), scale));
+            prop_assert_eq!(x * factor, Amount::new(u128::from(a) * u128::from(factor), scale));
+            prop_assert_eq!(x.cmp(&y), a.cmp(&b));
+            prop_assert_eq!((x - y).is_overflow(), a < b);
+        }
+
+        #[test]
+        fn order_is_total_and_agrees_with_equality(a in amounts(), b in amounts(), c in amounts()) {
+            prop_assert_eq!(a == b, a.cmp(&b) == Ordering::Equal);
+            prop_assert_eq!(a.cmp(&b), b.cmp(&a).reverse());
+            if a <= b && b <= c {
+                prop_assert!(a <= c);
+            }
+        }
+
+        #[test]
+        fn rounding_up_gives_the_next_amount_that_fits(amount in amounts(), decimals in 0u8..=38) {
+            let rounded = amount.round_up(decimals);
+            prop_assert!(rounded >= amount && rounded.scale() <= decimals);
+            let step = Amount::new(1, decimals);
+            prop_assert!((rounded - step).is_overflow() || rounded - step < amount);
+        }
+    }
+}

@@ -152,3 +152,72 @@ fn element_end(bytes: &[u8], start: usize) -> usize {
     }
     bytes.len()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn payments_are_taken_out_and_the_rest_stays_as_it_was() {
+        for (value, payments, rest) in [
+            ("", &[][..], None),
+            ("Bearer abc", &[], Some("Bearer abc")),
+            (" Bearer  abc == , ", &[], Some(" Bearer  abc == , ")),
+            ("Payment eyJ9", &["eyJ9"], None),
+            ("payment   eyJ9  ", &["eyJ9"], None),
+            ("PAYMENT\teyJ9", &["eyJ9"], None),
+            ("Payment", &[""], None),
+            ("Payment ,", &[""], None),
+            ("Bearer a.b-c==, Payment x", &["x"], Some("Bearer a.b-c==")),
+            ("Payment x, Bearer  a.b-c==", &["x"], Some("Bearer  a.b-c==")),
+            ("Payment x,Payment y", &["x", "y"], None),
+            ("Bearer a, Payment x, Basic b=", &["x"], Some("Bearer a, Basic b=")),
+            (
+                r#"Digest username="Payment q, \", Payment r", uri="/",  qop=auth, Payment x"#,
+                &["x"],
+                Some(r#"Digest username="Payment q, \", Payment r", uri="/",  qop=auth"#),
+            ),
+            ("Payment id=\"a\", realm=\"b, Payment c\", Bearer z", &["id=\"a\""], Some("Bearer z")),
+            ("Digest a=b, payment = c", &[], Some("Digest a=b, payment = c")),
+            ("Digest a=b, payment=c, Payment x", &["x"], Some("Digest a=b, payment=c")),
+            ("PaymentX y", &[], Some("PaymentX y")),
+            ("Bearer a\"b, Payment x", &["x"], Some("Bearer a\"b")),
+        ] {
+            let split = split(value);
+            assert_eq!(split.payments, payments, "{value}");
+            assert_eq!(split.rest.as_deref(), rest, "{value}");
+        }
+    }
+
+    #[test]
+    fn splitting_prints_no_token() {
+        assert_eq!(format!("{:?}", split("Payment eyJ9, Bearer abc")), "Authorization { payments: 1, .. }");
+    }
+
+    proptest! {
+        #[test]
+        fn a_payment_is_found_at_any_place(
+            before in prop::collection::vec("(Bearer|Basic) [a-zA-Z0-9._~+/-]{1,20}={0,2}", 0..3),
+            token in "[a-zA-Z0-9_-]{1,40}",
+            after in prop::collection::vec("Digest a=\"[ -!#-\\[\\]-~]{0,20}\",b=c", 0..3),
+        ) {
+            let payment = format!("Payment {token}");
+            let value = before.iter().chain([&payment]).chain(&after).cloned().collect::<Vec<_>>().join(", ");
+            let found = split(&value);
+            prop_assert_eq!(&found.payments, &[token.as_str()]);
+            let rest = before.iter().chain(&after).cloned().collect::<Vec<_>>().join(", ");
+            prop_assert_eq!(found.rest.as_deref().unwrap_or_default(), rest);
+        }
+
+        #[test]
+        fn splitting_never_panics_and_leaves_no_payment(value in r#"(Payment|Bearer|é|[ \t,="\\a-c]){0,30}"#, any in ".*") {
+            split(&any);
+            let found = split(&value);
+            if let (false, Some(rest)) = (found.payments.is_empty(), &found.rest) {
+                prop_assert!(split(rest).payments.is_empty(), "{:?} left {:?}", value, rest);
+            }
+        }
+    }
+}

@@ -22,6 +22,17 @@ pub fn encode(bytes: impl AsRef<[u8]>) -> String {
     general_purpose::URL_SAFE_NO_PAD.encode(bytes)
 }
 
+/// As [`encode`], appended to `text`.
+///
+/// ```
+/// let mut text = String::from("request=");
+/// mpp::protocol::b64::encode_into(b"{}?", &mut text);
+/// assert_eq!(text, "request=e30_");
+/// ```
+pub fn encode_into(bytes: impl AsRef<[u8]>, text: &mut String) {
+    general_purpose::URL_SAFE_NO_PAD.encode_string(bytes, text);
+}
+
 /// Exactly what [`encode`] writes: the URL alphabet, no padding, no stray bits.
 ///
 /// ```
@@ -53,3 +64,38 @@ pub fn decode_lenient(text: &str) -> Result<Vec<u8>, NotBase64> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not base64url")]
 pub struct NotBase64;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn strict_decoding_refuses_what_encoding_never_writes() {
+        for wrong in ["e30=", "e30/", "e31", "e", "e 30", "e30\n"] {
+            assert_eq!(decode(wrong), Err(NotBase64), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn lenient_decoding_takes_padding_and_the_standard_alphabet() {
+        assert_eq!(decode_lenient("_-8="), decode_lenient("/+8"));
+        assert_eq!(decode_lenient("_/8"), Err(NotBase64));
+        assert_eq!(decode_lenient("e30=="), Err(NotBase64));
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_what_was_encoded_gives_the_same_bytes(bytes: Vec<u8>) {
+            let text = encode(&bytes);
+            prop_assert_eq!(decode(&text), Ok(bytes.clone()));
+            prop_assert_eq!(decode_lenient(&text), Ok(bytes));
+        }
+
+        #[test]
+        fn decoding_never_panics(text in ".*") {
+            let _ = (decode(&text), decode_lenient(&text));
+        }
+    }
+}

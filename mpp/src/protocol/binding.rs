@@ -488,3 +488,199 @@ fn derived_key(key: &Hmac<Sha256>, kind: &[u8], label: &str, context: &[u8]) -> 
 fn hex_digit(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).map(|digit| digit as u8)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::super::b64;
+    use super::*;
+
+    /// The shared vectors use secrets that are too short to be configured.
+    fn ring(secret: &str) -> SecretRing {
+        SecretRing::new(Secret(secret.into()))
+    }
+
+    #[test]
+    fn ids_agree_with_the_vectors_every_sdk_shares() {
+        let ring = ring("test-vector-secret");
+        let amount = b64::encode(r#"{"amount":"1000000"}"#);
+        let pi = b64::encode(r#"{"pi":"pi_3abc123XYZ"}"#);
+        let deposit = b64::encode(r#"{"deposit":"dep_456","pi":"pi_3abc123XYZ"}"#);
+        let digest = "sha-256=X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE";
+        let expires = "2025-01-06T12:00:00Z";
+        let base = Slots {
+            realm: "api.example.com",
+            method: "tempo",
+            intent: "charge",
+            request: &amount,
+            ..Slots::default()
+        };
+        for (slots, id) in [
+            (base, "X6v1eo7fJ76gAxqY0xN9Jd__4lUyDDYmriryOM-5FO4"),
+            (Slots { expires, ..base }, "ChPX33RkKSZoSUyZcu8ai4hhkvjZJFkZVnvWs5s0iXI"),
+            (Slots { digest, ..base }, "JHB7EFsPVb-xsYCo8LHcOzeX1gfXWVoUSzQsZhKAfKM"),
+            (Slots { expires, digest, ..base }, "m39jbWWCIfmfJZSwCfvKFFtBl0Qwf9X4nOmDb21peLA"),
+            (Slots { opaque: &pi, ..base }, "rxzKZ2qjXvinqCH96RORTZEPs1KXsA-0AUjrCAPFOWc"),
+            (Slots { opaque: &pi, expires, ..base }, "KAfoMrA4fnzS1DPWN_cUv_b3_yHxCizdp6OhH7gluMY"),
+            (Slots { opaque: "e30", ..base }, "vb4IyH-0LdJ3s7L0QAw8jIzcZkyxksPhIvEfmHmzA9k"),
+            (Slots { opaque: &deposit, ..base }, "aKskU8sadR5ZuFbUCsIwhO-ENxuVpTw17FdwHEXsJDk"),
+            (Slots { request: "e30", ..base }, "yLN7yChAejW9WNmb54HpJIWpdb1WWXeA3_aCx4dxmkU"),
+            (Slots { intent: "session", ..base }, "aAY7_IEDzsznNYplhOSE8cERQxvjFcT4Lcn-7FHjLVE"),
+            (Slots { method: "stripe", ..base }, "o0ra2sd7HcB4Ph0Vns69gRDUhSj5WNOnUopcDqKPLz4"),
+            (
+                Slots { expires, digest: "sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:", ..base },
+                "lY96TQ3rR3uyB5A2eXXsYDR2w0zNgOcIK3wJu6Xnwto",
+            ),
+        ] {
+            assert_eq!(ring.id(&slots).as_str(), id);
+            assert_eq!(ring.verify(&slots, id), Ok(()));
+            let offer = ring.prefix(slots.realm, slots.method, slots.intent, slots.request);
+            assert_eq!(offer.id(slots.expires, slots.digest, slots.opaque).as_str(), id);
+        }
+    }
+
+    #[test]
+    fn text_beyond_ascii_is_bound_as_utf_8() {
+        let request = super::super::to_jcs(&serde_json::json!({
+            "amount": "100",
+            "currency": "EUR",
+            "recipient": "0x1111111111111111111111111111111111111111",
+            "description": "Payment for café ☕",
+        }));
+        let request = b64::encode(request.unwrap());
+        let slots = Slots {
+            realm: "api.example.com",
+            method: "tempo",
+            intent: "charge",
+            request: &request,
+            ..Slots::default()
+        };
+        assert_eq!(ring("unicode-test-key").id(&slots), *"1_GKJqATKvVnIUY3f8MFq48bMs18JHz_3CBK8pu52yA");
+    }
+
+    const SLOTS: Slots<'_> = Slots {
+        realm: "api.example.com",
+        method: "tempo",
+        intent: "charge",
+        request: "e30",
+        expires: "2026-11-21T10:05:00Z",
+        digest: "sha-256=:x:",
+        opaque: "e31",
+    };
+
+    #[test]
+    fn a_change_of_any_slot_or_of_the_id_is_noticed() {
+        let ring = SecretRing::new(Secret::generate());
+        let id = ring.id(&SLOTS);
+        for changed in [
+            Slots { realm: "api.example.org", ..SLOTS },
+            Slots { method: "stripe", ..SLOTS },
+            Slots { intent: "session", ..SLOTS },
+            Slots { request: "e31", ..SLOTS },
+            Slots { expires: "", ..SLOTS },
+            Slots { digest: "", ..SLOTS },
+            Slots { opaque: "", ..SLOTS },
+            Slots { expires: SLOTS.digest, digest: SLOTS.expires, ..SLOTS },
+        ] {
+            assert_eq!(ring.verify(&changed, id.as_str()), Err(NotOurs));
+        }
+        for forged in ["", "x", &id.as_str()[..42], &format!("{id}A"), &id.as_str().to_lowercase()] {
+            assert_eq!(ring.verify(&SLOTS, forged), Err(NotOurs));
+        }
+    }
+
+    #[test]
+    fn slots_with_the_separator_never_verify() {
+        let ring = SecretRing::new(Secret::generate());
+        let one = Slots { realm: "a|b", method: "c", ..SLOTS };
+        let other = Slots { realm: "a", method: "b|c", ..SLOTS };
+        let id = ring.id(&one);
+        assert_eq!(id, ring.id(&other), "this is why");
+        assert_eq!(ring.verify(&one, id.as_str()), Err(NotOurs));
+        assert_eq!(ring.verify(&other, id.as_str()), Err(NotOurs));
+    }
+
+    #[test]
+    fn a_secret_can_be_replaced_in_three_deployments() {
+        let (old, new) = (Secret::generate(), Secret::generate());
+        let deployments = [
+            SecretRing::new(old.clone()),
+            SecretRing::new(old.clone()).also(new.clone()),
+            SecretRing::new(new.clone()).also(old),
+            SecretRing::new(new),
+        ];
+        for pair in deployments.windows(2) {
+            for (signer, verifier) in [(&pair[0], &pair[1]), (&pair[1], &pair[0])] {
+                assert_eq!(verifier.verify(&SLOTS, signer.id(&SLOTS).as_str()), Ok(()));
+            }
+        }
+        assert_eq!(deployments[3].verify(&SLOTS, deployments[0].id(&SLOTS).as_str()), Err(NotOurs));
+    }
+
+    #[test]
+    fn derived_rings_and_keys_are_apart_from_each_other_and_from_the_ring() {
+        let ring = SecretRing::new(Secret::generate()).also(Secret::generate());
+        let rings = [
+            ring.clone(),
+            ring.derive("boot", b""),
+            ring.derive("boot", b"1"),
+            ring.derive("boo", b"t1"),
+            ring.derive("", b"boot1"),
+        ];
+        let ids: HashSet<_> = rings.iter().map(|ring| ring.id(&SLOTS)).collect();
+        assert_eq!(ids.len(), rings.len());
+        let keys: HashSet<_> =
+            ["a", "b"].iter().flat_map(|label| ring.keys_for(label)).map(|key| *key.as_bytes()).collect();
+        assert_eq!(keys.len(), 4);
+        assert_eq!(ring.derive("boot", b"1").id(&SLOTS), ring.derive("boot", b"1").id(&SLOTS));
+    }
+
+    #[test]
+    fn secrets_have_a_least_length_and_a_hexadecimal_form() {
+        assert_eq!(Secret::from_bytes([0; 31]).unwrap_err(), SecretError::TooShort { bytes: 31 });
+        assert_eq!(Secret::from_hex(&"ab".repeat(31)).unwrap_err(), SecretError::TooShort { bytes: 31 });
+        for wrong in ["abc", "zz", "é", "0x00"] {
+            assert_eq!(Secret::from_hex(wrong).unwrap_err(), SecretError::NotHex, "{wrong}");
+        }
+        let text = format!("  {}\n", "0A".repeat(32));
+        assert_eq!(*Secret::from_hex(&text).unwrap().expose_hex(), "0a".repeat(32));
+    }
+
+    #[test]
+    fn nothing_prints_a_secret() {
+        let secret = Secret::from_bytes(*b"0123456789abcdef0123456789abcdef").unwrap();
+        let ring = SecretRing::new(secret.clone()).also(secret.clone());
+        let printed = format!(
+            "{secret:?} {ring:?} {:?} {:?} {:?}",
+            ring.prefix("r", "m", "i", "q"),
+            ring.keys_for("a"),
+            ring.derive("b", b"c"),
+        );
+        assert_eq!(
+            printed,
+            "Secret(..) SecretRing(2 secrets) BoundPrefix(..) [DerivedKey(..), DerivedKey(..)] SecretRing(2 secrets)"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn an_id_verifies_for_its_slots_and_parses(slots in proptest::array::uniform7("[^|]{0,20}")) {
+            let ring = ring("any");
+            let [realm, method, intent, request, expires, digest, opaque] = &slots;
+            let slots = Slots { realm, method, intent, request, expires, digest, opaque };
+            let id = ring.id(&slots);
+            prop_assert_eq!(ring.verify(&slots, id.as_str()), Ok(()));
+            prop_assert_eq!(ChallengeId::parse(id.as_str()), Ok(id));
+            prop_assert_eq!(ring.prefix(realm, method, intent, request).id(expires, digest, opaque), id);
+        }
+
+        #[test]
+        fn reading_ids_and_secrets_never_panics(text in ".*") {
+            let _ = (ChallengeId::parse(&text), Secret::from_hex(&text));
+            prop_assert!(ring("any").verify(&SLOTS, &text).is_err());
+        }
+    }
+}

@@ -327,9 +327,7 @@ fn complete(values: [Option<String>; KNOWN.len()]) -> Result<Challenge, Challeng
         return Err(ChallengeError::TooLarge);
     }
     let json = b64::decode_lenient(&challenge.request).map_err(|_| ChallengeError::Invalid("request"))?;
-    if !jcs::parse(&json).is_ok_and(|request| request.is_object()) {
-        return Err(ChallengeError::Invalid("request"));
-    }
+    jcs::parse_object(&json).map_err(|_| ChallengeError::Invalid("request"))?;
     if challenge.expires_at().is_err() {
         return Err(ChallengeError::Invalid("expires"));
     }
@@ -433,8 +431,8 @@ impl<'a> Reader<'a> {
     }
 
     fn take_while(&mut self, accept: impl Fn(u8) -> bool) -> &'a str {
-        // Stops only at ASCII or at the end, so that the cut is on a character boundary.
-        let length = self.rest.bytes().position(|b| b.is_ascii() && !accept(b)).unwrap_or(self.rest.len());
+        // `accept` takes all bytes of multi-byte characters or none, so that the cut is on a character boundary.
+        let length = self.rest.bytes().position(|b| !accept(b)).unwrap_or(self.rest.len());
         let (taken, rest) = self.rest.split_at(length);
         self.rest = rest;
         taken
@@ -519,4 +517,257 @@ fn code_unit(text: &str) -> Option<(u16, &str)> {
         return None;
     }
     Some((u16::from_str_radix(digits, 16).ok()?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn example() -> Challenge {
+        Challenge {
+            id: "x7Tg2pLqR9mKvNwY3hBcZa".into(),
+            realm: "api.example.com".into(),
+            method: MethodName::from_static("tempo"),
+            intent: Intent::CHARGE,
+            request: ChargeRequest::new(super::super::BaseUnits::new(5), "usd").encode(),
+            expires: Some("2026-11-21T10:05:00Z".into()),
+            digest: None,
+            opaque: Some("e30".into()),
+            description: None,
+        }
+    }
+
+    fn offers(line: &str) -> Vec<Challenge> {
+        let found = Challenge::parse_all([line]);
+        assert_eq!(found.refused, [], "{line}");
+        found.offers
+    }
+
+    fn refusal(line: &str) -> ChallengeError {
+        let found = Challenge::parse_all([line]);
+        assert_eq!(found.offers, [], "{line}");
+        assert_eq!(found.refused.len(), 1, "{line}");
+        found.refused[0]
+    }
+
+    #[test]
+    fn the_header_has_the_order_peers_expect() {
+        let mut challenge = example();
+        challenge.description = Some("five".into());
+        challenge.digest = Some("sha-256=:x:".into());
+        let line = challenge.to_header_value();
+        let positions: Vec<_> = [
+            "id=",
+            "realm=",
+            "method=",
+            "intent=",
+            "request=",
+            "description=",
+            "digest=",
+            "expires=",
+            "opaque=",
+        ]
+        .iter()
+        .map(|name| line.find(name).unwrap())
+        .collect();
+        assert!(positions.is_sorted() && line.starts_with("Payment id=\""));
+    }
+
+    #[test]
+    fn challenges_are_found_however_the_lines_were_joined() {
+        let (one, two) = (example(), Challenge { id: "second".into(), ..example() });
+        let (a, b) = (one.to_header_value(), two.to_header_value());
+        let bearer = r#"Bearer realm="Payment id=\"no\", x", error=none"#;
+        for lines in [
+            vec![a.clone(), b.clone()],
+            vec![format!("{a}, {b}")],
+            vec![format!("{a},{b}")],
+            vec![format!("{bearer}, {a}, {b}")],
+            vec![format!("{a}, {bearer}, {b}, Basic")],
+            vec![format!("Negotiate dG9rZW4=, {a}, Negotiate, {b}, NTLM YWJj")],
+            vec![bearer.into(), format!(",, {a} ,\t, {b},")],
+            vec!["Custom a=b, c = \"d\"".into(), a.replace("Payment", "pAyMeNt"), b.replace(", ", "\t, ")],
+            vec![a.replace('=', " = "), b.replace("id=", "ID=").replace("realm=", "Realm=")],
+        ] {
+            // The padding test above also touches values; none of these has an equals sign in them.
+            let found = Challenge::parse_all(lines.iter().map(String::as_str));
+            assert_eq!(found.offers, [one.clone(), two.clone()], "{lines:?}");
+            assert_eq!(found.refused, [], "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn bare_values_and_unknown_parameters_are_read() {
+        let found = offers(
+            "Payment id=a, realm=api.example.com, method=tempo, intent=charge, request=e30=, expires=2026-11-21T10:05:00Z, \
+             colour=\"red, or so\", header=x",
+        );
+        assert_eq!(found[0].expires.as_deref(), Some("2026-11-21T10:05:00Z"));
+        assert_eq!(found[0].request, "e30=");
+    }
+
+    #[test]
+    fn one_bad_challenge_does_not_spoil_the_others() {
+        let good = example().to_header_value();
+        let bad = [
+            r#"Payment id="""#,
+            "Payment",
+            "Payment dG9rZW4=",
+            r#"Payment id="a", id="b""#,
+            r#"Payment id="a" realm="b""#,
+            r#"Payment id=a"b", c"#,
+        ];
+        for bad in bad {
+            for line in [format!("{bad}, {good}"), format!("{good}, {bad}"), format!("{good}, {bad}, {good}")]
+            {
+                let found = Challenge::parse_all([line.as_str()]);
+                assert_eq!(found.refused.len(), 1, "{line}");
+                assert!(
+                    !found.offers.is_empty() && found.offers.iter().all(|offer| *offer == example()),
+                    "{line}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn each_mistake_is_named() {
+        let with = |name: &str, value: &str| {
+            let mut line = String::from("Payment ");
+            for (known, good) in
+                [("id", "a"), ("realm", "r"), ("method", "tempo"), ("intent", "charge"), ("request", "e30")]
+            {
+                line.push_str(&format!("{known}=\"{}\", ", if known == name { value } else { good }));
+            }
+            line + "x=y"
+        };
+        assert_eq!(offers(&with("none", "")).len(), 1);
+        for name in ["id", "realm", "method", "intent", "request"] {
+            assert_eq!(refusal(&with(name, "")), ChallengeError::Missing(name));
+            assert_eq!(
+                refusal(&(with("none", "") + &format!(", {name}=z"))),
+                ChallengeError::Duplicate(name)
+            );
+        }
+        assert_eq!(refusal(&with("method", "Tempo")), ChallengeError::Invalid("method"));
+        assert_eq!(refusal(&with("intent", "a b")), ChallengeError::Invalid("intent"));
+        for request in ["!", "W10", "e30e30", "eyJhIjoxLCJhIjoyfQ"] {
+            assert_eq!(refusal(&with("request", request)), ChallengeError::Invalid("request"), "{request}");
+        }
+        assert_eq!(refusal(&with("request", &"e30".repeat(6000))), ChallengeError::TooLarge);
+        assert_eq!(refusal(&(with("none", "") + ", expires=tomorrow")), ChallengeError::Invalid("expires"));
+        assert_eq!(refusal(&(with("none", "") + ", expires=\"2026")), ChallengeError::Syntax);
+    }
+
+    #[test]
+    fn a_server_cannot_make_us_read_without_bound() {
+        let good = example().to_header_value();
+        let flood = vec![good.as_str(); 10_000];
+        let found = Challenge::parse_all(flood);
+        assert!(found.offers.len() <= MAX_CHALLENGES);
+        assert_eq!(found.refused, [ChallengeError::TooLarge]);
+
+        let long = "A".repeat(MAX_TOTAL + 1);
+        assert_eq!(Challenge::parse_all([long.as_str()]).refused, [ChallengeError::TooLarge]);
+
+        let parameters: String = (0..100).map(|n| format!(", p{n}=1")).collect();
+        assert_eq!(refusal(&(good + &parameters)), ChallengeError::TooLarge);
+
+        let schemes = "a ".repeat(50_000);
+        assert!(Challenge::parse_all([schemes.as_str()]).offers.is_empty());
+    }
+
+    #[test]
+    fn text_beyond_ascii_is_escaped_and_read_back() {
+        let description = "a \"café\" ☕ 😀 \\ \\u0041 \r\n\t";
+        let challenge = Challenge { description: Some(description.into()), ..example() };
+        let line = challenge.to_header_value();
+        assert!(line.bytes().all(|b| matches!(b, b' '..=b'~')), "{line}");
+        assert_eq!(offers(&line), [challenge]);
+    }
+
+    #[test]
+    fn a_broken_escape_is_an_ordinary_quoted_pair() {
+        for (escaped, text) in [
+            (r"\u12", "u12"),
+            (r"\u12zz", "u12zz"),
+            (r"\ud83d", "ud83d"),
+            (r"\ud83d\u0041", "ud83dA"),
+            (r"\u+041", "u+041"),
+            (r"\é", "é"),
+            (r"\\u0041", r"\u0041"),
+            (r"\u00e9é", "éé"),
+        ] {
+            assert_eq!(unescape(escaped), text);
+        }
+    }
+
+    #[test]
+    fn the_echo_in_a_credential_has_the_names_of_the_draft() {
+        let json = serde_json::to_value(example()).unwrap();
+        let mut names: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["expires", "id", "intent", "method", "opaque", "realm", "request"]);
+        assert_eq!(serde_json::from_value::<Challenge>(json).unwrap(), example());
+    }
+
+    #[test]
+    fn a_challenge_gives_its_parts_as_types() {
+        let challenge = example();
+        assert_eq!(challenge.expires_at(), Ok(Some(Timestamp::parse("2026-11-21T10:05:00Z").unwrap())));
+        assert_eq!(challenge.charge().unwrap().amount, super::super::BaseUnits::new(5));
+        assert_eq!(challenge.opaque_map(), Ok(Some(Opaque::default())));
+        let session = Challenge { intent: Intent::SESSION, expires: None, opaque: None, ..challenge };
+        assert_eq!(session.charge(), Err(RequestError::OtherIntent));
+        assert_eq!((session.expires_at(), session.opaque_map()), (Ok(None), Ok(None)));
+    }
+
+    prop_compose! {
+        fn challenges()(
+            id in "\\PC{1,50}", realm in ".{1,30}", method in "[a-z][a-z0-9:_-]{0,20}", intent in "[A-Za-z0-9-]{1,20}",
+            amount in any::<u64>(), currency in ".{0,10}", expires in proptest::option::of(any::<i64>()),
+            digest in proptest::option::of(".{0,30}"), opaque in proptest::option::of("[A-Za-z0-9_-]{0,40}"),
+            description in proptest::option::of(".{0,30}"),
+        ) -> Challenge {
+            Challenge {
+                id, realm,
+                method: method.parse().unwrap(),
+                intent: intent.parse().unwrap(),
+                request: ChargeRequest::new(amount.into(), currency).encode(),
+                expires: expires.map(|unix| Timestamp::from_unix(unix).to_string()),
+                digest, opaque, description,
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_what_was_written_gives_the_same_challenges(
+            challenges in prop::collection::vec(challenges(), 0..5), others in "[A-Za-z]{1,8}( [A-Za-z]{1,5}=\"[^\"\\\\]{0,20}\")?",
+        ) {
+            let written: Vec<String> = challenges.iter().map(Challenge::to_header_value).collect();
+            let separate = Challenge::parse_all(written.iter().map(String::as_str));
+            prop_assert_eq!(&separate.offers, &challenges);
+            prop_assert!(separate.refused.is_empty());
+            prop_assume!(!others.to_ascii_lowercase().starts_with("payment"));
+            let joined = std::iter::once(others).chain(written).collect::<Vec<_>>().join(", ");
+            prop_assert_eq!(Challenge::parse_all([joined.as_str()]).offers, challenges);
+        }
+
+        #[test]
+        fn parsing_never_panics(lines: Vec<String>) {
+            let _ = Challenge::parse_all(lines.iter().map(String::as_str));
+        }
+
+        #[test]
+        fn parsing_nearly_challenges_never_panics(line in r#"(Payment|Bearer|id|realm|request|é|[ \t,="\\|.u0-9a-f]){0,40}"#) {
+            let found = Challenge::parse_all([line.as_str()]);
+            for offer in &found.offers {
+                let again = offer.to_header_value();
+                prop_assert_eq!(&Challenge::parse_all([again.as_str()]).offers[0], offer);
+            }
+        }
+    }
 }

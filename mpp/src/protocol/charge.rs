@@ -1,9 +1,9 @@
 //! The request of a one-time payment (draft-payment-intent-charge-00, "Request Schema").
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{BaseUnits, MAX_REQUEST_CHARS, b64, jcs, to_jcs};
+use super::{BaseUnits, MAX_REQUEST_CHARS, b64, jcs};
 
 /// What a `charge` challenge asks for.
 ///
@@ -30,7 +30,7 @@ pub struct ChargeRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
     /// What the method needs beyond that.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "optional_object")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method_details: Option<Map<String, Value>>,
 }
 
@@ -49,7 +49,7 @@ impl ChargeRequest {
 
     /// The `request` parameter: base64url of the canonical JSON.
     pub fn encode(&self) -> String {
-        b64::encode(to_jcs(self).expect("strings and JSON values are JSON"))
+        b64::encode(jcs::canonical(self))
     }
 
     /// Reads a `request` parameter of at most 16 KiB. Members that are not in the draft are ignored.
@@ -58,7 +58,8 @@ impl ChargeRequest {
             return Err(RequestError::TooLarge);
         }
         let json = b64::decode_lenient(text).map_err(|_| RequestError::NotBase64)?;
-        serde_json::from_slice(&json).map_err(|_| RequestError::NotARequest)
+        let members = jcs::parse(&json).map_err(|_| RequestError::NotARequest)?;
+        serde_json::from_value(members).map_err(|_| RequestError::NotARequest)
     }
 }
 
@@ -85,14 +86,72 @@ pub enum RequestError {
     OtherIntent,
 }
 
-fn optional_object<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Map<String, Value>>, D::Error> {
-    struct Object(Map<String, Value>);
-    impl<'de> Deserialize<'de> for Object {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object, D::Error> {
-            jcs::strict_object(deserializer).map(Object)
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(json: &str) -> Result<ChargeRequest, RequestError> {
+        ChargeRequest::decode(&b64::encode(json))
+    }
+
+    #[test]
+    fn a_request_is_canonical_json() {
+        let request = ChargeRequest {
+            external_id: Some("x1".into()),
+            method_details: json!({"chainId": 4217, "a": [1.0]}).as_object().cloned(),
+            ..ChargeRequest::new(BaseUnits::new(500), "0x20c0")
+        };
+        assert_eq!(
+            b64::decode(&request.encode()).unwrap(),
+            br#"{"amount":"500","currency":"0x20c0","externalId":"x1","methodDetails":{"a":[1],"chainId":4217}}"#
+        );
+    }
+
+    #[test]
+    fn each_mistake_is_named() {
+        for wrong in [
+            "[]",
+            r#"{"amount":"1"}"#,
+            r#"{"currency":"usd"}"#,
+            r#"{"amount":1,"currency":"usd"}"#,
+            r#"{"amount":"01","currency":"usd"}"#,
+            r#"{"amount":"1.5","currency":"usd"}"#,
+            r#"{"amount":"1","amount":"2","currency":"usd"}"#,
+            r#"{"amount":"1","currency":"usd","methodDetails":[]}"#,
+            r#"{"amount":"1","currency":"usd","methodDetails":{"a":1,"a":2}}"#,
+            r#"{"amount":"1","currency":"usd"} x"#,
+        ] {
+            assert_eq!(read(wrong), Err(RequestError::NotARequest), "{wrong}");
+        }
+        assert_eq!(ChargeRequest::decode("!"), Err(RequestError::NotBase64));
+        assert_eq!(ChargeRequest::decode(&"!".repeat(MAX_REQUEST_CHARS + 1)), Err(RequestError::TooLarge));
+        assert_eq!(
+            read(r#"{"amount":"1","currency":"usd","asset":"?","methodDetails":null}"#),
+            Ok(ChargeRequest::new(BaseUnits::new(1), "usd"))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn reading_what_was_written_gives_the_same_request(
+            amount in any::<u128>(), currency in ".*", recipient in proptest::option::of(".*"),
+            description in proptest::option::of(".*"), details: Option<std::collections::BTreeMap<String, i32>>,
+        ) {
+            let request = ChargeRequest {
+                recipient,
+                description,
+                method_details: details.map(|map| map.into_iter().map(|(k, v)| (k, v.into())).collect()),
+                ..ChargeRequest::new(BaseUnits::new(amount), currency)
+            };
+            prop_assert_eq!(ChargeRequest::decode(&request.encode()), Ok(request));
+        }
+
+        #[test]
+        fn reading_never_panics(text in ".*", json: Vec<u8>) {
+            let _ = (ChargeRequest::decode(&text), ChargeRequest::decode(&b64::encode(json)));
         }
     }
-    Ok(Option::<Object>::deserialize(deserializer)?.map(|object| object.0))
 }

@@ -14,9 +14,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::binding::Slots;
-use super::{
-    Challenge, Intent, MAX_CREDENTIAL_CHARS, MethodName, Timestamp, TimestampError, b64, jcs, to_jcs,
-};
+use super::{Challenge, Intent, MAX_CREDENTIAL_CHARS, MethodName, Timestamp, TimestampError, b64, jcs};
 
 /// A decoded credential: the JSON that [`CredentialRef`] borrows from.
 ///
@@ -101,9 +99,7 @@ impl CredentialRef<'_> {
     /// [`CredentialError::Shape`] when the echoed method or intent is no name, or the payload has a member twice at any
     /// depth: such a payload has two readings.
     pub fn to_credential(&self) -> Result<Credential, CredentialError> {
-        let Ok(Value::Object(payload)) = jcs::parse(self.payload.get().as_bytes()) else {
-            return Err(CredentialError::Shape);
-        };
+        let payload = jcs::parse_object(self.payload.get().as_bytes()).map_err(|_| CredentialError::Shape)?;
         Ok(Credential {
             challenge: self.challenge.to_challenge()?,
             source: self.source.as_deref().map(str::to_owned),
@@ -232,7 +228,7 @@ pub struct Credential {
 impl Credential {
     /// The value of the `Authorization` header. A secret: it is the payment.
     pub fn to_header_value(&self) -> String {
-        format!("Payment {}", b64::encode(to_jcs(self).expect("strings and JSON values are JSON")))
+        format!("Payment {}", b64::encode(jcs::canonical(self)))
     }
 
     /// What tells this credential from every other one for the same challenge.
@@ -244,7 +240,7 @@ impl Credential {
             source: Option<&'a str>,
         }
         let fingerprinted = Fingerprinted { payload: &self.payload, source: self.source.as_deref() };
-        Fingerprint(Sha256::digest(to_jcs(&fingerprinted).expect("strings and JSON values are JSON")).into())
+        Fingerprint(Sha256::digest(jcs::canonical(&fingerprinted)).into())
     }
 }
 
@@ -336,4 +332,148 @@ fn optional_parameter<'de: 'a, 'a, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Cow<'a, str>>, D::Error> {
     Ok(optional_text(deserializer)?.filter(|text| !text.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    const CHALLENGE: &str =
+        r#""challenge":{"id":"a","realm":"r","method":"tempo","intent":"charge","request":"e30"}"#;
+
+    fn read(json: &str) -> Result<Credential, CredentialError> {
+        CredentialBuf::decode(&b64::encode(json))?.parse()?.to_credential()
+    }
+
+    fn example() -> Credential {
+        read(&format!(r#"{{{CHALLENGE},"source":"did:key:zPAYER","payload":{{"proof":"PROOF"}}}}"#)).unwrap()
+    }
+
+    #[test]
+    fn tokens_are_read_in_every_base64_peers_send() {
+        let json = format!(r#"{{{CHALLENGE},"payload":{{"a":"???>>>"}}}}"#);
+        let engines: [&dyn Fn(&str) -> String; 3] = [
+            &|json| b64::encode(json),
+            &|json| base64::engine::general_purpose::URL_SAFE.encode(json),
+            &|json| base64::engine::general_purpose::STANDARD.encode(json),
+        ];
+        for encode in engines {
+            let buffer = CredentialBuf::decode(&encode(&json)).unwrap();
+            assert_eq!(buffer.parse().unwrap().payload.get(), r#"{"a":"???>>>"}"#);
+        }
+    }
+
+    #[test]
+    fn a_token_over_the_limit_is_refused_before_it_is_decoded() {
+        let token = "!".repeat(MAX_CREDENTIAL_CHARS + 1);
+        assert_eq!(CredentialBuf::decode(&token).unwrap_err(), CredentialError::TooLarge);
+        assert_eq!(CredentialBuf::decode("  ").unwrap_err(), CredentialError::Empty);
+    }
+
+    #[test]
+    fn each_mistake_is_named() {
+        use CredentialError::*;
+        for (json, error) in [
+            ("", Empty),
+            ("\0", NotJson),
+            ("{", NotJson),
+            ("\u{feff}{}", NotJson),
+            ("{}", Shape),
+            ("[]", Shape),
+            (r#"{"payload":{}}"#, Shape),
+            (&format!("{{{CHALLENGE}}}"), Shape),
+            (&format!(r#"{{{CHALLENGE},"payload":[]}}"#), Shape),
+            (&format!(r#"{{{CHALLENGE},"payload":"x"}}"#), Shape),
+            (&format!(r#"{{{CHALLENGE},"payload":null}}"#), Shape),
+            (&format!(r#"{{{CHALLENGE},{CHALLENGE},"payload":{{}}}}"#), Shape),
+            (&format!(r#"{{{CHALLENGE},"payload":{{}},"payload":{{}}}}"#), Shape),
+            (&format!(r#"{{{CHALLENGE},"source":1,"payload":{{}}}}"#), Shape),
+            (&format!(r#"{{{CHALLENGE},"payload":{{"a":{{"b":1,"b":2}}}}}}"#), Shape),
+            (&format!(r#"{{{CHALLENGE},"payload":{{}}}} x"#), NotJson),
+            (&format!(r#"{{{},"payload":{{}}}}"#, CHALLENGE.replace("\"id\":\"a\"", "\"id\":\"\"")), Shape),
+            (&format!(r#"{{{},"payload":{{}}}}"#, CHALLENGE.replace("\"id\"", "\"realm\"")), Shape),
+            (&format!(r#"{{{},"payload":{{}}}}"#, CHALLENGE.replace("tempo", "Tempo")), Shape),
+            (&format!(r#"{{{},"payload":{{}}}}"#, CHALLENGE.replace("\"e30\"", "{}")), Shape),
+        ] {
+            assert_eq!(read(json).unwrap_err(), error, "{json}");
+        }
+    }
+
+    #[test]
+    fn text_without_escapes_is_not_copied() {
+        let json = format!(
+            r#"{{{},"source":"s","payload":{{}},"new":{{"source":1}}}}"#,
+            CHALLENGE.replace("\"r\"", r#""\u0072","expires":"e","digest":null,"opaque":"""#)
+        );
+        let buffer = CredentialBuf::decode(&b64::encode(json)).unwrap();
+        let credential = buffer.parse().unwrap();
+        assert!(matches!(credential.challenge.id, Cow::Borrowed("a")));
+        assert!(matches!(credential.challenge.expires, Some(Cow::Borrowed("e"))));
+        assert!(matches!(credential.source, Some(Cow::Borrowed("s"))));
+        assert!(matches!(&credential.challenge.realm, Cow::Owned(realm) if realm == "r"));
+        assert_eq!((credential.challenge.digest.clone(), credential.challenge.opaque.clone()), (None, None));
+        assert_eq!(credential.challenge.slots().opaque, "");
+    }
+
+    #[test]
+    fn nothing_prints_a_payload_or_a_payer() {
+        let credential = example();
+        let header = credential.to_header_value();
+        let buffer = CredentialBuf::decode(&header["Payment ".len()..]).unwrap();
+        let printed =
+            format!("{credential:?} {buffer:?} {:?} {:?}", buffer.parse().unwrap(), credential.fingerprint());
+        assert!(
+            !printed.contains("PROOF")
+                && !printed.contains("PAYER")
+                && printed.contains("challenge_id: \"a\"")
+        );
+    }
+
+    #[test]
+    fn the_fingerprint_is_of_payload_and_source_and_nothing_else() {
+        let one = example();
+        let mut other = example();
+        other.challenge.id = "b".into();
+        assert_eq!(one.fingerprint(), other.fingerprint());
+        other.source = None;
+        assert_ne!(one.fingerprint(), other.fingerprint());
+        let mut another = example();
+        another.payload.insert("proof".into(), json!("other"));
+        assert_ne!(one.fingerprint(), another.fingerprint());
+        let jcs = r#"{"payload":{"proof":"PROOF"},"source":"did:key:zPAYER"}"#;
+        assert_eq!(*one.fingerprint().as_bytes(), <[u8; 32]>::from(Sha256::digest(jcs)));
+    }
+
+    proptest! {
+        #[test]
+        fn reading_what_was_written_gives_the_same_credential(
+            id in ".{1,20}", realm in ".{1,20}", description in proptest::option::of(".{1,20}"),
+            source in proptest::option::of(".*"), payload: std::collections::BTreeMap<String, (String, i32)>,
+        ) {
+            let credential = Credential {
+                challenge: Challenge { id, realm, description, ..example().challenge },
+                source,
+                payload: payload.into_iter().map(|(name, value)| (name, json!(value))).collect(),
+            };
+            let header = credential.to_header_value();
+            let buffer = CredentialBuf::decode(header.strip_prefix("Payment ").unwrap()).unwrap();
+            let read = buffer.parse().unwrap().to_credential().unwrap();
+            prop_assert_eq!(read.fingerprint(), credential.fingerprint());
+            prop_assert!(read == credential);
+        }
+
+        #[test]
+        fn reading_never_panics(token in ".*", json: Vec<u8>, payload in r#"[\[\]{}":,a0-9.eE\\-]{0,40}"#) {
+            let _ = CredentialBuf::decode(&token).map(|buffer| buffer.parse().is_ok());
+            let _ = CredentialBuf::decode(&b64::encode(&json)).map(|buffer| buffer.parse().is_ok());
+            if let Ok(credential) = read(&format!(r#"{{{CHALLENGE},"payload":{{"a":{payload}}}}}"#)) {
+                credential.fingerprint();
+                credential.to_header_value();
+            }
+        }
+    }
 }

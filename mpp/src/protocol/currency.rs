@@ -103,3 +103,17 @@ impl std::fmt::Display for Currency {
         f.pad(self.name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_known_currency_is_found_by_its_name() {
+        for currency in Currency::KNOWN {
+            assert_eq!(Currency::by_name(currency.name), Some(*currency));
+        }
+        assert_eq!(Currency::by_name("Usdc"), None);
+        assert_eq!(Currency::by_name(""), None);
+    }
+}

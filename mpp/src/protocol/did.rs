@@ -176,3 +176,89 @@ fn key(id: &str) -> Result<Did, DidError> {
         None => Err(DidError::Key),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn accounts_on_evm_chains_have_a_plain_chain_number_and_address() {
+        const ADDRESS: &str = "0x742d35Cc6634C0532925a3b844Bc9e7595f8fE00";
+        assert_eq!(Did::parse(&format!("did:pkh:eip155:4217:{ADDRESS}")), Did::eip155(4217, ADDRESS));
+        for wrong in [
+            format!("did:pkh:eip155:04217:{ADDRESS}"),
+            format!("did:pkh:eip155:0:{ADDRESS}"),
+            format!("did:pkh:eip155:-1:{ADDRESS}"),
+            format!("did:pkh:eip155::{ADDRESS}"),
+            format!("did:pkh:eip155:1:{}", &ADDRESS[2..]),
+            format!("did:pkh:eip155:1:{}", &ADDRESS[..41]),
+            format!("did:pkh:eip155:1:{ADDRESS}0"),
+            format!("did:pkh:eip155:1:{ADDRESS}:1"),
+            format!("did:pkh:eip155:1:{ADDRESS}#key"),
+            format!("did:pkh:eip155:1:0X{}", &ADDRESS[2..]),
+            format!("did:pkh:EIP155:1:{ADDRESS}"),
+            "did:pkh:eip155:1".into(),
+            "did:pkh:".into(),
+        ] {
+            assert_eq!(Did::parse(&wrong), Err(DidError::Pkh), "{wrong}");
+        }
+        assert!(
+            Did::parse(
+                "did:pkh:solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp:CKg5d12Jhpej1JqtmxLJgaFqqeYjxgPqToJ4LBdvG9Ev"
+            )
+            .is_ok()
+        );
+    }
+
+    #[test]
+    fn the_ed25519_example_of_the_did_key_specification_is_read() {
+        let text = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK";
+        let Ok(Did::Key(PublicKey::Ed25519(key))) = Did::parse(text) else { panic!("not an ed25519 key") };
+        assert_eq!(Did::ed25519(&key).to_string(), text);
+    }
+
+    #[test]
+    fn keys_that_are_none_are_refused() {
+        for wrong in ["did:key:", "did:key:z", "did:key:z0", "did:key:6Mkh", "did:key:z1"] {
+            assert_eq!(Did::parse(wrong), Err(DidError::Key), "{wrong}");
+        }
+        assert_eq!(Did::parse(&format!("did:key:z{}", "6".repeat(MAX_KEY_CHARS + 1))), Err(DidError::Key));
+        let short = bs58::encode([&ED25519[..], &[7; 31]].concat()).into_string();
+        assert_eq!(Did::parse(&format!("did:key:z{short}")), Err(DidError::Key));
+    }
+
+    #[test]
+    fn other_methods_are_kept_and_other_texts_refused() {
+        assert_eq!(
+            Did::parse("did:web:example.com%3A8443:u"),
+            Ok(Did::Other("did:web:example.com%3A8443:u".into()))
+        );
+        for wrong in
+            ["", "did", "did:web", "did::x", "did:web:", "did:WEB:x", "DID:web:x", "did:web:a b", "did:web:é"]
+        {
+            assert_eq!(Did::parse(wrong), Err(DidError::NotADid), "{wrong}");
+        }
+        assert_eq!(Did::parse(&format!("did:web:{}", "a".repeat(MAX_CHARS))), Err(DidError::NotADid));
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_what_was_written_gives_the_same_did(key: [u8; 32], other in prop::collection::vec(any::<u8>(), 2..60)) {
+            let did = Did::ed25519(&key);
+            prop_assert_eq!(Did::parse(&did.to_string()), Ok(did));
+            if let Ok(did) = Did::parse(&Did::Key(PublicKey::Other(other)).to_string()) {
+                prop_assert_eq!(Did::parse(&did.to_string()), Ok(did));
+            }
+        }
+
+        #[test]
+        fn a_did_that_parses_is_written_as_it_was(text in "did:(pkh|key|web):[-a-zA-Z0-9:.%]{0,60}", any in ".*") {
+            let _ = Did::parse(&any);
+            if let Ok(did) = Did::parse(&text) {
+                prop_assert_eq!(did.to_string(), text);
+            }
+        }
+    }
+}

@@ -150,3 +150,64 @@ fn read_value(value: &str) -> Result<BodyDigest, DigestError> {
     let bytes = b64::decode_lenient(encoded).map_err(|_| DigestError::Malformed)?;
     bytes.try_into().map(BodyDigest).map_err(|_| DigestError::Malformed)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HELLO: &str = "X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE";
+
+    #[test]
+    fn every_deployed_form_is_read() {
+        let expected = BodyDigest::of(br#"{"hello": "world"}"#);
+        for text in [
+            format!("sha-256=:{HELLO}=:"),
+            format!("sha-256=:{HELLO}:"),
+            format!("sha-256={HELLO}"),
+            format!("sha-256={HELLO}="),
+            format!("SHA-256 = :{HELLO}=: "),
+            format!("sha-512=:AAAA:, sha-256=:{HELLO}=:;p=1, md5=x"),
+        ] {
+            assert_eq!(BodyDigest::parse(&text), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_mistake_is_named() {
+        for text in ["", "sha-512=:AAAA:", "sha-256", "xsha-256=:AAAA:"] {
+            assert_eq!(BodyDigest::parse(text), Err(DigestError::NoSha256), "{text}");
+        }
+        for text in [
+            "sha-256=".to_owned(),
+            "sha-256=::".to_owned(),
+            "sha-256=:AAAA:".to_owned(),
+            format!("sha-256=:{HELLO}"),
+            format!("sha-256=:{HELLO}=:x"),
+            format!("sha-256=:{HELLO}A=:"),
+            format!("sha-256=:{HELLO}=:, sha-256=:{HELLO}=:"),
+            " ".repeat(MAX_CHARS + 1),
+        ] {
+            assert_eq!(BodyDigest::parse(&text), Err(DigestError::Malformed), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_what_was_written_gives_the_same_digest(body: Vec<u8>, cut in any::<prop::sample::Index>()) {
+            let digest = BodyDigest::of(&body);
+            prop_assert_eq!(BodyDigest::parse(&digest.to_string()), Ok(digest));
+            let (first, second) = body.split_at(cut.index(body.len() + 1));
+            let mut hasher = BodyDigest::hasher();
+            hasher.update(first);
+            hasher.update(second);
+            prop_assert_eq!(hasher.finish(), digest);
+        }
+
+        #[test]
+        fn parsing_never_panics(text in ".*", near in "(sha-256=|[:;,= é]|AAAA){0,20}") {
+            let _ = (BodyDigest::parse(&text), BodyDigest::parse(&near));
+        }
+    }
+}

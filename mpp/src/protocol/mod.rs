@@ -33,6 +33,7 @@ pub mod credential;
 pub mod currency;
 pub mod did;
 pub mod digest;
+mod finite;
 pub mod jcs;
 pub mod name;
 pub mod opaque;

@@ -260,3 +260,53 @@ pub enum NameError {
     #[error("a realm is 1 to 255 visible ASCII characters without `|`, `\"` and `\\`")]
     Realm,
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_configured_method_is_strict_and_a_received_one_lenient() {
+        for both in ["tempo", "a", "z".repeat(64).as_str()] {
+            assert!(MethodName::configured(both).is_ok() && MethodName::parse(both).is_ok(), "{both}");
+        }
+        for received in ["x402", "evm:8453", "a_b", "a-b"] {
+            assert!(
+                MethodName::configured(received).is_err() && MethodName::parse(received).is_ok(),
+                "{received}"
+            );
+        }
+        for neither in ["", "Tempo", "1a", "-a", "a b", "a|b", "té", "z".repeat(65).as_str()] {
+            assert!(
+                MethodName::configured(neither).is_err() && MethodName::parse(neither).is_err(),
+                "{neither}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_realm_contains_the_separator_of_the_binding() {
+        for wrong in ["", "a|b", "a\"b", "a\\b", "a b", "a\tb", "a\r\nb", "é", "a".repeat(256).as_str()] {
+            assert_eq!(Realm::parse(wrong), Err(NameError::Realm), "{wrong}");
+        }
+        assert!(Realm::parse("api.example.com").is_ok() && Realm::parse("[::1]").is_ok());
+    }
+
+    #[test]
+    fn names_are_strings_in_json() {
+        assert_eq!(serde_json::to_string(&Intent::CHARGE).unwrap(), r#""charge""#);
+        assert_eq!(serde_json::from_str::<Intent>(r#""session""#).unwrap(), Intent::SESSION);
+        assert!(serde_json::from_str::<MethodName>(r#""Tempo""#).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_that_parses_is_the_text_it_was_parsed_from(text in "\\PC*") {
+            if let Ok(name) = MethodName::parse(&text) { prop_assert_eq!(name.as_str(), text.as_str()); }
+            if let Ok(name) = Intent::parse(&text) { prop_assert_eq!(name.as_str(), text.as_str()); }
+            if let Ok(name) = Realm::parse(&text) { prop_assert_eq!(name.as_str(), text.as_str()); }
+        }
+    }
+}

@@ -86,6 +86,8 @@ problem_types! {
 
     /// Own: the request itself is wrong, for example two Payment credentials. Correct it; nothing was taken.
     BadRequest = "urn:mpp:problem:bad-request", "Bad Request", 400;
+    /// Own: the request's body did not arrive in time. Nothing was taken.
+    RequestTimeout = "urn:mpp:problem:request-timeout", "Request Timeout", 408;
     /// Own: another request with the same credential is being answered. Ask again after `Retry-After` with the same one.
     InProgress = "urn:mpp:problem:in-progress", "Payment In Progress", 409;
     /// Own: the request's body is larger than this resource reads. Nothing was taken.
@@ -257,5 +259,89 @@ impl ReceivedProblem {
     /// The type, if it is one of [`ProblemType`].
     pub fn kind(&self) -> Option<ProblemType> {
         ProblemType::by_uri(&self.type_uri)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_type_is_found_by_its_uri_and_has_a_status() {
+        let uris: HashSet<_> = ProblemType::ALL.iter().map(|kind| kind.uri()).collect();
+        assert_eq!(uris.len(), ProblemType::ALL.len());
+        for kind in ProblemType::ALL {
+            assert_eq!(ProblemType::by_uri(kind.uri()), Some(*kind));
+            assert!((400..600).contains(&kind.status()) && !kind.title().is_empty());
+        }
+        assert_eq!(ProblemType::by_uri("about:blank"), None);
+    }
+
+    #[test]
+    fn only_a_problem_with_a_challenge_names_one() {
+        for kind in ProblemType::ALL {
+            let json = Problem::new(*kind, "x").with_challenge("secret-id").to_json();
+            assert_eq!(json.contains("secret-id"), kind.carries_challenge(), "{kind:?}");
+        }
+        assert!(
+            !ProblemType::Unavailable.carries_challenge() && !ProblemType::InProgress.carries_challenge()
+        );
+        assert!(!Problem::new(ProblemType::PaymentRequired, "x").to_json().contains("challengeId"));
+    }
+
+    #[test]
+    fn members_are_added_but_never_overwrite() {
+        let problem = Problem::new(ProblemType::SessionInsufficientBalance, "top up")
+            .member("requiredTopUp", "50")
+            .member("status", 200)
+            .member("challengeId", "forged");
+        let body: Value = serde_json::from_str(&problem.to_json()).unwrap();
+        assert_eq!(body["requiredTopUp"], "50");
+        assert_eq!(body["status"], 402);
+        assert!(body.get("challengeId").is_none());
+    }
+
+    #[test]
+    fn the_wait_is_in_whole_seconds_and_never_none_at_all() {
+        let seconds =
+            |after| Problem::new(ProblemType::Unavailable, "later").retry_after(after).retry_after_seconds();
+        assert_eq!(seconds(Duration::ZERO), Some(1));
+        assert_eq!(seconds(Duration::from_millis(1_001)), Some(2));
+        assert_eq!(seconds(Duration::from_secs(5)), Some(5));
+        assert_eq!(Problem::new(ProblemType::Unavailable, "later").retry_after_seconds(), None);
+    }
+
+    #[test]
+    fn strange_members_of_a_received_problem_are_left_out() {
+        let body = json!({"type": 5, "title": null, "status": 70_000, "detail": ["x"], "hint": "pay"});
+        let problem = ReceivedProblem::parse(body.to_string().as_bytes()).unwrap();
+        assert_eq!((problem.type_uri.as_str(), problem.kind()), ("about:blank", None));
+        assert_eq!((problem.title, problem.status, problem.detail), (None, None, None));
+        assert_eq!(problem.members, json!({"hint": "pay"}).as_object().unwrap().clone());
+        assert_eq!(ReceivedProblem::parse(b"<html>"), None);
+        assert_eq!(ReceivedProblem::parse(&vec![b' '; MAX_BODY + 1]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_received(detail: String, id: String, index in any::<prop::sample::Index>()) {
+            let kind = *index.get(ProblemType::ALL);
+            let json = Problem::new(kind, detail.clone()).with_challenge(id.clone()).to_json();
+            let received = ReceivedProblem::parse(json.as_bytes()).unwrap();
+            prop_assert_eq!(received.kind(), Some(kind));
+            prop_assert_eq!(received.status, Some(kind.status()));
+            prop_assert_eq!(received.detail, Some(detail));
+            prop_assert_eq!(received.challenge_id, kind.carries_challenge().then_some(id));
+        }
+
+        #[test]
+        fn receiving_never_panics(body: Vec<u8>) {
+            let _ = ReceivedProblem::parse(&body);
+        }
     }
 }

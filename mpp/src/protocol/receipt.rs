@@ -1,13 +1,11 @@
 //! The receipt in `Payment-Receipt` (core draft, "Payment-Receipt Header").
 
-use std::borrow::Cow;
-
-use serde::de::Error as _;
+use serde::de::{DeserializeOwned, Error as _};
 use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use super::{MAX_RECEIPT_CHARS, MethodName, Timestamp, b64, jcs, to_jcs};
+use super::{MAX_RECEIPT_CHARS, MethodName, Timestamp, b64, jcs};
 
 /// Proof that a payment was made. Receipts exist only for payments that succeeded.
 ///
@@ -51,7 +49,7 @@ impl Receipt {
 
     /// The header's value: base64url of the canonical JSON.
     pub fn to_header_value(&self) -> String {
-        b64::encode(to_jcs(self).expect("strings and JSON values are JSON"))
+        b64::encode(jcs::canonical(self))
     }
 
     /// Reads a header's value of at most 16 KiB.
@@ -90,32 +88,29 @@ impl Serialize for Receipt {
 
 impl<'de> Deserialize<'de> for Receipt {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Receipt, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Members<'a> {
-            #[serde(borrow)]
-            status: Cow<'a, str>,
-            method: MethodName,
-            reference: String,
-            timestamp: Timestamp,
-            challenge_id: Option<String>,
-            external_id: Option<String>,
-            #[serde(flatten)]
-            extra: Map<String, Value>,
-        }
-        let members = Members::deserialize(deserializer)?;
-        if members.status != "success" {
+        let mut members = Map::deserialize(deserializer)?;
+        if members.remove("status").as_ref().and_then(Value::as_str) != Some("success") {
             return Err(D::Error::custom("a receipt's status is `success`"));
         }
         Ok(Receipt {
-            method: members.method,
-            reference: members.reference,
-            timestamp: members.timestamp,
-            challenge_id: members.challenge_id,
-            external_id: members.external_id,
-            extra: members.extra,
+            method: take(&mut members, "method")?.ok_or_else(|| D::Error::missing_field("method"))?,
+            reference: take(&mut members, "reference")?
+                .ok_or_else(|| D::Error::missing_field("reference"))?,
+            timestamp: take(&mut members, "timestamp")?
+                .ok_or_else(|| D::Error::missing_field("timestamp"))?,
+            challenge_id: take(&mut members, "challengeId")?,
+            external_id: take(&mut members, "externalId")?,
+            extra: members,
         })
     }
+}
+
+/// A null member counts as absent.
+fn take<T: DeserializeOwned, E: serde::de::Error>(
+    members: &mut Map<String, Value>,
+    name: &str,
+) -> Result<Option<T>, E> {
+    members.remove(name).filter(|value| !value.is_null()).map(T::deserialize).transpose().map_err(E::custom)
 }
 
 /// Why a header's value is not a [`Receipt`].
@@ -139,4 +134,85 @@ pub enum ReceiptError {
     /// A required member is missing or wrong, or the status is not `success`.
     #[error("the receipt lacks a member or is not of a success")]
     NotAReceipt,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(json: &str) -> Result<Receipt, ReceiptError> {
+        Receipt::parse_header(&b64::encode(json))
+    }
+
+    const TEMPO: &str =
+        r#"{"method":"tempo","status":"success","reference":"0xabc","timestamp":"2026-11-20T10:09:36.141Z"}"#;
+
+    #[test]
+    fn the_receipt_of_a_deployed_peer_is_read() {
+        let receipt = read(TEMPO).unwrap();
+        assert_eq!(receipt.reference, "0xabc");
+        assert_eq!(receipt.timestamp.to_string(), "2026-11-20T10:09:36Z");
+        assert_eq!(receipt.extra, Map::new());
+    }
+
+    #[test]
+    fn members_that_are_not_known_survive() {
+        let receipt =
+            read(&TEMPO.replace('}', r#","chainId":4217,"challengeId":"c","externalId":null}"#)).unwrap();
+        assert_eq!((receipt.challenge_id.as_deref(), receipt.external_id.as_deref()), (Some("c"), None));
+        assert_eq!(receipt.extra, json!({"chainId": 4217}).as_object().unwrap().clone());
+        assert_eq!(Receipt::parse_header(&receipt.to_header_value()), Ok(receipt));
+    }
+
+    #[test]
+    fn a_method_cannot_overwrite_a_member_of_its_own() {
+        let mut receipt = read(TEMPO).unwrap();
+        receipt.extra.insert("status".into(), "failed".into());
+        receipt.extra.insert("challengeId".into(), "forged".into());
+        let read = Receipt::parse_header(&receipt.to_header_value()).unwrap();
+        assert_eq!((read.challenge_id, read.extra), (None, Map::new()));
+    }
+
+    #[test]
+    fn each_mistake_is_named() {
+        use ReceiptError::*;
+        for (json, error) in [
+            ("[]".to_owned(), NotAReceipt),
+            (TEMPO.replace("success", "failed"), NotAReceipt),
+            (TEMPO.replace(r#""status":"success","#, ""), NotAReceipt),
+            (TEMPO.replace(r#""reference":"0xabc","#, ""), NotAReceipt),
+            (TEMPO.replace("\"tempo\"", "5"), NotAReceipt),
+            (TEMPO.replace("2026", "yesterday"), NotAReceipt),
+            (TEMPO.replace('}', r#","reference":"0xdef"}"#), NotJson),
+            (TEMPO.replace('}', ""), NotJson),
+        ] {
+            assert_eq!(read(&json).unwrap_err(), error, "{json}");
+        }
+        assert_eq!(Receipt::parse_header("!").unwrap_err(), NotBase64);
+        assert_eq!(Receipt::parse_header(&"!".repeat(MAX_RECEIPT_CHARS + 1)).unwrap_err(), TooLarge);
+    }
+
+    proptest! {
+        #[test]
+        fn reading_what_was_written_gives_the_same_receipt(
+            method in "[a-z]{1,20}", reference in ".*", unix in any::<i64>(), challenge_id in proptest::option::of(".*"),
+            external_id in proptest::option::of(".*"), extra: std::collections::BTreeMap<String, String>,
+        ) {
+            let receipt = Receipt {
+                challenge_id,
+                external_id,
+                extra: extra.into_iter().map(|(name, value)| (format!("x-{name}"), Value::from(value))).collect(),
+                ..Receipt::new(method.parse().unwrap(), reference, Timestamp::from_unix(unix))
+            };
+            prop_assert_eq!(Receipt::parse_header(&receipt.to_header_value()), Ok(receipt));
+        }
+
+        #[test]
+        fn reading_never_panics(value in ".*", json: Vec<u8>) {
+            let _ = (Receipt::parse_header(&value), Receipt::parse_header(&b64::encode(json)));
+        }
+    }
 }

@@ -307,3 +307,109 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let month = (shifted_month + 2) % 12 + 1;
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn known_moments_read_and_write() {
+        for (text, unix) in [
+            ("1970-01-01T00:00:00Z", 0),
+            ("1969-12-31T23:59:59Z", -1),
+            ("2000-02-29T12:00:00Z", 951_825_600),
+            ("2025-01-06T12:00:00Z", 1_736_164_800),
+            ("0000-01-01T00:00:00Z", MIN),
+            ("9999-12-31T23:59:59Z", MAX),
+        ] {
+            assert_eq!(Timestamp::parse(text).unwrap().unix(), unix, "{text}");
+            assert_eq!(Timestamp::from_unix(unix).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn fractions_are_rounded_down_and_offsets_taken_off() {
+        let ten = Timestamp::parse("2026-11-20T10:09:36Z").unwrap();
+        for same in [
+            "2026-11-20T10:09:36.141Z",
+            "2026-11-20T10:09:36.999999999Z",
+            "2026-11-20T10:09:36+00:00",
+            "2026-11-20T10:09:36-00:00",
+            "2026-11-20T12:39:36.5+02:30",
+            "2026-11-20T03:09:36-07:00",
+            "2026-11-20t10:09:36z",
+        ] {
+            assert_eq!(Timestamp::parse(same), Ok(ten), "{same}");
+        }
+        assert_eq!(Timestamp::parse("2016-12-31T23:59:60Z"), Timestamp::parse("2017-01-01T00:00:00Z"));
+    }
+
+    #[test]
+    fn what_is_no_date_is_refused() {
+        for wrong in [
+            "",
+            "2026-11-20",
+            "2026-11-20 10:09:36Z",
+            "2026-11-20T10:09:36",
+            "2026-11-20T10:09:36.Z",
+            "2026-11-20T10:09:36.0123456789Z",
+            "2026-11-20T10:09:36+0000",
+            "2026-11-20T10:09:36+24:00",
+            "2026-11-20T24:00:00Z",
+            "2026-11-20T10:60:36Z",
+            "2026-11-20T10:09:61Z",
+            "2026-13-20T10:09:36Z",
+            "2026-00-20T10:09:36Z",
+            "2026-02-29T10:09:36Z",
+            "2100-02-29T10:09:36Z",
+            "2026-11-00T10:09:36Z",
+            "2026-11-31T10:09:36Z",
+            "2026-11-20T10:09:36Z ",
+            "+026-11-20T10:09:36Z",
+            "20é6-11-20T10:09:36Z",
+        ] {
+            assert_eq!(Timestamp::parse(wrong), Err(TimestampError), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn arithmetic_saturates() {
+        let forever = Duration::from_secs(u64::MAX);
+        assert_eq!(Timestamp::from_unix(0) + forever, Timestamp::from_unix(i64::MAX));
+        assert_eq!(Timestamp::from_unix(0) - forever, Timestamp::from_unix(i64::MIN));
+        assert_eq!(
+            Timestamp::from_unix(i64::MAX).since(Timestamp::from_unix(i64::MIN)).as_secs(),
+            (MAX - MIN) as u64
+        );
+    }
+
+    #[test]
+    fn system_time_is_rounded_down() {
+        assert_eq!(Timestamp::from(UNIX_EPOCH + Duration::from_millis(1_999)).unix(), 1);
+        assert_eq!(Timestamp::from(UNIX_EPOCH - Duration::from_millis(1)).unix(), -1);
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_what_was_written_gives_the_same_moment(unix in MIN..=MAX) {
+            let moment = Timestamp::from_unix(unix);
+            prop_assert_eq!(Timestamp::parse(&moment.to_string()), Ok(moment));
+            let json = serde_json::to_string(&moment).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Timestamp>(&json).unwrap(), moment);
+        }
+
+        #[test]
+        fn agrees_with_the_time_crate(unix in MIN..=MAX) {
+            use time::format_description::well_known::Rfc3339;
+            let theirs = time::OffsetDateTime::from_unix_timestamp(unix).unwrap().format(&Rfc3339).unwrap();
+            prop_assert_eq!(Timestamp::from_unix(unix).to_string(), theirs);
+        }
+
+        #[test]
+        fn parsing_never_panics(text in ".*", near in "[0-9]{4}-[0-9é]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}.{0,12}") {
+            let _ = (Timestamp::parse(&text), Timestamp::parse(&near));
+        }
+    }
+}

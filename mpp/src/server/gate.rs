@@ -112,7 +112,7 @@ where
     type Rejection = Response;
 
     async fn from_request(req: Request, state: &S) -> Result<Self, Response> {
-        let (mut visit, req) = Visit::open(Mpp::from_ref(state), P::SPEC, req).await?;
+        let (mut visit, req) = Visit::open(Mpp::from_ref(state), P::SPEC, req, None).await?;
         let args = A::from_request(req, state).await.map_err(IntoResponse::into_response)?;
         // A credential that already paid opens the route again whatever today's price is.
         let admission = match visit.resume().await? {

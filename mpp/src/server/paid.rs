@@ -159,7 +159,9 @@ impl Evidence<Reserved> for Hold {
     fn from_proved(proved: Proved) -> Option<Self> {
         match proved {
             Proved::Held(hold) => Some(hold),
-            Proved::Settled(_) | Proved::Free => None,
+            // Captured by a run whose response was lost: this run only has to deliver.
+            Proved::Settled(receipt) => Some(Hold::new(receipt.method.as_str())),
+            Proved::Free => None,
         }
     }
 }

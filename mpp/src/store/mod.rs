@@ -6,9 +6,11 @@
 //! Backends: [`MemoryStore`] (volatile, bounded) and, with the feature `redb`, `RedbStore` (one file, durable). Every
 //! backend passes [`mpp::testing::store_conformance`](crate::testing); a third party's store can be held to it too.
 
+mod deadline;
 mod memory;
 #[cfg(feature = "redb")]
 mod redb;
+mod wakeups;
 
 pub use memory::{Limits, MemoryStore};
 #[cfg(feature = "redb")]
@@ -81,7 +83,11 @@ pub enum Durability {
     /// It does.
     Durable,
     /// It does not: real-money methods on it need `.single_process_volatile_store()`.
-    Volatile,
+    Volatile {
+        /// Random, made with the store: mixed into the challenges issued over it, so that they are refused once what
+        /// they were used for is forgotten.
+        boot: [u8; 16],
+    },
 }
 
 /// Which allowance a key counts against, so that free proofs cannot close the paid routes.
@@ -136,10 +142,22 @@ impl Key {
 
 impl Quota {
     /// First segment of its keys.
+    ///
+    /// ```
+    /// assert_eq!(mpp::store::Quota::Free.name(), "free");
+    /// ```
     pub const fn name(self) -> &'static str {
         match self {
             Self::Paid => "paid",
             Self::Free => "free",
+        }
+    }
+
+    /// Its place in a backend's tables.
+    pub(crate) const fn index(self) -> usize {
+        match self {
+            Self::Paid => 0,
+            Self::Free => 1,
         }
     }
 }

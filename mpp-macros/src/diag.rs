@@ -1,0 +1,86 @@
+//! Diagnostics: errors are collected, never returned early, so that one run shows every mistake.
+
+use proc_macro2::{Span, TokenStream};
+use std::cell::RefCell;
+use std::fmt::Display;
+
+/// Where errors go. Parsing and checking continue after each.
+#[derive(Default)]
+pub(crate) struct Sink(RefCell<Vec<syn::Error>>);
+
+impl Sink {
+    pub(crate) fn push(&self, error: syn::Error) {
+        self.0.borrow_mut().push(error);
+    }
+
+    pub(crate) fn at(&self, span: Span, message: impl Display) {
+        self.push(syn::Error::new(span, message));
+    }
+
+    pub(crate) fn on(&self, tokens: impl quote::ToTokens, message: impl Display) {
+        self.push(syn::Error::new_spanned(tokens, message));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+
+    pub(crate) fn drain_into(self, other: &Sink) {
+        other.0.borrow_mut().extend(self.0.into_inner());
+    }
+
+    pub(crate) fn into_tokens(self) -> TokenStream {
+        self.0.into_inner().iter().map(syn::Error::to_compile_error).collect()
+    }
+}
+
+/// The known word closest to `word`, if it is close enough to be a slip of the finger.
+pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    known
+        .iter()
+        .map(|k| (distance(word, k), *k))
+        .filter(|(d, k)| *d <= 1.max(k.len() / 3))
+        .min()
+        .map(|(_, k)| k)
+}
+
+/// `` `a`, `b`, `c` ``
+pub(crate) fn list(words: &[&str]) -> String {
+    words.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// Edit distance with transpositions (optimal string alignment).
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut d = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for (i, row) in d.iter_mut().enumerate() {
+        row[0] = i;
+    }
+    for j in 0..=b.len() {
+        d[0][j] = j;
+    }
+    for i in 1..=a.len() {
+        for j in 1..=b.len() {
+            let substituted = d[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            d[i][j] = substituted.min(d[i - 1][j] + 1).min(d[i][j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                d[i][j] = d[i][j].min(d[i - 2][j - 2] + 1);
+            }
+        }
+    }
+    d[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn a_slip_of_the_finger_finds_its_word_and_another_word_does_not() {
+        let known = ["amount", "currency", "methods"];
+        assert_eq!(nearest("ammount", &known), Some("amount"));
+        assert_eq!(nearest("aomunt", &known), Some("amount"));
+        assert_eq!(nearest("method", &known), Some("methods"));
+        assert_eq!(nearest("price", &known), None);
+    }
+}

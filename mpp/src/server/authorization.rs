@@ -1,0 +1,51 @@
+//! The Payment credential leaves the request before anything else sees it.
+//!
+//! `Authorization` may carry a Payment element on a line of its own or comma-joined with others; the others stay,
+//! byte for byte (ARCHITECTURE section 4, step 1).
+
+use super::respond::Answer;
+use crate::protocol::ProblemType;
+use crate::protocol::authorization::split;
+use axum::http::{HeaderMap, HeaderValue, header};
+
+/// The `token68` of the one Payment credential of a request, taken out of its headers.
+///
+/// # Errors
+/// 400 when there is more than one; the headers are left alone then.
+pub(super) fn take(headers: &mut HeaderMap) -> Result<Option<String>, Answer> {
+    if !headers.contains_key(header::AUTHORIZATION) {
+        return Ok(None);
+    }
+    let mut token: Option<String> = None;
+    let mut kept: Vec<HeaderValue> = Vec::new();
+    for line in headers.get_all(header::AUTHORIZATION) {
+        let Ok(text) = std::str::from_utf8(line.as_bytes()) else {
+            // Not ours to judge: another scheme may allow it.
+            kept.push(line.clone());
+            continue;
+        };
+        let found = split(text);
+        for payment in &found.payments {
+            if token.is_some() {
+                return Err(Answer::problem(
+                    ProblemType::BadRequest,
+                    "more than one Payment credential; a request pays once",
+                ));
+            }
+            token = Some((*payment).to_owned());
+        }
+        if found.payments.is_empty() {
+            kept.push(line.clone());
+        } else if let Some(rest) = found.rest
+            && let Ok(value) = HeaderValue::from_str(&rest)
+        {
+            kept.push(value);
+        }
+    }
+    headers.remove(header::AUTHORIZATION);
+    for mut value in kept {
+        value.set_sensitive(true);
+        headers.append(header::AUTHORIZATION, value);
+    }
+    Ok(token)
+}

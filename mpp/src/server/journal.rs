@@ -1,0 +1,605 @@
+//! The journal: one entry per challenge id, the single commit point of a payment and its delivery.
+//!
+//! Two axes (ARCHITECTURE section 4):
+//!
+//! ```text
+//! payment:   claiming → claimed → (holding → held →) settling → settled | unknown
+//! delivery:  none → running → delivered | refund due
+//! ```
+//!
+//! `released` and `failed` payments leave no entry: nothing moved, so nothing has to be remembered. Every transition is
+//! one compare-and-swap of the whole entry. The states of a settlement are types ([`Claim`]), so "settle before claim"
+//! does not compile.
+//!
+//! An entry is owned by whoever holds its lease. Every take-over bumps the version, so the former owner's next write
+//! fails and its response is withheld.
+
+use crate::protocol::{Fingerprint, Timestamp};
+use crate::store::{Cas, Keep, Key, Quota, Store, StoreError, Version, Versioned, Write};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Allowance for clocks that disagree between replicas.
+pub(crate) const SKEW: Duration = Duration::from_secs(60);
+
+const ENTRY: &str = "entry";
+const PROOF: &str = "proof";
+
+/// What the store holds under a challenge id.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Record {
+    Open(Box<Entry>),
+    /// Delivered. Two bytes, so that a million of them cost little.
+    Delivered,
+    /// Held and released again: this credential bought nothing and cannot be used again.
+    Released,
+}
+
+/// A payment that is not over.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    /// SHA-256 of the credential's payload and source: whose payment this is.
+    pub(crate) fingerprint: [u8; 32],
+    /// SHA-256 of verb, path, query and body digest: what it was for.
+    pub(crate) target: [u8; 32],
+    /// When the challenge expires, unix seconds.
+    pub(crate) expires: i64,
+    /// Name of the payment method.
+    pub(crate) method: String,
+    /// As established by the method.
+    pub(crate) payer: Option<String>,
+    /// Proof keys claimed for this payment.
+    pub(crate) proof_keys: Vec<String>,
+    pub(crate) payment: PaymentState,
+    pub(crate) lease: Lease,
+    /// Runs of the handler that have started.
+    pub(crate) attempts: u32,
+    pub(crate) delivery: DeliveryState,
+}
+
+/// The payment axis. Plans are sealed.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum PaymentState {
+    /// Proof keys are being taken; nothing else happened.
+    Claiming(Vec<u8>),
+    /// All proof keys are held.
+    Claimed(Vec<u8>),
+    /// The method was asked to reserve funds.
+    Holding(Vec<u8>),
+    /// Funds are reserved.
+    Held(Vec<u8>),
+    /// The method was asked to move money; from here on only a look-up may tell what happened.
+    Settling(Vec<u8>),
+    /// Asked, and the answer was lost.
+    Unknown(Vec<u8>),
+    /// Paid. The receipt, as JSON.
+    Settled(Vec<u8>),
+}
+
+/// The delivery axis of a payment that is not over.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) enum DeliveryState {
+    None,
+    Running,
+    /// No run may start any more: the operator owes the payer a refund.
+    RefundDue,
+}
+
+/// Who works on an entry, and until when others must keep away.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Lease {
+    /// Random per process.
+    pub(crate) owner: u64,
+    /// Unix seconds; 0 when nobody does.
+    pub(crate) until: i64,
+}
+
+impl Lease {
+    const NOBODY: Self = Self { owner: 0, until: 0 };
+
+    pub(crate) fn is_live(&self, now: Timestamp) -> bool {
+        self.until > now.unix()
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("method", &self.method)
+            .field("payment", &self.payment)
+            .field("delivery", &self.delivery)
+            .field("attempts", &self.attempts)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for PaymentState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Claiming(_) => "claiming",
+            Self::Claimed(_) => "claimed",
+            Self::Holding(_) => "holding",
+            Self::Held(_) => "held",
+            Self::Settling(_) => "settling",
+            Self::Unknown(_) => "unknown",
+            Self::Settled(_) => "settled",
+        })
+    }
+}
+
+impl Entry {
+    /// Whether this is the same credential. Constant time.
+    pub(crate) fn is_of(&self, fingerprint: &Fingerprint) -> bool {
+        Fingerprint::from_bytes(self.fingerprint) == *fingerprint
+    }
+}
+
+/// Why a journal write did not happen.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum JournalError {
+    /// The store failed or is full: 503.
+    Store(StoreError),
+    /// Somebody else took the entry over in the meantime; this is what is there now.
+    Lost(Option<Found>),
+}
+
+/// An entry as read.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Found {
+    pub(crate) version: Version,
+    pub(crate) record: Record,
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open(entry) => entry.fmt(f),
+            Self::Delivered => f.write_str("delivered"),
+            Self::Released => f.write_str("released"),
+        }
+    }
+}
+
+/// Reads and writes entries.
+#[derive(Clone)]
+pub(crate) struct Journal {
+    store: Arc<dyn Store>,
+    owner: u64,
+    /// How long a lease lasts without a heartbeat.
+    lease: Duration,
+    /// How long after its expiry a challenge's undelivered payment still opens the route.
+    grace: Duration,
+}
+
+impl Journal {
+    pub(crate) fn new(store: Arc<dyn Store>, lease: Duration, grace: Duration) -> Self {
+        // 0 is nobody.
+        Self { store, owner: rand::random::<u64>() | 1, lease, grace }
+    }
+
+    pub(crate) fn lease_time(&self) -> Duration {
+        self.lease
+    }
+
+    pub(crate) fn grace(&self) -> Duration {
+        self.grace
+    }
+
+    /// What is known about a challenge id.
+    pub(crate) async fn find(&self, quota: Quota, id: &str) -> Result<Option<Found>, StoreError> {
+        let key = Key::new(quota, ENTRY, id);
+        Ok(read(self.store.get(&key).await?)?)
+    }
+
+    /// Returns when the entry may have changed since `version`.
+    pub(crate) async fn changed(&self, quota: Quota, id: &str, version: Version) {
+        self.store.changed(&Key::new(quota, ENTRY, id), version).await;
+    }
+
+    /// Writes `claiming`, with the sealed plan. The first of several wins; the others get [`JournalError::Lost`].
+    pub(crate) async fn claim(&self, new: NewClaim, now: Timestamp) -> Result<Claim<Claiming>, JournalError> {
+        let entry = Entry {
+            fingerprint: *new.fingerprint.as_bytes(),
+            target: new.target,
+            expires: new.expires.unix(),
+            method: new.method,
+            payer: new.payer,
+            proof_keys: new.proof_keys,
+            payment: PaymentState::Claiming(new.sealed_plan.clone()),
+            lease: self.lease_from(now),
+            attempts: 0,
+            delivery: DeliveryState::None,
+        };
+        let mut claim = Claim {
+            journal: self.clone(),
+            quota: new.quota,
+            id: new.id,
+            key: Key::new(new.quota, ENTRY, ""),
+            version: Version(0),
+            entry,
+            sealed_plan: new.sealed_plan,
+            state: PhantomData,
+        };
+        claim.key = Key::new(new.quota, ENTRY, &claim.id);
+        let written = self.store.cas(&claim.key, None, Some(live(&Record::Open(Box::new(claim.entry.clone())))?)).await;
+        claim.version = outcome(written)?;
+        Ok(claim)
+    }
+
+    /// Takes over an entry whose owner is gone (or an unknown outcome), bumping its version.
+    pub(crate) async fn take_over(
+        &self,
+        quota: Quota,
+        id: String,
+        found: Version,
+        mut entry: Entry,
+        now: Timestamp,
+    ) -> Result<Taken, JournalError> {
+        entry.lease = self.lease_from(now);
+        // Whatever ran under the former lease is over.
+        entry.delivery = DeliveryState::None;
+        let plan = match &entry.payment {
+            PaymentState::Claiming(plan)
+            | PaymentState::Claimed(plan)
+            | PaymentState::Holding(plan)
+            | PaymentState::Held(plan)
+            | PaymentState::Settling(plan)
+            | PaymentState::Unknown(plan) => plan.clone(),
+            PaymentState::Settled(_) => Vec::new(),
+        };
+        let payment = entry.payment.clone();
+        if matches!(payment, PaymentState::Settled(_)) {
+            entry.delivery = DeliveryState::Running;
+            entry.attempts = entry.attempts.saturating_add(1);
+        }
+        let key = Key::new(quota, ENTRY, &id);
+        let write = live(&Record::Open(Box::new(entry.clone())))?;
+        let version = outcome(self.store.cas(&key, Some(found), Some(write)).await)?;
+        let claim = Claim::<()> {
+            journal: self.clone(),
+            quota,
+            id,
+            key,
+            version,
+            entry,
+            sealed_plan: plan,
+            state: PhantomData,
+        };
+        Ok(match payment {
+            PaymentState::Claiming(_) => Taken::Claiming(claim.enter()),
+            PaymentState::Claimed(_) => Taken::Claimed(claim.enter()),
+            PaymentState::Holding(_) | PaymentState::Held(_) => Taken::Held(claim.enter()),
+            PaymentState::Settling(_) | PaymentState::Unknown(_) => Taken::Settling(claim.enter()),
+            PaymentState::Settled(_) => Taken::Settled(claim.enter()),
+        })
+    }
+
+    /// Marks an undelivered payment as owed. Best effort: the entry says "settled, undelivered" either way.
+    pub(crate) async fn refund_due(
+        &self,
+        quota: Quota,
+        id: &str,
+        found: Version,
+        mut entry: Entry,
+    ) -> Result<(), JournalError> {
+        entry.delivery = DeliveryState::RefundDue;
+        entry.lease = Lease::NOBODY;
+        let key = Key::new(quota, ENTRY, id);
+        outcome(self.store.cas(&key, Some(found), Some(live(&Record::Open(Box::new(entry)))?)).await).map(drop)
+    }
+
+    fn lease_from(&self, now: Timestamp) -> Lease {
+        Lease { owner: self.owner, until: (now + self.lease).unix() }
+    }
+
+    /// How long a terminal record must be remembered.
+    fn retention(&self, expires: i64, now: Timestamp) -> Duration {
+        Timestamp::from_unix(expires).since(now) + self.grace + SKEW
+    }
+}
+
+/// All that a first claim is made of.
+pub(crate) struct NewClaim {
+    pub(crate) quota: Quota,
+    pub(crate) id: String,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) target: [u8; 32],
+    pub(crate) expires: Timestamp,
+    pub(crate) method: String,
+    pub(crate) payer: Option<String>,
+    pub(crate) proof_keys: Vec<String>,
+    pub(crate) sealed_plan: Vec<u8>,
+}
+
+/// An entry we own, in state `S`.
+pub(crate) struct Claim<S> {
+    journal: Journal,
+    quota: Quota,
+    id: String,
+    key: Key,
+    version: Version,
+    entry: Entry,
+    sealed_plan: Vec<u8>,
+    state: PhantomData<fn() -> S>,
+}
+
+pub(crate) enum Claiming {}
+pub(crate) enum Claimed {}
+/// Reserving or reserved.
+pub(crate) enum Held {}
+/// Money may be moving.
+pub(crate) enum Settling {}
+/// Paid; the handler may run under our lease.
+pub(crate) enum Settled {}
+
+/// An entry that was taken over, in the state it was left in.
+pub(crate) enum Taken {
+    Claiming(Claim<Claiming>),
+    Claimed(Claim<Claimed>),
+    Held(Claim<Held>),
+    Settling(Claim<Settling>),
+    Settled(Claim<Settled>),
+}
+
+impl<S> Claim<S> {
+    fn enter<T>(self) -> Claim<T> {
+        let Self { journal, quota, id, key, version, entry, sealed_plan, state: _ } = self;
+        Claim { journal, quota, id, key, version, entry, sealed_plan, state: PhantomData }
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(crate) fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    pub(crate) fn sealed_plan(&self) -> &[u8] {
+        &self.sealed_plan
+    }
+
+    /// Writes the entry as it stands. A lost answer is settled by reading back, so that a store that failed after it
+    /// wrote does not make us lose our own entry.
+    async fn write(&mut self) -> Result<(), JournalError> {
+        let record = Record::Open(Box::new(self.entry.clone()));
+        let write = live(&record)?;
+        let first = self.journal.store.cas(&self.key, Some(self.version), Some(write.clone())).await;
+        let Err(StoreError::Backend(_)) = first else {
+            self.version = outcome(first)?;
+            return Ok(());
+        };
+        let now = read(self.journal.store.get(&self.key).await.map_err(JournalError::Store)?);
+        self.version = match now.map_err(JournalError::Store)? {
+            Some(found) if found.version == self.version => {
+                outcome(self.journal.store.cas(&self.key, Some(self.version), Some(write)).await)?
+            }
+            Some(found) if found.record == record => found.version,
+            other => return Err(JournalError::Lost(other)),
+        };
+        Ok(())
+    }
+
+    /// Extends the lease of a running handler; fails when somebody else took over.
+    pub(crate) async fn renew(&mut self, now: Timestamp) -> Result<(), JournalError> {
+        self.entry.lease = self.journal.lease_from(now);
+        self.write().await
+    }
+
+    async fn advance<T>(mut self, payment: PaymentState) -> Result<Claim<T>, JournalError> {
+        self.entry.payment = payment;
+        self.write().await?;
+        Ok(self.enter())
+    }
+
+    /// Replaces the entry by a terminal record and lets the proof keys expire with it.
+    async fn close(&mut self, record: Record, now: Timestamp) -> Result<(), JournalError> {
+        let keep = Keep::For(self.journal.retention(self.entry.expires, now));
+        let write = Write { value: encode(&record)?, keep };
+        self.version = outcome(self.journal.store.cas(&self.key, Some(self.version), Some(write)).await)?;
+        for proof in &self.entry.proof_keys {
+            // Best effort: a key that stays live is only remembered longer than needed.
+            let key = Key::new(self.quota, PROOF, proof);
+            if let Ok(Some(held)) = self.journal.store.get(&key).await
+                && held.value == self.id.as_bytes()
+            {
+                let write = Write { value: held.value, keep };
+                drop(self.journal.store.cas(&key, Some(held.version), Some(write)).await);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the proof keys back and forgets the entry: nothing moved and nothing can.
+    async fn undo(self) -> Result<(), JournalError> {
+        // Keys first: while the entry stands, nobody else can claim this challenge.
+        for proof in &self.entry.proof_keys {
+            let key = Key::new(self.quota, PROOF, proof);
+            let held = self.journal.store.get(&key).await.map_err(JournalError::Store)?;
+            if let Some(held) = held.filter(|h| h.value == self.id.as_bytes()) {
+                self.journal.store.cas(&key, Some(held.version), None).await.map_err(JournalError::Store)?;
+            }
+        }
+        match self.journal.store.cas(&self.key, Some(self.version), None).await {
+            Ok(Cas::Removed | Cas::Written(_)) => Ok(()),
+            Ok(Cas::Conflict(current)) => Err(JournalError::Lost(read(current).map_err(JournalError::Store)?)),
+            Err(e) => Err(JournalError::Store(e)),
+        }
+    }
+}
+
+/// How taking the proof keys ended.
+pub(crate) enum Proofs {
+    /// All are ours.
+    Taken(Claim<Claimed>),
+    /// One of them belongs to another challenge; everything was given back.
+    UsedElsewhere,
+}
+
+impl Claim<Claiming> {
+    /// Takes every proof key. A key that already holds our id is ours: taking it again is idempotent.
+    pub(crate) async fn take_proofs(self) -> Result<Proofs, JournalError> {
+        for proof in &self.entry.proof_keys {
+            let key = Key::new(self.quota, PROOF, proof);
+            let write = Write { value: self.id.as_bytes().to_vec(), keep: Keep::Live };
+            match self.journal.store.cas(&key, None, Some(write)).await {
+                Ok(Cas::Written(_) | Cas::Removed) => {}
+                Ok(Cas::Conflict(Some(held))) if held.value == self.id.as_bytes() => {}
+                Ok(Cas::Conflict(_)) => {
+                    self.undo().await?;
+                    return Ok(Proofs::UsedElsewhere);
+                }
+                Err(e) => {
+                    // Nothing was handed to anybody; what cannot be given back is rolled back by the next owner.
+                    drop(self.undo().await);
+                    return Err(JournalError::Store(e));
+                }
+            }
+        }
+        let plan = self.sealed_plan.clone();
+        Ok(Proofs::Taken(self.advance(PaymentState::Claimed(plan)).await?))
+    }
+
+    /// Rolls an abandoned claim back.
+    pub(crate) async fn roll_back(self) -> Result<(), JournalError> {
+        self.undo().await
+    }
+}
+
+impl Claim<Claimed> {
+    /// Durable before a byte goes to the network.
+    pub(crate) async fn begin_settling(self) -> Result<Claim<Settling>, JournalError> {
+        let plan = self.sealed_plan.clone();
+        self.advance(PaymentState::Settling(plan)).await
+    }
+
+    /// Durable before the method is asked to reserve anything.
+    pub(crate) async fn begin_holding(self) -> Result<Claim<Held>, JournalError> {
+        let plan = self.sealed_plan.clone();
+        self.advance(PaymentState::Holding(plan)).await
+    }
+
+    /// Nothing was handed to the network.
+    pub(crate) async fn release(self) -> Result<(), JournalError> {
+        self.undo().await
+    }
+}
+
+impl Claim<Held> {
+    /// The funds are reserved; the handler may run under our lease.
+    pub(crate) async fn held(mut self, sealed_plan: Vec<u8>) -> Result<Self, JournalError> {
+        self.entry.payment = PaymentState::Held(sealed_plan.clone());
+        self.entry.delivery = DeliveryState::Running;
+        self.entry.attempts = self.entry.attempts.saturating_add(1);
+        self.sealed_plan = sealed_plan;
+        self.write().await?;
+        Ok(self)
+    }
+
+    /// Durable before the capture.
+    pub(crate) async fn begin_capture(self) -> Result<Claim<Settling>, JournalError> {
+        let plan = self.sealed_plan.clone();
+        self.advance(PaymentState::Settling(plan)).await
+    }
+
+    /// The hold was released after its handler failed: this credential is used up and bought nothing.
+    pub(crate) async fn released(mut self, now: Timestamp) -> Result<(), JournalError> {
+        self.close(Record::Released, now).await
+    }
+
+    /// The hold never came to be, or was cancelled before its handler ran.
+    pub(crate) async fn forget(self) -> Result<(), JournalError> {
+        self.undo().await
+    }
+}
+
+impl Claim<Settling> {
+    /// Paid; the handler may run under our lease.
+    pub(crate) async fn settled(mut self, receipt: Vec<u8>) -> Result<Claim<Settled>, JournalError> {
+        // A payment captured after its handler is already running; its attempt was counted when it was held.
+        if self.entry.delivery == DeliveryState::None {
+            self.entry.attempts = self.entry.attempts.saturating_add(1);
+        }
+        self.entry.delivery = DeliveryState::Running;
+        // The plan is erased here.
+        self.entry.payment = PaymentState::Settled(receipt);
+        self.sealed_plan = Vec::new();
+        self.write().await?;
+        Ok(self.enter())
+    }
+
+    /// Nobody knows: others may look it up at once.
+    pub(crate) async fn unknown(mut self) -> Result<(), JournalError> {
+        self.entry.payment = PaymentState::Unknown(self.sealed_plan.clone());
+        self.entry.lease = Lease::NOBODY;
+        self.write().await
+    }
+
+    /// Nothing moved and nothing can.
+    pub(crate) async fn declined(self) -> Result<(), JournalError> {
+        self.undo().await
+    }
+}
+
+impl Claim<Settled> {
+    /// The receipt, as JSON.
+    pub(crate) fn receipt(&self) -> &[u8] {
+        match &self.entry.payment {
+            PaymentState::Settled(receipt) => receipt,
+            _ => &[],
+        }
+    }
+
+    /// The response head is about to leave.
+    pub(crate) async fn delivered(mut self, now: Timestamp) -> Result<(), JournalError> {
+        self.close(Record::Delivered, now).await
+    }
+
+    /// The handler failed or never answered: the same credential opens the route again.
+    pub(crate) async fn undelivered(mut self, started: Started) -> Result<(), JournalError> {
+        self.entry.delivery = DeliveryState::None;
+        self.entry.lease = Lease::NOBODY;
+        if started == Started::No {
+            self.entry.attempts = self.entry.attempts.saturating_sub(1);
+        }
+        self.write().await
+    }
+}
+
+/// Whether the handler was entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Started {
+    Yes,
+    No,
+}
+
+fn encode(record: &Record) -> Result<Vec<u8>, JournalError> {
+    postcard::to_allocvec(record).map_err(|e| JournalError::Store(StoreError::Backend(format!("entry: {e}"))))
+}
+
+fn live(record: &Record) -> Result<Write, JournalError> {
+    Ok(Write { value: encode(record)?, keep: Keep::Live })
+}
+
+fn read(found: Option<Versioned>) -> Result<Option<Found>, StoreError> {
+    let Some(Versioned { version, value }) = found else { return Ok(None) };
+    // An entry we cannot read may be a payment: never treated as absent.
+    let record = postcard::from_bytes(&value).map_err(|e| StoreError::Backend(format!("unreadable entry: {e}")))?;
+    Ok(Some(Found { version, record }))
+}
+
+fn outcome(cas: Result<Cas, StoreError>) -> Result<Version, JournalError> {
+    match cas {
+        Ok(Cas::Written(version)) => Ok(version),
+        Ok(Cas::Removed) => Err(JournalError::Lost(None)),
+        Ok(Cas::Conflict(current)) => Err(JournalError::Lost(read(current).map_err(JournalError::Store)?)),
+        Err(e) => Err(JournalError::Store(e)),
+    }
+}

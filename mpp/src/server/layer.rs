@@ -1,0 +1,234 @@
+//! Prices for what cannot be annotated: `mpp.layer(price!(…))` and `mpp.wrap(route, price!(…))`.
+//!
+//! The layer goes through the same pipeline as a gate. It hands the evidence to the service as an extension
+//! (`Extension<Paid<Receipt>>`, or `Extension<Paid<Option<Receipt>>>` with `free_if`), takes the credential out of the
+//! request, lets a CORS preflight pass without a body, and drops a `Payment-Receipt` that came from upstream.
+
+use super::gate::{Quote, Refusal};
+use super::paid::{Evidence, Paid};
+use super::pipeline::{Admission, Layered, Visit};
+use super::routing::MethodRouter;
+use super::Mpp;
+use crate::pricing::{PriceSpec, Tier};
+use crate::protocol::Receipt;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderMap, Method, Uri, header};
+use axum::response::{IntoResponse, Response};
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tower::{Layer, Service};
+
+/// The head of a request, as a layer's price expression sees it. The Payment credential has been taken out.
+///
+/// ```
+/// # #[cfg(feature = "testing")] {
+/// # use mpp::Amount;
+/// let price = mpp::price!(
+///     amount = |req: &mpp::Head| Amount::micros(10 * req.uri().path().len() as u128),
+///     currency = "usdc",
+///     methods(tempo),
+/// );
+/// # drop(price);
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Head(Parts);
+
+impl Head {
+    /// The verb.
+    pub fn method(&self) -> &Method {
+        &self.0.method
+    }
+
+    /// The target, as the layer sees it.
+    pub fn uri(&self) -> &Uri {
+        &self.0.uri
+    }
+
+    /// The headers.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.0.headers
+    }
+
+    /// The extensions.
+    pub fn extensions(&self) -> &Extensions {
+        &self.0.extensions
+    }
+}
+
+/// A price made by [`price!`](crate::price): what it says, and how it follows from a request's head.
+#[derive(Clone)]
+pub struct LayerPrice {
+    spec: &'static PriceSpec,
+    quote: HeadQuote,
+}
+
+impl fmt::Debug for LayerPrice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LayerPrice").field("spec", &self.spec.name).finish_non_exhaustive()
+    }
+}
+
+impl LayerPrice {
+    #[doc(hidden)]
+    pub fn new(spec: &'static PriceSpec, quote: HeadQuote) -> Self {
+        Self { spec, quote }
+    }
+
+    /// What the price says.
+    pub fn spec(&self) -> &'static PriceSpec {
+        self.spec
+    }
+}
+
+/// How a layer's price follows from a request's head.
+#[doc(hidden)]
+#[derive(Clone)]
+pub enum HeadQuote {
+    Fixed,
+    Computed(Arc<dyn Fn(&Head) -> Result<Quote, Refusal> + Send + Sync>),
+}
+
+impl HeadQuote {
+    #[doc(hidden)]
+    pub fn computed(quote: impl Fn(&Head) -> Result<Quote, Refusal> + Send + Sync + 'static) -> Self {
+        Self::Computed(Arc::new(quote))
+    }
+}
+
+impl Mpp {
+    /// A layer that charges for every request of the service below it.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Mpp, Sandbox, Secret};
+    /// # fn check(mpp: &Mpp, upstream: axum::Router) -> axum::Router {
+    /// upstream.layer(mpp.layer(mpp::price!(amount = "0.002", currency = "usdc", methods(tempo), name = "search")))
+    /// # }
+    /// # }
+    /// ```
+    pub fn layer(&self, price: LayerPrice) -> PaymentLayer {
+        PaymentLayer { mpp: self.clone(), price }
+    }
+
+    /// One route of somebody else's handlers, charged for and listed like a priced handler.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Mpp, routing::Router};
+    /// # fn check(mpp: &Mpp) -> Router<Mpp> {
+    /// let legacy = axum::routing::get(|| async { "as it always was" });
+    /// Router::new().route("/legacy", mpp.wrap(legacy, mpp::price!(amount = "0.01", currency = "usdc", methods(tempo))))
+    /// # }
+    /// # }
+    /// ```
+    pub fn wrap<S>(&self, route: axum::routing::MethodRouter<S>, price: LayerPrice) -> MethodRouter<S>
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        let spec = price.spec;
+        MethodRouter::priced(route.layer(self.layer(price)), vec![(None, spec)])
+    }
+}
+
+/// Made by [`Mpp::layer`].
+#[derive(Debug, Clone)]
+pub struct PaymentLayer {
+    mpp: Mpp,
+    price: LayerPrice,
+}
+
+impl<S> Layer<S> for PaymentLayer {
+    type Service = Payment<S>;
+
+    fn layer(&self, inner: S) -> Payment<S> {
+        Payment { inner, mpp: self.mpp.clone(), price: self.price.clone() }
+    }
+}
+
+/// A service that has to be paid for; made by [`PaymentLayer`].
+#[derive(Debug, Clone)]
+pub struct Payment<S> {
+    inner: S,
+    mpp: Mpp,
+    price: LayerPrice,
+}
+
+impl<S> Service<Request> for Payment<S>
+where
+    S: Service<Request, Error = Infallible> + Clone + Send + 'static,
+    S::Response: IntoResponse + Send,
+    S::Future: Send,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, req: Request) -> Self::Future {
+        // The service that was polled ready is the one to call.
+        let ready = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, ready);
+        let (mpp, price) = (self.mpp.clone(), self.price.clone());
+        Box::pin(async move {
+            if is_preflight(&req) {
+                let (parts, _) = req.into_parts();
+                return inner.call(Request::from_parts(parts, Body::empty())).await.map(IntoResponse::into_response);
+            }
+            match price.admit(mpp, req).await {
+                Err(answer) => Ok(answer),
+                Ok((req, exit)) => {
+                    let Ok(response) = inner.call(req).await;
+                    Ok(exit.close(response).await)
+                }
+            }
+        })
+    }
+}
+
+impl LayerPrice {
+    async fn admit(&self, mpp: Mpp, req: Request) -> Result<(Request, super::pipeline::Exit), Response> {
+        let (mut visit, req) = Visit::open(mpp, self.spec, req, Some(self.spec.name)).await?;
+        let (parts, body) = req.into_parts();
+        let mut head = Head(parts);
+        let admission = match visit.resume().await? {
+            Some(admission) => admission,
+            None => {
+                let quote = match &self.quote {
+                    HeadQuote::Fixed => Quote::Fixed,
+                    HeadQuote::Computed(quote) => quote(&head).map_err(Refusal::into_response)?,
+                };
+                visit.admit(quote).await?
+            }
+        };
+        let Admission { proved, delivery, exit } = admission;
+        let extensions = &mut head.0.extensions;
+        let proved = match self.spec.tier {
+            Tier::FreeIf => <Option<Receipt> as Evidence<super::paid::Maybe>>::from_proved(proved)
+                .map(|evidence| drop(extensions.insert(Paid::new(evidence, delivery)))),
+            Tier::Always | Tier::Proof => <Receipt as Evidence<super::paid::Always>>::from_proved(proved)
+                .map(|evidence| drop(extensions.insert(Paid::new(evidence, delivery)))),
+        };
+        if proved.is_none() {
+            return Err(exit.mismatch());
+        }
+        extensions.insert(Layered);
+        Ok((Request::from_parts(head.0, body), exit))
+    }
+}
+
+/// A CORS preflight: the only request that passes a layer unpaid, and it passes without a body.
+fn is_preflight(req: &Request) -> bool {
+    req.method() == Method::OPTIONS
+        && req.headers().contains_key(header::ORIGIN)
+        && req.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}

@@ -1,0 +1,687 @@
+//! The pipeline: from a request's head to an open gate, in the order of ARCHITECTURE section 4.
+//!
+//! A [`Visit`] is one request on its way through a price:
+//!
+//! 1. [`Visit::open`]: the credential leaves the headers (more than one is a 400), its size, shape and HMAC are judged
+//!    from the head alone, the body is read under the framework's limit and digested. A forged credential is
+//!    remembered and answered only in its turn.
+//! 2. The caller runs the handler's own extractors: 401, 404 and 422 come before money.
+//! 3. [`Visit::resume`]: a credential the journal knows opens the route again, or waits for the one that is using it.
+//! 4. [`Visit::admit`]: with the request's price, a challenge (402), or verification, claims and settlement.
+//!
+//! From the first claim to a terminal payment state the work runs on a detached task ([`super::settlement`]).
+//! [`Exit`](super::settlement::Exit) is the way out.
+
+use super::authorization;
+use super::gate::Quote;
+use super::paid::{Delivery, Proved};
+pub(crate) use super::settlement::Exit;
+use super::respond::{ACCEPT_PAYMENT, Answer, payment_required};
+use super::scope::{Scope, Target, hash_request};
+use super::settlement::{self, Fresh, Outcome, Run};
+use super::Mpp;
+use super::journal::{DeliveryState, Entry, Found, JournalError, NewClaim, PaymentState, Record, Taken};
+use crate::method::{CredentialCx, Money, Rejection, Verified};
+use crate::pricing::{Binding, Capture, Honor, Offer, Order, Plan, Prepared, PriceSpec, Tier};
+use crate::protocol::{
+    AcceptPayment, Amount, BaseUnits, BodyDigest, ChargeRequest, Credential, CredentialBuf, Fingerprint, Intent, Problem,
+    ProblemType, Timestamp,
+};
+use crate::store::{Quota, StoreError, Version};
+use axum::RequestExt;
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, MatchedPath, OriginalUri, Request};
+use axum::http::{HeaderValue, Method, Uri};
+use http_body::Body as _;
+use http_body_util::{BodyExt, LengthLimitError};
+use sha2::{Digest, Sha256};
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a copy of a credential in use waits for its twin.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often a credential may lose a race before it is told to come back.
+const RACES: usize = 4;
+/// What a client is told to wait when we cannot tell now.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// One request on its way through a price.
+pub(crate) struct Visit {
+    mpp: Mpp,
+    plan: Arc<Plan>,
+    scope: Arc<Scope>,
+    /// For a computed price: which request exactly.
+    target: Option<Target>,
+    digest: Option<BodyDigest>,
+    accept: Option<HeaderValue>,
+    presented: Presented,
+}
+
+/// What the request has shown.
+enum Presented {
+    /// Nothing.
+    Nothing,
+    /// A credential that will be refused, in its turn.
+    Refused(Refused),
+    /// A credential for a challenge of ours.
+    Authentic(Box<Authentic>),
+}
+
+const USED: Refused =
+    Refused { kind: ProblemType::InvalidChallenge, detail: Cow::Borrowed("this challenge has been used already") };
+
+struct Refused {
+    kind: ProblemType,
+    detail: Cow<'static, str>,
+}
+
+impl Refused {
+    fn new(kind: ProblemType, detail: &'static str) -> Self {
+        Self { kind, detail: Cow::Borrowed(detail) }
+    }
+}
+
+struct Authentic {
+    credential: Credential,
+    fingerprint: Fingerprint,
+    charge: ChargeRequest,
+    quota: Quota,
+    /// SHA-256 of verb, path, query and body digest.
+    request: [u8; 32],
+    /// The peer, for fair shares.
+    client: String,
+}
+
+/// An open gate.
+pub(crate) struct Admission {
+    pub(crate) proved: Proved,
+    pub(crate) delivery: Delivery,
+    pub(crate) exit: Exit,
+}
+
+/// Marks a request that a layer has already priced.
+#[derive(Clone, Copy)]
+pub(crate) struct Layered;
+
+impl Visit {
+    /// Steps 1 and 2, from the head and then the body. The request comes back intact but for the Payment credential.
+    ///
+    /// # Errors
+    /// 400 for two credentials, 408 and 413 for the body, 402 for `challenge = "first"`, 500 for our own faults.
+    pub(crate) async fn open(
+        mpp: Mpp,
+        spec: &'static PriceSpec,
+        mut req: Request,
+        unmatched: Option<&str>,
+    ) -> Result<(Self, Request), Answer> {
+        if req.extensions().get::<Layered>().is_some() {
+            tracing::error!(target: "mpp", price = spec.name, at = %spec.location, "this price is under a priced layer: two prices on one request");
+            return Err(Answer::fault(ProblemType::Internal, "two prices on one request"));
+        }
+        let plan = mpp.plan(spec)?;
+        let token = authorization::take(req.headers_mut())?;
+        // axum's `get` also answers HEAD: it is quoted the price of GET and never spends.
+        let head = *req.method() == Method::HEAD;
+        let verb = if head { &Method::GET } else { req.method() };
+        let uri = req.extensions().get::<OriginalUri>().map_or(req.uri(), |OriginalUri(uri)| uri);
+        let service = mpp.0.service.as_deref();
+        let scope = match (req.extensions().get::<MatchedPath>(), unmatched) {
+            (Some(path), _) => plan.scopes.matched(verb, path.as_str(), service),
+            (None, layer) => Arc::new(Scope::new(verb, &literal(layer.unwrap_or(spec.name), uri), service)),
+        };
+        let target = spec.is_computed().then(|| {
+            let bound = match spec.honor {
+                Honor::Recomputed => &[][..],
+                Honor::Quoted(headers) => headers,
+            };
+            Target::new(verb, uri, req.headers(), bound)
+        });
+        let presented = match token.filter(|_| !head) {
+            None => Presented::Nothing,
+            Some(token) => mpp.judge(&token, verb, uri, &req),
+        };
+        let accept = req.headers().get(ACCEPT_PAYMENT).cloned();
+        let mut visit = Self { mpp, plan, scope, target, digest: None, accept, presented };
+        let req = match spec.binding {
+            Binding::None => req,
+            Binding::Body => visit.bind_body(req).await?,
+        };
+        if let Presented::Authentic(authentic) = &mut visit.presented {
+            bind_digest(&mut authentic.request, visit.digest);
+            visit.check_scope();
+        }
+        if spec.order == Order::ChallengeFirst
+            && matches!(visit.presented, Presented::Nothing)
+            && spec.tier != Tier::FreeIf
+            && !spec.is_computed()
+        {
+            let quoted = visit.quote(&Quote::Fixed)?;
+            return Err(visit.unpaid(&quoted));
+        }
+        Ok((visit, req))
+    }
+
+    /// Reads the body under the framework's limit, digests it, and puts it back.
+    async fn bind_body(&mut self, req: Request) -> Result<Request, Answer> {
+        if req.body().is_end_stream() {
+            return Ok(req);
+        }
+        let (parts, body) = req.with_limited_body().into_parts();
+        let Ok(read) = tokio::time::timeout(self.mpp.0.body_deadline, body.collect()).await else {
+            return Err(Answer::problem(ProblemType::RequestTimeout, "the body did not arrive in time"));
+        };
+        let bytes: Bytes = match read {
+            Ok(collected) => collected.to_bytes(),
+            Err(e) if is_over_limit(&e) => {
+                return Err(Answer::problem(ProblemType::BodyTooLarge, "the body is larger than this resource reads"));
+            }
+            Err(_) => return Err(Answer::problem(ProblemType::BadRequest, "the body could not be read")),
+        };
+        // An empty body is no body: a client that resends without one is the same request.
+        if !bytes.is_empty() {
+            self.digest = Some(BodyDigest::of(&bytes));
+        }
+        Ok(Request::from_parts(parts, Body::from(bytes)))
+    }
+
+    /// Step 6, first half: a challenge is good for the route, request and body it was issued for.
+    fn check_scope(&mut self) {
+        let Presented::Authentic(authentic) = &self.presented else { return };
+        let challenge = &authentic.credential.challenge;
+        let in_scope =
+            challenge.opaque.as_deref().is_some_and(|opaque| self.scope.covers(opaque, self.target.as_ref()));
+        let same_body = match (&challenge.digest, self.digest) {
+            (None, None) => true,
+            (Some(bound), Some(body)) => BodyDigest::parse(bound).is_ok_and(|bound| bound == body),
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if !in_scope {
+            self.presented = Presented::Refused(Refused::new(
+                ProblemType::InvalidChallenge,
+                "this challenge was issued for another route or request",
+            ));
+        } else if !same_body {
+            self.presented = Presented::Refused(Refused::new(
+                ProblemType::InvalidChallenge,
+                "this challenge was issued for another request body",
+            ));
+        }
+    }
+
+    /// Step 6, second half: what the journal knows. `Some` opens the route again, whatever the clock and today's price
+    /// say; `None` leaves the request to [`admit`](Self::admit).
+    ///
+    /// # Errors
+    /// 409 and 503, without a challenge: money may have moved.
+    pub(crate) async fn resume(&mut self) -> Result<Option<Admission>, Answer> {
+        let Presented::Authentic(authentic) = &self.presented else { return Ok(None) };
+        let journal = &self.mpp.0.journal;
+        let found = journal.find(authentic.quota, &authentic.credential.challenge.id).await;
+        match found.map_err(|e| store_trouble(&e))? {
+            None => Ok(None),
+            Some(found) => match self.existing(authentic, found).await? {
+                Standing::Open(admission) => Ok(Some(admission)),
+                Standing::Vacant => Ok(None),
+                Standing::Used => {
+                    self.presented = Presented::Refused(USED);
+                    Ok(None)
+                }
+            },
+        }
+    }
+
+    /// An entry stands under this challenge: deliver, wait, take over, or refuse.
+    async fn existing(&self, authentic: &Authentic, mut found: Found) -> Result<Standing, Answer> {
+        let (mpp, quota, id) = (&self.mpp, authentic.quota, authentic.credential.challenge.id.as_str());
+        let patience = tokio::time::Instant::now() + PATIENCE;
+        let mut place = None;
+        loop {
+            let Some(entry) = authentic.own_entry(&found.record) else { return Ok(Standing::Used) };
+            let (version, entry) = (found.version, entry.clone());
+            let now = mpp.now();
+            if entry.lease.is_live(now) {
+                // At most two copies wait, and not for long; the others come back later.
+                if place.is_none() {
+                    place = mpp.0.waits.enter(id);
+                }
+                let changed = mpp.0.journal.changed(quota, id, version);
+                if place.is_none() || tokio::time::timeout_at(patience, changed).await.is_err() {
+                    return Err(Answer::in_progress());
+                }
+            } else if let Some(outcome) = self.take_over(quota, id, version, entry, now).await {
+                return match self.conclude(outcome, None)? {
+                    Some(admission) => Ok(Standing::Open(admission)),
+                    None => Ok(Standing::Vacant),
+                };
+            }
+            match mpp.0.journal.find(quota, id).await.map_err(|e| store_trouble(&e))? {
+                Some(next) => found = next,
+                // Rolled back meanwhile: a request like any other.
+                None => return Ok(Standing::Vacant),
+            }
+        }
+    }
+
+    /// Nobody works on this entry: do. Paid for and undelivered is delivered; anything else is finished first. `None` when
+    /// somebody else was quicker.
+    async fn take_over(
+        &self,
+        quota: Quota,
+        id: &str,
+        version: Version,
+        entry: Entry,
+        now: Timestamp,
+    ) -> Option<Outcome> {
+        let mpp = &self.mpp;
+        let journal = &mpp.0.journal;
+        if matches!(entry.payment, PaymentState::Settled(_)) {
+            let too_late = now > Timestamp::from_unix(entry.expires) + journal.grace();
+            if entry.delivery == DeliveryState::RefundDue {
+                return Some(Outcome::RefundDue);
+            }
+            if entry.attempts >= mpp.0.max_runs || too_late {
+                tracing::error!(target: "mpp::ledger", challenge = id, method = entry.method, runs = entry.attempts, "a payment was taken and could not be delivered: refund due");
+                return match journal.refund_due(quota, id, version, entry).await {
+                    Ok(()) => Some(Outcome::RefundDue),
+                    Err(JournalError::Lost(_)) => None,
+                    Err(JournalError::Store(e)) => Some(Outcome::Store(e)),
+                };
+            }
+        }
+        let method = mpp.0.methods.iter().find(|m| m.name().as_str() == entry.method).cloned();
+        let Some(method) = method else {
+            tracing::error!(target: "mpp", method = entry.method, "a payment is open whose method is no longer configured");
+            return Some(Outcome::Unknown);
+        };
+        match journal.take_over(quota, id.to_owned(), version, entry, now).await {
+            Ok(Taken::Settled(claim)) => Some(Outcome::Paid(Run::redelivery(mpp.clone(), claim))),
+            Ok(taken) => Some(settlement::detached(mpp, None, method, settlement::Work::Recover(taken)).await),
+            Err(JournalError::Lost(_)) => None,
+            Err(JournalError::Store(e)) => Some(Outcome::Store(e)),
+        }
+    }
+
+    /// Steps 4 to 9: challenge, or verify, claim and settle.
+    ///
+    /// # Errors
+    /// 402 with fresh challenges, or the other statuses of ARCHITECTURE section 5.
+    pub(crate) async fn admit(&self, quote: Quote) -> Result<Admission, Answer> {
+        if quote == Quote::Free && self.plan.spec.tier == Tier::FreeIf {
+            return Ok(Admission { proved: Proved::Free, delivery: Delivery::default(), exit: Exit::free() });
+        }
+        let quoted = self.quote(&quote)?;
+        let authentic = match &self.presented {
+            Presented::Nothing => return Err(self.unpaid(&quoted)),
+            Presented::Refused(refused) => return Err(self.refuse(&quoted, refused.kind, refused.detail.clone())),
+            Presented::Authentic(authentic) => authentic,
+        };
+        for _ in 0..RACES {
+            let redeemed = self.redeem(authentic, &quoted).await.map_err(|refused| self.reject(&quoted, refused))?;
+            let admission = match redeemed {
+                Outcome::Existing(found) => match self.existing(authentic, found).await? {
+                    Standing::Open(admission) => Some(admission),
+                    Standing::Vacant => None,
+                    Standing::Used => return Err(self.refuse(&quoted, USED.kind, USED.detail)),
+                },
+                outcome => self.conclude(outcome, Some(&quoted))?,
+            };
+            if let Some(admission) = admission {
+                return Ok(admission);
+            }
+        }
+        Err(Answer::in_progress())
+    }
+
+    /// An authentic credential without an entry.
+    async fn redeem(&self, authentic: &Authentic, quoted: &[Quoted<'_>]) -> Result<Outcome, Rejection> {
+        let refused = |kind, detail: &'static str| Rejection::Refused { kind, detail: Cow::Borrowed(detail) };
+        let challenge = &authentic.credential.challenge;
+        let now = self.mpp.now();
+        let Ok(Some(expires)) = challenge.expires_at() else {
+            return Err(refused(ProblemType::InvalidChallenge, "this challenge has no expiry"));
+        };
+        if now >= expires {
+            return Err(refused(ProblemType::PaymentExpired, "this challenge has expired"));
+        }
+        let offer = self.plan.offers.iter().find(|o| o.name == challenge.method && challenge.intent == Intent::CHARGE);
+        let Some(offer) = offer else {
+            return Err(refused(ProblemType::InvalidChallenge, "this challenge is not one of this resource's offers"));
+        };
+        self.check_offer(authentic, offer, quoted, now)?;
+
+        let mut cx = CredentialCx::new(challenge, &authentic.charge, &authentic.credential.payload, expires, now);
+        cx.source = authentic.credential.source.as_deref();
+        cx.client = &authentic.client;
+        let Verified { payer, mut proof_keys, plan } = offer.method.verify(&cx).await?;
+        // Namespaced, and claimed in one order by everybody.
+        for key in &mut proof_keys {
+            key.insert(0, ':');
+            key.insert_str(0, offer.name.as_str());
+        }
+        proof_keys.sort_unstable();
+        proof_keys.dedup();
+        let fault = |detail: &str| Rejection::unavailable(RETRY, detail);
+        let plan = serde_json::to_vec(&plan.0).map_err(|_| fault("the settlement plan is not JSON"))?;
+        let sealed_plan =
+            self.mpp.0.sealer.seal(&challenge.id, &plan).ok_or_else(|| fault("the plan could not be sealed"))?;
+        let claim = NewClaim {
+            quota: authentic.quota,
+            id: challenge.id.clone(),
+            fingerprint: authentic.fingerprint.clone(),
+            target: authentic.request,
+            expires,
+            method: offer.name.to_string(),
+            payer,
+            proof_keys,
+            sealed_plan,
+        };
+        let work = settlement::Work::Settle { claim, capture: self.plan.spec.capture };
+        Ok(settlement::detached(&self.mpp, self.fresh(quoted), offer.method.clone(), work).await)
+    }
+
+    /// The echoed request must be what this price offers for this request, now or a moment ago.
+    fn check_offer(
+        &self,
+        authentic: &Authentic,
+        offer: &Offer,
+        quoted: &[Quoted<'_>],
+        now: Timestamp,
+    ) -> Result<(), Rejection> {
+        let other = || Rejection::Refused {
+            kind: ProblemType::InvalidChallenge,
+            detail: Cow::Borrowed("this challenge is not what this resource charges"),
+        };
+        let request = authentic.credential.challenge.request.as_str();
+        if let Some(fixed) = &offer.fixed {
+            let retired = || offer.retired.iter().any(|(old, until)| *until > now && old == request);
+            return if fixed.request == request || retired() { Ok(()) } else { Err(other()) };
+        }
+        // A computed price: rebuild the offer for the quoted amount, and hold that amount against today's.
+        let inner = &self.mpp.0;
+        let rebuilt = offer
+            .prepare(authentic.charge.amount, self.plan.spec, &inner.realm, &inner.ring)
+            .map_err(|_| other())?;
+        if rebuilt.request != request {
+            return Err(other());
+        }
+        let covered = match self.plan.spec.honor {
+            Honor::Quoted(_) => true,
+            Honor::Recomputed => quoted
+                .iter()
+                .find(|q| q.offer.index == offer.index)
+                .is_some_and(|q| authentic.charge.amount >= q.prepared.charge.amount),
+        };
+        if covered {
+            Ok(())
+        } else {
+            Err(Rejection::Refused {
+                kind: ProblemType::PaymentInsufficient,
+                detail: Cow::Borrowed("the price of this request has risen since this challenge was issued"),
+            })
+        }
+    }
+
+    /// An open gate, or the answer; `None` when the credential turned out to be free to start again.
+    fn conclude(&self, outcome: Outcome, quoted: Option<&[Quoted<'_>]>) -> Result<Option<Admission>, Answer> {
+        match outcome {
+            Outcome::Paid(run) => Ok(Some(run.admit())),
+            Outcome::Vacant => Ok(None),
+            Outcome::Rejected(rejection) => match quoted {
+                Some(quoted) => Err(self.reject(quoted, rejection)),
+                // Found out while resuming, before this request was priced: nothing moved, so it starts again.
+                None => Ok(None),
+            },
+            Outcome::Existing(_) => Err(Answer::in_progress()),
+            Outcome::Busy => Err(Answer::unavailable(RETRY, "too many payments are being settled; try again")),
+            Outcome::Unknown => {
+                Err(Answer::unavailable(RETRY, "the outcome of this payment is not known yet; send the same credential again"))
+            }
+            Outcome::RefundDue => Err(Answer::unavailable(
+                Duration::from_secs(3600),
+                "this payment could not be delivered; the operator has been told that a refund is due",
+            )),
+            Outcome::Store(e) => Err(store_trouble(&e)),
+        }
+    }
+
+    /// What this request costs, per offer that can be made now.
+    fn quote<'p>(&'p self, quote: &Quote) -> Result<Vec<Quoted<'p>>, Answer> {
+        let spec = self.plan.spec;
+        let inner = &self.mpp.0;
+        let mut quoted = Vec::with_capacity(self.plan.offers.len());
+        for offer in &self.plan.offers {
+            if !offer.method.available() {
+                continue;
+            }
+            let prepared = match &offer.fixed {
+                Some(fixed) => Cow::Borrowed(fixed),
+                None => {
+                    let amount = match quote {
+                        Quote::Computed(amount) => Some(*amount),
+                        Quote::Each(amounts) => amounts.get(offer.index).copied().flatten(),
+                        Quote::Fixed | Quote::Free => None,
+                    };
+                    let Some(units) = self.computed(offer, amount)? else { continue };
+                    match offer.prepare(units, spec, &inner.realm, &inner.ring) {
+                        Ok(prepared) => Cow::Owned(prepared),
+                        Err(why) => {
+                            tracing::error!(target: "mpp", price = spec.name, at = %spec.location, "an offer could not be made: {why}");
+                            continue;
+                        }
+                    }
+                }
+            };
+            quoted.push(Quoted { offer, prepared });
+        }
+        if quoted.is_empty() {
+            return Err(Answer::unavailable(Duration::from_secs(60), "no payment method is available for this resource"));
+        }
+        Ok(quoted)
+    }
+
+    /// Base units of a computed price; `None` when it is below the method's minimum.
+    fn computed(&self, offer: &Offer, amount: Option<Amount>) -> Result<Option<BaseUnits>, Answer> {
+        let spec = self.plan.spec;
+        let out_of_range = |why: &str| {
+            tracing::error!(target: "mpp", price = spec.name, at = %spec.location, why, "a computed price is out of range");
+            Answer::problem(ProblemType::PriceOutOfRange, "this request cannot be priced")
+        };
+        let Some(amount) = amount else {
+            tracing::error!(target: "mpp", price = spec.name, at = %spec.location, "the price expression yielded no amount for an offer");
+            return Err(Answer::fault(ProblemType::Internal, "this request could not be priced"));
+        };
+        if amount.is_overflow() {
+            return Err(out_of_range("overflow"));
+        }
+        if amount.is_zero() {
+            // A charge that charges nothing is a slip of the price function; `free_if` says it on purpose.
+            return Err(out_of_range("zero; use `free_if` to let requests through"));
+        }
+        if spec.up_to.is_some_and(|ceiling| amount > ceiling) {
+            return Err(out_of_range("over `up_to`"));
+        }
+        let units = offer.base_units(amount).map_err(|_| out_of_range("finer than the currency, or too large"))?;
+        Ok((units >= offer.currency.minimum).then_some(units))
+    }
+
+    /// The 402 of a request without a credential.
+    fn unpaid(&self, quoted: &[Quoted<'_>]) -> Answer {
+        let (challenges, first) = self.challenges(quoted);
+        Answer::challenge(payment_required(&first), challenges)
+    }
+
+    /// The answer to a credential that is not accepted: a fresh challenge if the problem is a 402.
+    fn refuse(&self, quoted: &[Quoted<'_>], kind: ProblemType, detail: Cow<'static, str>) -> Answer {
+        tracing::debug!(target: "mpp", price = self.plan.spec.name, problem = kind.title(), "refused");
+        if kind.status() != 402 {
+            return Answer::from_problem(&Problem::new(kind, detail));
+        }
+        let (challenges, first) = self.challenges(quoted);
+        Answer::challenge(Problem::new(kind, detail).with_challenge(first).to_json(), challenges)
+    }
+
+    fn reject(&self, quoted: &[Quoted<'_>], rejection: Rejection) -> Answer {
+        match rejection {
+            Rejection::Refused { kind, detail } => self.refuse(quoted, kind, detail),
+            Rejection::Unavailable { retry_after, detail } => {
+                tracing::warn!(target: "mpp", price = self.plan.spec.name, detail, "a payment could not be judged");
+                Answer::unavailable(retry_after, "this payment cannot be checked right now; send the same credential again")
+            }
+        }
+    }
+
+    /// One header per offer, best first by the client's `Accept-Payment`, and the id of the first.
+    fn challenges(&self, quoted: &[Quoted<'_>]) -> (Vec<HeaderValue>, String) {
+        let expires = (self.mpp.now() + self.mpp.0.lifetime).to_rfc3339();
+        let opaque = self.scope.opaque(self.target.as_ref());
+        let digest = self.digest.map(|d| d.to_string()).unwrap_or_default();
+        let mut values = Vec::with_capacity(quoted.len());
+        let mut first = String::new();
+        let mut write = |offer: &Quoted<'_>| {
+            let prepared = &*offer.prepared;
+            let id = prepared.prefix.id(expires.as_str(), &digest, &opaque);
+            if first.is_empty() {
+                first.push_str(id.as_str());
+            }
+            let mut line = String::with_capacity(prepared.head.len() + opaque.len() + digest.len() + 128);
+            line.push_str("Payment id=\"");
+            line.push_str(id.as_str());
+            line.push_str(&prepared.head);
+            if !digest.is_empty() {
+                line.push_str(", digest=\"");
+                line.push_str(&digest);
+                line.push('"');
+            }
+            line.push_str(", expires=\"");
+            line.push_str(expires.as_str());
+            line.push_str("\", opaque=\"");
+            line.push_str(&opaque);
+            line.push('"');
+            // Every part is visible ASCII.
+            values.extend(HeaderValue::from_maybe_shared(Bytes::from(line)));
+        };
+        match self.ranking(quoted) {
+            Some(order) => order.into_iter().filter_map(|i| quoted.get(i)).for_each(&mut write),
+            None => quoted.iter().for_each(&mut write),
+        }
+        (values, first)
+    }
+
+    /// The client's order of preference; `None` for ours (no header, a malformed one, or no match).
+    fn ranking(&self, quoted: &[Quoted<'_>]) -> Option<Vec<usize>> {
+        let accept = AcceptPayment::parse(self.accept.as_ref()?.to_str().ok()?).ok()?;
+        let order = accept.rank(quoted.iter().map(|q| (q.offer.name.as_str(), Intent::CHARGE.as_str())));
+        (!order.is_empty()).then_some(order)
+    }
+
+    /// A refusal prepared for later: a declined capture has to be answered when this visit is over.
+    fn fresh(&self, quoted: &[Quoted<'_>]) -> Option<Fresh> {
+        (self.plan.spec.capture == Capture::OnSuccess).then(|| {
+            let (challenges, first) = self.challenges(quoted);
+            Fresh { challenges, first }
+        })
+    }
+}
+
+/// An offer and what it asks for this request.
+struct Quoted<'p> {
+    offer: &'p Offer,
+    prepared: Cow<'p, Prepared>,
+}
+
+/// What an existing entry means for a request.
+enum Standing {
+    /// The route is open.
+    Open(Admission),
+    /// The entry is gone: a request like any other.
+    Vacant,
+    /// Delivered, or another credential's.
+    Used,
+}
+
+impl Authentic {
+    /// The entry, if it belongs to the very same credential and request.
+    fn own_entry<'e>(&self, record: &'e Record) -> Option<&'e Entry> {
+        let Record::Open(entry) = record else { return None };
+        (entry.is_of(&self.fingerprint) && entry.target == self.request).then_some(&**entry)
+    }
+}
+
+impl Mpp {
+    /// Size, shape and HMAC of a credential, from the head alone.
+    fn judge(&self, token: &str, verb: &Method, uri: &Uri, req: &Request) -> Presented {
+        let malformed =
+            || Presented::Refused(Refused::new(ProblemType::MalformedCredential, "the credential cannot be read"));
+        let Ok(buffer) = CredentialBuf::decode(token) else { return malformed() };
+        let Ok(credential) = buffer.parse() else { return malformed() };
+        let echo = &credential.challenge;
+        let method = self.0.methods.iter().find(|m| m.name().as_str() == echo.method);
+        let Some(method) = method else {
+            return Presented::Refused(Refused::new(
+                ProblemType::MethodUnsupported,
+                "this payment method is not accepted here",
+            ));
+        };
+        if self.0.ring.verify(&echo.slots(), &echo.id).is_err() {
+            return Presented::Refused(Refused::new(
+                ProblemType::InvalidChallenge,
+                "this challenge was not issued by this server",
+            ));
+        }
+        // Authentic: only now is it worth copying.
+        let Ok(credential) = credential.to_credential() else { return malformed() };
+        let Ok(charge) = credential.challenge.charge() else {
+            return Presented::Refused(Refused::new(
+                ProblemType::InvalidChallenge,
+                "this challenge is not one of this resource's offers",
+            ));
+        };
+        let quota = if method.money() == Money::Test || charge.amount.is_zero() { Quota::Free } else { Quota::Paid };
+        let mut hash = Sha256::new();
+        hash_request(&mut hash, verb, uri);
+        let client =
+            req.extensions().get::<ConnectInfo<SocketAddr>>().map(|c| c.0.ip().to_string()).unwrap_or_default();
+        Presented::Authentic(Box::new(Authentic {
+            fingerprint: credential.fingerprint(),
+            credential,
+            charge,
+            quota,
+            request: hash.finalize().into(),
+            client,
+        }))
+    }
+}
+
+/// Adds the body's digest to the identity of a request.
+fn bind_digest(request: &mut [u8; 32], digest: Option<BodyDigest>) {
+    if let Some(digest) = digest {
+        let mut hash = Sha256::new();
+        hash.update(*request);
+        hash.update(digest.as_bytes());
+        *request = hash.finalize().into();
+    }
+}
+
+/// Without a template: the layer's or handler's name and the literal path.
+fn literal(name: &str, uri: &Uri) -> String {
+    format!("{name} {}", uri.path())
+}
+
+fn store_trouble(error: &StoreError) -> Answer {
+    tracing::error!(target: "mpp", %error, "the store failed");
+    Answer::unavailable(RETRY, "payments cannot be recorded right now; send the same credential again")
+}
+
+/// Whether reading a body failed because of the framework's limit.
+fn is_over_limit(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(e) = next {
+        if e.is::<LengthLimitError>() {
+            return true;
+        }
+        next = e.source();
+    }
+    false
+}

@@ -1,0 +1,166 @@
+//! What goes back to the client instead of, or along with, the handler's response.
+//!
+//! The only place where payment headers and problem bodies are written (RFC 9457; draft-httpauth-payment sections 5.3
+//! and 8). A 402 always carries a challenge and `no-store`; anything after money may have moved is never a 402.
+
+use crate::protocol::{Problem, ProblemType, Receipt};
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use std::time::Duration;
+
+pub(super) const PAYMENT_RECEIPT: HeaderName = HeaderName::from_static("payment-receipt");
+pub(super) const ACCEPT_PAYMENT: HeaderName = HeaderName::from_static("accept-payment");
+
+/// A response that ends the request before, or instead of, the handler's. Boxed, because it is an error type.
+#[derive(Debug)]
+pub struct Answer(Box<Response>);
+
+impl From<Answer> for Response {
+    fn from(answer: Answer) -> Self {
+        *answer.0
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        *self.0
+    }
+}
+
+impl Answer {
+    /// A problem without a challenge.
+    pub(super) fn problem(kind: ProblemType, detail: &'static str) -> Self {
+        Self::from_problem(&Problem::new(kind, detail))
+    }
+
+    /// Our own fault: the detail says nothing about internals.
+    #[cold]
+    pub(super) fn fault(kind: ProblemType, detail: &'static str) -> Self {
+        Self::problem(kind, detail)
+    }
+
+    /// 503 without a challenge: we cannot tell now.
+    pub(super) fn unavailable(retry_after: Duration, detail: &'static str) -> Self {
+        Self::from_problem(&Problem::new(ProblemType::Unavailable, detail).retry_after(retry_after))
+    }
+
+    /// 409 without a challenge: this payment is being worked on by another request.
+    pub(super) fn in_progress() -> Self {
+        Self::from_problem(
+            &Problem::new(ProblemType::InProgress, "another request with this credential is in progress")
+                .retry_after(Duration::from_secs(1)),
+        )
+    }
+
+    pub(super) fn from_problem(problem: &Problem) -> Self {
+        let status =
+            StatusCode::from_u16(problem.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = Response::new(Body::from(problem.to_json()));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(wait) = problem.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        }
+        Self(Box::new(response))
+    }
+
+    /// 402: a problem and one challenge header per offer.
+    pub(super) fn challenge(body: String, challenges: Vec<HeaderValue>) -> Self {
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = StatusCode::PAYMENT_REQUIRED;
+        let headers = response.headers_mut();
+        headers.reserve(challenges.len() + 2);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        for value in challenges {
+            headers.append(header::WWW_AUTHENTICATE, value);
+        }
+        Self(Box::new(response))
+    }
+}
+
+/// The body of the 402 every unpaid request gets.
+pub(super) fn payment_required(challenge_id: &str) -> String {
+    const BEFORE: &str = "{\"type\":\"https://paymentauth.org/problems/payment-required\",\
+        \"title\":\"Payment Required\",\"status\":402,\"detail\":\"This resource has to be paid for.\",\"challengeId\":\"";
+    let mut body = String::with_capacity(BEFORE.len() + challenge_id.len() + 2);
+    body.push_str(BEFORE);
+    // base64url needs no escaping.
+    body.push_str(challenge_id);
+    body.push_str("\"}");
+    body
+}
+
+/// Puts the receipt on a success, and takes away what must not leave.
+pub(super) fn deliver(mut response: Response, receipt: Option<&Receipt>) -> Response {
+    let headers = response.headers_mut();
+    // A receipt of somebody upstream is not ours to pass on.
+    headers.remove(PAYMENT_RECEIPT);
+    if let Some(receipt) = receipt
+        && response.status().is_success()
+        && let Ok(mut value) = HeaderValue::try_from(receipt.to_header_value())
+    {
+        value.set_sensitive(true);
+        let headers = response.headers_mut();
+        headers.insert(PAYMENT_RECEIPT, value);
+        make_private(headers);
+    }
+    response
+}
+
+/// Merges `private` into `Cache-Control` and removes what contradicts it.
+fn make_private(headers: &mut HeaderMap) {
+    let mut directives: Vec<String> = headers
+        .get_all(header::CACHE_CONTROL)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .map(|d| d.trim().to_owned())
+        .filter(|d| {
+            let name = d.split('=').next().unwrap_or_default().trim().to_ascii_lowercase();
+            !name.is_empty() && name != "public" && name != "s-maxage" && name != "private"
+        })
+        .collect();
+    directives.push("private".to_owned());
+    let value = HeaderValue::try_from(directives.join(", ")).unwrap_or(HeaderValue::from_static("private"));
+    headers.insert(header::CACHE_CONTROL, value);
+}
+
+/// Whether a response is a delivery: 2xx, 3xx and 101.
+pub(super) fn is_delivery(status: StatusCode) -> bool {
+    status.is_success() || status.is_redirection() || status == StatusCode::SWITCHING_PROTOCOLS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn private(values: &[&'static str]) -> String {
+        let mut headers = HeaderMap::new();
+        for v in values {
+            headers.append(header::CACHE_CONTROL, HeaderValue::from_static(v));
+        }
+        make_private(&mut headers);
+        headers[header::CACHE_CONTROL].to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_paid_response_is_private_whatever_the_handler_said() {
+        assert_eq!(private(&[]), "private");
+        assert_eq!(private(&["max-age=60"]), "max-age=60, private");
+        assert_eq!(private(&["public, max-age=60", "s-maxage=9"]), "max-age=60, private");
+        assert_eq!(private(&["Private", "no-store"]), "no-store, private");
+    }
+
+    #[test]
+    fn the_402_body_is_the_problem_type_of_the_draft() {
+        let body: serde_json::Value = serde_json::from_str(&payment_required("abc")).unwrap();
+        assert_eq!(body["type"], ProblemType::PaymentRequired.uri());
+        assert_eq!(body["title"], ProblemType::PaymentRequired.title());
+        assert_eq!(body["status"], ProblemType::PaymentRequired.status());
+        assert_eq!(body["challengeId"], "abc");
+    }
+}

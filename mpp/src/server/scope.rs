@@ -1,0 +1,191 @@
+//! What a challenge is good for, written into its `opaque` (ARCHITECTURE section 5, "route scope").
+//!
+//! `opaque` is the JCS of a string map: `n`, a 96-bit random nonce; `op`, the operation as `"GET /weather/{city}"`; `s`,
+//! the service's name if it has one; `t`, for a computed price the hash of verb, path, query and bound headers. It is one
+//! of the seven bound slots, so a credential says truthfully which route it was issued for.
+//!
+//! The nonce comes first and is 24 characters long, so that the base64 of all that follows it does not depend on it and
+//! is prepared once per price and template.
+
+use crate::protocol::b64;
+use axum::http::{HeaderMap, Method, Uri};
+use sha2::{Digest, Sha256};
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// base64url of `{"n":"`.
+const BEFORE_NONCE: &str = "eyJuIjoi";
+/// Characters of base64url that 24 characters of nonce take.
+const NONCE: usize = 32;
+/// Operations longer than this (literal paths of fallbacks) are bound by their hash.
+const LONGEST_OPERATION: usize = 256;
+/// Templates remembered per price; a router has few, and a literal path is never remembered.
+const REMEMBERED: usize = 256;
+
+/// One operation of one price.
+pub(crate) struct Scope {
+    verb: Method,
+    template: String,
+    /// JSON from the end of the nonce up to, but without, the closing brace.
+    members: String,
+    /// base64url of `members` and `}`.
+    tail: String,
+}
+
+/// The scopes a price has been reached under.
+#[derive(Default)]
+pub(crate) struct Scopes(RwLock<Vec<Arc<Scope>>>);
+
+impl Scopes {
+    /// The scope of a template axum matched.
+    pub(crate) fn matched(&self, verb: &Method, template: &str, service: Option<&str>) -> Arc<Scope> {
+        let is_it = |s: &&Arc<Scope>| s.verb == *verb && s.template == template;
+        if let Some(scope) = self.0.read().unwrap_or_else(PoisonError::into_inner).iter().find(is_it) {
+            return scope.clone();
+        }
+        let scope = Arc::new(Scope::new(verb, template, service));
+        let mut scopes = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if scopes.len() < REMEMBERED {
+            scopes.push(scope.clone());
+        }
+        scope
+    }
+}
+
+impl Scope {
+    /// The scope of an operation: a template, or for a fallback or layer its name and the literal path.
+    pub(crate) fn new(verb: &Method, template: &str, service: Option<&str>) -> Self {
+        let mut operation = format!("{verb} {template}");
+        if operation.len() > LONGEST_OPERATION {
+            operation = format!("{verb} sha-256:{}", b64::encode(Sha256::digest(template)));
+        }
+        let mut members = format!("\",\"op\":{}", json_string(&operation));
+        if let Some(service) = service {
+            members.push_str(",\"s\":");
+            members.push_str(&json_string(service));
+        }
+        let tail = b64::encode(format!("{members}}}"));
+        Self { verb: verb.clone(), template: template.to_owned(), members, tail }
+    }
+
+    /// `opaque` of a fresh challenge.
+    pub(crate) fn opaque(&self, target: Option<&Target>) -> String {
+        let nonce: [u8; 12] = rand::random();
+        let mut hex = [0u8; 24];
+        for (pair, byte) in hex.chunks_exact_mut(2).zip(nonce) {
+            pair[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
+            pair[1] = b"0123456789abcdef"[usize::from(byte & 15)];
+        }
+        let mut opaque = String::with_capacity(BEFORE_NONCE.len() + NONCE + self.tail.len() + 80);
+        opaque.push_str(BEFORE_NONCE);
+        b64::encode_into(hex, &mut opaque);
+        match target {
+            None => opaque.push_str(&self.tail),
+            Some(target) => opaque.push_str(&self.tail_with(target)),
+        }
+        opaque
+    }
+
+    /// Whether an authentic `opaque` was issued for this operation and target.
+    pub(crate) fn covers(&self, opaque: &str, target: Option<&Target>) -> bool {
+        let Some(rest) = opaque.strip_prefix(BEFORE_NONCE).and_then(|o| o.get(NONCE..)) else { return false };
+        match target {
+            None => rest == self.tail,
+            Some(target) => rest == self.tail_with(target),
+        }
+    }
+
+    fn tail_with(&self, target: &Target) -> String {
+        b64::encode(format!("{},\"t\":\"{}\"}}", self.members, target.0))
+    }
+}
+
+/// `t`: SHA-256 of verb, path, query and the bound headers, base64url.
+pub(crate) struct Target(String);
+
+impl Target {
+    pub(crate) fn new(verb: &Method, uri: &Uri, headers: &HeaderMap, bound: &[&str]) -> Self {
+        let mut hash = Sha256::new();
+        hash_request(&mut hash, verb, uri);
+        for name in bound {
+            for value in headers.get_all(*name) {
+                hash.update(b"\n");
+                hash.update(name.as_bytes());
+                hash.update(b":");
+                hash.update((value.len() as u64).to_be_bytes());
+                hash.update(value.as_bytes());
+            }
+        }
+        Self(b64::encode(hash.finalize()))
+    }
+}
+
+/// Verb, path and query, unambiguously: none of them contains a line feed.
+pub(crate) fn hash_request(hash: &mut Sha256, verb: &Method, uri: &Uri) {
+    hash.update(verb.as_str());
+    hash.update(b"\n");
+    hash.update(uri.path());
+    hash.update(b"\n");
+    // No query and an empty one are different requests.
+    hash.update(if uri.query().is_some() { b"?" } else { b"-" });
+    hash.update(uri.query().unwrap_or_default());
+}
+
+fn json_string(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{Opaque, to_jcs};
+
+    #[test]
+    fn opaque_is_the_jcs_of_a_flat_map_with_a_fresh_nonce() {
+        let scope = Scope::new(&Method::GET, "/weather/{city}", Some("eu \"1\""));
+        let target = Target::new(&Method::GET, &Uri::from_static("/weather/oslo?d=1"), &HeaderMap::new(), &[]);
+        for target in [None, Some(&target)] {
+            let text = scope.opaque(target);
+            assert_ne!(text, scope.opaque(target));
+            assert!(scope.covers(&text, target));
+            let map = Opaque::decode(&text).unwrap();
+            assert_eq!(map.get("op"), Some("GET /weather/{city}"));
+            assert_eq!(map.get("s"), Some("eu \"1\""));
+            assert_eq!(map.get("n").unwrap().len(), 24);
+            assert_eq!(map.get("t").is_some(), target.is_some());
+            assert_eq!(b64::decode(&text).unwrap(), to_jcs(&map).unwrap(), "canonical as written");
+        }
+    }
+
+    #[test]
+    fn a_scope_covers_no_other_verb_template_service_or_target() {
+        let get = Scope::new(&Method::GET, "/a", None);
+        let opaque = get.opaque(None);
+        assert!(!Scope::new(&Method::POST, "/a", None).covers(&opaque, None));
+        assert!(!Scope::new(&Method::GET, "/b", None).covers(&opaque, None));
+        assert!(!Scope::new(&Method::GET, "/a", Some("x")).covers(&opaque, None));
+        let target = |uri: &'static str| Target::new(&Method::GET, &Uri::from_static(uri), &HeaderMap::new(), &[]);
+        assert!(!get.covers(&opaque, Some(&target("/a"))));
+        let bound = get.opaque(Some(&target("/a?n=1")));
+        assert!(get.covers(&bound, Some(&target("/a?n=1"))));
+        for other in ["/a?n=2", "/a", "/a?", "/a/?n=1"] {
+            assert!(!get.covers(&bound, Some(&target(other))), "{other}");
+        }
+        for garbage in ["", "eyJuIjoi", "é", "eyJuIjoiAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAé"] {
+            assert!(!get.covers(garbage, None));
+        }
+    }
+
+    #[test]
+    fn bound_headers_are_part_of_the_target() {
+        let uri = Uri::from_static("/a");
+        let mut headers = HeaderMap::new();
+        headers.insert("x-tier", "gold".parse().unwrap());
+        let gold = Target::new(&Method::GET, &uri, &headers, &["x-tier"]).0;
+        headers.insert("x-tier", "free".parse().unwrap());
+        assert_ne!(gold, Target::new(&Method::GET, &uri, &headers, &["x-tier"]).0);
+        assert_eq!(
+            Target::new(&Method::GET, &uri, &headers, &[]).0,
+            Target::new(&Method::GET, &uri, &HeaderMap::new(), &[]).0
+        );
+    }
+}

@@ -1,0 +1,54 @@
+//! Settlement plans at rest: sealed with a key derived from the secret ring (XChaCha20-Poly1305).
+//!
+//! A plan may hold a signed payment. It is written to the journal before anything is claimed, so it is sealed under the
+//! challenge id and erased when the payment reaches a terminal state.
+
+use crate::protocol::SecretRing;
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+
+const NONCE: usize = 24;
+
+/// Seals and opens; the first key seals, all open, so plans survive a rotation of the secrets.
+pub(crate) struct Sealer(Vec<XChaCha20Poly1305>);
+
+impl Sealer {
+    pub(crate) fn new(ring: &SecretRing) -> Self {
+        Self(ring.keys_for("mpp settlement plan v1").iter().map(|key| XChaCha20Poly1305::new(key.as_bytes().into())).collect())
+    }
+
+    /// `None` only if the cipher refuses the length, which it does above 256 GiB.
+    pub(crate) fn seal(&self, challenge_id: &str, plain: &[u8]) -> Option<Vec<u8>> {
+        let nonce: [u8; NONCE] = rand::random();
+        let payload = Payload { msg: plain, aad: challenge_id.as_bytes() };
+        let mut sealed = nonce.to_vec();
+        sealed.extend(self.0.first()?.encrypt(XNonce::from_slice(&nonce), payload).ok()?);
+        Some(sealed)
+    }
+
+    /// `None` when no key of the ring opens it: the secrets were rotated away too early, or it was altered.
+    pub(crate) fn open(&self, challenge_id: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, cipher) = sealed.split_at_checked(NONCE)?;
+        let payload = || Payload { msg: cipher, aad: challenge_id.as_bytes() };
+        self.0.iter().find_map(|key| key.decrypt(XNonce::from_slice(nonce), payload()).ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Secret;
+
+    #[test]
+    fn a_plan_opens_under_its_own_challenge_and_after_a_rotation_only() {
+        let (old, new) = (Secret::generate(), Secret::generate());
+        let before = Sealer::new(&SecretRing::new(old.clone()));
+        let after = Sealer::new(&SecretRing::new(new.clone()).also(old));
+        let sealed = before.seal("id", b"signed transaction").unwrap();
+        assert_eq!(after.open("id", &sealed).as_deref(), Some(&b"signed transaction"[..]));
+        assert_eq!(after.open("other id", &sealed), None);
+        assert_eq!(Sealer::new(&SecretRing::new(new)).open("id", &sealed), None);
+        assert_eq!(before.open("id", b"short"), None);
+        assert!(!sealed.windows(6).any(|w| w == b"signed"), "not in the clear");
+    }
+}

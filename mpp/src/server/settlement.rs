@@ -1,0 +1,512 @@
+//! From the first claim to a delivered response.
+//!
+//! The work between the first claim and a terminal payment state runs on a detached task that the request only awaits: a
+//! client that hangs up cancels nothing. How many run at once is bounded. Once a payment is settled (or held), its handler
+//! runs under a lease that a heartbeat renews; [`Exit`] commits the delivery before the first byte leaves, and when it is
+//! dropped instead (a panic, a cancelled request) the same credential opens the route again.
+
+use super::journal::{
+    Claim, Claimed, Found, Held, JournalError, NewClaim, Proofs, Settled, Settling, Started, Taken,
+};
+use super::paid::{Delivery, Hold, Proved};
+use super::pipeline::Admission;
+use super::respond::{Answer, deliver, is_delivery};
+use super::Mpp;
+use crate::method::{self, Payment, Rejection, ServerMethod, SettleCx, Settlement, SettlementPlan};
+use crate::pricing::Capture;
+use crate::protocol::{Problem, ProblemType, Receipt, Timestamp};
+use crate::store::StoreError;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Mutex, oneshot};
+use tokio::task::JoinHandle;
+
+const RETRY: Duration = Duration::from_secs(2);
+
+/// What a detached task is asked to do.
+pub(super) enum Work {
+    /// Claim and settle, or hold.
+    Settle { claim: NewClaim, capture: Capture },
+    /// Finish what a dead process left, or an answer that was lost.
+    Recover(Taken),
+}
+
+/// How a claim ended.
+pub(super) enum Outcome {
+    /// Settled or held: the handler may run.
+    Paid(Run),
+    /// Nothing stands any more: start again.
+    Vacant,
+    /// Nothing moved.
+    Rejected(Rejection),
+    /// Somebody else has this challenge.
+    Existing(Found),
+    /// Too many settlements at once.
+    Busy,
+    /// Nobody knows.
+    Unknown,
+    /// Paid, and not to be delivered any more.
+    RefundDue,
+    /// The store failed.
+    Store(StoreError),
+}
+
+/// Challenges for an answer that has to be given after the visit is over.
+pub(super) struct Fresh {
+    pub(super) challenges: Vec<HeaderValue>,
+    pub(super) first: String,
+}
+
+/// Runs `work` so that dropping the returned future cancels nothing.
+pub(super) async fn detached(mpp: &Mpp, fresh: Option<Fresh>, method: Arc<dyn ServerMethod>, work: Work) -> Outcome {
+    let Ok(permit) = mpp.0.settlements.clone().try_acquire_owned() else { return Outcome::Busy };
+    let (done, outcome) = oneshot::channel();
+    let task = Task { mpp: mpp.clone(), method, fresh };
+    tokio::spawn(async move {
+        let outcome = task.run(work).await;
+        drop(permit);
+        // If nobody waits any more the outcome comes back and is dropped here: a `Run` then marks itself undelivered.
+        drop(done.send(outcome));
+    });
+    // The task died: what it did is in the journal, and the next request finds it there.
+    outcome.await.unwrap_or(Outcome::Unknown)
+}
+
+struct Task {
+    mpp: Mpp,
+    method: Arc<dyn ServerMethod>,
+    fresh: Option<Fresh>,
+}
+
+impl Task {
+    async fn run(mut self, work: Work) -> Outcome {
+        let result = match work {
+            Work::Settle { claim, capture } => self.claim(claim, capture).await,
+            Work::Recover(taken) => self.recover(taken).await,
+        };
+        result.unwrap_or_else(|error| match error {
+            JournalError::Store(e) => Outcome::Store(e),
+            JournalError::Lost(Some(found)) => Outcome::Existing(found),
+            JournalError::Lost(None) => Outcome::Vacant,
+        })
+    }
+
+    /// `claiming` → `claimed` → settled or held.
+    async fn claim(&mut self, new: NewClaim, capture: Capture) -> Result<Outcome, JournalError> {
+        let claiming = self.mpp.0.journal.claim(new, self.mpp.now()).await?;
+        match claiming.take_proofs().await? {
+            Proofs::UsedElsewhere => {
+                Ok(Outcome::Rejected(Rejection::failed("this payment was already used for another challenge")))
+            }
+            Proofs::Taken(claimed) => self.proceed(claimed, capture).await,
+        }
+    }
+
+    /// All claims are held. Expiry again, then the money.
+    async fn proceed(&mut self, claimed: Claim<Claimed>, capture: Capture) -> Result<Outcome, JournalError> {
+        if self.mpp.now() >= Timestamp::from_unix(claimed.entry().expires) {
+            claimed.release().await?;
+            return Ok(Outcome::Rejected(Rejection::Refused {
+                kind: ProblemType::PaymentExpired,
+                detail: Cow::Borrowed("this challenge has expired"),
+            }));
+        }
+        let Some(plan) = self.plan(&claimed) else { return Ok(Outcome::Unknown) };
+        match capture {
+            Capture::BeforeHandler => self.settle(claimed.begin_settling().await?, &plan).await,
+            Capture::OnSuccess => self.hold(claimed.begin_holding().await?, &plan).await,
+        }
+    }
+
+    async fn settle(&mut self, settling: Claim<Settling>, plan: &SettlementPlan) -> Result<Outcome, JournalError> {
+        let cx = SettleCx::new(settling.id(), plan, self.mpp.now());
+        let settlement = match tokio::time::timeout(self.mpp.0.settle_timeout, self.method.settle(&cx)).await {
+            Ok(settlement) => settlement,
+            Err(_) => Settlement::Unknown { detail: "no answer in time".to_owned() },
+        };
+        self.after(settling, settlement).await
+    }
+
+    /// What the network said, into the journal.
+    async fn after(&mut self, settling: Claim<Settling>, settlement: Settlement) -> Result<Outcome, JournalError> {
+        let id = settling.id().to_owned();
+        match settlement {
+            Settlement::Settled(payment) => {
+                let receipt = receipt(&*self.method, &id, payment, self.mpp.now());
+                let json = serde_json::to_vec(&receipt).map_err(|e| {
+                    // A receipt is strings and JSON values.
+                    JournalError::Store(StoreError::Backend(format!("receipt: {e}")))
+                })?;
+                tracing::info!(target: "mpp", challenge = id, method = %receipt.method, "settled");
+                let settled = settling.settled(json).await?;
+                Ok(Outcome::Paid(Run::new(self.mpp.clone(), Running::Settled(settled), Some(receipt), None)))
+            }
+            Settlement::Declined(rejection) => {
+                tracing::info!(target: "mpp", challenge = id, "declined");
+                settling.declined().await?;
+                Ok(Outcome::Rejected(rejection))
+            }
+            Settlement::Unknown { detail } => {
+                tracing::warn!(target: "mpp", challenge = id, detail, "the outcome of a payment is unknown");
+                settling.unknown().await?;
+                Ok(Outcome::Unknown)
+            }
+        }
+    }
+
+    async fn hold(&mut self, holding: Claim<Held>, plan: &SettlementPlan) -> Result<Outcome, JournalError> {
+        let cx = SettleCx::new(holding.id(), plan, self.mpp.now());
+        let held = match tokio::time::timeout(self.mpp.0.settle_timeout, self.method.hold(&cx)).await {
+            Ok(held) => held,
+            Err(_) => method::Held::Unknown { detail: "no answer in time".to_owned() },
+        };
+        match held {
+            method::Held::Held(plan) => {
+                let sealed = serde_json::to_vec(&plan.0)
+                    .ok()
+                    .and_then(|plain| self.mpp.0.sealer.seal(holding.id(), &plain))
+                    .ok_or_else(|| JournalError::Store(StoreError::Backend("the plan could not be sealed".to_owned())))?;
+                let held = holding.held(sealed).await?;
+                let work = Running::Held { claim: held, method: self.method.clone(), plan };
+                Ok(Outcome::Paid(Run::new(self.mpp.clone(), work, None, self.fresh.take())))
+            }
+            method::Held::Declined(rejection) => {
+                holding.forget().await?;
+                Ok(Outcome::Rejected(rejection))
+            }
+            method::Held::Unknown { detail } => {
+                tracing::warn!(target: "mpp", challenge = holding.id(), detail, "the outcome of a hold is unknown");
+                // The lease runs out; whoever comes then cancels what may have been held.
+                Ok(Outcome::Unknown)
+            }
+        }
+    }
+
+    /// Finishes an entry whose owner is gone.
+    async fn recover(&mut self, taken: Taken) -> Result<Outcome, JournalError> {
+        match taken {
+            Taken::Claiming(claim) => claim.roll_back().await.map(|()| Outcome::Vacant),
+            // Nothing was handed to the network yet.
+            Taken::Claimed(claim) => claim.release().await.map(|()| Outcome::Vacant),
+            Taken::Held(claim) => {
+                let Some(plan) = self.plan(&claim) else { return Ok(Outcome::Unknown) };
+                let cx = SettleCx::new(claim.id(), &plan, self.mpp.now());
+                match self.method.release(&cx).await {
+                    Ok(()) => claim.forget().await.map(|()| Outcome::Vacant),
+                    Err(_) => Ok(Outcome::Unknown),
+                }
+            }
+            Taken::Settling(claim) => {
+                let Some(plan) = self.plan(&claim) else { return Ok(Outcome::Unknown) };
+                let cx = SettleCx::new(claim.id(), &plan, self.mpp.now());
+                let found = tokio::time::timeout(self.mpp.0.settle_timeout, self.method.resolve(&cx)).await;
+                let settlement =
+                    found.unwrap_or_else(|_| Settlement::Unknown { detail: "no answer in time".to_owned() });
+                self.after(claim, settlement).await
+            }
+            Taken::Settled(claim) => Ok(Outcome::Paid(Run::redelivery(self.mpp.clone(), claim))),
+        }
+    }
+
+    /// Opens the sealed plan.
+    fn plan<S>(&self, claim: &Claim<S>) -> Option<SettlementPlan> {
+        let plain = self.mpp.0.sealer.open(claim.id(), claim.sealed_plan());
+        let plan = plain.and_then(|plain| serde_json::from_slice(&plain).ok()).map(SettlementPlan);
+        if plan.is_none() {
+            tracing::error!(target: "mpp", challenge = claim.id(), "a settlement plan cannot be opened: was its secret rotated away?");
+        }
+        plan
+    }
+}
+
+/// What a running handler's payment stands on.
+enum Running {
+    Settled(Claim<Settled>),
+    Held { claim: Claim<Held>, method: Arc<dyn ServerMethod>, plan: SettlementPlan },
+}
+
+impl Running {
+    async fn renew(&mut self, now: Timestamp) -> Result<(), JournalError> {
+        match self {
+            Self::Settled(claim) => claim.renew(now).await,
+            Self::Held { claim, .. } => claim.renew(now).await,
+        }
+    }
+}
+
+/// A paid or held request whose handler may run. Dropped without being admitted, it costs the payer no run.
+pub(super) struct Run(Exit);
+
+impl Run {
+    fn new(mpp: Mpp, running: Running, receipt: Option<Receipt>, fresh: Option<Fresh>) -> Self {
+        let (delivery, lease) = match &running {
+            Running::Settled(claim) => (delivery(claim), claim.journal().lease_time()),
+            Running::Held { claim, .. } => (delivery(claim), claim.journal().lease_time()),
+        };
+        let method = match &running {
+            Running::Settled(_) => None,
+            Running::Held { method, .. } => Some(method.name().to_string()),
+        };
+        let running = Arc::new(Mutex::new(Some(running)));
+        let heartbeat = tokio::spawn(heartbeat(mpp.clone(), running.clone(), lease));
+        Self(Exit(Some(Box::new(Open {
+            mpp,
+            running,
+            heartbeat,
+            receipt,
+            hold: method,
+            delivery,
+            fresh,
+            started: Started::No,
+        }))))
+    }
+
+    /// A payment that was settled before and has not been delivered.
+    pub(super) fn redelivery(mpp: Mpp, claim: Claim<Settled>) -> Self {
+        let receipt = serde_json::from_slice(claim.receipt()).ok();
+        Self::new(mpp, Running::Settled(claim), receipt, None)
+    }
+
+    /// Opens the gate: from here on the run counts.
+    pub(super) fn admit(self) -> Admission {
+        let Self(mut exit) = self;
+        let (proved, delivery) = match &mut exit.0 {
+            None => (Proved::Free, Delivery::default()),
+            Some(open) => {
+                open.started = Started::Yes;
+                let proved = match (&open.receipt, &open.hold) {
+                    (Some(receipt), _) => Proved::Settled(Box::new(receipt.clone())),
+                    (None, Some(method)) => Proved::Held(Hold::new(method.clone())),
+                    // A journaled receipt that cannot be read: the gate answers 500, and the payment stays undelivered.
+                    (None, None) => Proved::Free,
+                };
+                (proved, open.delivery.clone())
+            }
+        };
+        Admission { proved, delivery, exit }
+    }
+}
+
+fn delivery<S>(claim: &Claim<S>) -> Delivery {
+    Delivery {
+        id: Some(claim.id().to_owned()),
+        payer: claim.entry().payer.clone(),
+        attempt: claim.entry().attempts,
+    }
+}
+
+/// Renews the lease until the run is over or lost.
+async fn heartbeat(mpp: Mpp, running: Arc<Mutex<Option<Running>>>, lease: Duration) {
+    loop {
+        tokio::time::sleep(lease / 3).await;
+        // The lock is held over the write, so that `Exit` never sees a version that is about to change.
+        let mut guard = running.lock().await;
+        let Some(run) = guard.as_mut() else { return };
+        if let Err(JournalError::Lost(_)) = run.renew(mpp.now()).await {
+            tracing::warn!(target: "mpp", "a handler outlived its lease and another took over; its response will be withheld");
+            *guard = None;
+            return;
+        }
+    }
+}
+
+/// The way out of a priced handler: commits the delivery, then lets the response go.
+///
+/// Dropped instead, it gives the payment back to its credential: a panic, a cancelled request or a client that hung up
+/// never costs a second payment.
+pub struct Exit(Option<Box<Open>>);
+
+struct Open {
+    mpp: Mpp,
+    running: Arc<Mutex<Option<Running>>>,
+    heartbeat: JoinHandle<()>,
+    receipt: Option<Receipt>,
+    hold: Option<String>,
+    delivery: Delivery,
+    fresh: Option<Fresh>,
+    started: Started,
+}
+
+impl Exit {
+    /// Nothing was paid, nothing has to be committed.
+    pub(crate) fn free() -> Self {
+        Self(None)
+    }
+
+    /// Commits the delivery of `response`, or gives the payment back when it is a failure.
+    ///
+    /// 2xx, 3xx and 101 are deliveries. A delivery that cannot be committed is withheld: 503, no challenge.
+    pub async fn close(self, response: impl IntoResponse) -> Response {
+        self.finish(response.into_response()).await
+    }
+
+    async fn finish(mut self, response: Response) -> Response {
+        let Some(open) = self.0.take() else { return deliver(response, None) };
+        let Open { mpp, running, heartbeat, receipt, fresh, .. } = *open;
+        let status = response.status();
+        // Detached like the settlement: a client that hangs up now cancels neither commit nor capture.
+        let commit = tokio::spawn(async move {
+            let run = running.lock().await.take();
+            heartbeat.abort();
+            match run {
+                None => Committed::Withheld,
+                Some(Running::Settled(claim)) => commit(claim, status, receipt, mpp.now()).await,
+                Some(Running::Held { claim, method, plan }) => match is_delivery(status) {
+                    true => capture(&mpp, claim, &*method, &plan).await,
+                    false => {
+                        release(&mpp, claim, &*method, &plan).await;
+                        Committed::Failed
+                    }
+                },
+            }
+        });
+        match commit.await.unwrap_or(Committed::Withheld) {
+            Committed::Delivered(receipt) => deliver(response, receipt.as_ref()),
+            // Clients pay again on a 402; one that has paid must not see any.
+            Committed::Failed if status == StatusCode::PAYMENT_REQUIRED => {
+                tracing::error!(target: "mpp", "a priced handler answered 402 after the payment; answered 500 instead");
+                Answer::fault(ProblemType::Internal, "the resource failed; send the same credential again").into()
+            }
+            Committed::Failed => deliver(response, None),
+            Committed::Declined(rejection) => declined(rejection, fresh).into(),
+            Committed::Withheld => {
+                Answer::unavailable(RETRY, "the delivery could not be recorded; send the same credential again").into()
+            }
+        }
+    }
+
+    /// The pipeline proved something else than the handler's type asks for: fails closed.
+    #[cold]
+    pub(crate) fn mismatch(self) -> Response {
+        tracing::error!(target: "mpp", "the evidence does not fit the handler");
+        Answer::fault(ProblemType::Internal, "this request could not be admitted").into()
+    }
+}
+
+impl std::fmt::Debug for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Exit(..)")
+    }
+}
+
+impl Drop for Exit {
+    fn drop(&mut self) {
+        let Some(open) = self.0.take() else { return };
+        let Open { mpp, running, heartbeat, started, .. } = *open;
+        // Without a runtime (it is shutting down) the lease runs out instead.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            let run = running.lock().await.take();
+            heartbeat.abort();
+            match run {
+                None => {}
+                Some(Running::Settled(claim)) => report(claim.undelivered(started).await),
+                Some(Running::Held { claim, method, plan }) => release(&mpp, claim, &*method, &plan).await,
+            }
+        });
+    }
+}
+
+/// How a run ended.
+enum Committed {
+    Delivered(Option<Receipt>),
+    /// The handler failed; the payment is given back to its credential, or the hold to the payer.
+    Failed,
+    /// The capture was declined: nothing was paid.
+    Declined(Rejection),
+    /// The response must not leave.
+    Withheld,
+}
+
+async fn commit(claim: Claim<Settled>, status: StatusCode, receipt: Option<Receipt>, now: Timestamp) -> Committed {
+    if !is_delivery(status) {
+        report(claim.undelivered(Started::Yes).await);
+        return Committed::Failed;
+    }
+    match claim.delivered(now).await {
+        Ok(()) => Committed::Delivered(receipt),
+        Err(error) => {
+            tracing::error!(target: "mpp", ?error, "a delivery could not be recorded; the response is withheld");
+            Committed::Withheld
+        }
+    }
+}
+
+/// Takes held funds after the handler's success, before the first byte leaves.
+async fn capture(mpp: &Mpp, claim: Claim<Held>, method: &dyn ServerMethod, plan: &SettlementPlan) -> Committed {
+    let id = claim.id().to_owned();
+    let settling = match claim.begin_capture().await {
+        Ok(settling) => settling,
+        Err(error) => {
+            report(Err(error));
+            return Committed::Withheld;
+        }
+    };
+    let cx = SettleCx::new(&id, plan, mpp.now());
+    let settlement = tokio::time::timeout(mpp.0.settle_timeout, method.settle(&cx)).await;
+    match settlement.unwrap_or_else(|_| Settlement::Unknown { detail: "no answer in time".to_owned() }) {
+        Settlement::Settled(payment) => {
+            let receipt = receipt(method, &id, payment, mpp.now());
+            let Ok(json) = serde_json::to_vec(&receipt) else { return Committed::Withheld };
+            let settled = match settling.settled(json).await {
+                Ok(settled) => settled,
+                Err(error) => {
+                    report(Err(error));
+                    return Committed::Withheld;
+                }
+            };
+            commit(settled, StatusCode::OK, Some(receipt), mpp.now()).await
+        }
+        Settlement::Declined(rejection) => {
+            report(settling.declined().await);
+            Committed::Declined(rejection)
+        }
+        Settlement::Unknown { detail } => {
+            tracing::warn!(target: "mpp", challenge = id, detail, "the outcome of a capture is unknown");
+            report(settling.unknown().await);
+            Committed::Withheld
+        }
+    }
+}
+
+/// Gives held funds back. If the network does not answer, the entry stays held, and whoever comes after its lease tries again.
+async fn release(mpp: &Mpp, claim: Claim<Held>, method: &dyn ServerMethod, plan: &SettlementPlan) {
+    let cx = SettleCx::new(claim.id(), plan, mpp.now());
+    let released = method.release(&cx).await;
+    match released {
+        Ok(()) => report(claim.released(mpp.now()).await),
+        Err(_) => tracing::warn!(target: "mpp", challenge = claim.id(), "a hold could not be released yet"),
+    }
+}
+
+fn receipt(method: &dyn ServerMethod, id: &str, payment: Payment, now: Timestamp) -> Receipt {
+    let Payment { reference, external_id, extra } = payment;
+    let mut receipt = Receipt::new(method.name().clone(), reference, now);
+    receipt.challenge_id = Some(id.to_owned());
+    receipt.external_id = external_id;
+    receipt.extra = extra;
+    receipt
+}
+
+/// The answer when a capture was declined after the handler ran: its response is discarded, nothing was paid.
+fn declined(rejection: Rejection, fresh: Option<Fresh>) -> Answer {
+    match (rejection, fresh) {
+        (Rejection::Refused { kind, detail }, Some(Fresh { challenges, first })) if kind.status() == 402 => {
+            Answer::challenge(Problem::new(kind, detail).with_challenge(first).to_json(), challenges)
+        }
+        (Rejection::Refused { kind, detail }, _) if kind.status() != 402 => {
+            Answer::from_problem(&Problem::new(kind, detail))
+        }
+        _ => Answer::unavailable(RETRY, "this payment could not be taken; send a new request"),
+    }
+}
+
+/// The entry stands as it was, or somebody else owns it: either way the next request finds the truth in the journal.
+fn report(result: Result<(), JournalError>) {
+    if let Err(error) = result {
+        tracing::warn!(target: "mpp", ?error, "a journal entry could not be updated");
+    }
+}

@@ -1,0 +1,398 @@
+//! The volatile store: bounded, sharded, synchronous.
+//!
+//! Every call finishes without waiting for I/O, so it costs no allocation for a future. Keys are spread over shards by
+//! a randomly seeded hash; within a shard they are ordered, so that [`scan`](Store::scan) pages need no sorting of
+//! everything. Each shard keeps its expiring keys in order of their end: a write reclaims at most a few ended values
+//! of its shard, a write that finds its quota exhausted looks through the shards until it has found one. No call ever
+//! walks over all values.
+
+use super::deadline::Deadline;
+use super::wakeups::Wakeups;
+use super::{Cas, Durability, Key, Quota, Store, StoreError, Version, Versioned, Write};
+use crate::clock::{Clock, SystemClock};
+use crate::method::Step;
+use crate::protocol::Timestamp;
+use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
+use std::fmt;
+use std::hash::BuildHasher;
+use std::ops::Bound;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How many keys a store takes, per [`Quota`].
+///
+/// ```
+/// use mpp::store::Limits;
+/// assert_eq!(Limits::default(), Limits { paid: 1_000_000, free: 100_000 });
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Keys of [`Quota::Paid`].
+    pub paid: usize,
+    /// Keys of [`Quota::Free`].
+    pub free: usize,
+}
+
+impl Limits {
+    /// The limit of one quota.
+    ///
+    /// ```
+    /// use mpp::store::{Limits, Quota};
+    /// assert_eq!(Limits { paid: 10, free: 2 }.of(Quota::Free), 2);
+    /// ```
+    pub const fn of(self, quota: Quota) -> usize {
+        match quota {
+            Quota::Paid => self.paid,
+            Quota::Free => self.free,
+        }
+    }
+}
+
+impl Default for Limits {
+    /// A million paid keys, a hundred thousand free ones.
+    fn default() -> Self {
+        Self { paid: 1_000_000, free: 100_000 }
+    }
+}
+
+/// A [`Store`] in this process's memory: gone when the process is.
+///
+/// Real-money methods on it need `.single_process_volatile_store()` on the builder.
+///
+/// ```
+/// use mpp::store::{Cas, Keep, Key, MemoryStore, Quota, Store, Write};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), mpp::store::StoreError> {
+/// let store = MemoryStore::new();
+/// let key = Key::new(Quota::Paid, "claim", "n3vQ");
+/// let claim = Write { value: b"mine".to_vec(), keep: Keep::Live };
+///
+/// assert!(matches!(store.cas(&key, None, Some(claim.clone())).await?, Cas::Written(_)));
+/// // The second one to claim it learns who was first.
+/// let Cas::Conflict(Some(first)) = store.cas(&key, None, Some(claim)).await? else { panic!() };
+/// assert_eq!(first.value, b"mine");
+/// # Ok(())
+/// # }
+/// ```
+pub struct MemoryStore {
+    shards: Box<[Mutex<Shard>]>,
+    hasher: RandomState,
+    // One counter for all keys: a version is never used twice, whatever happens to its key.
+    last_version: AtomicU64,
+    // Slots taken per quota, ended values that are not reclaimed yet included.
+    used: [AtomicUsize; 2],
+    limits: Limits,
+    clock: Arc<dyn Clock>,
+    wakeups: Wakeups,
+    // Sets this store apart from the one that was lost with the process before.
+    boot: [u8; 16],
+}
+
+impl MemoryStore {
+    /// An empty store with the default [`Limits`].
+    ///
+    /// ```
+    /// use mpp::store::{Durability, MemoryStore, Store};
+    /// assert!(matches!(MemoryStore::new().durability(), Durability::Volatile { .. }));
+    /// ```
+    pub fn new() -> Self {
+        Self::with_limits(Limits::default())
+    }
+
+    /// An empty store that takes this many keys.
+    ///
+    /// ```
+    /// use mpp::store::{Limits, MemoryStore};
+    /// let store = MemoryStore::with_limits(Limits { paid: 10_000, free: 1_000 });
+    /// ```
+    pub fn with_limits(limits: Limits) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            last_version: AtomicU64::new(0),
+            used: [AtomicUsize::new(0), AtomicUsize::new(0)],
+            limits,
+            clock: Arc::new(SystemClock),
+            wakeups: Wakeups::new(),
+            boot: rand::random(),
+        }
+    }
+
+    /// Takes the time from this clock.
+    ///
+    /// ```
+    /// use mpp::{ManualClock, protocol::Timestamp, store::MemoryStore};
+    /// use std::sync::Arc;
+    ///
+    /// let clock = Arc::new(ManualClock::at(Timestamp::from_unix(1_800_000_000)));
+    /// let store = MemoryStore::new().with_clock(clock.clone());
+    /// ```
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    fn read(&self, key: &Key) -> Option<Versioned> {
+        let now = self.clock.now();
+        self.shard(key).get(key.as_str(), now).map(Entry::versioned)
+    }
+
+    fn swap(&self, key: &Key, expect: Option<Version>, new: Option<Write>) -> Result<Cas, StoreError> {
+        let now = self.clock.now();
+        // Held only if this call turns out to add a key; given back when dropped unused.
+        let mut slot = None;
+        loop {
+            let mut shard = self.shard(key);
+            self.reclaim(&mut shard, key.quota(), now, RECLAIM_PER_WRITE);
+            let current = shard.get(key.as_str(), now);
+            if current.map(|entry| Version(entry.version)) != expect {
+                return Ok(Cas::Conflict(current.map(Entry::versioned)));
+            }
+            let Some(write) = &new else {
+                // What is removed may also be the remains of a value that ended.
+                if shard.remove(key).is_some() {
+                    self.give_back(key.quota(), 1);
+                }
+                drop(shard);
+                self.wakeups.ring(key.as_str());
+                return Ok(Cas::Removed);
+            };
+            let is_new = !shard.values.contains_key(key.as_str());
+            if is_new && slot.is_none() {
+                slot = self.reserve(key.quota());
+                if slot.is_none() {
+                    // Never two shards at a time: others may be making room in this one.
+                    drop(shard);
+                    if !self.make_room(key.quota(), now) {
+                        return Err(StoreError::Full(key.quota()));
+                    }
+                    continue;
+                }
+            }
+            let version = self.last_version.fetch_add(1, Ordering::Relaxed) + 1;
+            shard.put(key, &write.value, version, Deadline::of(write.keep, now));
+            drop(shard);
+            if let Some(slot) = slot.filter(|_| is_new) {
+                slot.keep();
+            }
+            self.wakeups.ring(key.as_str());
+            return Ok(Cas::Written(Version(version)));
+        }
+    }
+
+    fn page(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Vec<(Key, Versioned)> {
+        let mut page = Vec::new();
+        let mut after = after.map(|key| Arc::from(key.as_str()));
+        while page.len() < limit {
+            // Keys first, values of the chosen ones only. One that is gone in between is made up for by another round.
+            let wanted = limit - page.len();
+            let names = self.names(prefix, after.as_deref(), wanted);
+            let Some(last) = names.last() else { break };
+            after = Some(last.clone());
+            for name in names {
+                let Some(key) = Key::from_text(name.to_string()) else { continue };
+                if let Some(value) = self.read(&key) {
+                    page.push((key, value));
+                }
+            }
+        }
+        page
+    }
+
+    /// The first `limit` keys of the prefix after `after`, over all shards.
+    fn names(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<Arc<str>> {
+        let now = self.clock.now();
+        let from = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        let mut names = Vec::new();
+        for shard in &self.shards {
+            let shard = lock(shard);
+            let keys = shard.values.range::<str, _>((from, Bound::Unbounded));
+            let keys = keys.take_while(|(name, _)| name.starts_with(prefix));
+            names.extend(
+                keys.filter(|(_, entry)| !entry.deadline.passed(now)).take(limit).map(|(name, _)| name.clone()),
+            );
+        }
+        names.sort_unstable();
+        names.truncate(limit);
+        names
+    }
+
+    fn reserve(&self, quota: Quota) -> Option<Slot<'_>> {
+        let used = &self.used[quota.index()];
+        let limit = self.limits.of(quota);
+        let taken = used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < limit).then_some(n + 1));
+        taken.is_ok().then_some(Slot(used))
+    }
+
+    fn give_back(&self, quota: Quota, slots: usize) {
+        self.used[quota.index()].fetch_sub(slots, Ordering::Relaxed);
+    }
+
+    /// Reclaims values of this quota that ended, wherever they are, until at least one is found.
+    fn make_room(&self, quota: Quota, now: Timestamp) -> bool {
+        self.shards.iter().any(|shard| self.reclaim(&mut lock(shard), quota, now, RECLAIM_FOR_ROOM) > 0)
+    }
+
+    fn reclaim(&self, shard: &mut Shard, quota: Quota, now: Timestamp, most: usize) -> usize {
+        let reclaimed = shard.reclaim(quota, now, most);
+        if reclaimed > 0 {
+            self.give_back(quota, reclaimed);
+        }
+        reclaimed
+    }
+
+    fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {
+        // Less than SHARDS, so it fits whatever `usize` is.
+        lock(&self.shards[(self.hasher.hash_one(key.as_str()) % SHARDS as u64) as usize])
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore")
+            .field("paid", &self.used[Quota::Paid.index()])
+            .field("free", &self.used[Quota::Free.index()])
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store for MemoryStore {
+    fn durability(&self) -> Durability {
+        Durability::Volatile { boot: self.boot }
+    }
+
+    fn get<'a>(&'a self, key: &'a Key) -> Step<'a, Result<Option<Versioned>, StoreError>> {
+        Step::ready(Ok(self.read(key)))
+    }
+
+    fn cas<'a>(
+        &'a self,
+        key: &'a Key,
+        expect: Option<Version>,
+        new: Option<Write>,
+    ) -> Step<'a, Result<Cas, StoreError>> {
+        Step::ready(self.swap(key, expect, new))
+    }
+
+    fn scan<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a Key>,
+        limit: usize,
+    ) -> Step<'a, Result<Vec<(Key, Versioned)>, StoreError>> {
+        Step::ready(Ok(self.page(prefix, after, limit)))
+    }
+
+    fn changed<'a>(&'a self, key: &'a Key, since: Version) -> Step<'a, ()> {
+        Step::boxed(async move {
+            loop {
+                // Registered before looking, so that no write falls in between.
+                let mut written = pin!(self.wakeups.listen(key));
+                written.as_mut().enable();
+                if self.read(key).map(|current| current.version) != Some(since) {
+                    return;
+                }
+                written.await;
+            }
+        })
+    }
+}
+
+/// A part of the keys, and which of them end when.
+#[derive(Default)]
+struct Shard {
+    values: BTreeMap<Arc<str>, Entry>,
+    // Per quota. Exactly the entries whose deadline is not `NEVER`; versions make the index keys unique.
+    ending: [BTreeMap<(Deadline, u64), Arc<str>>; 2],
+}
+
+struct Entry {
+    value: Box<[u8]>,
+    version: u64,
+    deadline: Deadline,
+}
+
+impl Entry {
+    fn versioned(&self) -> Versioned {
+        Versioned { version: Version(self.version), value: self.value.to_vec() }
+    }
+}
+
+impl Shard {
+    fn get(&self, key: &str, now: Timestamp) -> Option<&Entry> {
+        self.values.get(key).filter(|entry| !entry.deadline.passed(now))
+    }
+
+    fn put(&mut self, key: &Key, value: &[u8], version: u64, deadline: Deadline) {
+        let entry = Entry { value: value.into(), version, deadline };
+        let name = match self.remove(key) {
+            Some((name, _)) => name,
+            None => Arc::from(key.as_str()),
+        };
+        if deadline != Deadline::NEVER {
+            self.ending[key.quota().index()].insert((deadline, version), name.clone());
+        }
+        self.values.insert(name, entry);
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<(Arc<str>, Entry)> {
+        let (name, entry) = self.values.remove_entry(key.as_str())?;
+        if entry.deadline != Deadline::NEVER {
+            self.ending[key.quota().index()].remove(&(entry.deadline, entry.version));
+        }
+        Some((name, entry))
+    }
+
+    /// Drops at most `most` values of this quota that have ended; says how many.
+    fn reclaim(&mut self, quota: Quota, now: Timestamp, most: usize) -> usize {
+        let mut reclaimed = 0;
+        while reclaimed < most {
+            let ending = &mut self.ending[quota.index()];
+            let Some(first) = ending.first_entry().filter(|first| first.key().0.passed(now)) else { break };
+            let name = first.remove();
+            self.values.remove(&name);
+            reclaimed += 1;
+        }
+        reclaimed
+    }
+}
+
+/// Room for one key.
+struct Slot<'a>(&'a AtomicUsize);
+
+impl Slot<'_> {
+    fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A panic while a shard is locked could only come from the allocator; what it holds is whole after every statement
+/// that matters.
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const SHARDS: usize = 64;
+/// More than the one value a write can add, so that ended values never pile up.
+const RECLAIM_PER_WRITE: usize = 2;
+const RECLAIM_FOR_ROOM: usize = 32;

@@ -1,0 +1,112 @@
+//! The testing kit: test money for every method a price names, and a client that pays with it.
+//!
+//! Belongs in `[dev-dependencies]` with the feature `testing`. Without it nothing outside this crate can make a
+//! [`Paid`](crate::Paid) or call a priced handler without paying.
+//!
+//! ```
+//! # #[cfg(feature = "testing")] {
+//! use mpp::{Paid, Receipt, routing::{Router, get}, testing};
+//!
+//! #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+//! async fn weather(paid: Paid<Receipt>) -> String {
+//!     format!("sunny, paid by {}", paid.method)
+//! }
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! let client = testing::Client::new(Router::new().route("/weather", get(weather)).with_state(testing::mpp()));
+//! client.get("/weather").unpaid().await.assert_offers(["tempo 0.05 usdc"]);
+//! let bought = client.get("/weather").paying("tempo").await;
+//! assert_eq!(bought.status(), 200);
+//! assert_eq!(bought.receipt().method.as_str(), "tempo");
+//! client.get("/weather").declining().await.assert_problem("verification-failed");
+//! # });
+//! # }
+//! ```
+
+mod client;
+mod price_list;
+
+pub use client::{Client, Request, Response};
+pub use price_list::{assert_price_list, price_list};
+
+use crate::clock::{Clock, SystemClock};
+use crate::method::sandbox::{Sandbox, Wallet};
+use crate::pricing::registry;
+use crate::protocol::{Amount, MethodName, Receipt, Secret, Timestamp};
+use crate::server::gate::{Gate, PriceOf};
+use crate::server::paid::{Delivery, Evidence, Paid};
+use crate::server::pipeline::Exit;
+use crate::server::{Builder, Mpp};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What the kit's own wallet starts with, in each currency and at each method.
+const OPENING: Amount = Amount::whole(1_000_000);
+
+/// A server configuration on which every method any linked price names is played by a sandbox, with the kit's
+/// [`wallet`] funded. The public URL is `https://test.example`.
+///
+/// # Panics
+/// When the prices of the program do not add up; the message is the start-up report.
+pub fn mpp() -> Mpp {
+    match builder(Arc::new(SystemClock)).build() {
+        Ok(mpp) => mpp,
+        Err(report) => panic!("{report}"),
+    }
+}
+
+/// As [`mpp`], before `build`: to change the clock, the store or anything else.
+pub fn builder(clock: Arc<dyn Clock>) -> Builder {
+    let names: BTreeSet<&str> =
+        registry().iter().flat_map(|price| price.offers).map(|offer| offer.method).chain(["sandbox"]).collect();
+    let builder = Mpp::builder("https://test.example")
+        .secret(Secret::generate())
+        .clock(clock.clone())
+        .store(crate::store::MemoryStore::new().with_clock(clock.clone()))
+        .allow_test_money();
+    names.into_iter().fold(builder, |builder, name| builder.method(sandbox(name, clock.clone())))
+}
+
+/// A sandbox that plays `name`, with the kit's [`wallet`] funded.
+pub fn sandbox(name: &str, clock: Arc<dyn Clock>) -> Sandbox {
+    Sandbox::named(name).with_clock(clock).account(&wallet().did(), OPENING)
+}
+
+/// The wallet the kit's client pays with.
+pub fn wallet() -> Wallet {
+    Wallet::from_seed([7; 32])
+}
+
+/// A priced handler's only argument, for calling it directly: no HTTP, no payment, still type-checked.
+///
+/// ```
+/// # #[cfg(feature = "testing")] {
+/// use axum::extract::Path;
+/// use mpp::{Paid, Receipt, testing};
+///
+/// #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+/// async fn weather(Path(city): Path<String>, paid: Paid<Receipt>) -> String {
+///     format!("sunny in {city}, paid by {}", paid.method)
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let response = weather(testing::gate((Path("oslo".to_owned()),), Receipt::test())).await;
+/// assert_eq!(response.status(), 200);
+/// # });
+/// # }
+/// ```
+pub fn gate<P, A, T>(args: A, evidence: T) -> Gate<P, A, T>
+where
+    P: PriceOf<A>,
+    T: Evidence<P::Kind>,
+{
+    let delivery = Delivery { id: Some("test".to_owned()), payer: Some(wallet().did()), attempt: 1 };
+    Gate::new(args, Paid::new(evidence, delivery), Exit::free())
+}
+
+impl Receipt {
+    /// A receipt for tests: method `sandbox`, reference `test`, 1970.
+    pub fn test() -> Self {
+        Self::new(MethodName::from_static("sandbox"), "test", Timestamp::from_unix(0))
+    }
+}
