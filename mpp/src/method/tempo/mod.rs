@@ -71,7 +71,7 @@ const WAITING: (usize, usize) = (64, 4);
 pub struct Tempo {
     name: MethodName,
     recipient: Option<Address>,
-    rpc: Option<Rpc>,
+    node: Node,
     chain_id: u64,
     tokens: Vec<(String, Address)>,
     wrong: Vec<MethodProblem>,
@@ -79,6 +79,15 @@ pub struct Tempo {
     right_chain: AtomicBool,
     patience: Patience,
     pace: Pace,
+}
+
+/// The node, as configured.
+#[derive(Debug)]
+enum Node {
+    Missing,
+    /// Named by a URL that is reported as a problem.
+    Unusable,
+    At(Rpc),
 }
 
 /// How long things are waited for.
@@ -110,18 +119,18 @@ impl Tempo {
         let recipient = match parse_address(recipient) {
             Ok(address) if !address.is_zero() => Some(address),
             Ok(_) => {
-                wrong.push(MethodProblem("tempo: the recipient is the zero address".into()));
+                wrong.push(MethodProblem("the recipient is the zero address".into()));
                 None
             }
             Err(e) => {
-                wrong.push(MethodProblem(format!("tempo: the recipient is not usable: {e}")));
+                wrong.push(MethodProblem(format!("the recipient is not usable: {e}")));
                 None
             }
         };
         Self {
             name: MethodName::from_static("tempo"),
             recipient,
-            rpc: None,
+            node: Node::Missing,
             chain_id: MAINNET,
             tokens: Vec::new(),
             wrong,
@@ -138,7 +147,7 @@ impl Tempo {
     /// let tempo = Tempo::new("0x70997970C51812dc3A010C7d01b50e0d17dc79C8").rpc("http://rpc.example.org/v1/s3cret");
     /// assert_eq!(
     ///     tempo.problems()[0].to_string(),
-    ///     "tempo: the RPC URL uses plain http to another machine (rpc.example.org); use https",
+    ///     "the RPC URL uses plain http to another machine (rpc.example.org); use https",
     /// );
     /// ```
     pub fn rpc(self, url: &str) -> Self {
@@ -183,7 +192,7 @@ impl Tempo {
             !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         if !well_named {
             self.wrong.push(MethodProblem(format!(
-                "tempo: a token is named with lowercase letters and digits, not {name:?}"
+                "a token is named with lowercase letters and digits, not {name:?}"
             )));
         }
         match parse_address(address) {
@@ -191,15 +200,18 @@ impl Tempo {
                 self.tokens.retain(|(other, _)| other != name);
                 self.tokens.push((name.to_owned(), address));
             }
-            Err(e) => self.wrong.push(MethodProblem(format!("tempo: the token {name:?} is not usable: {e}"))),
+            Err(e) => self.wrong.push(MethodProblem(format!("the token {name:?} is not usable: {e}"))),
         }
         self
     }
 
     fn node(mut self, url: &str, reach: Reach) -> Self {
         match Rpc::new(url, reach) {
-            Ok(rpc) => self.rpc = Some(rpc),
-            Err(e) => self.wrong.push(MethodProblem(format!("tempo: {e}"))),
+            Ok(rpc) => self.node = Node::At(rpc),
+            Err(e) => {
+                self.node = Node::Unusable;
+                self.wrong.push(MethodProblem(e.to_string()));
+            }
         }
         self
     }

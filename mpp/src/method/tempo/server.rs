@@ -5,7 +5,7 @@
 use super::plan::{Broadcast, Plan};
 use super::pull::SignedTransfer;
 use super::request::Ask;
-use super::{Tempo, proof, push, tokens};
+use super::{Node, Tempo, proof, push, tokens};
 use crate::chain::{Call, Head, NodeError, Reach, Rpc, RpcError, TxReceipt, did_of, payer_of};
 use crate::method::{
     CredentialCx, MethodCurrency, MethodName, MethodProblem, OfferCx, Payment, Rejection, ServerMethod,
@@ -44,7 +44,7 @@ const RETRY: Duration = Duration::from_secs(2);
 /// # Ok(()) }
 /// ```
 pub async fn rpc_chain_id(url: &str) -> Result<u64, MethodProblem> {
-    let rpc = Rpc::new(url, Reach::Anywhere).map_err(|e| MethodProblem(format!("tempo: {e}")))?;
+    let rpc = Rpc::new(url, Reach::Anywhere).map_err(|e| MethodProblem(e.to_string()))?;
     chain_id(&rpc).await.map_err(|e| unreachable_node(&rpc, &e))
 }
 
@@ -75,27 +75,23 @@ impl ServerMethod for Tempo {
 
     fn problems(&self) -> Vec<MethodProblem> {
         let mut problems = self.wrong.clone();
-        let rpc_named =
-            self.rpc.is_some() || problems.iter().any(|p| p.0.contains("RPC URL") || p.0.contains("TLS"));
-        if !rpc_named {
-            problems.push(MethodProblem("tempo: no RPC node is configured; call `.rpc(url)`".into()));
+        if matches!(self.node, Node::Missing) {
+            problems.push(no_node());
         }
         // JCS writes numbers as IEEE doubles; a larger id would not survive a peer's round trip.
         if self.chain_id == 0 || self.chain_id > 1 << 53 {
-            problems.push(MethodProblem(format!("tempo: {} is not a usable chain id", self.chain_id)));
+            problems.push(MethodProblem(format!("{} is not a usable chain id", self.chain_id)));
         }
         problems
     }
 
     fn check(&self) -> Step<'_, Result<(), MethodProblem>> {
         Step::boxed(async move {
-            let Some(rpc) = &self.rpc else {
-                return Err(MethodProblem("tempo: no RPC node is configured; call `.rpc(url)`".into()));
-            };
+            let rpc = self.endpoint().ok_or_else(no_node)?;
             let served = chain_id(rpc).await.map_err(|e| unreachable_node(rpc, &e))?;
             if served != self.chain_id {
                 return Err(MethodProblem(format!(
-                    "tempo: the RPC node at {} serves chain {served}, not chain {}",
+                    "the RPC node at {} serves chain {served}, not chain {}",
                     rpc.shown(),
                     self.chain_id,
                 )));
@@ -110,7 +106,7 @@ impl ServerMethod for Tempo {
                 };
                 if decimals != Some(U256::from(tokens::DECIMALS)) {
                     return Err(MethodProblem(format!(
-                        "tempo: {token}, configured as {name:?}, is not a TIP-20 token on chain {}",
+                        "{token}, configured as {name:?}, is not a TIP-20 token on chain {}",
                         self.chain_id,
                     )));
                 }
@@ -121,7 +117,7 @@ impl ServerMethod for Tempo {
 
     fn offer(&self, cx: &OfferCx<'_>) -> Result<ChargeRequest, MethodProblem> {
         let recipient =
-            self.recipient.ok_or_else(|| MethodProblem("tempo: there is no usable recipient".into()))?;
+            self.recipient.ok_or_else(|| MethodProblem("there is no usable recipient".into()))?;
         Ok(Ask::write(cx.amount, &cx.currency.id, recipient, self.chain_id))
     }
 
@@ -175,6 +171,13 @@ impl ServerMethod for Tempo {
 
 /// `verify`.
 impl Tempo {
+    fn endpoint(&self) -> Option<&Rpc> {
+        match &self.node {
+            Node::At(rpc) => Some(rpc),
+            Node::Missing | Node::Unusable => None,
+        }
+    }
+
     fn verify_proof(
         &self,
         cx: &CredentialCx<'_>,
@@ -346,9 +349,7 @@ impl Tempo {
     /// The node, once it has said that it serves the configured chain: a node of a test network would confirm
     /// payments with worthless money.
     async fn trusted_node(&self) -> Result<&Rpc, Rejection> {
-        let rpc = self
-            .rpc
-            .as_ref()
+        let rpc = self.endpoint()
             .ok_or_else(|| Rejection::unavailable(RETRY, "tempo: no RPC node is configured"))?;
         if !self.right_chain.load(Ordering::Relaxed) {
             let served = chain_id(rpc).await.map_err(|e| self.unavailable(rpc, &e))?;
@@ -380,7 +381,7 @@ impl Tempo {
 impl Tempo {
     async fn broadcast(&self, plan: Broadcast) -> Settlement {
         // The chain was checked in `verify`, in this process or in the one that wrote the plan.
-        let Some(rpc) = self.rpc.as_ref().filter(|_| plan.chain_id == self.chain_id) else {
+        let Some(rpc) = self.endpoint().filter(|_| plan.chain_id == self.chain_id) else {
             return nothing_sent("tempo: no RPC node for the chain of this payment is configured");
         };
         match self.send(rpc, &plan.raw).await {
@@ -436,7 +437,7 @@ impl Tempo {
     }
 
     async fn look_up(&self, plan: Broadcast) -> Settlement {
-        let Some(rpc) = self.rpc.as_ref().filter(|_| plan.chain_id == self.chain_id) else {
+        let Some(rpc) = self.endpoint().filter(|_| plan.chain_id == self.chain_id) else {
             let detail = format!("tempo: no RPC node for chain {} is configured", plan.chain_id);
             return Settlement::Unknown { detail };
         };
@@ -548,8 +549,12 @@ async fn chain_id(rpc: &Rpc) -> Result<u64, RpcError> {
     rpc.read::<U64>(Call::new("eth_chainId", json!([]))).await.map(|id| id.to())
 }
 
+fn no_node() -> MethodProblem {
+    MethodProblem("no RPC node is configured; call `.rpc(url)`".into())
+}
+
 fn unreachable_node(rpc: &Rpc, error: &RpcError) -> MethodProblem {
-    MethodProblem(format!("tempo: the RPC node at {} cannot be used: {error}", rpc.shown()))
+    MethodProblem(format!("the RPC node at {} cannot be used: {error}", rpc.shown()))
 }
 
 fn eth_call(from: Option<Address>, to: Address, data: Vec<u8>) -> Call {

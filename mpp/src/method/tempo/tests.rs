@@ -362,7 +362,7 @@ async fn a_node_of_another_chain_confirms_nothing() {
     assert!(refusal(scene.verify(&tempo, &hash, None).await).starts_with("Unavailable"));
     assert_eq!(
         tempo.check().await.unwrap_err().to_string(),
-        format!("tempo: the RPC node at {} serves chain 4217, not chain 31337", node.url),
+        format!("the RPC node at {} serves chain 4217, not chain 31337", node.url),
     );
     assert_eq!(node.asked("eth_getTransactionReceipt"), 0);
 }
