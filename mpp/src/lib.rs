@@ -57,7 +57,7 @@ pub use mpp_macros::{charge, price, terms};
 pub use pricing::registry;
 #[cfg(feature = "server")]
 pub use server::{BuildError, Builder, Head, Hold, Mpp, Paid, routing};
-#[cfg(feature = "sandbox")]
+#[cfg(all(feature = "sandbox", feature = "server"))]
 pub use method::sandbox::Sandbox;
 #[cfg(feature = "tempo")]
 pub use method::tempo::Tempo;
