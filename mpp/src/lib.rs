@@ -53,7 +53,12 @@ pub use mpp_macros::{charge, price, terms};
 pub use pricing::registry;
 #[cfg(feature = "server")]
 pub use server::{BuildError, Builder, Head, Hold, Mpp, Paid, routing};
-#[cfg(feature = "sandbox")]
+#[cfg(all(feature = "sandbox", feature = "server"))]
 pub use method::sandbox::Sandbox;
 #[cfg(feature = "tempo")]
 pub use method::tempo::Tempo;
+
+/// The README's Rust blocks, compiled and run.
+#[cfg(all(doctest, feature = "testing", feature = "tempo", feature = "redb"))]
+#[doc = include_str!("../../README.md")]
+mod readme {}

@@ -216,7 +216,9 @@ impl MemoryStore {
             let keys = shard.values.range::<str, _>((from, Bound::Unbounded));
             let keys = keys.take_while(|(name, _)| name.starts_with(prefix));
             names.extend(
-                keys.filter(|(_, entry)| !entry.deadline.passed(now)).take(limit).map(|(name, _)| name.clone()),
+                keys.filter(|(_, entry)| !entry.deadline.passed(now))
+                    .take(limit)
+                    .map(|(name, _)| name.clone()),
             );
         }
         names.sort_unstable();

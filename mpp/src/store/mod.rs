@@ -12,9 +12,9 @@ mod memory;
 mod redb;
 mod wakeups;
 
-pub use memory::{Limits, MemoryStore};
 #[cfg(feature = "redb")]
 pub use self::redb::RedbStore;
+pub use memory::{Limits, MemoryStore};
 
 use crate::method::Step;
 use std::fmt;

@@ -377,9 +377,7 @@ impl Books<'_> {
                 }
                 self.last_version += 1;
                 let (version, deadline) = (self.last_version, Deadline::of(write.keep, self.now));
-                self.values
-                    .insert(name, (version, deadline.0, write.value.as_slice()))
-                    .map_err(failed)?;
+                self.values.insert(name, (version, deadline.0, write.value.as_slice())).map_err(failed)?;
                 if deadline != Deadline::NEVER {
                     self.ending.insert((quota.index() as u8, deadline.0, version), name).map_err(failed)?;
                 }
@@ -463,7 +461,10 @@ fn open_file(path: &Path) -> Result<Database, StoreError> {
     redb::Builder::new().set_cache_size(CACHE_BYTES).create_file(file).map_err(|e| {
         StoreError::Backend(match e {
             DatabaseError::DatabaseAlreadyOpen => {
-                format!("`{}` is in use by another process or store; one at a time can open it", path.display())
+                format!(
+                    "`{}` is in use by another process or store; one at a time can open it",
+                    path.display()
+                )
             }
             e => format!("`{}` cannot be used as a store: {e}", path.display()),
         })
@@ -496,10 +497,7 @@ fn prepare(database: &Database, path: &Path) -> Result<u64, StoreError> {
 }
 
 /// A counter that was never written is 0.
-fn counter(
-    counters: &impl ReadableTable<&'static str, u64>,
-    name: &'static str,
-) -> Result<u64, StoreError> {
+fn counter(counters: &impl ReadableTable<&'static str, u64>, name: &'static str) -> Result<u64, StoreError> {
     Ok(counters.get(name).map_err(failed)?.map_or(0, |value| value.value()))
 }
 

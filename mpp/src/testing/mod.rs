@@ -25,9 +25,11 @@
 
 mod client;
 mod price_list;
+mod store_conformance;
 
 pub use client::{Client, Request, Response};
 pub use price_list::{assert_price_list, price_list};
+pub use store_conformance::{StoreSetup, store_conformance};
 
 use crate::clock::{Clock, SystemClock};
 use crate::method::sandbox::{Sandbox, Wallet};
