@@ -114,7 +114,7 @@ impl Literal {
 }
 
 /// The expression inside parentheses and inside the invisible groups a `macro_rules!` leaves around `$e:expr`.
-fn unwrapped(expr: Expr) -> Expr {
+pub(crate) fn unwrapped(expr: Expr) -> Expr {
     match expr {
         Expr::Group(group) => unwrapped(*group.expr),
         Expr::Paren(paren) if matches!(&*paren.expr, Expr::Lit(_)) => *paren.expr,

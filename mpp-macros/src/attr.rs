@@ -2,7 +2,7 @@
 //!
 //! Each key is read and checked on its own here; what keys mean together is checked in `offer`.
 
-use crate::amount::{Amount, Literal};
+use crate::amount::{Amount, Literal, unwrapped};
 use crate::currency::Currency;
 use crate::diag::{Sink, list, nearest};
 use crate::methods::{Method, methods};
@@ -290,7 +290,7 @@ fn string(input: ParseStream, key: &str, example: &str) -> syn::Result<LitStr> {
 
 /// A key with one possible value.
 fn word(input: ParseStream, key: &Ident, only: &str, meaning: &str) -> syn::Result<()> {
-    let found: Expr = value(input, key, |input| input.parse())?;
+    let found = unwrapped(value(input, key, |input| input.parse())?);
     match &found {
         Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(s), .. }) if s.value() == only => Ok(()),
         _ => Err(syn::Error::new_spanned(

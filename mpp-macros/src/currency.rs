@@ -1,5 +1,6 @@
 //! Currencies: a name from the built-in list, a name an own method knows, or a path to a `Currency`.
 
+use crate::amount::unwrapped;
 use crate::diag::{Sink, list, nearest};
 use crate::methods::Network;
 use proc_macro2::TokenStream;
@@ -30,7 +31,7 @@ pub(crate) enum Currency {
 
 impl Currency {
     pub(crate) fn parse(input: ParseStream) -> syn::Result<Self> {
-        let value: Expr = input.parse()?;
+        let value = unwrapped(input.parse()?);
         let lower = |path: &Path| path.get_ident().map(ToString::to_string).filter(|i| i.contains(char::is_lowercase));
         match &value {
             Expr::Lit(ExprLit { lit: Lit::Str(name), .. }) => Ok(Self::Name(name.clone())),

@@ -138,9 +138,9 @@ fn wrapper(
     let (vis, sig, name) = (&handler.vis, &handler.sig, &handler.sig.ident);
     let (generics, parameters, bounds) = sig.generics.split_for_impl();
     let turbofish = parameters.as_turbofish();
-    // Hygienic: a handler may be called `gate` or `args`.
-    let (gate, paid, args, exit, response) =
-        (local("gate"), local("paid"), local("args"), local("exit"), local("response"));
+    // Hygienic: a handler may be called `args`. But a function in a block hides the parameters around the block.
+    let gate = local(if name == "gate" { "outer_gate" } else { "gate" });
+    let (paid, args, exit, response) = (local("paid"), local("args"), local("exit"), local("response"));
     let mut extracted = 0u32..;
     let call = arguments.iter().map(|argument| {
         if argument.is_paid() {
@@ -174,7 +174,7 @@ fn wrapper(
             #gate: #krate::__private::Gate<#marker, #tuple, #evidence>,
         ) -> #krate::__private::Response #bounds {
             #(#inner)*
-            #[allow(clippy::unused_async)]
+            #[allow(non_snake_case, clippy::unused_async)]
             #sig #body
             #checks
             let (#paid, #args, #exit) = #gate.open();

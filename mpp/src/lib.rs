@@ -57,3 +57,8 @@ pub use server::{BuildError, Builder, Head, Hold, Mpp, Paid, routing};
 pub use method::sandbox::Sandbox;
 #[cfg(feature = "tempo")]
 pub use method::tempo::Tempo;
+
+/// The README's Rust blocks, compiled and run.
+#[cfg(all(doctest, feature = "testing", feature = "tempo", feature = "redb"))]
+#[doc = include_str!("../../README.md")]
+mod readme {}

@@ -11,5 +11,19 @@ pub use crate::server::gate::{Gate, IntoAmount, Poisoned, PriceOf, Priced, Quote
 pub use crate::server::layer::{HeadQuote, LayerPrice};
 pub use crate::server::paid::{Always, Evidence, Maybe, Reserved};
 pub use axum::extract::{FromRequest, FromRequestParts};
-pub use axum::response::Response;
+pub use axum::response::{IntoResponse, Response};
 pub use inventory;
+
+/// Tells the closures of a `price!` what they are called with.
+pub mod head {
+    use super::IntoAmount;
+    use crate::Head;
+
+    pub fn amount<T: IntoAmount, F: Fn(&Head) -> T>(price: F) -> F {
+        price
+    }
+
+    pub fn free_if<F: Fn(&Head) -> bool>(free: F) -> F {
+        free
+    }
+}

@@ -55,7 +55,7 @@ impl Secret {
     /// ```
     pub fn from_hex(text: &str) -> Result<Secret, SecretError> {
         let text = text.trim().as_bytes();
-        if text.len() % 2 != 0 {
+        if !text.len().is_multiple_of(2) {
             return Err(SecretError::NotHex);
         }
         // The exact capacity: growing would leave unwiped copies behind.
@@ -69,7 +69,7 @@ impl Secret {
         Secret::from_bytes(std::mem::take(&mut *bytes))
     }
 
-    /// 32 fresh bytes from the operating system's generator.
+    /// 32 fresh bytes from a cryptographic generator that the operating system seeds.
     ///
     /// ```
     /// # use mpp::protocol::Secret;
@@ -190,7 +190,8 @@ impl<'a> Slots<'a> {
 /// ```
 #[derive(Clone)]
 pub struct SecretRing {
-    // Never empty. Keyed states, so that no request pays for the key schedule.
+    // Never empty. Keyed states, so that no request pays for the key schedule. They are as secret as the secrets they
+    // were made from, and are not wiped: they live as long as the server.
     keys: Vec<Hmac<Sha256>>,
 }
 

@@ -297,7 +297,7 @@ impl Builder {
             sealer,
             methods: self.methods,
             switched_off: self.switched_off,
-            journal: Journal::new(store, self.lease, self.grace),
+            journal: Journal::new(store, self.lease, self.settle_timeout, self.grace),
             clock: self.clock,
             lifetime: self.lifetime,
             max_runs: self.max_runs,

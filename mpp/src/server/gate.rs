@@ -106,7 +106,7 @@ where
     S: Send + Sync,
     Mpp: FromRef<S>,
     P: PriceOf<A>,
-    A: FromRequest<S, M> + Send + Sync,
+    A: FromRequest<S, M> + Send,
     T: Evidence<P::Kind>,
 {
     type Rejection = Response;
@@ -141,8 +141,8 @@ impl Priced for Poisoned {
     };
 }
 
-impl<A: Sync> PriceOf<A> for Poisoned {
-    async fn quote(_: &A) -> Result<Quote, Refusal> {
-        Ok(Quote::Fixed)
+impl<A> PriceOf<A> for Poisoned {
+    fn quote(_: &A) -> impl Future<Output = Result<Quote, Refusal>> + Send {
+        std::future::ready(Ok(Quote::Fixed))
     }
 }

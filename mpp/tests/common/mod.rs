@@ -1,5 +1,5 @@
 //! What the pipeline tests share: a payment method that does as it is told and a store that fails where it is told.
-#![allow(dead_code, reason = "each test program uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
 
 use mpp::method::{
     CredentialCx, Held, Holding, MethodCurrency, MethodProblem, Money, OfferCx, Payment, Rejection, ServerMethod,
@@ -246,7 +246,11 @@ impl Store for Faulty {
 
     fn get<'a>(&'a self, key: &'a Key) -> Step<'a, Result<Option<Versioned>, StoreError>> {
         match self.fault() {
-            None => self.inner.get(key),
+            None => Step::boxed(async move {
+                // As a network would: the caller can be dropped here.
+                tokio::task::yield_now().await;
+                self.inner.get(key).await
+            }),
             Some(Fault::Hangs) => Step::boxed(std::future::pending()),
             Some(_) => Step::ready(broken()),
         }
@@ -259,7 +263,12 @@ impl Store for Faulty {
         new: Option<Write>,
     ) -> Step<'a, Result<Cas, StoreError>> {
         match self.fault() {
-            None => self.inner.cas(key, expect, new),
+            None => Step::boxed(async move {
+                tokio::task::yield_now().await;
+                let done = self.inner.cas(key, expect, new).await;
+                tokio::task::yield_now().await;
+                done
+            }),
             Some(Fault::Hangs) => Step::boxed(std::future::pending()),
             Some(Fault::LosesAnswer) => Step::boxed(async move {
                 self.inner.cas(key, expect, new).await?;
