@@ -7,7 +7,7 @@
 use super::{Capture, OfferSpec, Price, PriceSpec, Tier};
 use crate::method::{Holding, MethodCurrency, OfferCx, ServerMethod};
 use crate::protocol::{
-    Amount, AmountError, BaseUnits, BoundPrefix, ChargeRequest, Intent, MethodName, Realm, SecretRing, Timestamp,
+    Amount, AmountError, BaseUnits, BoundPrefix, Intent, MethodName, Realm, SecretRing, Timestamp,
     write_quoted,
 };
 use crate::server::scope::Scopes;
@@ -42,7 +42,6 @@ pub(crate) struct Offer {
 #[derive(Clone)]
 pub(crate) struct Prepared {
     pub(crate) request: String,
-    pub(crate) charge: ChargeRequest,
     pub(crate) prefix: BoundPrefix,
     /// `", realm="…", method="…", intent="charge", request="…"[, description="…"]`
     pub(crate) head: String,
@@ -200,7 +199,7 @@ impl Offer {
         if head.len() > MAX_CHALLENGE {
             return Err(format!("the challenge of `{}` has {} bytes; at most {MAX_CHALLENGE} fit", self.name, head.len()));
         }
-        Ok(Prepared { request, charge, prefix, head })
+        Ok(Prepared { request, prefix, head })
     }
 }
 

@@ -318,7 +318,7 @@ impl Visit {
             Presented::Authentic(authentic) => authentic,
         };
         for _ in 0..RACES {
-            let redeemed = self.redeem(authentic, &quoted).await.map_err(|refused| self.reject(&quoted, refused))?;
+            let redeemed = self.redeem(authentic, &quote, &quoted).await.map_err(|refused| self.reject(&quoted, refused))?;
             let admission = match redeemed {
                 Outcome::Existing(found) => match self.existing(authentic, found).await? {
                     Standing::Open(admission) => Some(admission),
@@ -335,7 +335,12 @@ impl Visit {
     }
 
     /// An authentic credential without an entry.
-    async fn redeem(&self, authentic: &Authentic, quoted: &[Quoted<'_>]) -> Result<Outcome, Rejection> {
+    async fn redeem(
+        &self,
+        authentic: &Authentic,
+        quote: &Quote,
+        quoted: &[Quoted<'_>],
+    ) -> Result<Outcome, Rejection> {
         let refused = |kind, detail: &'static str| Rejection::Refused { kind, detail: Cow::Borrowed(detail) };
         let challenge = &authentic.credential.challenge;
         let now = self.mpp.now();
@@ -349,7 +354,7 @@ impl Visit {
         let Some(offer) = offer else {
             return Err(refused(ProblemType::InvalidChallenge, "this challenge is not one of this resource's offers"));
         };
-        self.check_offer(authentic, offer, quoted, now)?;
+        self.check_offer(authentic, offer, quote, now)?;
 
         let mut cx = CredentialCx::new(challenge, &authentic.charge, &authentic.credential.payload, expires, now);
         cx.source = authentic.credential.source.as_deref();
@@ -386,7 +391,7 @@ impl Visit {
         &self,
         authentic: &Authentic,
         offer: &Offer,
-        quoted: &[Quoted<'_>],
+        quote: &Quote,
         now: Timestamp,
     ) -> Result<(), Rejection> {
         let other = || Rejection::Refused {
@@ -406,12 +411,10 @@ impl Visit {
         if rebuilt.request != request {
             return Err(other());
         }
+        // By the price itself, not by what can be offered: a price that fell below the method's minimum is covered too.
         let covered = match self.plan.spec.honor {
             Honor::Quoted(_) => true,
-            Honor::Recomputed => quoted
-                .iter()
-                .find(|q| q.offer.index == offer.index)
-                .is_some_and(|q| authentic.charge.amount >= q.prepared.charge.amount),
+            Honor::Recomputed => self.computed(offer, quote).is_ok_and(|today| authentic.charge.amount >= today),
         };
         if covered {
             Ok(())
@@ -446,7 +449,7 @@ impl Visit {
         }
     }
 
-    /// What this request costs, per offer that can be made now.
+    /// What this request costs, per offer that can be made now; empty when there is none.
     fn quote<'p>(&'p self, quote: &Quote) -> Result<Vec<Quoted<'p>>, Answer> {
         let spec = self.plan.spec;
         let inner = &self.mpp.0;
@@ -458,12 +461,10 @@ impl Visit {
             let prepared = match &offer.fixed {
                 Some(fixed) => Cow::Borrowed(fixed),
                 None => {
-                    let amount = match quote {
-                        Quote::Computed(amount) => Some(*amount),
-                        Quote::Each(amounts) => amounts.get(offer.index).copied().flatten(),
-                        Quote::Fixed | Quote::Free => None,
-                    };
-                    let Some(units) = self.computed(offer, amount)? else { continue };
+                    let units = self.computed(offer, quote)?;
+                    if units < offer.currency.minimum {
+                        continue;
+                    }
                     match offer.prepare(units, spec, &inner.realm, &inner.ring) {
                         Ok(prepared) => Cow::Owned(prepared),
                         Err(why) => {
@@ -475,15 +476,17 @@ impl Visit {
             };
             quoted.push(Quoted { offer, prepared });
         }
-        if quoted.is_empty() {
-            return Err(Answer::unavailable(Duration::from_secs(60), "no payment method is available for this resource"));
-        }
         Ok(quoted)
     }
 
-    /// Base units of a computed price; `None` when it is below the method's minimum.
-    fn computed(&self, offer: &Offer, amount: Option<Amount>) -> Result<Option<BaseUnits>, Answer> {
+    /// Base units of a computed price.
+    fn computed(&self, offer: &Offer, quote: &Quote) -> Result<BaseUnits, Answer> {
         let spec = self.plan.spec;
+        let amount: Option<Amount> = match quote {
+            Quote::Computed(amount) => Some(*amount),
+            Quote::Each(amounts) => amounts.get(offer.index).copied().flatten(),
+            Quote::Fixed | Quote::Free => None,
+        };
         let out_of_range = |why: &str| {
             tracing::error!(target: "mpp", price = spec.name, at = %spec.location, why, "a computed price is out of range");
             Answer::problem(ProblemType::PriceOutOfRange, "this request cannot be priced")
@@ -502,12 +505,14 @@ impl Visit {
         if spec.up_to.is_some_and(|ceiling| amount > ceiling) {
             return Err(out_of_range("over `up_to`"));
         }
-        let units = offer.base_units(amount).map_err(|_| out_of_range("finer than the currency, or too large"))?;
-        Ok((units >= offer.currency.minimum).then_some(units))
+        offer.base_units(amount).map_err(|_| out_of_range("finer than the currency, or too large"))
     }
 
     /// The 402 of a request without a credential.
     fn unpaid(&self, quoted: &[Quoted<'_>]) -> Answer {
+        if quoted.is_empty() {
+            return nothing_to_offer();
+        }
         let (challenges, first) = self.challenges(quoted);
         Answer::challenge(payment_required(&first), challenges)
     }
@@ -517,6 +522,10 @@ impl Visit {
         tracing::debug!(target: "mpp", price = self.plan.spec.name, problem = kind.title(), "refused");
         if kind.status() != 402 {
             return Answer::from_problem(&Problem::new(kind, detail));
+        }
+        // A 402 always carries a challenge.
+        if quoted.is_empty() {
+            return nothing_to_offer();
         }
         let (challenges, first) = self.challenges(quoted);
         Answer::challenge(Problem::new(kind, detail).with_challenge(first).to_json(), challenges)
@@ -578,7 +587,7 @@ impl Visit {
 
     /// A refusal prepared for later: a declined capture has to be answered when this visit is over.
     fn fresh(&self, quoted: &[Quoted<'_>]) -> Option<Fresh> {
-        (self.plan.spec.capture == Capture::OnSuccess).then(|| {
+        (self.plan.spec.capture == Capture::OnSuccess && !quoted.is_empty()).then(|| {
             let (challenges, first) = self.challenges(quoted);
             Fresh { challenges, first }
         })
@@ -667,6 +676,11 @@ fn bind_digest(request: &mut [u8; 32], digest: Option<BodyDigest>) {
 /// Without a template: the layer's or handler's name and the literal path.
 fn literal(name: &str, uri: &Uri) -> String {
     format!("{name} {}", uri.path())
+}
+
+/// There is a price, and no method that can take it now.
+fn nothing_to_offer() -> Answer {
+    Answer::unavailable(Duration::from_secs(60), "no payment method is available for this resource")
 }
 
 fn store_trouble(error: &StoreError) -> Answer {
