@@ -8,7 +8,9 @@ mod common;
 #[path = "../common/lab.rs"]
 mod lab;
 
+mod computed;
 mod concurrency;
 mod exchange;
 mod faults;
+mod order;
 mod redelivery;
