@@ -7,6 +7,7 @@ use super::respond::Answer;
 use crate::protocol::ProblemType;
 use crate::protocol::authorization::split;
 use axum::http::{HeaderMap, HeaderValue, header};
+use std::borrow::Cow;
 
 /// The `token68` of the one Payment credential of a request, taken out of its headers.
 ///
@@ -19,12 +20,12 @@ pub(super) fn take(headers: &mut HeaderMap) -> Result<Option<String>, Answer> {
     let mut token: Option<String> = None;
     let mut kept: Vec<HeaderValue> = Vec::new();
     for line in headers.get_all(header::AUTHORIZATION) {
-        let Ok(text) = std::str::from_utf8(line.as_bytes()) else {
-            // Not ours to judge: another scheme may allow it.
-            kept.push(line.clone());
-            continue;
+        // One char per byte, whatever the charset: a byte beyond ASCII must neither hide a payment nor be lost.
+        let text: Cow<'_, str> = match line.to_str() {
+            Ok(ascii) => Cow::Borrowed(ascii),
+            Err(_) => Cow::Owned(line.as_bytes().iter().copied().map(char::from).collect()),
         };
-        let found = split(text);
+        let found = split(&text);
         for payment in &found.payments {
             if token.is_some() {
                 return Err(Answer::problem(
@@ -37,7 +38,7 @@ pub(super) fn take(headers: &mut HeaderMap) -> Result<Option<String>, Answer> {
         if found.payments.is_empty() {
             kept.push(line.clone());
         } else if let Some(rest) = found.rest
-            && let Ok(value) = HeaderValue::from_str(&rest)
+            && let Ok(value) = HeaderValue::from_bytes(&rest.chars().map(|byte| byte as u8).collect::<Vec<_>>())
         {
             kept.push(value);
         }
