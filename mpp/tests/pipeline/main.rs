@@ -8,9 +8,11 @@ mod common;
 #[path = "../common/lab.rs"]
 mod lab;
 
+mod capture;
 mod computed;
 mod concurrency;
 mod exchange;
 mod faults;
+mod headers;
 mod order;
 mod redelivery;
