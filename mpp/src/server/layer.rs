@@ -8,7 +8,7 @@ use super::gate::{Quote, Refusal};
 use super::paid::{Evidence, Paid};
 use super::pipeline::{Admission, Layered, Visit};
 use super::routing::MethodRouter;
-use super::Mpp;
+use super::{Mpp, authorization};
 use crate::pricing::{PriceSpec, Tier};
 use crate::protocol::Receipt;
 use axum::body::Body;
@@ -181,7 +181,11 @@ where
         let (mpp, price) = (self.mpp.clone(), self.price.clone());
         Box::pin(async move {
             if is_preflight(&req) {
-                let (parts, _) = req.into_parts();
+                let (mut parts, _) = req.into_parts();
+                // Never passed on, and never spent on a preflight.
+                if let Err(answer) = authorization::take(&mut parts.headers) {
+                    return Ok(answer.into());
+                }
                 return inner.call(Request::from_parts(parts, Body::empty())).await.map(IntoResponse::into_response);
             }
             match price.admit(mpp, req).await {
