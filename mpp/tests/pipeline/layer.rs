@@ -26,7 +26,7 @@ fn service() -> axum::Router {
 }
 
 fn fixed(lab: &Lab) -> Client {
-    let price = mpp::price!(amount = "0.002", currency = "usdc", methods(tempo), name = "search");
+    let price = mpp::price!(amount = "0.02", currency = "usdc", methods(tempo), name = "search");
     Client::new(service().layer(lab.mpp.layer(price)))
 }
 
@@ -34,7 +34,7 @@ fn fixed(lab: &Lab) -> Client {
 async fn a_layer_charges_for_everything_below_it_and_replaces_upstreams_receipt() {
     let lab = Lab::new();
     let client = fixed(&lab);
-    client.get("/item/1").unpaid().await.assert_offers(["tempo 0.002 usdc"]);
+    client.get("/item/1").unpaid().await.assert_offers(["tempo 0.02 usdc"]);
     let paid = credential(&first(&client.post("/item/1").body("hello").unpaid().await), "tx1");
     client.post("/item/1").body("hullo").presenting(&paid).await.assert_problem("invalid-challenge");
     let response = client.post("/item/1").body("hello").header("authorization", "Bearer x").presenting(&paid).await;
@@ -64,7 +64,7 @@ async fn a_layer_is_scoped_by_the_matched_route_or_by_its_name_and_the_literal_p
     client.get("/no/where/else").presenting(&paid).await.assert_problem("invalid-challenge");
     assert_eq!(client.get("/no/where?q=1").presenting(&paid).await.status(), 200);
     // Another layer of the same price but another name.
-    let price = mpp::price!(amount = "0.002", currency = "usdc", methods(tempo), name = "lookup");
+    let price = mpp::price!(amount = "0.02", currency = "usdc", methods(tempo), name = "lookup");
     let other = Client::new(service().layer(lab.mpp.layer(price)));
     let paid = credential(&first(&client.get("/no/where").unpaid().await), "tx3");
     other.get("/no/where").presenting(&paid).await.assert_problem("invalid-challenge");

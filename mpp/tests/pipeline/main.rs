@@ -18,3 +18,4 @@ mod headers;
 mod layer;
 mod order;
 mod redelivery;
+mod volatile;
