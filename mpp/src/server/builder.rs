@@ -265,7 +265,8 @@ impl Builder {
         };
         let mut report = Findings::default();
         let mut plans: Vec<Option<Arc<Plan>>> = Vec::with_capacity(registry().len());
-        let expired_at = self.clock.now() + self.lifetime;
+        // By the predecessor's own lifetime: its challenges may live longer than ours.
+        let expired_at = self.clock.now() + self.predecessor.as_ref().map_or(self.lifetime, |old| old.0.lifetime);
         for spec in registry() {
             if self.ignored.iter().any(|m| covers(m, spec.module)) {
                 plans.push(None);
