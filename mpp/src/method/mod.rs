@@ -119,7 +119,7 @@ impl<'a> CredentialCx<'a> {
 }
 
 /// A credential that would pay, and what has to be claimed before it does.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Verified {
     /// Who pays, as the method established it (not as the credential claims).
     pub payer: Option<String>,
@@ -127,6 +127,13 @@ pub struct Verified {
     pub proof_keys: Vec<String>,
     /// All that `settle` needs.
     pub plan: SettlementPlan,
+}
+
+impl fmt::Debug for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A key may be a token that pays.
+        f.debug_struct("Verified").field("payer", &self.payer).field("proof_keys", &self.proof_keys.len()).finish_non_exhaustive()
+    }
 }
 
 /// What [`ServerMethod::settle`] and [`ServerMethod::resolve`] work from: written into the journal (sealed) before
