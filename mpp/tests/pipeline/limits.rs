@@ -13,12 +13,6 @@ fn send(lab: &Arc<Lab>, uri: &'static str, paid: &str) -> Request {
     tokio::spawn(async move { lab.client.get(uri).presenting(&paid).await })
 }
 
-async fn until(mut condition: impl FnMut() -> bool) {
-    while !condition() {
-        tokio::task::yield_now().await;
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn more_settlements_than_allowed_are_a_503_before_anything_is_claimed() {
     let lab = Arc::new(Lab::on(Network::new("tempo"), |b| b.max_settlements(2)));
