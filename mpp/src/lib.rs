@@ -52,7 +52,14 @@ pub use pricing::{PriceSpec, Terms};
 pub use protocol::{Amount, Currency, Receipt, Secret, SecretRing};
 
 #[cfg(feature = "server")]
-pub use mpp_macros::{charge, price, terms};
+#[doc = include_str!("../docs/charge.md")]
+pub use mpp_macros::charge;
+#[cfg(feature = "server")]
+#[doc = include_str!("../docs/price.md")]
+pub use mpp_macros::price;
+#[cfg(feature = "server")]
+#[doc = include_str!("../docs/terms.md")]
+pub use mpp_macros::terms;
 #[cfg(feature = "server")]
 pub use pricing::registry;
 #[cfg(feature = "server")]

@@ -9,7 +9,7 @@ use std::process::Command;
 fn a_method_whose_feature_is_off_is_reported_by_its_name() {
     let said = check("method_feature_off", &["server"]);
     assert_eq!(said.matches("\nerror[").count(), 1, "{said}");
-    assert!(said.contains("could not find `Stripe` in `marker`") || said.contains("cannot find"), "{said}");
+    assert!(said.contains("`Stripe`"), "{said}");
     assert!(said.contains("src/lib.rs:4:58"), "the error stands where the method is named\n{said}");
     assert!(said.contains("feature = \"stripe\""), "rustc names the feature\n{said}");
 }
@@ -19,7 +19,7 @@ fn a_priced_handler_nobody_mounts_is_reported_as_unused() {
     let said = check("unused_handler", &["server", "stripe"]);
     assert_eq!(said.matches("warning: function `weather` is never used").count(), 1, "{said}");
     assert!(said.contains("src/lib.rs:5:10"), "the warning stands at the name\n{said}");
-    assert_eq!(said.matches("warning: ").count(), 2, "that and cargo's summary\n{said}");
+    assert_eq!(said.matches("warning: ").count(), 1, "and nothing else is\n{said}");
 }
 
 /// What `cargo check` says about `fixtures/<name>.rs`.
