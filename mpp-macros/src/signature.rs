@@ -69,7 +69,7 @@ pub(crate) struct Argument<'a> {
 pub(crate) enum Role {
     Extractor,
     /// `Paid<T>`: the evidence `T`, or nothing for plain `Paid`.
-    Paid(Option<Type>),
+    Paid(Option<Box<Type>>),
 }
 
 impl Argument<'_> {
@@ -95,7 +95,7 @@ fn paid(ty: &Type) -> Option<Role> {
     }
     let PathArguments::AngleBracketed(args) = &last.arguments else { return Some(Role::Paid(None)) };
     let evidence = args.args.iter().find_map(|arg| match arg {
-        GenericArgument::Type(ty) => Some(ty.clone()),
+        GenericArgument::Type(ty) => Some(Box::new(ty.clone())),
         _ => None,
     });
     Some(Role::Paid(evidence))
