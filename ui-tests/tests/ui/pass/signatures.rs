@@ -1,5 +1,5 @@
 //! Functions of every shape.
-#![deny(warnings, missing_docs, unreachable_pub, missing_debug_implementations)]
+#![deny(warnings, unused_qualifications, missing_docs, unreachable_pub, missing_debug_implementations)]
 
 use axum::extract::{Multipart, Path, Request, State};
 use axum::http::StatusCode;
