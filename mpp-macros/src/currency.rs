@@ -1,7 +1,7 @@
 //! Currencies: a name from the built-in list, a name an own method knows, or a path to a `Currency`.
 
 use crate::amount::unwrapped;
-use crate::diag::{Sink, list, nearest};
+use crate::diag::{Sink, at, list, nearest};
 use crate::methods::Network;
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -84,9 +84,12 @@ impl Currency {
                     let constant = format_ident!("{}", name.value().to_ascii_uppercase());
                     quote!(#krate::__private::Currency::#constant)
                 }
-                (None, Network::Own(ty)) => quote_spanned! {name.span()=>
-                    #krate::__private::currency_of(<#ty as #krate::__private::PaymentMethod>::CURRENCIES, #name)
-                },
+                (None, Network::Own(ty)) => {
+                    let (krate, ty) = (at(name.span(), krate), at(name.span(), ty));
+                    quote_spanned! {name.span()=>
+                        #krate::__private::currency_of(<#ty as #krate::__private::PaymentMethod>::CURRENCIES, #name)
+                    }
+                }
                 // Reported by `check_built_in`; nothing of this expansion is compiled any further.
                 (None, Network::BuiltIn { .. }) => quote!(#krate::__private::Currency::USD),
             },

@@ -1,11 +1,11 @@
 //! `#[charge]`: the handler becomes a function of one `Gate`, with the user's function inside, untouched.
 
 use crate::attr::{Attr, Macro};
-use crate::diag::Sink;
+use crate::diag::{Sink, at};
 use crate::doc;
 use crate::offer::{Kind, Price};
 use crate::openapi::rotate;
-use crate::quoting::{bindings, local, price_of, uses};
+use crate::quoting::{bindings, fixed, local, price_of, uses};
 use crate::signature::{self, Argument, Fit, Handler, body_argument, check_generics, is_debug_handler, mentions};
 use crate::spec::{Subject, items};
 use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
@@ -42,12 +42,8 @@ fn expand(attr: &Attr, mut handler: Handler, errors: &Sink) -> TokenStream {
     let fit = signature::check(&handler, errors);
     match fit {
         Fit::Fits(arguments) => {
-            if attr.computed().next().is_some() || attr.free_if.is_some() {
-                check_generics(&handler.sig, &arguments, errors);
-            }
             body_is_bound(attr, &arguments, errors);
-            let price = price.filter(|_| errors.is_empty());
-            gated(attr, price.as_ref(), &handler, &arguments)
+            gated(attr, price, &handler, &arguments, errors)
         }
         Fit::Poisoned => stand_in(attr, &handler),
         Fit::Hopeless => {
@@ -82,8 +78,17 @@ fn body_is_bound(attr: &Attr, arguments: &[Argument<'_>], errors: &Sink) {
 }
 
 /// The price, and the function that takes a gate. `price` is `None` after a mistake.
-fn gated(attr: &Attr, price: Option<&Price<'_>>, handler: &Handler, arguments: &[Argument<'_>]) -> TokenStream {
+fn gated(
+    attr: &Attr,
+    price: Option<Price<'_>>,
+    handler: &Handler,
+    arguments: &[Argument<'_>],
+    errors: &Sink,
+) -> TokenStream {
     let krate = attr.krate();
+    let expressions = attr.computed().next().is_some() || attr.free_if.is_some();
+    let nameable = if expressions { check_generics(&handler.sig, arguments, errors) } else { Some(()) };
+    let price = price.as_ref().filter(|_| errors.is_empty());
     let (vis, sig) = (&handler.vis, &handler.sig);
     let name = &sig.ident;
     let attrs = Attributes::sort(&handler.attrs);
@@ -97,7 +102,10 @@ fn gated(attr: &Attr, price: Option<&Price<'_>>, handler: &Handler, arguments: &
     let subject = Subject { name: text.to_token_stream(), docs: doc::text(&attrs.docs) };
     let items = items(attr, price, &subject);
     let kind_tokens = kind.tokens(&krate);
-    let price_of = price_of(attr, price.map(|p| &p.offers), &marker, arguments, &tuple, sig);
+    let price_of = match nameable {
+        Some(()) => price_of(attr, price.map(|p| &p.offers), &marker, arguments, &tuple, sig),
+        None => fixed(&krate, &marker),
+    };
     let evidence_check = evidence_check(&krate, handler, arguments, &evidence, &kind_tokens).filter(|_| price.is_some());
     let wrapper = wrapper(attr, price, handler, &attrs, arguments, &marker, &tuple, &evidence);
     let cfgs = &attrs.cfgs;
@@ -154,8 +162,9 @@ fn wrapper(
         ReturnType::Type(_, ty) => ty.span(),
     };
     // Spanned at the return type: a handler whose result is no response is reported there.
-    let called = quote_spanned!(returns=> #name #turbofish(#(#call),*).await);
-    let answered = quote_spanned!(returns=> #krate::__private::IntoResponse::into_response(#called));
+    let (there, function) = (at(returns, &krate), at(returns, name));
+    let called = quote_spanned!(returns=> #function #turbofish(#(#call),*).await);
+    let answered = quote_spanned!(returns=> #there::__private::IntoResponse::into_response(#called));
 
     let used = uses(attr, arguments);
     let body = prepend(&handler.body, quote!(#(let _ = &#used;)*));

@@ -3,9 +3,9 @@
 use crate::amount::Amount;
 use crate::attr::{entries, value};
 use crate::currency::Currency;
-use crate::diag::{Sink, list, nearest};
+use crate::diag::{Sink, at, list, nearest};
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{ToTokens, format_ident, quote, quote_spanned};
+use quote::{ToTokens, format_ident, quote_spanned};
 use syn::parse::ParseStream;
 use syn::spanned::Spanned;
 use syn::{Path, Token, token};
@@ -49,10 +49,11 @@ impl Network {
     pub(crate) fn tokens(&self, krate: &TokenStream) -> TokenStream {
         match self {
             Self::BuiltIn { name, marker } => {
-                let marker = format_ident!("{marker}", span = name.span());
-                quote!(<#krate::__private::marker::#marker as #krate::__private::PaymentMethod>::NAME)
+                let (krate, marker) = (at(name.span(), krate), format_ident!("{marker}", span = name.span()));
+                quote_spanned!(name.span()=> <#krate::__private::marker::#marker as #krate::__private::PaymentMethod>::NAME)
             }
             Self::Own(path) => {
+                let krate = at(path.span(), krate);
                 quote_spanned!(path.span()=> <#path as #krate::__private::PaymentMethod>::NAME)
             }
         }

@@ -3,7 +3,7 @@
 use crate::amount::{Amount, Literal};
 use crate::attr::{Attr, whole};
 use crate::currency::Currency;
-use crate::diag::Sink;
+use crate::diag::{Sink, at};
 use crate::methods::{Method, Network};
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
@@ -92,7 +92,8 @@ impl Offer<'_> {
         let (network, currency) = (self.network.tokens(krate), self.currency.tokens(krate, self.network));
         match self.amount {
             Amount::Fixed(literal) => {
-                let amount = literal.tokens(krate);
+                // Decimal places of a `Currency` constant are checked in const evaluation, and reported here.
+                let (krate, amount) = (at(literal.span, krate), literal.tokens(krate));
                 quote_spanned!(literal.span=> #krate::__private::OfferSpec::fixed(#network, #currency, #amount))
             }
             Amount::Computed(_) => quote!(#krate::__private::OfferSpec::computed(#network, #currency)),

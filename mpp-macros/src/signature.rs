@@ -3,7 +3,7 @@
 //! Only the signature is parsed. The body stays as tokens: a half-typed body must not stop the expansion, or the
 //! editor would lose the function while it is being written.
 
-use crate::diag::Sink;
+use crate::diag::{Sink, at};
 use proc_macro2::{TokenStream, TokenTree};
 use quote::{ToTokens, quote_spanned};
 use syn::parse::{Parse, ParseStream};
@@ -124,9 +124,10 @@ pub(crate) fn check<'a>(handler: &'a Handler, errors: &Sink) -> Fit<'a> {
     if sig.generics.params.is_empty() { Fit::Poisoned } else { Fit::Hopeless }
 }
 
-/// The type parameters a computed price cannot name, because no argument mentions them.
-pub(crate) fn check_generics(sig: &Signature, arguments: &[Argument<'_>], errors: &Sink) {
+/// The type parameters a computed price cannot name, because no argument mentions them. `None` if there are any.
+pub(crate) fn check_generics(sig: &Signature, arguments: &[Argument<'_>], errors: &Sink) -> Option<()> {
     let types: TokenStream = arguments.iter().filter(|a| !a.is_paid()).map(|a| a.ty.to_token_stream()).collect();
+    let mut fits = Some(());
     for param in &sig.generics.params {
         let ident = match param {
             GenericParam::Type(param) => &param.ident,
@@ -135,8 +136,10 @@ pub(crate) fn check_generics(sig: &Signature, arguments: &[Argument<'_>], errors
         };
         if !mentions(types.clone(), &ident.to_string()) {
             errors.on(param, format!("type parameter `{ident}` appears in no argument, so the price cannot name it"));
+            fits = None;
         }
     }
+    fits
 }
 
 /// Whether the last extractor reads the body, and which one it is.
@@ -289,6 +292,7 @@ impl Argument<'_> {
             Role::Paid(Some(evidence)) => Some(evidence.to_token_stream()),
             Role::Paid(None) => {
                 let span = path(self.ty)?.segments.last()?.ident.span();
+                let krate = at(span, krate);
                 Some(quote_spanned!(span=> #krate::Receipt))
             }
         }

@@ -2,12 +2,11 @@
 
 use crate::amount::Amount;
 use crate::attr::{Attr, Macro, whole};
-use crate::diag::Sink;
+use crate::diag::{Sink, at};
 use crate::methods::Method;
 use crate::offer::{currencies, precision};
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
-use syn::spanned::Spanned;
 
 /// A const expression of type `Terms`.
 pub(crate) fn terms(tokens: TokenStream) -> TokenStream {
@@ -47,10 +46,11 @@ fn term(attr: &Attr, method: &Method, krate: &TokenStream, errors: &Sink) -> Opt
         Some(Amount::Computed(expr)) => {
             let message = "terms are shared by several prices, so an amount in them is a literal\n\
                            help: write the expression in the price: `amount = …`";
-            errors.at(expr.span(), message);
+            errors.on(expr, message);
             return None;
         }
     };
+    let krate = at(span, krate);
     Some(quote_spanned! {span=>
         #krate::__private::TermSpec { method: #network, currency: #currency, amount: #amount }
     })

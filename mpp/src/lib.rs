@@ -27,8 +27,12 @@
 // The macros write `::mpp::…`; this makes them work inside this crate too.
 extern crate self as mpp;
 
+#[cfg(feature = "tempo")]
+mod chain;
 mod clock;
 pub mod method;
+#[cfg(feature = "tempo")]
+mod outbound;
 pub mod pricing;
 pub mod protocol;
 #[cfg(feature = "server")]

@@ -1,0 +1,140 @@
+//! The flags.
+
+use clap::error::ErrorKind;
+use clap::{Parser, value_parser};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+
+/// A shop that is paid over HTTP 402 in TIP-20 tokens on Tempo.
+///
+/// Routes: GET and POST /charge (0.01 pathusd), GET /zero (identity proof), GET /dear (1.00), POST /echo (0.01, the body
+/// is bound), GET /units/{n} (0.001 each, 1 to 1000), GET /flaky (0.01, fails at first), GET /health (free).
+#[derive(Debug, Parser)]
+#[command(name = "shop", version)]
+pub struct Flags {
+    /// Where to listen; port 0 takes a free port and prints it.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:4100")]
+    pub listen: SocketAddr,
+
+    /// JSON-RPC node of the Tempo chain: https, or http on this machine.
+    #[arg(long, value_name = "URL")]
+    pub tempo_rpc: String,
+
+    /// Who is paid.
+    #[arg(long, value_name = "0x…")]
+    pub recipient: String,
+
+    /// Chain id the node has to serve (4217 main network, 42431 Moderato). Default: whatever it serves.
+    #[arg(long, value_name = "N")]
+    pub chain_id: Option<u64>,
+
+    /// Address of a token, over the known ones; may be given more than once.
+    #[arg(long, value_name = "NAME=0x…")]
+    pub tempo_token: Vec<TokenAt>,
+
+    /// Where clients reach this shop; its host is the realm of every challenge. Default: http and the address it
+    /// listens on.
+    #[arg(long, value_name = "URL")]
+    pub public_url: Option<String>,
+
+    /// File with the secret that binds challenges, in hexadecimal, at least 32 bytes. Default: a new one, or with a file
+    /// store the one in FILE.secret, made at the first start.
+    #[arg(long, value_name = "PATH")]
+    pub secret_file: Option<PathBuf>,
+
+    /// Where payments are journaled: `memory` (forgotten at the end) or `file:PATH` (survives a restart).
+    #[arg(long, value_name = "memory|file:PATH", default_value = "memory")]
+    pub store: StoreAt,
+
+    /// How long a challenge can be paid, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = value_parser!(u64).range(1..=86_400))]
+    pub expires: u64,
+}
+
+/// A token by name.
+#[derive(Debug, Clone)]
+pub struct TokenAt {
+    pub name: String,
+    pub address: String,
+}
+
+impl FromStr for TokenAt {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, address) = text.split_once('=').ok_or("write a name and an address, like pathusd=0x20c0…")?;
+        Ok(Self { name: name.to_owned(), address: address.to_owned() })
+    }
+}
+
+/// A place for the journal.
+#[derive(Debug, Clone)]
+pub enum StoreAt {
+    Memory,
+    File(PathBuf),
+}
+
+impl FromStr for StoreAt {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix("file:") {
+            Some("") => Err("a path has to follow `file:`"),
+            Some(path) => Ok(Self::File(path.into())),
+            None if text == "memory" => Ok(Self::Memory),
+            None => Err("write `memory` or `file:PATH`"),
+        }
+    }
+}
+
+/// Reads the command line. A wrong one is answered with one sentence and exit code 2.
+pub fn read() -> Result<Flags, ExitCode> {
+    Flags::try_parse().map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            print!("{error}");
+            ExitCode::SUCCESS
+        }
+        _ => {
+            eprintln!("shop: {}", sentence(&error.to_string()));
+            ExitCode::from(2)
+        }
+    })
+}
+
+/// clap's first paragraph on one line: the mistake, without the usage that `--help` prints.
+fn sentence(report: &str) -> String {
+    let first = report.split("\n\n").next().unwrap_or(report);
+    let line = first.split_whitespace().collect::<Vec<_>>().join(" ");
+    format!("{} (see --help)", line.strip_prefix("error: ").unwrap_or(&line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_flags_are_consistent_and_each_is_explained() {
+        let command = Flags::command();
+        command.clone().debug_assert();
+        for flag in command.get_arguments() {
+            assert!(flag.get_help().is_some(), "{} has no help", flag.get_id());
+        }
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_one_sentence() {
+        for args in [
+            &["shop"][..],
+            &["shop", "--frobnicate"],
+            &["shop", "--tempo-rpc", "x", "--recipient", "y", "--store", "disk"],
+            &["shop", "--tempo-rpc", "x", "--recipient", "y", "--expires", "0"],
+            &["shop", "--tempo-rpc", "x", "--recipient", "y", "--tempo-token", "pathusd"],
+        ] {
+            let said = sentence(&Flags::try_parse_from(args).unwrap_err().to_string());
+            assert!(!said.contains('\n') && !said.contains("Usage"), "{said}");
+        }
+    }
+}

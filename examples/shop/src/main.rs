@@ -1,0 +1,153 @@
+//! A shop on real payment methods: start it, point a paying client at it, and it earns.
+//!
+//! `cargo run -p shop -- --tempo-rpc http://127.0.0.1:8545 --recipient 0x…` serves the routes of [`routes`] and takes
+//! Tempo payments. Everything that can be wrong with the configuration stops it at start with one sentence; see
+//! `--help` for the flags.
+
+mod cli;
+mod routes;
+
+use axum::serve::ListenerExt;
+use cli::{Flags, StoreAt};
+use mpp::method::MethodProblem;
+use mpp::method::tempo::rpc_chain_id;
+use mpp::store::RedbStore;
+use mpp::{Mpp, Secret, Tempo};
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let flags = match cli::read() {
+        Ok(flags) => flags,
+        Err(exit) => return exit,
+    };
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::INFO).init();
+    match run(flags).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("shop: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Why the shop does not open: one sentence.
+struct Closed(String);
+
+impl Display for Closed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<MethodProblem> for Closed {
+    fn from(problem: MethodProblem) -> Self {
+        Self(problem.to_string())
+    }
+}
+
+impl From<mpp::BuildError> for Closed {
+    fn from(report: mpp::BuildError) -> Self {
+        Self(report.problems().join("; "))
+    }
+}
+
+/// Says what was being done when an error came.
+fn while_doing<E: Display>(what: impl Display) -> impl FnOnce(E) -> Closed {
+    move |why| Closed(format!("{what}: {why}"))
+}
+
+async fn run(flags: Flags) -> Result<(), Closed> {
+    let listener =
+        TcpListener::bind(flags.listen).await.map_err(while_doing(format!("cannot listen on {}", flags.listen)))?;
+    let address = listener.local_addr().map_err(while_doing("cannot listen"))?;
+
+    let mpp = configured(&flags, address).await?;
+    mpp.check().await?;
+
+    println!("shop: listening on http://{address}");
+    let app = routes::router(mpp).into_make_service_with_connect_info::<SocketAddr>();
+    // Responses are small and a payer waits for each.
+    let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
+    axum::serve(listener, app).with_graceful_shutdown(asked_to_stop()).await.map_err(while_doing("the server stopped"))
+}
+
+async fn configured(flags: &Flags, address: SocketAddr) -> Result<Mpp, Closed> {
+    let chain_id = match flags.chain_id {
+        Some(id) => id,
+        None => rpc_chain_id(&flags.tempo_rpc).await?,
+    };
+    let mut tempo = Tempo::new(&flags.recipient).rpc(&flags.tempo_rpc).chain_id(chain_id);
+    for token in &flags.tempo_token {
+        tempo = tempo.token(&token.name, &token.address);
+    }
+    let public_url = flags.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    let builder = Mpp::builder(public_url)
+        .secret(secret(flags)?)
+        .method(tempo)
+        .challenge_lifetime(Duration::from_secs(flags.expires));
+    let builder = match &flags.store {
+        StoreAt::Memory => builder.single_process_volatile_store(),
+        StoreAt::File(path) => {
+            let store = RedbStore::open(path).map_err(while_doing(format!("cannot use {}", path.display())))?;
+            builder.store(store)
+        }
+    };
+    Ok(builder.build()?)
+}
+
+/// The secret of `--secret-file`; without one, a file store keeps its own beside it, and a memory store has a new one
+/// each time (its challenges do not survive either).
+fn secret(flags: &Flags) -> Result<Secret, Closed> {
+    match (&flags.secret_file, &flags.store) {
+        (Some(path), _) => secret_in(path),
+        (None, StoreAt::Memory) => Ok(Secret::generate()),
+        (None, StoreAt::File(store)) => {
+            let path = PathBuf::from(format!("{}.secret", store.display()));
+            if path.exists() { secret_in(&path) } else { new_secret_in(&path) }
+        }
+    }
+}
+
+fn secret_in(path: &Path) -> Result<Secret, Closed> {
+    let text = std::fs::read_to_string(path)
+        .map_err(while_doing(format!("cannot read the secret in {} (`mpp secret` makes one)", path.display())))?;
+    Secret::from_hex(text.trim()).map_err(while_doing(format!("the secret in {} is not usable", path.display())))
+}
+
+fn new_secret_in(path: &Path) -> Result<Secret, Closed> {
+    use std::io::Write;
+    let secret = Secret::generate();
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+        .open(path)
+        .and_then(|mut file| writeln!(file, "{}", *secret.expose_hex()))
+        .map_err(while_doing(format!("cannot keep the secret in {}", path.display())))?;
+    Ok(secret)
+}
+
+/// Ctrl-C, or SIGTERM where there is one.
+async fn asked_to_stop() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => return,
+                _ = terminate.recv() => return,
+            }
+        }
+    }
+    if tokio::signal::ctrl_c().await.is_err() {
+        // No signals on this system: only the end of the process stops the shop.
+        std::future::pending().await
+    }
+}

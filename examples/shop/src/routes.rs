@@ -1,0 +1,93 @@
+//! What the shop sells. Every price stands on its handler and nowhere else.
+
+use axum::Json;
+use axum::extract::Path;
+use axum::http::StatusCode;
+use mpp::routing::{Router, get, post};
+use mpp::{Amount, Mpp, Paid, Receipt};
+use serde_json::{Value, json};
+
+/// Everything, ready to be served.
+pub fn router(mpp: Mpp) -> axum::Router {
+    Router::new()
+        .route("/charge", get(charge).post(charge_by_post))
+        .route("/zero", get(zero))
+        .route("/dear", get(dear))
+        .route("/echo", post(echo))
+        .route("/units/{n}", get(units))
+        .route("/flaky", get(flaky))
+        .route("/health", axum::routing::get(|| async { "ok\n" }))
+        .with_state(mpp)
+        .into_axum()
+}
+
+/// A small thing.
+#[mpp::charge(amount = "0.01", currency = "pathusd", methods(tempo))]
+async fn charge(paid: Paid<Receipt>) -> Json<Value> {
+    sold("charge", &paid)
+}
+
+/// Another small thing, on the same path by another verb.
+#[mpp::charge(amount = "0.01", currency = "pathusd", methods(tempo))]
+async fn charge_by_post(paid: Paid<Receipt>) -> Json<Value> {
+    sold("charge by post", &paid)
+}
+
+/// Costs nothing, but asks who is there.
+#[mpp::charge(amount = "0", currency = "pathusd", methods(tempo), proof = true)]
+async fn zero(paid: Paid<Receipt>) -> Json<Value> {
+    json!({ "hello": paid.payer() }).into()
+}
+
+/// A dear thing.
+#[mpp::charge(amount = "1.00", currency = "pathusd", methods(tempo))]
+async fn dear(paid: Paid<Receipt>) -> Json<Value> {
+    sold("dear", &paid)
+}
+
+/// Says what it was told; the payment holds for exactly that body.
+#[mpp::charge(amount = "0.01", currency = "pathusd", methods(tempo))]
+async fn echo(Json(said): Json<Value>, _: Paid<Receipt>) -> Json<Value> {
+    said.into()
+}
+
+/// Sells 1 to 1000 units at 0.001 each.
+#[mpp::charge(amount = price_of(&n), currency = "pathusd", methods(tempo))]
+async fn units(Path(n): Path<String>, paid: Paid<Receipt>) -> Json<Value> {
+    sold(&format!("{n} units"), &paid)
+}
+
+/// One number has one spelling, so that one product has one address.
+fn price_of(n: &str) -> Result<Amount, (StatusCode, &'static str)> {
+    match n.parse::<u32>() {
+        Ok(count @ 1..=1000) if count.to_string() == n => Ok(Amount::micros(1_000) * count),
+        _ => Err((StatusCode::UNPROCESSABLE_ENTITY, "ask for 1 to 1000 units\n")),
+    }
+}
+
+/// Fails at the first attempt of every payment: the second one is delivered without paying again.
+#[mpp::charge(amount = "0.01", currency = "pathusd", methods(tempo))]
+async fn flaky(paid: Paid<Receipt>) -> Result<Json<Value>, (StatusCode, &'static str)> {
+    match paid.attempt() {
+        1 => Err((StatusCode::INTERNAL_SERVER_ERROR, "out of paper; send the same credential again\n")),
+        _ => Ok(sold("flaky", &paid)),
+    }
+}
+
+fn sold(what: &str, paid: &Paid<Receipt>) -> Json<Value> {
+    json!({ "sold": what, "payer": paid.payer(), "reference": paid.reference }).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_have_one_price_and_one_spelling() {
+        assert_eq!(price_of("1").unwrap(), Amount::micros(1_000));
+        assert_eq!(price_of("1000").unwrap(), Amount::whole(1));
+        for wrong in ["0", "1001", "-1", "+1", "01", "1.0", "", "one", "99999999999999999999"] {
+            assert_eq!(price_of(wrong).unwrap_err().0, StatusCode::UNPROCESSABLE_ENTITY, "{wrong}");
+        }
+    }
+}

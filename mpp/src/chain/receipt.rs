@@ -1,0 +1,47 @@
+//! Transaction receipts, reduced to what a payment is recognised by.
+//!
+//! Only these members are read, so that a node with newer ones (Tempo adds some with every fork) stays readable.
+
+use crate::protocol::Timestamp;
+use alloy::primitives::{Address, B256, Bytes, U64};
+use serde::Deserialize;
+
+/// What became of a mined transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TxReceipt {
+    /// The transaction.
+    pub(crate) transaction_hash: B256,
+    /// Its block.
+    pub(crate) block_number: U64,
+    status: U64,
+    /// What its calls said, in order.
+    pub(crate) logs: Vec<TxLog>,
+}
+
+/// One event.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TxLog {
+    /// The contract that said it.
+    pub(crate) address: Address,
+    /// Signature and indexed members.
+    pub(crate) topics: Vec<B256>,
+    /// The other members.
+    pub(crate) data: Bytes,
+    #[serde(default)]
+    block_timestamp: Option<U64>,
+}
+
+impl TxReceipt {
+    /// Whether it was executed to its end; a reverted transaction moved nothing but its fee.
+    pub(crate) fn succeeded(&self) -> bool {
+        self.status == U64::from(1)
+    }
+
+    /// When, if the node says so in the logs; else the block has to be asked.
+    pub(crate) fn block_time(&self) -> Option<Timestamp> {
+        let seconds = self.logs.iter().find_map(|log| log.block_timestamp)?;
+        i64::try_from(seconds.to::<u64>()).ok().map(Timestamp::from_unix)
+    }
+}

@@ -1,0 +1,218 @@
+//! `tempo`: TIP-20 tokens on Tempo (draft-tempo-charge-00), the server side.
+//!
+//! Three credential types are taken. `transaction`: the payer signs, we broadcast once and wait for the receipt.
+//! `hash`: the payer broadcast, we read the receipt. `proof`: for an amount of zero, a signature that proves who asks.
+//! The first two need the attribution memo that names the challenge (see `memo.rs`); payers pay their own fees.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `request.rs` | the challenge's `request`, both ways |
+//! | `server.rs` | `verify`, `settle`, `resolve` against the network |
+//! | `pull.rs`, `push.rs`, `proof.rs` | the three credential types |
+//! | `memo.rs`, `plan.rs`, `tokens.rs` | attribution, what is journaled, known tokens and chains |
+//!
+//! # When a payment counts as declined, so that its claims are released
+//! - No connection to the RPC node could be opened, or what is in front of it refused the request: nothing was handed
+//!   to the network.
+//! - The node refused the transaction for a reason that excludes that it took it, and knows no receipt for it.
+//! - The transaction was mined and reverted: it moved nothing and its nonce is used.
+//! - No receipt, and the chain's *finalized* time is past the transaction's `validBefore` (which every accepted
+//!   transaction has, at most at the challenge's expiry): it can never be mined.
+//!
+//! Everything else after the bytes left is unknown, is looked up by hash and never broadcast a second time. A transaction
+//! that succeeded without the expected transfer (a receive policy parked the money) stays unknown for the operator: the
+//! payer's money moved, so the payer is not asked to pay again.
+
+mod memo;
+mod plan;
+mod proof;
+mod pull;
+mod push;
+mod request;
+mod server;
+#[cfg(test)]
+mod tests;
+mod tokens;
+
+pub use self::server::rpc_chain_id;
+
+use crate::chain::{Patience, Reach, Rpc, parse_address};
+use crate::method::{MethodName, MethodProblem};
+use alloy::primitives::Address;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// Chain id of Tempo's main network.
+pub const MAINNET: u64 = 4217;
+/// Chain id of Moderato, Tempo's test network.
+pub const MODERATO: u64 = 42431;
+
+/// Requests that wait for a transaction at once, and how many of them one client may have.
+const WAITING: (usize, usize) = (64, 4);
+
+/// The `tempo` payment method.
+///
+/// Wrong settings are no panics: they are reported together, with every other start-up problem, by
+/// [`ServerMethod::problems`](crate::method::ServerMethod::problems).
+///
+/// ```
+/// use mpp::{Tempo, method::ServerMethod};
+///
+/// let tempo = Tempo::new("0x70997970C51812dc3A010C7d01b50e0d17dc79C8")
+///     .rpc("https://rpc.example.org/v1/key")
+///     .chain_id(42431)
+///     .token("usdc", "0x20c0000000000000000000000000000000000005");
+/// assert_eq!(tempo.problems(), []);
+/// assert_eq!(tempo.currency("pathusd").unwrap().decimals, 6);
+///
+/// assert_eq!(Tempo::new("0x7099").problems().len(), 2); // neither a recipient nor a node
+/// ```
+#[derive(Debug)]
+pub struct Tempo {
+    name: MethodName,
+    recipient: Option<Address>,
+    node: Node,
+    chain_id: u64,
+    tokens: Vec<(String, Address)>,
+    wrong: Vec<MethodProblem>,
+    // Set once the node has said that it serves `chain_id`: before that nothing it says counts.
+    right_chain: AtomicBool,
+    patience: Patience,
+    pace: Pace,
+}
+
+/// The node, as configured.
+#[derive(Debug)]
+enum Node {
+    Missing,
+    /// Named by a URL that is reported as a problem.
+    Unusable,
+    At(Rpc),
+}
+
+/// How long things are waited for.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// For a receipt of a transaction that we or the payer have broadcast.
+    receipt: Duration,
+    /// Between two looks.
+    step: Duration,
+    /// For the answer to a broadcast.
+    broadcast: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            receipt: Duration::from_secs(3),
+            step: Duration::from_millis(150),
+            broadcast: Duration::from_secs(8),
+        }
+    }
+}
+
+impl Tempo {
+    /// Takes payments to `recipient`, an address (`0x…`, mixed case with a right EIP-55 checksum), on Tempo's main
+    /// network unless [`chain_id`](Self::chain_id) says otherwise.
+    pub fn new(recipient: &str) -> Self {
+        let mut wrong = Vec::new();
+        let recipient = match parse_address(recipient) {
+            Ok(address) if !address.is_zero() => Some(address),
+            Ok(_) => {
+                wrong.push(MethodProblem("the recipient is the zero address".into()));
+                None
+            }
+            Err(e) => {
+                wrong.push(MethodProblem(format!("the recipient is not usable: {e}")));
+                None
+            }
+        };
+        Self {
+            name: MethodName::from_static("tempo"),
+            recipient,
+            node: Node::Missing,
+            chain_id: MAINNET,
+            tokens: Vec::new(),
+            wrong,
+            right_chain: AtomicBool::new(false),
+            patience: Patience::new(WAITING.0, WAITING.1),
+            pace: Pace::default(),
+        }
+    }
+
+    /// The JSON-RPC node: an https URL, or http to this machine. Only scheme, host and port of it are ever printed.
+    ///
+    /// ```
+    /// # use mpp::{Tempo, method::ServerMethod};
+    /// let tempo = Tempo::new("0x70997970C51812dc3A010C7d01b50e0d17dc79C8").rpc("http://rpc.example.org/v1/s3cret");
+    /// assert_eq!(
+    ///     tempo.problems()[0].to_string(),
+    ///     "the RPC URL uses plain http to another machine (rpc.example.org); use https",
+    /// );
+    /// ```
+    pub fn rpc(self, url: &str) -> Self {
+        self.node(url, Reach::Anywhere)
+    }
+
+    /// The JSON-RPC node, reached over a network you trust: plain http will do. Whoever can change what this node
+    /// answers can make payments up.
+    ///
+    /// ```
+    /// # use mpp::{Tempo, method::ServerMethod};
+    /// let tempo = Tempo::new("0x70997970C51812dc3A010C7d01b50e0d17dc79C8").rpc_on_private_network("http://tempo-node:8545");
+    /// assert_eq!(tempo.problems(), []);
+    /// ```
+    pub fn rpc_on_private_network(self, url: &str) -> Self {
+        self.node(url, Reach::PrivateNetwork)
+    }
+
+    /// The chain: [`MAINNET`] by default, [`MODERATO`], or a local one. Always part of the challenge.
+    ///
+    /// ```
+    /// # use mpp::{Tempo, method::ServerMethod};
+    /// let local = Tempo::new("0x70997970C51812dc3A010C7d01b50e0d17dc79C8").chain_id(31337);
+    /// assert!(local.currency("alphausd").is_some()); // a test token
+    /// ```
+    pub fn chain_id(mut self, id: u64) -> Self {
+        self.chain_id = id;
+        self
+    }
+
+    /// Names a TIP-20 token, or says where one of the known names lives: `pathusd` (every chain), `usdc` (USDC.e, main
+    /// network), `alphausd` (local chains).
+    ///
+    /// ```
+    /// # use mpp::{Tempo, method::ServerMethod};
+    /// let tempo = Tempo::new("0x70997970C51812dc3A010C7d01b50e0d17dc79C8")
+    ///     .token("eurc", "0x20c0000000000000000000000000000000000009");
+    /// assert_eq!(tempo.currencies(), ["eurc", "pathusd", "usdc"]);
+    /// ```
+    pub fn token(mut self, name: &str, address: &str) -> Self {
+        let well_named =
+            !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        if !well_named {
+            self.wrong.push(MethodProblem(format!(
+                "a token is named with lowercase letters and digits, not {name:?}"
+            )));
+        }
+        match parse_address(address) {
+            Ok(address) => {
+                self.tokens.retain(|(other, _)| other != name);
+                self.tokens.push((name.to_owned(), address));
+            }
+            Err(e) => self.wrong.push(MethodProblem(format!("the token {name:?} is not usable: {e}"))),
+        }
+        self
+    }
+
+    fn node(mut self, url: &str, reach: Reach) -> Self {
+        match Rpc::new(url, reach) {
+            Ok(rpc) => self.node = Node::At(rpc),
+            Err(e) => {
+                self.node = Node::Unusable;
+                self.wrong.push(MethodProblem(e.to_string()));
+            }
+        }
+        self
+    }
+}

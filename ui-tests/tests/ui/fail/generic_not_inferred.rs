@@ -1,0 +1,9 @@
+use axum::extract::State;
+use mpp::{Mpp, Paid};
+
+#[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+async fn weather<T: Clone + Send + Sync + 'static>(State(_t): State<T>, _: Paid) {}
+
+fn main() {
+    let _: axum::Router<Mpp> = axum::Router::new().route("/", axum::routing::get(weather::<String>));
+}
