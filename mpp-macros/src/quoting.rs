@@ -103,7 +103,8 @@ pub(crate) fn head_quote(attr: &Attr, offers: &Offers<'_>) -> TokenStream {
 
 /// The handler's own bindings that the price mentions, so that using them there counts as use.
 pub(crate) fn uses(attr: &Attr, arguments: &[Argument<'_>]) -> Vec<Ident> {
-    let expressions: TokenStream = attr.free_if.iter().chain(attr.computed()).map(ToTokens::to_token_stream).collect();
+    let expressions: TokenStream =
+        attr.free_if.iter().chain(attr.computed()).map(ToTokens::to_token_stream).collect();
     arguments
         .iter()
         .filter(|a| !a.is_paid())
@@ -144,7 +145,11 @@ fn free(krate: &TokenStream, expression: &TokenStream) -> TokenStream {
 /// The tail: `Ok(Quote::…)`.
 ///
 /// `amount` turns a price expression into an expression of type `Amount`.
-fn amounts(attr: &Attr, offers: Option<&Offers<'_>>, mut amount: impl FnMut(&Expr) -> TokenStream) -> TokenStream {
+fn amounts(
+    attr: &Attr,
+    offers: Option<&Offers<'_>>,
+    mut amount: impl FnMut(&Expr) -> TokenStream,
+) -> TokenStream {
     let krate = attr.krate();
     let shared = local("shared");
     let base = match &attr.amount {
@@ -159,7 +164,9 @@ fn amounts(attr: &Attr, offers: Option<&Offers<'_>>, mut amount: impl FnMut(&Exp
         Some(Offers::List(offers)) if own_expressions(attr) => {
             let each = offers.iter().map(|offer| match offer.amount {
                 Amount::Fixed(_) => quote!(::core::option::Option::None),
-                Amount::Computed(expr) if is_shared(attr, expr) => quote!(::core::option::Option::Some(#shared)),
+                Amount::Computed(expr) if is_shared(attr, expr) => {
+                    quote!(::core::option::Option::Some(#shared))
+                }
                 Amount::Computed(expr) => {
                     let amount = amount(expr);
                     quote!(::core::option::Option::Some(#amount))

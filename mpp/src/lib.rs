@@ -56,7 +56,14 @@ pub use method::sandbox::Sandbox;
 #[cfg(feature = "tempo")]
 pub use method::tempo::Tempo;
 #[cfg(feature = "server")]
-pub use mpp_macros::{charge, price, terms};
+#[doc = include_str!("../docs/charge.md")]
+pub use mpp_macros::charge;
+#[cfg(feature = "server")]
+#[doc = include_str!("../docs/price.md")]
+pub use mpp_macros::price;
+#[cfg(feature = "server")]
+#[doc = include_str!("../docs/terms.md")]
+pub use mpp_macros::terms;
 #[cfg(feature = "server")]
 pub use pricing::registry;
 #[cfg(feature = "server")]
