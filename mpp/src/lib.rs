@@ -51,6 +51,10 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use pricing::{PriceSpec, Terms};
 pub use protocol::{Amount, Currency, Receipt, Secret, SecretRing};
 
+#[cfg(all(feature = "sandbox", feature = "server"))]
+pub use method::sandbox::Sandbox;
+#[cfg(feature = "tempo")]
+pub use method::tempo::Tempo;
 #[cfg(feature = "server")]
 #[doc = include_str!("../docs/charge.md")]
 pub use mpp_macros::charge;
@@ -64,10 +68,6 @@ pub use mpp_macros::terms;
 pub use pricing::registry;
 #[cfg(feature = "server")]
 pub use server::{BuildError, Builder, Head, Hold, Mpp, Paid, routing};
-#[cfg(all(feature = "sandbox", feature = "server"))]
-pub use method::sandbox::Sandbox;
-#[cfg(feature = "tempo")]
-pub use method::tempo::Tempo;
 
 /// The README's Rust blocks, compiled and run.
 #[cfg(all(doctest, feature = "testing", feature = "tempo", feature = "redb"))]

@@ -139,7 +139,8 @@ async fn echo(Json(body): Json<Echo>, _: Paid) -> String {
 
 #[mpp::charge(amount = "0.01", currency = "usdc", methods(tempo))]
 async fn raw(headers: HeaderMap, body: Bytes, _: Paid) -> String {
-    let lines: Vec<_> = headers.get_all("authorization").iter().map(|v| v.to_str().unwrap().to_owned()).collect();
+    let lines: Vec<_> =
+        headers.get_all("authorization").iter().map(|v| v.to_str().unwrap().to_owned()).collect();
     format!("{lines:?} {}", body.len())
 }
 
@@ -332,7 +333,12 @@ async fn a_credential_opens_no_other_route_verb_or_body() {
     for (verb, uri) in [(Method::GET, "/dear"), (Method::GET, "/cheap2"), (Method::POST, "/cheap")] {
         lab.client.request(verb, uri).presenting(&paid).await.assert_problem("invalid-challenge");
     }
-    lab.client.request(Method::GET, "/cheap").body("x").presenting(&paid).await.assert_problem("invalid-challenge");
+    lab.client
+        .request(Method::GET, "/cheap")
+        .body("x")
+        .presenting(&paid)
+        .await
+        .assert_problem("invalid-challenge");
     assert_eq!(lab.network.payments(), 0);
     assert_eq!(lab.client.get("/cheap").presenting(&paid).await.status(), 200, "and was not used up by that");
 }

@@ -227,7 +227,8 @@ impl Journal {
             state: PhantomData,
         };
         claim.key = Key::new(new.quota, ENTRY, &claim.id);
-        let written = self.store.cas(&claim.key, None, Some(live(&Record::Open(Box::new(claim.entry.clone())))?)).await;
+        let written =
+            self.store.cas(&claim.key, None, Some(live(&Record::Open(Box::new(claim.entry.clone())))?)).await;
         claim.version = outcome(written)?;
         Ok(claim)
     }
@@ -295,7 +296,8 @@ impl Journal {
         entry.delivery = DeliveryState::RefundDue;
         entry.lease = Lease::NOBODY;
         let key = Key::new(quota, ENTRY, id);
-        outcome(self.store.cas(&key, Some(found), Some(live(&Record::Open(Box::new(entry)))?)).await).map(drop)
+        outcome(self.store.cas(&key, Some(found), Some(live(&Record::Open(Box::new(entry)))?)).await)
+            .map(drop)
     }
 
     fn lease_from(&self, now: Timestamp) -> Lease {
@@ -425,7 +427,11 @@ impl<S> Claim<S> {
                     if let Ok(Some(held)) = store.get(&key).await
                         && held.value == id.as_bytes()
                     {
-                        drop(store.cas(&key, Some(held.version), Some(Write { value: held.value, keep })).await);
+                        drop(
+                            store
+                                .cas(&key, Some(held.version), Some(Write { value: held.value, keep }))
+                                .await,
+                        );
                     }
                 }
             });
@@ -445,7 +451,9 @@ impl<S> Claim<S> {
         }
         match self.journal.store.cas(&self.key, Some(self.version), None).await {
             Ok(Cas::Removed | Cas::Written(_)) => Ok(()),
-            Ok(Cas::Conflict(current)) => Err(JournalError::Lost(read(current).map_err(JournalError::Store)?)),
+            Ok(Cas::Conflict(current)) => {
+                Err(JournalError::Lost(read(current).map_err(JournalError::Store)?))
+            }
             Err(e) => Err(JournalError::Store(e)),
         }
     }
@@ -542,7 +550,11 @@ impl Claim<Held> {
 
 impl Claim<Settling> {
     /// Paid; the handler may run under our lease.
-    pub(crate) async fn settled(mut self, receipt: Vec<u8>, now: Timestamp) -> Result<Claim<Settled>, JournalError> {
+    pub(crate) async fn settled(
+        mut self,
+        receipt: Vec<u8>,
+        now: Timestamp,
+    ) -> Result<Claim<Settled>, JournalError> {
         self.entry.lease = self.journal.lease_from(now);
         // A payment captured after its handler is already running; its attempt was counted when it was held.
         if self.entry.delivery == DeliveryState::None {
@@ -612,7 +624,8 @@ fn live(record: &Record) -> Result<Write, JournalError> {
 fn read(found: Option<Versioned>) -> Result<Option<Found>, StoreError> {
     let Some(Versioned { version, value }) = found else { return Ok(None) };
     // An entry we cannot read may be a payment: never treated as absent.
-    let record = postcard::from_bytes(&value).map_err(|e| StoreError::Backend(format!("unreadable entry: {e}")))?;
+    let record =
+        postcard::from_bytes(&value).map_err(|e| StoreError::Backend(format!("unreadable entry: {e}")))?;
     Ok(Some(Found { version, record }))
 }
 
