@@ -49,7 +49,7 @@ struct Text {
 
 /// Visible in the crate.
 #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
-pub(crate) async fn visible(_: mpp::Paid<mpp::Receipt>) -> impl IntoResponse {
+pub(crate) async fn visible(_: Paid<Receipt>) -> impl IntoResponse {
     (StatusCode::CREATED, "made")
 }
 
