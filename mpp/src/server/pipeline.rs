@@ -353,11 +353,17 @@ impl Visit {
     /// # Errors
     /// 402 with fresh challenges, or the other statuses of ARCHITECTURE section 5.
     pub(crate) async fn redeem(&self, quote: &Quote) -> Result<Admission, Answer> {
-        let quoted = self.quote(quote)?;
+        let quoted = match self.plan.spec.honor {
+            Honor::Recomputed => self.quote(quote)?,
+            // The quoted amount stands; today's is only needed for a fresh challenge.
+            Honor::Quoted(_) => self.quote(quote).unwrap_or_default(),
+        };
         let Presented::Authentic(authentic) = &self.presented else { return Err(self.unpaid(&quoted)) };
         for _ in 0..RACES {
-            let redeemed =
-                self.settle(authentic, &quoted).await.map_err(|refused| self.reject(&quoted, refused))?;
+            let redeemed = self
+                .settle(authentic, quote, &quoted)
+                .await
+                .map_err(|refused| self.reject(&quoted, refused))?;
             let admission = match redeemed {
                 Outcome::Existing(found) => match self.existing(authentic, found).await? {
                     Standing::Open(admission) => Some(admission),
@@ -374,7 +380,12 @@ impl Visit {
     }
 
     /// An authentic credential without an entry.
-    async fn settle(&self, authentic: &Authentic, quoted: &[Quoted<'_>]) -> Result<Outcome, Rejection> {
+    async fn settle(
+        &self,
+        authentic: &Authentic,
+        quote: &Quote,
+        quoted: &[Quoted<'_>],
+    ) -> Result<Outcome, Rejection> {
         let refused = |kind, detail: &'static str| Rejection::Refused { kind, detail: Cow::Borrowed(detail) };
         let challenge = &authentic.credential.challenge;
         let now = self.mpp.now();
@@ -395,7 +406,7 @@ impl Visit {
                 "this challenge is not one of this resource's offers",
             ));
         };
-        self.check_offer(authentic, offer, quoted, now)?;
+        self.check_offer(authentic, offer, quote, now)?;
 
         let mut cx =
             CredentialCx::new(challenge, &authentic.charge, &authentic.credential.payload, expires, now);
@@ -437,7 +448,7 @@ impl Visit {
         &self,
         authentic: &Authentic,
         offer: &Offer,
-        quoted: &[Quoted<'_>],
+        quote: &Quote,
         now: Timestamp,
     ) -> Result<(), Rejection> {
         let other = || Rejection::Refused {
@@ -457,12 +468,12 @@ impl Visit {
         if rebuilt.request != request {
             return Err(other());
         }
+        // By the price itself, not by what can be offered: a price that fell below the method's minimum is covered too.
         let covered = match self.plan.spec.honor {
             Honor::Quoted(_) => true,
-            Honor::Recomputed => quoted
-                .iter()
-                .find(|q| q.offer.index == offer.index)
-                .is_some_and(|q| authentic.charge.amount >= q.prepared.charge.amount),
+            Honor::Recomputed => {
+                self.computed(offer, quote).is_ok_and(|today| authentic.charge.amount >= today)
+            }
         };
         if covered {
             Ok(())
@@ -500,7 +511,7 @@ impl Visit {
         }
     }
 
-    /// What this request costs, per offer that can be made now.
+    /// What this request costs, per offer that can be made now; empty when there is none.
     fn quote<'p>(&'p self, quote: &Quote) -> Result<Vec<Quoted<'p>>, Answer> {
         let spec = self.plan.spec;
         let inner = &self.mpp.0;
@@ -512,12 +523,10 @@ impl Visit {
             let prepared = match &offer.fixed {
                 Some(fixed) => Cow::Borrowed(fixed),
                 None => {
-                    let amount = match quote {
-                        Quote::Computed(amount) => Some(*amount),
-                        Quote::Each(amounts) => amounts.get(offer.index).copied().flatten(),
-                        Quote::Fixed | Quote::Free => None,
-                    };
-                    let Some(units) = self.computed(offer, amount)? else { continue };
+                    let units = self.computed(offer, quote)?;
+                    if units < offer.currency.minimum {
+                        continue;
+                    }
                     match offer.prepare(units, spec, &inner.realm, &inner.ring) {
                         Ok(prepared) => Cow::Owned(prepared),
                         Err(why) => {
@@ -529,18 +538,17 @@ impl Visit {
             };
             quoted.push(Quoted { offer, prepared });
         }
-        if quoted.is_empty() {
-            return Err(Answer::unavailable(
-                Duration::from_secs(60),
-                "no payment method is available for this resource",
-            ));
-        }
         Ok(quoted)
     }
 
-    /// Base units of a computed price; `None` when it is below the method's minimum.
-    fn computed(&self, offer: &Offer, amount: Option<Amount>) -> Result<Option<BaseUnits>, Answer> {
+    /// Base units of a computed price.
+    fn computed(&self, offer: &Offer, quote: &Quote) -> Result<BaseUnits, Answer> {
         let spec = self.plan.spec;
+        let amount: Option<Amount> = match quote {
+            Quote::Computed(amount) => Some(*amount),
+            Quote::Each(amounts) => amounts.get(offer.index).copied().flatten(),
+            Quote::Fixed | Quote::Free => None,
+        };
         let out_of_range = |why: &str| {
             tracing::error!(target: "mpp", price = spec.name, at = %spec.location, why, "a computed price is out of range");
             Answer::problem(ProblemType::PriceOutOfRange, "this request cannot be priced")
@@ -559,13 +567,14 @@ impl Visit {
         if spec.up_to.is_some_and(|ceiling| amount > ceiling) {
             return Err(out_of_range("over `up_to`"));
         }
-        let units =
-            offer.base_units(amount).map_err(|_| out_of_range("finer than the currency, or too large"))?;
-        Ok((units >= offer.currency.minimum).then_some(units))
+        offer.base_units(amount).map_err(|_| out_of_range("finer than the currency, or too large"))
     }
 
     /// The 402 of a request without a credential.
     fn unpaid(&self, quoted: &[Quoted<'_>]) -> Answer {
+        if quoted.is_empty() {
+            return nothing_to_offer();
+        }
         let kind = ProblemType::PaymentRequired;
         Answer::challenge(kind, "This resource has to be paid for.", self.challenges(quoted))
     }
@@ -575,6 +584,10 @@ impl Visit {
         tracing::debug!(target: "mpp", price = self.plan.spec.name, problem = kind.title(), "refused");
         if kind.status() != 402 {
             return Answer::from_problem(&Problem::new(kind, detail));
+        }
+        // A 402 always carries a challenge.
+        if quoted.is_empty() {
+            return nothing_to_offer();
         }
         Answer::challenge(kind, &detail, self.challenges(quoted))
     }
@@ -645,7 +658,7 @@ impl Visit {
 
     /// A refusal prepared for later: a declined capture has to be answered when this visit is over.
     fn fresh(&self, quoted: &[Quoted<'_>]) -> Option<Challenges> {
-        (self.plan.spec.capture == Capture::OnSuccess).then(|| self.challenges(quoted))
+        (self.plan.spec.capture == Capture::OnSuccess && !quoted.is_empty()).then(|| self.challenges(quoted))
     }
 }
 
@@ -762,6 +775,11 @@ fn bind_digest(request: &mut [u8; 32], digest: Option<BodyDigest>) {
 /// Without a template: the layer's or handler's name and the literal path.
 fn literal(name: &str, uri: &Uri) -> String {
     format!("{name} {}", uri.path())
+}
+
+/// There is a price, and no method that can take it now.
+fn nothing_to_offer() -> Answer {
+    Answer::unavailable(Duration::from_secs(60), "no payment method is available for this resource")
 }
 
 fn store_trouble(error: &StoreError) -> Answer {
