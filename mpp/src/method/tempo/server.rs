@@ -116,8 +116,7 @@ impl ServerMethod for Tempo {
     }
 
     fn offer(&self, cx: &OfferCx<'_>) -> Result<ChargeRequest, MethodProblem> {
-        let recipient =
-            self.recipient.ok_or_else(|| MethodProblem("there is no usable recipient".into()))?;
+        let recipient = self.recipient.ok_or_else(|| MethodProblem("there is no usable recipient".into()))?;
         Ok(Ask::write(cx.amount, &cx.currency.id, recipient, self.chain_id))
     }
 
@@ -349,7 +348,8 @@ impl Tempo {
     /// The node, once it has said that it serves the configured chain: a node of a test network would confirm
     /// payments with worthless money.
     async fn trusted_node(&self) -> Result<&Rpc, Rejection> {
-        let rpc = self.endpoint()
+        let rpc = self
+            .endpoint()
             .ok_or_else(|| Rejection::unavailable(RETRY, "tempo: no RPC node is configured"))?;
         if !self.right_chain.load(Ordering::Relaxed) {
             let served = chain_id(rpc).await.map_err(|e| self.unavailable(rpc, &e))?;
