@@ -1,7 +1,7 @@
 //! Currencies: a name from the built-in list, a name an own method knows, or a path to a `Currency`.
 
 use crate::amount::unwrapped;
-use crate::diag::{Sink, list, nearest};
+use crate::diag::{Sink, at, list, nearest};
 use crate::methods::Network;
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -32,7 +32,9 @@ pub(crate) enum Currency {
 impl Currency {
     pub(crate) fn parse(input: ParseStream) -> syn::Result<Self> {
         let value = unwrapped(input.parse()?);
-        let lower = |path: &Path| path.get_ident().map(ToString::to_string).filter(|i| i.contains(char::is_lowercase));
+        let lower = |path: &Path| {
+            path.get_ident().map(ToString::to_string).filter(|i| i.contains(char::is_lowercase))
+        };
         match &value {
             Expr::Lit(ExprLit { lit: Lit::Str(name), .. }) => Ok(Self::Name(name.clone())),
             Expr::Path(ExprPath { path, qself: None, .. }) => match lower(path) {
@@ -70,7 +72,10 @@ impl Currency {
         let names: Vec<&str> = KNOWN.iter().map(|(name, _)| *name).collect();
         let hint = match nearest(&text.to_ascii_lowercase(), &names) {
             Some(name) => format!("did you mean `{name}`?"),
-            None => format!("known currencies: {}; for one of your own, give a path to a `Currency`", list(&names)),
+            None => format!(
+                "known currencies: {}; for one of your own, give a path to a `Currency`",
+                list(&names)
+            ),
         };
         errors.on(name, format!("unknown currency `{text}`\nhelp: {hint}"));
     }
@@ -84,9 +89,12 @@ impl Currency {
                     let constant = format_ident!("{}", name.value().to_ascii_uppercase());
                     quote!(#krate::__private::Currency::#constant)
                 }
-                (None, Network::Own(ty)) => quote_spanned! {name.span()=>
-                    #krate::__private::currency_of(<#ty as #krate::__private::PaymentMethod>::CURRENCIES, #name)
-                },
+                (None, Network::Own(ty)) => {
+                    let (krate, ty) = (at(name.span(), krate), at(name.span(), ty));
+                    quote_spanned! {name.span()=>
+                        #krate::__private::currency_of(<#ty as #krate::__private::PaymentMethod>::CURRENCIES, #name)
+                    }
+                }
                 // Reported by `check_built_in`; nothing of this expansion is compiled any further.
                 (None, Network::BuiltIn { .. }) => quote!(#krate::__private::Currency::USD),
             },

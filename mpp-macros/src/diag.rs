@@ -1,6 +1,7 @@
 //! Diagnostics: errors are collected, never returned early, so that one run shows every mistake.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Group, Span, TokenStream, TokenTree};
+use quote::ToTokens;
 use std::cell::RefCell;
 use std::fmt::Display;
 
@@ -17,7 +18,7 @@ impl Sink {
         self.push(syn::Error::new(span, message));
     }
 
-    pub(crate) fn on(&self, tokens: impl quote::ToTokens, message: impl Display) {
+    pub(crate) fn on(&self, tokens: impl ToTokens, message: impl Display) {
         self.push(syn::Error::new_spanned(tokens, message));
     }
 
@@ -47,6 +48,24 @@ pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
 /// `` `a`, `b`, `c` ``
 pub(crate) fn list(words: &[&str]) -> String {
     words.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// The same tokens, meaning the same, reported at `span`.
+///
+/// rustc underlines from the first token of a construct to its last: a path to this library in front would stretch every
+/// error to the whole attribute.
+pub(crate) fn at(span: Span, tokens: impl ToTokens) -> TokenStream {
+    let each = tokens.into_token_stream().into_iter().map(|mut tree| {
+        if let TokenTree::Group(group) = &tree {
+            let mut moved = Group::new(group.delimiter(), at(span, group.stream()));
+            moved.set_span(group.span().located_at(span));
+            tree = TokenTree::Group(moved);
+        } else {
+            tree.set_span(tree.span().located_at(span));
+        }
+        tree
+    });
+    each.collect()
 }
 
 /// Edit distance with transpositions (optimal string alignment).

@@ -5,6 +5,7 @@
 
 use crate::amount::Amount;
 use crate::attr::Attr;
+use crate::diag::at;
 use crate::offer::Offers;
 use crate::signature::{Argument, mentions};
 use proc_macro2::{Ident, Span, TokenStream};
@@ -23,23 +24,18 @@ pub(crate) fn price_of(
     sig: &Signature,
 ) -> TokenStream {
     let krate = attr.krate();
-    let result = quote!(::core::result::Result<#krate::__private::Quote, #krate::__private::Refusal>);
     let expressions: Vec<&Expr> = attr.free_if.iter().chain(attr.computed()).collect();
-    let Some(first) = expressions.first() else {
-        // For whatever arguments: one implementation, and nothing is held across an await.
-        return quote! {
-            impl<A> #krate::__private::PriceOf<A> for #marker {
-                fn quote(_: &A) -> impl ::core::future::Future<Output = #result> + ::core::marker::Send {
-                    ::core::future::ready(::core::result::Result::Ok(#krate::__private::Quote::Fixed))
-                }
-            }
-        };
-    };
+    let Some(first) = expressions.first() else { return fixed(&krate, marker) };
     let args = local("args");
     let patterns = arguments.iter().filter(|a| !a.is_paid()).map(|a| by_reference(a.pat));
-    let quoted = quoted(attr, offers, |expr| expr.to_token_stream());
+    let free = attr.free_if.as_ref().map(|expr| free(&krate, &expr.to_token_stream()));
+    let price = amounts(attr, offers, |expr| {
+        let krate = at(expr.span(), &krate);
+        quote_spanned!(expr.span()=> #krate::__private::IntoAmount::into_amount(#expr)?)
+    });
     let (generics, _, bounds) = sig.generics.split_for_impl();
     // Spanned at the expression: a price whose future is not `Send` is reported there.
+    let result = result(&at(first.span(), &krate), first.span());
     let method = quote_spanned! {first.span()=>
         async fn quote(#args: &#tuple) -> #result
     };
@@ -48,10 +44,27 @@ pub(crate) fn price_of(
             #[allow(unused_variables, clippy::unused_async)]
             #method {
                 let (#(#patterns,)*) = #args;
-                #quoted
+                #free
+                #price
             }
         }
     }
+}
+
+/// The same for whatever arguments: nothing is computed, nothing is held across an await.
+pub(crate) fn fixed(krate: &TokenStream, marker: &Ident) -> TokenStream {
+    let result = result(krate, Span::call_site());
+    quote! {
+        impl<A> #krate::__private::PriceOf<A> for #marker {
+            fn quote(_: &A) -> impl ::core::future::Future<Output = #result> + ::core::marker::Send {
+                ::core::future::ready(::core::result::Result::Ok(#krate::__private::Quote::Fixed))
+            }
+        }
+    }
+}
+
+fn result(krate: &TokenStream, span: Span) -> TokenStream {
+    quote_spanned!(span=> ::core::result::Result<#krate::__private::Quote, #krate::__private::Refusal>)
 }
 
 /// An expression of type `HeadQuote`.
@@ -67,15 +80,18 @@ pub(crate) fn head_quote(attr: &Attr, offers: &Offers<'_>) -> TokenStream {
     let mut closure = |expr: &Expr, kind: &str| {
         let name = local(&format!("closure{count}"));
         count += 1;
-        let shaped = format_ident!("{kind}");
+        let (krate, shaped) = (at(expr.span(), &krate), format_ident!("{kind}"));
         closures.extend(quote_spanned!(expr.span()=> let #name = #krate::__private::head::#shaped(#expr);));
-        quote_spanned!(expr.span()=> #name(#head))
+        quote!(#name(#head))
     };
     let free = attr.free_if.as_ref().map(|expr| {
         let call = closure(expr, "free_if");
         free(&krate, &call)
     });
-    let price = amounts(attr, Some(offers), |expr| closure(expr, "amount"));
+    let price = amounts(attr, Some(offers), |expr| {
+        let call = closure(expr, "amount");
+        quote!(#call?)
+    });
     quote! {{
         #closures
         #krate::__private::HeadQuote::computed(move |#head: &#krate::Head| {
@@ -87,7 +103,8 @@ pub(crate) fn head_quote(attr: &Attr, offers: &Offers<'_>) -> TokenStream {
 
 /// The handler's own bindings that the price mentions, so that using them there counts as use.
 pub(crate) fn uses(attr: &Attr, arguments: &[Argument<'_>]) -> Vec<Ident> {
-    let expressions: TokenStream = attr.free_if.iter().chain(attr.computed()).map(ToTokens::to_token_stream).collect();
+    let expressions: TokenStream =
+        attr.free_if.iter().chain(attr.computed()).map(ToTokens::to_token_stream).collect();
     arguments
         .iter()
         .filter(|a| !a.is_paid())
@@ -115,12 +132,6 @@ pub(crate) fn local(name: &str) -> Ident {
     Ident::new(name, Span::mixed_site())
 }
 
-fn quoted(attr: &Attr, offers: Option<&Offers<'_>>, expression: impl Fn(&Expr) -> TokenStream) -> TokenStream {
-    let free = attr.free_if.as_ref().map(|expr| free(&attr.krate(), &expression(expr)));
-    let price = amounts(attr, offers, expression);
-    quote!(#free #price)
-}
-
 fn free(krate: &TokenStream, expression: &TokenStream) -> TokenStream {
     let free = local("free");
     quote! {
@@ -132,12 +143,14 @@ fn free(krate: &TokenStream, expression: &TokenStream) -> TokenStream {
 }
 
 /// The tail: `Ok(Quote::…)`.
-fn amounts(attr: &Attr, offers: Option<&Offers<'_>>, mut expression: impl FnMut(&Expr) -> TokenStream) -> TokenStream {
+///
+/// `amount` turns a price expression into an expression of type `Amount`.
+fn amounts(
+    attr: &Attr,
+    offers: Option<&Offers<'_>>,
+    mut amount: impl FnMut(&Expr) -> TokenStream,
+) -> TokenStream {
     let krate = attr.krate();
-    let mut amount = |expr: &Expr| {
-        let expression = expression(expr);
-        quote_spanned!(expr.span()=> #krate::__private::IntoAmount::into_amount(#expression)?)
-    };
     let shared = local("shared");
     let base = match &attr.amount {
         Some(Amount::Computed(expr)) => {
@@ -151,7 +164,9 @@ fn amounts(attr: &Attr, offers: Option<&Offers<'_>>, mut expression: impl FnMut(
         Some(Offers::List(offers)) if own_expressions(attr) => {
             let each = offers.iter().map(|offer| match offer.amount {
                 Amount::Fixed(_) => quote!(::core::option::Option::None),
-                Amount::Computed(expr) if is_shared(attr, expr) => quote!(::core::option::Option::Some(#shared)),
+                Amount::Computed(expr) if is_shared(attr, expr) => {
+                    quote!(::core::option::Option::Some(#shared))
+                }
                 Amount::Computed(expr) => {
                     let amount = amount(expr);
                     quote!(::core::option::Option::Some(#amount))

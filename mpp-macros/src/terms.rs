@@ -2,12 +2,11 @@
 
 use crate::amount::Amount;
 use crate::attr::{Attr, Macro, whole};
-use crate::diag::Sink;
+use crate::diag::{Sink, at};
 use crate::methods::Method;
 use crate::offer::{currencies, precision};
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
-use syn::spanned::Spanned;
 
 /// A const expression of type `Terms`.
 pub(crate) fn terms(tokens: TokenStream) -> TokenStream {
@@ -39,7 +38,10 @@ fn term(attr: &Attr, method: &Method, krate: &TokenStream, errors: &Sink) -> Opt
         None => (quote!(::core::option::Option::None), method.network.span()),
         Some(Amount::Fixed(own)) => {
             if own.is_zero() {
-                errors.at(own.span, "a price of zero charges nothing\nhelp: leave `amount` out to use each price's own");
+                errors.at(
+                    own.span,
+                    "a price of zero charges nothing\nhelp: leave `amount` out to use each price's own",
+                );
             }
             let amount = own.tokens(krate);
             (quote!(::core::option::Option::Some(#amount)), own.span)
@@ -47,10 +49,11 @@ fn term(attr: &Attr, method: &Method, krate: &TokenStream, errors: &Sink) -> Opt
         Some(Amount::Computed(expr)) => {
             let message = "terms are shared by several prices, so an amount in them is a literal\n\
                            help: write the expression in the price: `amount = …`";
-            errors.at(expr.span(), message);
+            errors.on(expr, message);
             return None;
         }
     };
+    let krate = at(span, krate);
     Some(quote_spanned! {span=>
         #krate::__private::TermSpec { method: #network, currency: #currency, amount: #amount }
     })

@@ -4,7 +4,8 @@
 pub use crate::method::PaymentMethod;
 pub use crate::method::marker;
 pub use crate::pricing::{
-    Binding, Capture, Honor, Location, OfferSpec, Order, PriceSpec, Registered, TermSpec, Terms, Tier, currency_of,
+    Binding, Capture, Honor, Location, OfferSpec, Order, PriceSpec, Registered, TermSpec, Terms, Tier,
+    currency_of,
 };
 pub use crate::protocol::{Amount, Currency};
 pub use crate::server::gate::{Gate, IntoAmount, Poisoned, PriceOf, Priced, Quote, Refusal};
@@ -15,15 +16,24 @@ pub use axum::response::{IntoResponse, Response};
 pub use inventory;
 
 /// Tells the closures of a `price!` what they are called with.
+///
+/// What comes out is callable whatever went in, so that something that is no closure is one error.
 pub mod head {
-    use super::IntoAmount;
+    use super::{Amount, IntoAmount, Refusal};
     use crate::Head;
 
-    pub fn amount<T: IntoAmount, F: Fn(&Head) -> T>(price: F) -> F {
-        price
+    pub fn amount<T, F>(price: F) -> impl Fn(&Head) -> Result<Amount, Refusal> + Send + Sync + 'static
+    where
+        T: IntoAmount,
+        F: Fn(&Head) -> T + Send + Sync + 'static,
+    {
+        move |head| price(head).into_amount()
     }
 
-    pub fn free_if<F: Fn(&Head) -> bool>(free: F) -> F {
+    pub fn free_if<F>(free: F) -> impl Fn(&Head) -> bool + Send + Sync + 'static
+    where
+        F: Fn(&Head) -> bool + Send + Sync + 'static,
+    {
         free
     }
 }

@@ -651,10 +651,11 @@ mod tests {
     #[test]
     fn an_amount_out_of_range_stays_out_of_range() {
         let lost = Amount::ZERO - Amount::cents(1);
+        let nothing = 0u32;
         for amount in [
             lost,
             lost + Amount::whole(1),
-            lost * 0u32,
+            lost * nothing,
             lost - lost,
             lost.round_up(2),
             Amount::whole(1) * -1,

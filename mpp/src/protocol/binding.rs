@@ -55,7 +55,7 @@ impl Secret {
     /// ```
     pub fn from_hex(text: &str) -> Result<Secret, SecretError> {
         let text = text.trim().as_bytes();
-        if text.len() % 2 != 0 {
+        if !text.len().is_multiple_of(2) {
             return Err(SecretError::NotHex);
         }
         // The exact capacity: growing would leave unwiped copies behind.
@@ -69,7 +69,7 @@ impl Secret {
         Secret::from_bytes(std::mem::take(&mut *bytes))
     }
 
-    /// 32 fresh bytes from the operating system's generator.
+    /// 32 fresh bytes from a cryptographic generator that the operating system seeds.
     ///
     /// ```
     /// # use mpp::protocol::Secret;
@@ -190,7 +190,8 @@ impl<'a> Slots<'a> {
 /// ```
 #[derive(Clone)]
 pub struct SecretRing {
-    // Never empty. Keyed states, so that no request pays for the key schedule.
+    // Never empty. Keyed states, so that no request pays for the key schedule. They are as secret as the secrets they
+    // were made from, and are not wiped: they live as long as the server.
     keys: Vec<Hmac<Sha256>>,
 }
 
@@ -252,12 +253,15 @@ impl SecretRing {
     /// assert_eq!(offer.id("", "", "e30"), ring.id(&slots));
     /// ```
     pub fn prefix(&self, realm: &str, method: &str, intent: &str, request: &str) -> BoundPrefix {
-        let mut state = self.keys[0].clone();
-        for slot in [realm, method, intent, request] {
-            state.update(slot.as_bytes());
-            state.update(b"|");
-        }
-        BoundPrefix { state }
+        let absorbed = self.keys.iter().map(|key| {
+            let mut state = key.clone();
+            for slot in [realm, method, intent, request] {
+                state.update(slot.as_bytes());
+                state.update(b"|");
+            }
+            state
+        });
+        BoundPrefix { states: absorbed.collect() }
     }
 
     /// A ring for another purpose or context, one derived secret per secret, in the same order. What one ring signs the
@@ -318,20 +322,47 @@ pub struct NotOurs;
 /// ```
 #[derive(Clone)]
 pub struct BoundPrefix {
-    state: Hmac<Sha256>,
+    // One per secret of the ring, in its order; never empty.
+    states: Vec<Hmac<Sha256>>,
 }
 
 impl BoundPrefix {
-    /// The id of one challenge of this offer. An absent slot is empty.
+    /// The id of one challenge of this offer, by the first secret. An absent slot is empty.
     pub fn id(&self, expires: &str, digest: &str, opaque: &str) -> ChallengeId {
-        let mut state = self.state.clone();
-        state.update(expires.as_bytes());
-        state.update(b"|");
-        state.update(digest.as_bytes());
-        state.update(b"|");
-        state.update(opaque.as_bytes());
-        ChallengeId::of(state.finalize().into_bytes().into())
+        finish(&self.states[0], expires, digest, opaque)
     }
+
+    /// As [`SecretRing::verify`], for an echoed challenge whose first four slots are this offer's.
+    ///
+    /// # Errors
+    /// [`NotOurs`] when no secret made this id, or when a slot contains the separator `|`.
+    ///
+    /// ```
+    /// # use mpp::protocol::{Secret, SecretRing};
+    /// let offer = SecretRing::new(Secret::generate()).prefix("example.com", "tempo", "charge", "e30");
+    /// let id = offer.id("2026-11-21T10:05:00Z", "", "e30");
+    /// assert!(offer.verify("2026-11-21T10:05:00Z", "", "e30", id.as_str()).is_ok());
+    /// assert!(offer.verify("2026-11-21T10:05:01Z", "", "e30", id.as_str()).is_err());
+    /// ```
+    pub fn verify(&self, expires: &str, digest: &str, opaque: &str, id: &str) -> Result<(), NotOurs> {
+        if [expires, digest, opaque].iter().any(|slot| slot.as_bytes().contains(&b'|')) {
+            return Err(NotOurs);
+        }
+        let ours = self.states.iter().fold(Choice::from(0), |ours, state| {
+            ours | finish(state, expires, digest, opaque).as_str().as_bytes().ct_eq(id.as_bytes())
+        });
+        if ours.into() { Ok(()) } else { Err(NotOurs) }
+    }
+}
+
+fn finish(state: &Hmac<Sha256>, expires: &str, digest: &str, opaque: &str) -> ChallengeId {
+    let mut state = state.clone();
+    state.update(expires.as_bytes());
+    state.update(b"|");
+    state.update(digest.as_bytes());
+    state.update(b"|");
+    state.update(opaque.as_bytes());
+    ChallengeId::of(state.finalize().into_bytes().into())
 }
 
 impl fmt::Debug for BoundPrefix {

@@ -30,7 +30,7 @@ use super::{Challenge, Intent, MAX_CREDENTIAL_CHARS, MethodName, Timestamp, Time
 /// ```
 #[derive(Clone)]
 pub struct CredentialBuf {
-    json: Vec<u8>,
+    json: String,
 }
 
 impl CredentialBuf {
@@ -45,12 +45,13 @@ impl CredentialBuf {
             return Err(CredentialError::Empty);
         }
         let json = b64::decode_lenient(token).map_err(|_| CredentialError::NotBase64)?;
+        let json = String::from_utf8(json).map_err(|_| CredentialError::NotJson)?;
         Ok(CredentialBuf { json })
     }
 
     /// Reads the JSON. Members that are not known are ignored, known ones that occur twice are refused.
     pub fn parse(&self) -> Result<CredentialRef<'_>, CredentialError> {
-        let credential: CredentialRef<'_> = serde_json::from_slice(&self.json).map_err(|error| {
+        let credential: CredentialRef<'_> = serde_json::from_str(&self.json).map_err(|error| {
             if error.is_data() { CredentialError::Shape } else { CredentialError::NotJson }
         })?;
         if !credential.payload.get().starts_with('{') {

@@ -107,6 +107,34 @@ impl ProblemType {
         ProblemType::ALL.iter().copied().find(|kind| kind.uri() == uri)
     }
 
+    /// The body of a problem of this type without further members: what a server answers most, so written by hand.
+    ///
+    /// ```
+    /// use mpp::protocol::{Problem, ProblemType};
+    /// let kind = ProblemType::InvalidChallenge;
+    /// assert_eq!(kind.to_json("used \"up\"", Some("x7Tg")), Problem::new(kind, "used \"up\"").with_challenge("x7Tg").to_json());
+    /// ```
+    pub fn to_json(self, detail: &str, challenge_id: Option<&str>) -> String {
+        let mut json = String::with_capacity(self.uri().len() + self.title().len() + detail.len() + 128);
+        json.push_str("{\"type\":\"");
+        json.push_str(self.uri());
+        json.push_str("\",\"title\":\"");
+        json.push_str(self.title());
+        json.push_str("\",\"status\":");
+        let status = self.status();
+        json.extend(
+            [status / 100, status / 10 % 10, status % 10].map(|digit| char::from(b'0' + digit as u8)),
+        );
+        json.push_str(",\"detail\":");
+        push_json(&mut json, detail);
+        if let Some(id) = challenge_id.filter(|_| self.carries_challenge()) {
+            json.push_str(",\"challengeId\":");
+            push_json(&mut json, id);
+        }
+        json.push('}');
+        json
+    }
+
     /// Whether the response with this problem offers a challenge: only then does the body name one.
     pub const fn carries_challenge(self) -> bool {
         matches!(self.status(), 402 | 410) || matches!(self, ProblemType::SessionTransactionReverted)
@@ -180,6 +208,9 @@ impl Problem {
 
     /// The body, `application/problem+json`.
     pub fn to_json(&self) -> String {
+        if self.members.is_empty() {
+            return self.kind.to_json(&self.detail, self.challenge_id.as_deref());
+        }
         let mut json = Vec::with_capacity(256);
         self.write(&mut serde_json::Serializer::new(&mut json)).expect("strings and JSON values are JSON");
         String::from_utf8(json).expect("JSON is UTF-8")
@@ -200,6 +231,17 @@ impl Problem {
             }
         }
         members.end()
+    }
+}
+
+/// Appends a JSON string. Nearly every one is plain and copied whole.
+fn push_json(json: &mut String, text: &str) {
+    if text.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\') {
+        json.push('"');
+        json.push_str(text);
+        json.push('"');
+    } else {
+        json.push_str(&Value::from(text).to_string());
     }
 }
 

@@ -241,7 +241,9 @@ impl Builder {
             (Some(ring), _) => Some(ring.clone()),
             (None, Some(old)) => Some(old.0.secrets.clone()),
             (None, None) => {
-                problems.push("no secret: add `.secret(…)`, at least 32 random bytes (`mpp secret` makes one)".into());
+                problems.push(
+                    "no secret: add `.secret(…)`, at least 32 random bytes (`mpp secret` makes one)".into(),
+                );
                 None
             }
         };
@@ -297,7 +299,7 @@ impl Builder {
             sealer,
             methods: self.methods,
             switched_off: self.switched_off,
-            journal: Journal::new(store, self.lease, self.grace),
+            journal: Journal::new(store, self.lease, self.settle_timeout, self.grace),
             clock: self.clock,
             lifetime: self.lifetime,
             max_runs: self.max_runs,
@@ -359,16 +361,17 @@ impl Builder {
                 problems.push(if other.money() == method.money() {
                     format!("method `{name}` is configured twice")
                 } else {
-                    format!("method `{name}` is configured twice, once with test money: take one of them away")
+                    format!(
+                        "method `{name}` is configured twice, once with test money: take one of them away"
+                    )
                 });
             }
             if self.switched_off.iter().any(|off| off == name.as_str()) {
                 problems.push(format!("method `{name}` is both configured and switched off"));
             }
             if method.money() == Money::Test && self.test_money == Permission::Refused {
-                problems.push(format!(
-                    "method `{name}` deals in test money; `.allow_test_money()` accepts that"
-                ));
+                problems
+                    .push(format!("method `{name}` deals in test money; `.allow_test_money()` accepts that"));
             }
             if method.money() == Money::Real
                 && durability != Durability::Durable
@@ -379,7 +382,9 @@ impl Builder {
                      a durable store, or `.single_process_volatile_store()` if that is acceptable"
                 ));
             }
-            problems.extend(method.problems().into_iter().map(|MethodProblem(text)| format!("method `{name}`: {text}")));
+            problems.extend(
+                method.problems().into_iter().map(|MethodProblem(text)| format!("method `{name}`: {text}")),
+            );
         }
     }
 }

@@ -4,9 +4,9 @@
 //! other way in: it runs the handler's other extractors, prices the request, and lets the pipeline challenge or
 //! settle. All that does not depend on the handler's types is in [`super::pipeline`].
 
+use super::Mpp;
 use super::paid::{Evidence, Paid};
 use super::pipeline::{Admission, Exit, Visit};
-use super::Mpp;
 use crate::pricing::PriceSpec;
 use crate::protocol::Amount;
 use axum::extract::{FromRef, FromRequest, Request};

@@ -170,14 +170,17 @@ pub(crate) struct Journal {
     owner: u64,
     /// How long a lease lasts without a heartbeat.
     lease: Duration,
+    /// How long a payment network may take: a lease over a call to it lasts that much longer, so that nobody looks a payment
+    /// up while it is being made.
+    call: Duration,
     /// How long after its expiry a challenge's undelivered payment still opens the route.
     grace: Duration,
 }
 
 impl Journal {
-    pub(crate) fn new(store: Arc<dyn Store>, lease: Duration, grace: Duration) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, lease: Duration, call: Duration, grace: Duration) -> Self {
         // 0 is nobody.
-        Self { store, owner: rand::random::<u64>() | 1, lease, grace }
+        Self { store, owner: rand::random::<u64>() | 1, lease, call, grace }
     }
 
     pub(crate) fn lease_time(&self) -> Duration {
@@ -224,7 +227,8 @@ impl Journal {
             state: PhantomData,
         };
         claim.key = Key::new(new.quota, ENTRY, &claim.id);
-        let written = self.store.cas(&claim.key, None, Some(live(&Record::Open(Box::new(claim.entry.clone())))?)).await;
+        let written =
+            self.store.cas(&claim.key, None, Some(live(&Record::Open(Box::new(claim.entry.clone())))?)).await;
         claim.version = outcome(written)?;
         Ok(claim)
     }
@@ -238,7 +242,11 @@ impl Journal {
         mut entry: Entry,
         now: Timestamp,
     ) -> Result<Taken, JournalError> {
-        entry.lease = self.lease_from(now);
+        // All but a settled one mean another call to the network.
+        entry.lease = match entry.payment {
+            PaymentState::Settled(_) => self.lease_from(now),
+            _ => self.lease_over_call(now),
+        };
         // Whatever ran under the former lease is over.
         entry.delivery = DeliveryState::None;
         let plan = match &entry.payment {
@@ -288,11 +296,16 @@ impl Journal {
         entry.delivery = DeliveryState::RefundDue;
         entry.lease = Lease::NOBODY;
         let key = Key::new(quota, ENTRY, id);
-        outcome(self.store.cas(&key, Some(found), Some(live(&Record::Open(Box::new(entry)))?)).await).map(drop)
+        outcome(self.store.cas(&key, Some(found), Some(live(&Record::Open(Box::new(entry)))?)).await)
+            .map(drop)
     }
 
     fn lease_from(&self, now: Timestamp) -> Lease {
         Lease { owner: self.owner, until: (now + self.lease).unix() }
+    }
+
+    fn lease_over_call(&self, now: Timestamp) -> Lease {
+        self.lease_from(now + self.call)
     }
 
     /// How long a terminal record must be remembered.
@@ -404,15 +417,24 @@ impl<S> Claim<S> {
         let keep = Keep::For(self.journal.retention(self.entry.expires, now));
         let write = Write { value: encode(&record)?, keep };
         self.version = outcome(self.journal.store.cas(&self.key, Some(self.version), Some(write)).await)?;
-        for proof in &self.entry.proof_keys {
-            // Best effort: a key that stays live is only remembered longer than needed.
-            let key = Key::new(self.quota, PROOF, proof);
-            if let Ok(Some(held)) = self.journal.store.get(&key).await
-                && held.value == self.id.as_bytes()
-            {
-                let write = Write { value: held.value, keep };
-                drop(self.journal.store.cas(&key, Some(held.version), Some(write)).await);
-            }
+        // The response does not wait for this; a key that stays live is only remembered longer than needed.
+        if !self.entry.proof_keys.is_empty() {
+            let (store, id) = (self.journal.store.clone(), self.id.clone());
+            let keys = std::mem::take(&mut self.entry.proof_keys);
+            let keys: Vec<_> = keys.iter().map(|proof| Key::new(self.quota, PROOF, proof)).collect();
+            tokio::spawn(async move {
+                for key in keys {
+                    if let Ok(Some(held)) = store.get(&key).await
+                        && held.value == id.as_bytes()
+                    {
+                        drop(
+                            store
+                                .cas(&key, Some(held.version), Some(Write { value: held.value, keep }))
+                                .await,
+                        );
+                    }
+                }
+            });
         }
         Ok(())
     }
@@ -429,7 +451,9 @@ impl<S> Claim<S> {
         }
         match self.journal.store.cas(&self.key, Some(self.version), None).await {
             Ok(Cas::Removed | Cas::Written(_)) => Ok(()),
-            Ok(Cas::Conflict(current)) => Err(JournalError::Lost(read(current).map_err(JournalError::Store)?)),
+            Ok(Cas::Conflict(current)) => {
+                Err(JournalError::Lost(read(current).map_err(JournalError::Store)?))
+            }
             Err(e) => Err(JournalError::Store(e)),
         }
     }
@@ -475,13 +499,15 @@ impl Claim<Claiming> {
 
 impl Claim<Claimed> {
     /// Durable before a byte goes to the network.
-    pub(crate) async fn begin_settling(self) -> Result<Claim<Settling>, JournalError> {
+    pub(crate) async fn begin_settling(mut self, now: Timestamp) -> Result<Claim<Settling>, JournalError> {
+        self.entry.lease = self.journal.lease_over_call(now);
         let plan = self.sealed_plan.clone();
         self.advance(PaymentState::Settling(plan)).await
     }
 
     /// Durable before the method is asked to reserve anything.
-    pub(crate) async fn begin_holding(self) -> Result<Claim<Held>, JournalError> {
+    pub(crate) async fn begin_holding(mut self, now: Timestamp) -> Result<Claim<Held>, JournalError> {
+        self.entry.lease = self.journal.lease_over_call(now);
         let plan = self.sealed_plan.clone();
         self.advance(PaymentState::Holding(plan)).await
     }
@@ -494,7 +520,8 @@ impl Claim<Claimed> {
 
 impl Claim<Held> {
     /// The funds are reserved; the handler may run under our lease.
-    pub(crate) async fn held(mut self, sealed_plan: Vec<u8>) -> Result<Self, JournalError> {
+    pub(crate) async fn held(mut self, sealed_plan: Vec<u8>, now: Timestamp) -> Result<Self, JournalError> {
+        self.entry.lease = self.journal.lease_from(now);
         self.entry.payment = PaymentState::Held(sealed_plan.clone());
         self.entry.delivery = DeliveryState::Running;
         self.entry.attempts = self.entry.attempts.saturating_add(1);
@@ -504,7 +531,8 @@ impl Claim<Held> {
     }
 
     /// Durable before the capture.
-    pub(crate) async fn begin_capture(self) -> Result<Claim<Settling>, JournalError> {
+    pub(crate) async fn begin_capture(mut self, now: Timestamp) -> Result<Claim<Settling>, JournalError> {
+        self.entry.lease = self.journal.lease_over_call(now);
         let plan = self.sealed_plan.clone();
         self.advance(PaymentState::Settling(plan)).await
     }
@@ -522,7 +550,12 @@ impl Claim<Held> {
 
 impl Claim<Settling> {
     /// Paid; the handler may run under our lease.
-    pub(crate) async fn settled(mut self, receipt: Vec<u8>) -> Result<Claim<Settled>, JournalError> {
+    pub(crate) async fn settled(
+        mut self,
+        receipt: Vec<u8>,
+        now: Timestamp,
+    ) -> Result<Claim<Settled>, JournalError> {
+        self.entry.lease = self.journal.lease_from(now);
         // A payment captured after its handler is already running; its attempt was counted when it was held.
         if self.entry.delivery == DeliveryState::None {
             self.entry.attempts = self.entry.attempts.saturating_add(1);
@@ -558,12 +591,12 @@ impl Claim<Settled> {
     }
 
     /// The response head is about to leave.
-    pub(crate) async fn delivered(mut self, now: Timestamp) -> Result<(), JournalError> {
+    pub(crate) async fn delivered(&mut self, now: Timestamp) -> Result<(), JournalError> {
         self.close(Record::Delivered, now).await
     }
 
     /// The handler failed or never answered: the same credential opens the route again.
-    pub(crate) async fn undelivered(mut self, started: Started) -> Result<(), JournalError> {
+    pub(crate) async fn undelivered(&mut self, started: Started) -> Result<(), JournalError> {
         self.entry.delivery = DeliveryState::None;
         self.entry.lease = Lease::NOBODY;
         if started == Started::No {
@@ -591,7 +624,8 @@ fn live(record: &Record) -> Result<Write, JournalError> {
 fn read(found: Option<Versioned>) -> Result<Option<Found>, StoreError> {
     let Some(Versioned { version, value }) = found else { return Ok(None) };
     // An entry we cannot read may be a payment: never treated as absent.
-    let record = postcard::from_bytes(&value).map_err(|e| StoreError::Backend(format!("unreadable entry: {e}")))?;
+    let record =
+        postcard::from_bytes(&value).map_err(|e| StoreError::Backend(format!("unreadable entry: {e}")))?;
     Ok(Some(Found { version, record }))
 }
 

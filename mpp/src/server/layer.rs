@@ -4,11 +4,11 @@
 //! (`Extension<Paid<Receipt>>`, or `Extension<Paid<Option<Receipt>>>` with `free_if`), takes the credential out of the
 //! request, lets a CORS preflight pass without a body, and drops a `Payment-Receipt` that came from upstream.
 
+use super::Mpp;
 use super::gate::{Quote, Refusal};
 use super::paid::{Evidence, Paid};
 use super::pipeline::{Admission, Layered, Visit};
 use super::routing::MethodRouter;
-use super::Mpp;
 use crate::pricing::{PriceSpec, Tier};
 use crate::protocol::Receipt;
 use axum::body::Body;
@@ -182,7 +182,10 @@ where
         Box::pin(async move {
             if is_preflight(&req) {
                 let (parts, _) = req.into_parts();
-                return inner.call(Request::from_parts(parts, Body::empty())).await.map(IntoResponse::into_response);
+                return inner
+                    .call(Request::from_parts(parts, Body::empty()))
+                    .await
+                    .map(IntoResponse::into_response);
             }
             match price.admit(mpp, req).await {
                 Err(answer) => Ok(answer),

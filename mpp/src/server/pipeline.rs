@@ -12,20 +12,20 @@
 //! From the first claim to a terminal payment state the work runs on a detached task ([`super::settlement`]).
 //! [`Exit`](super::settlement::Exit) is the way out.
 
+use super::Mpp;
 use super::authorization;
 use super::gate::Quote;
-use super::paid::{Delivery, Proved};
-pub(crate) use super::settlement::Exit;
-use super::respond::{ACCEPT_PAYMENT, Answer, payment_required};
-use super::scope::{Scope, Target, hash_request};
-use super::settlement::{self, Fresh, Outcome, Run};
-use super::Mpp;
 use super::journal::{DeliveryState, Entry, Found, JournalError, NewClaim, PaymentState, Record, Taken};
+use super::paid::{Delivery, Proved};
+use super::respond::{ACCEPT_PAYMENT, Answer, Challenges};
+use super::scope::{Scope, Target, hash_request};
+pub(crate) use super::settlement::Exit;
+use super::settlement::{self, Outcome, Run};
 use crate::method::{CredentialCx, Money, Rejection, Verified};
 use crate::pricing::{Binding, Capture, Honor, Offer, Order, Plan, Prepared, PriceSpec, Tier};
 use crate::protocol::{
-    AcceptPayment, Amount, BaseUnits, BodyDigest, ChargeRequest, Credential, CredentialBuf, Fingerprint, Intent, Problem,
-    ProblemType, Timestamp,
+    AcceptPayment, Amount, BaseUnits, BodyDigest, ChargeRequest, Credential, CredentialBuf, CredentialError,
+    Fingerprint, Intent, Problem, ProblemType, Timestamp,
 };
 use crate::store::{Quota, StoreError, Version};
 use axum::RequestExt;
@@ -69,8 +69,10 @@ enum Presented {
     Authentic(Box<Authentic>),
 }
 
-const USED: Refused =
-    Refused { kind: ProblemType::InvalidChallenge, detail: Cow::Borrowed("this challenge has been used already") };
+const USED: Refused = Refused {
+    kind: ProblemType::InvalidChallenge,
+    detail: Cow::Borrowed("this challenge has been used already"),
+};
 
 struct Refused {
     kind: ProblemType,
@@ -121,7 +123,7 @@ impl Visit {
             return Err(Answer::fault(ProblemType::Internal, "two prices on one request"));
         }
         let plan = mpp.plan(spec)?;
-        let token = authorization::take(req.headers_mut())?;
+        let credential = authorization::take(req.headers_mut())?;
         // axum's `get` also answers HEAD: it is quoted the price of GET and never spends.
         let head = *req.method() == Method::HEAD;
         let verb = if head { &Method::GET } else { req.method() };
@@ -138,9 +140,9 @@ impl Visit {
             };
             Target::new(verb, uri, req.headers(), bound)
         });
-        let presented = match token.filter(|_| !head) {
+        let presented = match credential.filter(|_| !head) {
             None => Presented::Nothing,
-            Some(token) => mpp.judge(&token, verb, uri, &req),
+            Some(credential) => mpp.judge(credential, &plan, verb, uri, &req),
         };
         let accept = req.headers().get(ACCEPT_PAYMENT).cloned();
         let mut visit = Self { mpp, plan, scope, target, digest: None, accept, presented };
@@ -175,7 +177,10 @@ impl Visit {
         let bytes: Bytes = match read {
             Ok(collected) => collected.to_bytes(),
             Err(e) if is_over_limit(&e) => {
-                return Err(Answer::problem(ProblemType::BodyTooLarge, "the body is larger than this resource reads"));
+                return Err(Answer::problem(
+                    ProblemType::BodyTooLarge,
+                    "the body is larger than this resource reads",
+                ));
             }
             Err(_) => return Err(Answer::problem(ProblemType::BadRequest, "the body could not be read")),
         };
@@ -297,7 +302,9 @@ impl Visit {
         };
         match journal.take_over(quota, id.to_owned(), version, entry, now).await {
             Ok(Taken::Settled(claim)) => Some(Outcome::Paid(Run::redelivery(mpp.clone(), claim))),
-            Ok(taken) => Some(settlement::detached(mpp, None, method, settlement::Work::Recover(taken)).await),
+            Ok(taken) => {
+                Some(settlement::detached(mpp, None, method, settlement::Work::Recover(taken)).await)
+            }
             Err(JournalError::Lost(_)) => None,
             Err(JournalError::Store(e)) => Some(Outcome::Store(e)),
         }
@@ -314,11 +321,14 @@ impl Visit {
         let quoted = self.quote(&quote)?;
         let authentic = match &self.presented {
             Presented::Nothing => return Err(self.unpaid(&quoted)),
-            Presented::Refused(refused) => return Err(self.refuse(&quoted, refused.kind, refused.detail.clone())),
+            Presented::Refused(refused) => {
+                return Err(self.refuse(&quoted, refused.kind, refused.detail.clone()));
+            }
             Presented::Authentic(authentic) => authentic,
         };
         for _ in 0..RACES {
-            let redeemed = self.redeem(authentic, &quoted).await.map_err(|refused| self.reject(&quoted, refused))?;
+            let redeemed =
+                self.redeem(authentic, &quoted).await.map_err(|refused| self.reject(&quoted, refused))?;
             let admission = match redeemed {
                 Outcome::Existing(found) => match self.existing(authentic, found).await? {
                     Standing::Open(admission) => Some(admission),
@@ -345,13 +355,21 @@ impl Visit {
         if now >= expires {
             return Err(refused(ProblemType::PaymentExpired, "this challenge has expired"));
         }
-        let offer = self.plan.offers.iter().find(|o| o.name == challenge.method && challenge.intent == Intent::CHARGE);
+        let offer = self
+            .plan
+            .offers
+            .iter()
+            .find(|o| o.name == challenge.method && challenge.intent == Intent::CHARGE);
         let Some(offer) = offer else {
-            return Err(refused(ProblemType::InvalidChallenge, "this challenge is not one of this resource's offers"));
+            return Err(refused(
+                ProblemType::InvalidChallenge,
+                "this challenge is not one of this resource's offers",
+            ));
         };
         self.check_offer(authentic, offer, quoted, now)?;
 
-        let mut cx = CredentialCx::new(challenge, &authentic.charge, &authentic.credential.payload, expires, now);
+        let mut cx =
+            CredentialCx::new(challenge, &authentic.charge, &authentic.credential.payload, expires, now);
         cx.source = authentic.credential.source.as_deref();
         cx.client = &authentic.client;
         let Verified { payer, mut proof_keys, plan } = offer.method.verify(&cx).await?;
@@ -364,8 +382,12 @@ impl Visit {
         proof_keys.dedup();
         let fault = |detail: &str| Rejection::unavailable(RETRY, detail);
         let plan = serde_json::to_vec(&plan.0).map_err(|_| fault("the settlement plan is not JSON"))?;
-        let sealed_plan =
-            self.mpp.0.sealer.seal(&challenge.id, &plan).ok_or_else(|| fault("the plan could not be sealed"))?;
+        let sealed_plan = self
+            .mpp
+            .0
+            .sealer
+            .seal(&challenge.id, &plan)
+            .ok_or_else(|| fault("the plan could not be sealed"))?;
         let claim = NewClaim {
             quota: authentic.quota,
             id: challenge.id.clone(),
@@ -434,10 +456,13 @@ impl Visit {
                 None => Ok(None),
             },
             Outcome::Existing(_) => Err(Answer::in_progress()),
-            Outcome::Busy => Err(Answer::unavailable(RETRY, "too many payments are being settled; try again")),
-            Outcome::Unknown => {
-                Err(Answer::unavailable(RETRY, "the outcome of this payment is not known yet; send the same credential again"))
+            Outcome::Busy => {
+                Err(Answer::unavailable(RETRY, "too many payments are being settled; try again"))
             }
+            Outcome::Unknown => Err(Answer::unavailable(
+                RETRY,
+                "the outcome of this payment is not known yet; send the same credential again",
+            )),
             Outcome::RefundDue => Err(Answer::unavailable(
                 Duration::from_secs(3600),
                 "this payment could not be delivered; the operator has been told that a refund is due",
@@ -476,7 +501,10 @@ impl Visit {
             quoted.push(Quoted { offer, prepared });
         }
         if quoted.is_empty() {
-            return Err(Answer::unavailable(Duration::from_secs(60), "no payment method is available for this resource"));
+            return Err(Answer::unavailable(
+                Duration::from_secs(60),
+                "no payment method is available for this resource",
+            ));
         }
         Ok(quoted)
     }
@@ -502,14 +530,15 @@ impl Visit {
         if spec.up_to.is_some_and(|ceiling| amount > ceiling) {
             return Err(out_of_range("over `up_to`"));
         }
-        let units = offer.base_units(amount).map_err(|_| out_of_range("finer than the currency, or too large"))?;
+        let units =
+            offer.base_units(amount).map_err(|_| out_of_range("finer than the currency, or too large"))?;
         Ok((units >= offer.currency.minimum).then_some(units))
     }
 
     /// The 402 of a request without a credential.
     fn unpaid(&self, quoted: &[Quoted<'_>]) -> Answer {
-        let (challenges, first) = self.challenges(quoted);
-        Answer::challenge(payment_required(&first), challenges)
+        let kind = ProblemType::PaymentRequired;
+        Answer::challenge(kind, "This resource has to be paid for.", self.challenges(quoted))
     }
 
     /// The answer to a credential that is not accepted: a fresh challenge if the problem is a 402.
@@ -518,8 +547,7 @@ impl Visit {
         if kind.status() != 402 {
             return Answer::from_problem(&Problem::new(kind, detail));
         }
-        let (challenges, first) = self.challenges(quoted);
-        Answer::challenge(Problem::new(kind, detail).with_challenge(first).to_json(), challenges)
+        Answer::challenge(kind, &detail, self.challenges(quoted))
     }
 
     fn reject(&self, quoted: &[Quoted<'_>], rejection: Rejection) -> Answer {
@@ -527,25 +555,34 @@ impl Visit {
             Rejection::Refused { kind, detail } => self.refuse(quoted, kind, detail),
             Rejection::Unavailable { retry_after, detail } => {
                 tracing::warn!(target: "mpp", price = self.plan.spec.name, detail, "a payment could not be judged");
-                Answer::unavailable(retry_after, "this payment cannot be checked right now; send the same credential again")
+                Answer::unavailable(
+                    retry_after,
+                    "this payment cannot be checked right now; send the same credential again",
+                )
             }
         }
     }
 
     /// One header per offer, best first by the client's `Accept-Payment`, and the id of the first.
-    fn challenges(&self, quoted: &[Quoted<'_>]) -> (Vec<HeaderValue>, String) {
+    fn challenges(&self, quoted: &[Quoted<'_>]) -> Challenges {
         let expires = (self.mpp.now() + self.mpp.0.lifetime).to_rfc3339();
         let opaque = self.scope.opaque(self.target.as_ref());
         let digest = self.digest.map(|d| d.to_string()).unwrap_or_default();
-        let mut values = Vec::with_capacity(quoted.len());
-        let mut first = String::new();
+        let mut challenges = Challenges { lines: Vec::with_capacity(quoted.len()), first: None };
         let mut write = |offer: &Quoted<'_>| {
             let prepared = &*offer.prepared;
             let id = prepared.prefix.id(expires.as_str(), &digest, &opaque);
-            if first.is_empty() {
-                first.push_str(id.as_str());
-            }
-            let mut line = String::with_capacity(prepared.head.len() + opaque.len() + digest.len() + 128);
+            challenges.first.get_or_insert(id);
+            // Exactly as long as the line: what is over would be copied away when the text becomes a header value.
+            let digest_len = if digest.is_empty() { 0 } else { digest.len() + ", digest=\"\"".len() };
+            let fixed = "Payment id=\", expires=\"\", opaque=\"\"".len();
+            let length = fixed
+                + id.as_str().len()
+                + prepared.head.len()
+                + digest_len
+                + expires.as_str().len()
+                + opaque.len();
+            let mut line = String::with_capacity(length);
             line.push_str("Payment id=\"");
             line.push_str(id.as_str());
             line.push_str(&prepared.head);
@@ -559,14 +596,15 @@ impl Visit {
             line.push_str("\", opaque=\"");
             line.push_str(&opaque);
             line.push('"');
+            debug_assert_eq!(line.len(), length);
             // Every part is visible ASCII.
-            values.extend(HeaderValue::from_maybe_shared(Bytes::from(line)));
+            challenges.lines.extend(HeaderValue::from_maybe_shared(Bytes::from(line)));
         };
         match self.ranking(quoted) {
             Some(order) => order.into_iter().filter_map(|i| quoted.get(i)).for_each(&mut write),
             None => quoted.iter().for_each(&mut write),
         }
-        (values, first)
+        challenges
     }
 
     /// The client's order of preference; `None` for ours (no header, a malformed one, or no match).
@@ -577,11 +615,8 @@ impl Visit {
     }
 
     /// A refusal prepared for later: a declined capture has to be answered when this visit is over.
-    fn fresh(&self, quoted: &[Quoted<'_>]) -> Option<Fresh> {
-        (self.plan.spec.capture == Capture::OnSuccess).then(|| {
-            let (challenges, first) = self.challenges(quoted);
-            Fresh { challenges, first }
-        })
+    fn fresh(&self, quoted: &[Quoted<'_>]) -> Option<Challenges> {
+        (self.plan.spec.capture == Capture::OnSuccess).then(|| self.challenges(quoted))
     }
 }
 
@@ -611,10 +646,21 @@ impl Authentic {
 
 impl Mpp {
     /// Size, shape and HMAC of a credential, from the head alone.
-    fn judge(&self, token: &str, verb: &Method, uri: &Uri, req: &Request) -> Presented {
-        let malformed =
-            || Presented::Refused(Refused::new(ProblemType::MalformedCredential, "the credential cannot be read"));
-        let Ok(buffer) = CredentialBuf::decode(token) else { return malformed() };
+    fn judge(
+        &self,
+        credential: Result<CredentialBuf, CredentialError>,
+        plan: &Plan,
+        verb: &Method,
+        uri: &Uri,
+        req: &Request,
+    ) -> Presented {
+        let malformed = || {
+            Presented::Refused(Refused::new(
+                ProblemType::MalformedCredential,
+                "the credential cannot be read",
+            ))
+        };
+        let Ok(buffer) = credential else { return malformed() };
         let Ok(credential) = buffer.parse() else { return malformed() };
         let echo = &credential.challenge;
         let method = self.0.methods.iter().find(|m| m.name().as_str() == echo.method);
@@ -624,7 +670,23 @@ impl Mpp {
                 "this payment method is not accepted here",
             ));
         };
-        if self.0.ring.verify(&echo.slots(), &echo.id).is_err() {
+        let slots = echo.slots();
+        // The HMAC of this route's own fixed offer has absorbed most of the input already.
+        let own = plan
+            .offers
+            .iter()
+            .find(|offer| slots.method == offer.name.as_str())
+            .and_then(|o| o.fixed.as_ref());
+        let own = own.filter(|fixed| {
+            slots.request == fixed.request
+                && slots.intent == Intent::CHARGE.as_str()
+                && slots.realm == self.0.realm.as_str()
+        });
+        let verified = match own {
+            Some(fixed) => fixed.prefix.verify(slots.expires, slots.digest, slots.opaque, &echo.id),
+            None => self.0.ring.verify(&slots, &echo.id),
+        };
+        if verified.is_err() {
             return Presented::Refused(Refused::new(
                 ProblemType::InvalidChallenge,
                 "this challenge was not issued by this server",
@@ -638,11 +700,15 @@ impl Mpp {
                 "this challenge is not one of this resource's offers",
             ));
         };
-        let quota = if method.money() == Money::Test || charge.amount.is_zero() { Quota::Free } else { Quota::Paid };
+        let quota =
+            if method.money() == Money::Test || charge.amount.is_zero() { Quota::Free } else { Quota::Paid };
         let mut hash = Sha256::new();
         hash_request(&mut hash, verb, uri);
-        let client =
-            req.extensions().get::<ConnectInfo<SocketAddr>>().map(|c| c.0.ip().to_string()).unwrap_or_default();
+        let client = req
+            .extensions()
+            .get::<ConnectInfo<SocketAddr>>()
+            .map(|c| c.0.ip().to_string())
+            .unwrap_or_default();
         Presented::Authentic(Box::new(Authentic {
             fingerprint: credential.fingerprint(),
             credential,

@@ -5,18 +5,18 @@
 //! runs under a lease that a heartbeat renews; [`Exit`] commits the delivery before the first byte leaves, and when it is
 //! dropped instead (a panic, a cancelled request) the same credential opens the route again.
 
+use super::Mpp;
 use super::journal::{
     Claim, Claimed, Found, Held, JournalError, NewClaim, Proofs, Settled, Settling, Started, Taken,
 };
 use super::paid::{Delivery, Hold, Proved};
 use super::pipeline::Admission;
-use super::respond::{Answer, deliver, is_delivery};
-use super::Mpp;
+use super::respond::{Answer, Challenges, deliver, is_delivery};
 use crate::method::{self, Payment, Rejection, ServerMethod, SettleCx, Settlement, SettlementPlan};
 use crate::pricing::Capture;
 use crate::protocol::{Problem, ProblemType, Receipt, Timestamp};
 use crate::store::StoreError;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -54,14 +54,13 @@ pub(super) enum Outcome {
     Store(StoreError),
 }
 
-/// Challenges for an answer that has to be given after the visit is over.
-pub(super) struct Fresh {
-    pub(super) challenges: Vec<HeaderValue>,
-    pub(super) first: String,
-}
-
 /// Runs `work` so that dropping the returned future cancels nothing.
-pub(super) async fn detached(mpp: &Mpp, fresh: Option<Fresh>, method: Arc<dyn ServerMethod>, work: Work) -> Outcome {
+pub(super) async fn detached(
+    mpp: &Mpp,
+    fresh: Option<Challenges>,
+    method: Arc<dyn ServerMethod>,
+    work: Work,
+) -> Outcome {
     let Ok(permit) = mpp.0.settlements.clone().try_acquire_owned() else { return Outcome::Busy };
     let (done, outcome) = oneshot::channel();
     let task = Task { mpp: mpp.clone(), method, fresh };
@@ -78,7 +77,7 @@ pub(super) async fn detached(mpp: &Mpp, fresh: Option<Fresh>, method: Arc<dyn Se
 struct Task {
     mpp: Mpp,
     method: Arc<dyn ServerMethod>,
-    fresh: Option<Fresh>,
+    fresh: Option<Challenges>,
 }
 
 impl Task {
@@ -98,9 +97,9 @@ impl Task {
     async fn claim(&mut self, new: NewClaim, capture: Capture) -> Result<Outcome, JournalError> {
         let claiming = self.mpp.0.journal.claim(new, self.mpp.now()).await?;
         match claiming.take_proofs().await? {
-            Proofs::UsedElsewhere => {
-                Ok(Outcome::Rejected(Rejection::failed("this payment was already used for another challenge")))
-            }
+            Proofs::UsedElsewhere => Ok(Outcome::Rejected(Rejection::failed(
+                "this payment was already used for another challenge",
+            ))),
             Proofs::Taken(claimed) => self.proceed(claimed, capture).await,
         }
     }
@@ -116,14 +115,19 @@ impl Task {
         }
         let Some(plan) = self.plan(&claimed) else { return Ok(Outcome::Unknown) };
         match capture {
-            Capture::BeforeHandler => self.settle(claimed.begin_settling().await?, &plan).await,
-            Capture::OnSuccess => self.hold(claimed.begin_holding().await?, &plan).await,
+            Capture::BeforeHandler => self.settle(claimed.begin_settling(self.mpp.now()).await?, &plan).await,
+            Capture::OnSuccess => self.hold(claimed.begin_holding(self.mpp.now()).await?, &plan).await,
         }
     }
 
-    async fn settle(&mut self, settling: Claim<Settling>, plan: &SettlementPlan) -> Result<Outcome, JournalError> {
+    async fn settle(
+        &mut self,
+        settling: Claim<Settling>,
+        plan: &SettlementPlan,
+    ) -> Result<Outcome, JournalError> {
         let cx = SettleCx::new(settling.id(), plan, self.mpp.now());
-        let settlement = match tokio::time::timeout(self.mpp.0.settle_timeout, self.method.settle(&cx)).await {
+        let settlement = match tokio::time::timeout(self.mpp.0.settle_timeout, self.method.settle(&cx)).await
+        {
             Ok(settlement) => settlement,
             Err(_) => Settlement::Unknown { detail: "no answer in time".to_owned() },
         };
@@ -131,17 +135,18 @@ impl Task {
     }
 
     /// What the network said, into the journal.
-    async fn after(&mut self, settling: Claim<Settling>, settlement: Settlement) -> Result<Outcome, JournalError> {
+    async fn after(
+        &mut self,
+        settling: Claim<Settling>,
+        settlement: Settlement,
+    ) -> Result<Outcome, JournalError> {
         let id = settling.id().to_owned();
         match settlement {
             Settlement::Settled(payment) => {
                 let receipt = receipt(&*self.method, &id, payment, self.mpp.now());
-                let json = serde_json::to_vec(&receipt).map_err(|e| {
-                    // A receipt is strings and JSON values.
-                    JournalError::Store(StoreError::Backend(format!("receipt: {e}")))
-                })?;
+                let json = serde_json::to_vec(&receipt).map_err(|e| unwritable("receipt", &e))?;
                 tracing::info!(target: "mpp", challenge = id, method = %receipt.method, "settled");
-                let settled = settling.settled(json).await?;
+                let settled = settling.settled(json, self.mpp.now()).await?;
                 Ok(Outcome::Paid(Run::new(self.mpp.clone(), Running::Settled(settled), Some(receipt), None)))
             }
             Settlement::Declined(rejection) => {
@@ -168,8 +173,10 @@ impl Task {
                 let sealed = serde_json::to_vec(&plan.0)
                     .ok()
                     .and_then(|plain| self.mpp.0.sealer.seal(holding.id(), &plain))
-                    .ok_or_else(|| JournalError::Store(StoreError::Backend("the plan could not be sealed".to_owned())))?;
-                let held = holding.held(sealed).await?;
+                    .ok_or_else(|| {
+                        JournalError::Store(StoreError::Backend("the plan could not be sealed".to_owned()))
+                    })?;
+                let held = holding.held(sealed, self.mpp.now()).await?;
                 let work = Running::Held { claim: held, method: self.method.clone(), plan };
                 Ok(Outcome::Paid(Run::new(self.mpp.clone(), work, None, self.fresh.take())))
             }
@@ -241,7 +248,7 @@ impl Running {
 pub(super) struct Run(Exit);
 
 impl Run {
-    fn new(mpp: Mpp, running: Running, receipt: Option<Receipt>, fresh: Option<Fresh>) -> Self {
+    fn new(mpp: Mpp, running: Running, receipt: Option<Receipt>, fresh: Option<Challenges>) -> Self {
         let (delivery, lease) = match &running {
             Running::Settled(claim) => (delivery(claim), claim.journal().lease_time()),
             Running::Held { claim, .. } => (delivery(claim), claim.journal().lease_time()),
@@ -326,7 +333,7 @@ struct Open {
     receipt: Option<Receipt>,
     hold: Option<String>,
     delivery: Delivery,
-    fresh: Option<Fresh>,
+    fresh: Option<Challenges>,
     started: Started,
 }
 
@@ -344,36 +351,38 @@ impl Exit {
     }
 
     async fn finish(mut self, response: Response) -> Response {
-        let Some(open) = self.0.take() else { return deliver(response, None) };
-        let Open { mpp, running, heartbeat, receipt, fresh, .. } = *open;
+        let Some(open) = &mut self.0 else { return deliver(response, None) };
         let status = response.status();
-        // Detached like the settlement: a client that hangs up now cancels neither commit nor capture.
-        let commit = tokio::spawn(async move {
-            let run = running.lock().await.take();
-            heartbeat.abort();
-            match run {
-                None => Committed::Withheld,
-                Some(Running::Settled(claim)) => commit(claim, status, receipt, mpp.now()).await,
-                Some(Running::Held { claim, method, plan }) => match is_delivery(status) {
-                    true => capture(&mpp, claim, &*method, &plan).await,
-                    false => {
-                        release(&mpp, claim, &*method, &plan).await;
-                        Committed::Failed
-                    }
-                },
+        if open.hold.is_some() {
+            if let Some(answer) = open.close_hold(status).await {
+                drop(self.0.take());
+                return answer.unwrap_or_else(|| failed(response));
             }
-        });
-        match commit.await.unwrap_or(Committed::Withheld) {
-            Committed::Delivered(receipt) => deliver(response, receipt.as_ref()),
-            // Clients pay again on a 402; one that has paid must not see any.
-            Committed::Failed if status == StatusCode::PAYMENT_REQUIRED => {
-                tracing::error!(target: "mpp", "a priced handler answered 402 after the payment; answered 500 instead");
-                Answer::fault(ProblemType::Internal, "the resource failed; send the same credential again").into()
+        }
+        // Not detached: until the commit is done the payment stays with this request, and goes back to its credential if
+        // the client hangs up.
+        let mut run = open.running.clone().lock_owned().await;
+        open.heartbeat.abort();
+        let Some(Running::Settled(claim)) = run.as_mut() else {
+            // Another process took over.
+            drop(self.0.take());
+            return withheld();
+        };
+        let ended = match is_delivery(status) {
+            true => claim.delivered(open.mpp.now()).await,
+            false => claim.undelivered(Started::Yes).await,
+        };
+        *run = None;
+        let receipt = self.0.take().and_then(|open| open.receipt);
+        match ended {
+            Ok(()) if is_delivery(status) => deliver(response, receipt.as_ref()),
+            Err(error) if is_delivery(status) => {
+                tracing::error!(target: "mpp", ?error, "a delivery could not be recorded; the response is withheld");
+                withheld()
             }
-            Committed::Failed => deliver(response, None),
-            Committed::Declined(rejection) => declined(rejection, fresh).into(),
-            Committed::Withheld => {
-                Answer::unavailable(RETRY, "the delivery could not be recorded; send the same credential again").into()
+            ended => {
+                report(ended);
+                failed(response)
             }
         }
     }
@@ -403,46 +412,78 @@ impl Drop for Exit {
             heartbeat.abort();
             match run {
                 None => {}
-                Some(Running::Settled(claim)) => report(claim.undelivered(started).await),
+                Some(Running::Settled(mut claim)) => report(claim.undelivered(started).await),
                 Some(Running::Held { claim, method, plan }) => release(&mpp, claim, &*method, &plan).await,
             }
         });
     }
 }
 
-/// How a run ended.
-enum Committed {
-    Delivered(Option<Receipt>),
-    /// The handler failed; the payment is given back to its credential, or the hold to the payer.
-    Failed,
-    /// The capture was declined: nothing was paid.
-    Declined(Rejection),
-    /// The response must not leave.
-    Withheld,
-}
-
-async fn commit(claim: Claim<Settled>, status: StatusCode, receipt: Option<Receipt>, now: Timestamp) -> Committed {
-    if !is_delivery(status) {
-        report(claim.undelivered(Started::Yes).await);
-        return Committed::Failed;
-    }
-    match claim.delivered(now).await {
-        Ok(()) => Committed::Delivered(receipt),
-        Err(error) => {
-            tracing::error!(target: "mpp", ?error, "a delivery could not be recorded; the response is withheld");
-            Committed::Withheld
+impl Open {
+    /// Captures held funds after a success, or gives them back. `None` when the payment is captured and what is left is
+    /// the delivery; `Some(None)` when the handler's own failure is the answer.
+    async fn close_hold(&mut self, status: StatusCode) -> Option<Option<Response>> {
+        let (mpp, running) = (self.mpp.clone(), self.running.clone());
+        // Detached: a client that hangs up now cancels nothing.
+        let task = tokio::spawn(async move {
+            let mut run = running.lock().await;
+            match run.take() {
+                Some(Running::Held { claim, method, plan }) => match is_delivery(status) {
+                    true => {
+                        let (settled, captured) = capture(&mpp, claim, &*method, &plan).await;
+                        *run = settled.map(Running::Settled);
+                        captured
+                    }
+                    false => {
+                        release(&mpp, claim, &*method, &plan).await;
+                        Captured::Released
+                    }
+                },
+                // Captured by a run before this one: only to be delivered.
+                settled @ Some(Running::Settled(_)) => {
+                    *run = settled;
+                    Captured::Before
+                }
+                None => Captured::Unknown,
+            }
+        });
+        match task.await.unwrap_or(Captured::Unknown) {
+            Captured::Before => None,
+            Captured::Now(receipt) => {
+                self.receipt = Some(*receipt);
+                None
+            }
+            Captured::Released => Some(None),
+            Captured::Declined(rejection) => Some(Some(declined(rejection, self.fresh.take()).into())),
+            Captured::Unknown => Some(Some(withheld())),
         }
     }
 }
 
+/// How held funds ended.
+enum Captured {
+    Before,
+    Now(Box<Receipt>),
+    Released,
+    /// Nothing was paid.
+    Declined(Rejection),
+    /// The response must not leave.
+    Unknown,
+}
+
 /// Takes held funds after the handler's success, before the first byte leaves.
-async fn capture(mpp: &Mpp, claim: Claim<Held>, method: &dyn ServerMethod, plan: &SettlementPlan) -> Committed {
+async fn capture(
+    mpp: &Mpp,
+    claim: Claim<Held>,
+    method: &dyn ServerMethod,
+    plan: &SettlementPlan,
+) -> (Option<Claim<Settled>>, Captured) {
     let id = claim.id().to_owned();
-    let settling = match claim.begin_capture().await {
+    let settling = match claim.begin_capture(mpp.now()).await {
         Ok(settling) => settling,
         Err(error) => {
             report(Err(error));
-            return Committed::Withheld;
+            return (None, Captured::Unknown);
         }
     };
     let cx = SettleCx::new(&id, plan, mpp.now());
@@ -450,24 +491,27 @@ async fn capture(mpp: &Mpp, claim: Claim<Held>, method: &dyn ServerMethod, plan:
     match settlement.unwrap_or_else(|_| Settlement::Unknown { detail: "no answer in time".to_owned() }) {
         Settlement::Settled(payment) => {
             let receipt = receipt(method, &id, payment, mpp.now());
-            let Ok(json) = serde_json::to_vec(&receipt) else { return Committed::Withheld };
-            let settled = match settling.settled(json).await {
-                Ok(settled) => settled,
+            let json = serde_json::to_vec(&receipt).map_err(|e| unwritable("receipt", &e));
+            let settled = match json {
+                Ok(json) => settling.settled(json, mpp.now()).await,
+                Err(error) => Err(error),
+            };
+            match settled {
+                Ok(settled) => (Some(settled), Captured::Now(Box::new(receipt))),
                 Err(error) => {
                     report(Err(error));
-                    return Committed::Withheld;
+                    (None, Captured::Unknown)
                 }
-            };
-            commit(settled, StatusCode::OK, Some(receipt), mpp.now()).await
+            }
         }
         Settlement::Declined(rejection) => {
             report(settling.declined().await);
-            Committed::Declined(rejection)
+            (None, Captured::Declined(rejection))
         }
         Settlement::Unknown { detail } => {
             tracing::warn!(target: "mpp", challenge = id, detail, "the outcome of a capture is unknown");
             report(settling.unknown().await);
-            Committed::Withheld
+            (None, Captured::Unknown)
         }
     }
 }
@@ -475,11 +519,29 @@ async fn capture(mpp: &Mpp, claim: Claim<Held>, method: &dyn ServerMethod, plan:
 /// Gives held funds back. If the network does not answer, the entry stays held, and whoever comes after its lease tries again.
 async fn release(mpp: &Mpp, claim: Claim<Held>, method: &dyn ServerMethod, plan: &SettlementPlan) {
     let cx = SettleCx::new(claim.id(), plan, mpp.now());
-    let released = method.release(&cx).await;
-    match released {
+    match method.release(&cx).await {
         Ok(()) => report(claim.released(mpp.now()).await),
         Err(_) => tracing::warn!(target: "mpp", challenge = claim.id(), "a hold could not be released yet"),
     }
+}
+
+/// The handler's failure as the answer.
+fn failed(response: Response) -> Response {
+    // Clients pay again on a 402; one that has paid must not see any.
+    if response.status() == StatusCode::PAYMENT_REQUIRED {
+        tracing::error!(target: "mpp", "a priced handler answered 402 after the payment; answered 500 instead");
+        return Answer::fault(ProblemType::Internal, "the resource failed; send the same credential again")
+            .into();
+    }
+    deliver(response, None)
+}
+
+fn withheld() -> Response {
+    Answer::unavailable(RETRY, "the delivery could not be recorded; send the same credential again").into()
+}
+
+fn unwritable(what: &str, error: &dyn std::fmt::Display) -> JournalError {
+    JournalError::Store(StoreError::Backend(format!("{what}: {error}")))
 }
 
 fn receipt(method: &dyn ServerMethod, id: &str, payment: Payment, now: Timestamp) -> Receipt {
@@ -492,10 +554,10 @@ fn receipt(method: &dyn ServerMethod, id: &str, payment: Payment, now: Timestamp
 }
 
 /// The answer when a capture was declined after the handler ran: its response is discarded, nothing was paid.
-fn declined(rejection: Rejection, fresh: Option<Fresh>) -> Answer {
+fn declined(rejection: Rejection, fresh: Option<Challenges>) -> Answer {
     match (rejection, fresh) {
-        (Rejection::Refused { kind, detail }, Some(Fresh { challenges, first })) if kind.status() == 402 => {
-            Answer::challenge(Problem::new(kind, detail).with_challenge(first).to_json(), challenges)
+        (Rejection::Refused { kind, detail }, Some(challenges)) if kind.status() == 402 => {
+            Answer::challenge(kind, &detail, challenges)
         }
         (Rejection::Refused { kind, detail }, _) if kind.status() != 402 => {
             Answer::from_problem(&Problem::new(kind, detail))

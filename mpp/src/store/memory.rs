@@ -230,7 +230,8 @@ impl MemoryStore {
         let used = &self.used[quota.index()];
         let limit = self.limits.of(quota);
         let taken = used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < limit).then_some(n + 1));
-        taken.is_ok().then_some(Slot(used))
+        // Not `then_some`: that makes a slot in any case, and one that is dropped gives back.
+        taken.is_ok().then(|| Slot(used))
     }
 
     fn give_back(&self, quota: Quota, slots: usize) {

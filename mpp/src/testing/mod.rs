@@ -59,8 +59,12 @@ pub fn mpp() -> Mpp {
 
 /// As [`mpp`], before `build`: to change the clock, the store or anything else.
 pub fn builder(clock: Arc<dyn Clock>) -> Builder {
-    let names: BTreeSet<&str> =
-        registry().iter().flat_map(|price| price.offers).map(|offer| offer.method).chain(["sandbox"]).collect();
+    let names: BTreeSet<&str> = registry()
+        .iter()
+        .flat_map(|price| price.offers)
+        .map(|offer| offer.method)
+        .chain(["sandbox"])
+        .collect();
     let builder = Mpp::builder("https://test.example")
         .secret(Secret::generate())
         .clock(clock.clone())

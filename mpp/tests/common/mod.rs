@@ -1,11 +1,11 @@
 //! What the pipeline tests share: a payment method that does as it is told and a store that fails where it is told.
-#![allow(dead_code, reason = "each test program uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
 
 use mpp::method::{
-    CredentialCx, Held, Holding, MethodCurrency, MethodProblem, Money, OfferCx, Payment, Rejection, ServerMethod,
-    SettleCx, Settlement, SettlementPlan, Step, Verified,
+    CredentialCx, Held, Holding, MethodCurrency, MethodProblem, Money, OfferCx, Payment, Rejection,
+    ServerMethod, SettleCx, Settlement, SettlementPlan, Step, Verified,
 };
-use mpp::protocol::{BaseUnits, ChargeRequest, Challenge, Credential, MethodName};
+use mpp::protocol::{BaseUnits, Challenge, ChargeRequest, Credential, MethodName};
 use mpp::store::{Cas, Durability, Key, Store, StoreError, Version, Versioned, Write};
 use serde_json::{Map, json};
 use std::collections::HashMap;
@@ -119,7 +119,10 @@ impl ServerMethod for Wired {
     fn verify<'a>(&'a self, cx: &'a CredentialCx<'a>) -> Step<'a, Result<Verified, Rejection>> {
         self.0.verified.fetch_add(1, Ordering::SeqCst);
         if self.0.script() == Script::Unreachable {
-            return Step::ready(Err(Rejection::unavailable(Duration::from_secs(7), "secret-rpc-url is down")));
+            return Step::ready(Err(Rejection::unavailable(
+                Duration::from_secs(7),
+                "secret-rpc-url is down",
+            )));
         }
         Step::ready(match cx.payload.get("proof").and_then(|p| p.as_str()) {
             Some(proof) => Ok(Verified {
@@ -178,7 +181,8 @@ impl ServerMethod for Wired {
 pub fn credential(challenge: &Challenge, proof: &str) -> String {
     let mut payload = Map::new();
     payload.insert("proof".to_owned(), proof.into());
-    Credential { challenge: challenge.clone(), source: Some("did:example:payer".to_owned()), payload }.to_header_value()
+    Credential { challenge: challenge.clone(), source: Some("did:example:payer".to_owned()), payload }
+        .to_header_value()
 }
 
 /// A store that does as it is told at the n-th operation from now.
@@ -246,7 +250,11 @@ impl Store for Faulty {
 
     fn get<'a>(&'a self, key: &'a Key) -> Step<'a, Result<Option<Versioned>, StoreError>> {
         match self.fault() {
-            None => self.inner.get(key),
+            None => Step::boxed(async move {
+                // As a network would: the caller can be dropped here.
+                tokio::task::yield_now().await;
+                self.inner.get(key).await
+            }),
             Some(Fault::Hangs) => Step::boxed(std::future::pending()),
             Some(_) => Step::ready(broken()),
         }
@@ -259,7 +267,12 @@ impl Store for Faulty {
         new: Option<Write>,
     ) -> Step<'a, Result<Cas, StoreError>> {
         match self.fault() {
-            None => self.inner.cas(key, expect, new),
+            None => Step::boxed(async move {
+                tokio::task::yield_now().await;
+                let done = self.inner.cas(key, expect, new).await;
+                tokio::task::yield_now().await;
+                done
+            }),
             Some(Fault::Hangs) => Step::boxed(std::future::pending()),
             Some(Fault::LosesAnswer) => Step::boxed(async move {
                 self.inner.cas(key, expect, new).await?;

@@ -27,7 +27,9 @@
 //! declined, never both. `settle` opens it, reserves the money in the payer's account, and settles the record; only
 //! then is the money gone. `resolve` and `release` decline a record that is not settled, which stops whoever is still
 //! working on it, and give the reservation back. So `Declined` is final at whatever point a process died: the record
-//! says so, and nothing that lost to it can settle any more.
+//! says so, and nothing that lost to it can settle any more. Records of ended payments are kept past the challenge's end
+//! (ten minutes in a volatile store, a day in a durable one) and a payment is not begun after that end; only a process
+//! that was suspended between reading the time and its first write for longer than that could begin one anew.
 
 mod client;
 #[cfg(feature = "server")]

@@ -1,0 +1,7 @@
+use mpp::Paid;
+
+#[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+#[axum::debug_handler]
+async fn weather(_: Paid) {}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use mpp::{Hold, Paid};
+
+#[mpp::charge(amount = "0.05", currency = "usdc", methods(sandbox))]
+async fn weather(_: Paid<Hold>) {}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use mpp::Paid;
+
+#[mpp::charge(amount = mpp::Amount::cents(5), currency = "usdc", methods(tempo), honor = "quote")]
+async fn weather(_: Paid) {}
+
+fn main() {}

@@ -1,0 +1,6 @@
+#[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+struct Weather;
+
+fn main() {
+    let _ = Weather;
+}

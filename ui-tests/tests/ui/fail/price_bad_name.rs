@@ -1,0 +1,3 @@
+fn main() {
+    let _ = mpp::price!(amount = "0.05", currency = "usdc", methods(tempo), name = "search api");
+}

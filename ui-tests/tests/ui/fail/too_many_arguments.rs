@@ -1,0 +1,28 @@
+use axum::http::Uri;
+use mpp::Paid;
+
+#[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+async fn weather(
+    _: Uri,
+    _: Uri,
+    _: Uri,
+    _: Uri,
+    _: Uri,
+    _: Uri,
+    _: Uri,
+    _: Uri,
+    _: Uri,
+    _: Uri,
+    _: Uri,
+    _: Uri,
+    _: Uri,
+    _: Uri,
+    _: Uri,
+    _: Uri,
+    _: Uri,
+    _: Paid,
+) {}
+
+fn main() {
+    let _: axum::Router<mpp::Mpp> = axum::Router::new().route("/", axum::routing::get(weather));
+}

@@ -1,0 +1,6 @@
+use mpp::Paid;
+
+#[mpp::charge(amount = mpp::Amount::cents(5), up_to = "0", currency = "usdc", methods(tempo))]
+async fn weather(_: Paid) {}
+
+fn main() {}

@@ -1,0 +1,74 @@
+//! The project's own commands: `cargo xtask test`, `cargo xtask bench`, `cargo xtask mutants`.
+//!
+//! `test` is the one test command of this repository; `.ci/run` calls it and nothing else. It installs what the
+//! tests need, runs the stages of [`stages`] one after another and ends with one line, `N passed, N failed`.
+//! The other two are for maintainers: `bench` prints what a payment costs over a free handler, `mutants` removes every
+//! check of the gate and the pipeline in turn and reports the ones no test misses.
+
+mod bench;
+mod mutants;
+mod run;
+mod stages;
+mod tally;
+mod tools;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Tests, benchmarks and mutants of this repository"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Set up and run every check, and end with one line: `N passed, N failed`
+    Test(stages::Selection),
+
+    /// Run the benchmarks and print what each case costs over the free handler
+    Bench(bench::Options),
+    /// Remove every check of the gate and the pipeline in turn; a test must fail each time (needs cargo-mutants)
+    Mutants(mutants::Options),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = Workspace::load().map_err(Error::from).and_then(|workspace| match cli.command {
+        Command::Test(selection) => stages::test(&workspace, &selection),
+
+        Command::Bench(options) => bench::bench(&workspace, &options),
+        Command::Mutants(options) => mutants::mutants(&workspace, &options),
+    });
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What stops a command before it can give a verdict.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Workspace(#[from] workspace::WorkspaceError),
+    #[error(transparent)]
+    Run(#[from] run::RunError),
+    #[error("interrupted")]
+    Interrupted,
+    #[error("cargo-mutants is not installed: `cargo install --locked cargo-mutants`")]
+    NoMutants,
+    #[error("the benchmarks did not finish; see above")]
+    Bench,
+}

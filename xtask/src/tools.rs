@@ -1,0 +1,54 @@
+//! What the tests need that cargo does not bring: cargo-deny, and the npm packages of the interop tests.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::run::Step;
+use crate::tally::Counting;
+use crate::workspace::{Workspace, cargo};
+
+/// Exactly this one: the configuration format of cargo-deny changes between versions.
+const CARGO_DENY: &str = "0.20.2";
+
+/// The program to call as cargo-deny, and the installation it needs first, if any.
+///
+/// An installed one of the right version is used; else it goes to `target/tools`, where the next run finds it.
+pub(crate) fn cargo_deny(workspace: &Workspace) -> (OsString, Option<Step>) {
+    let root = workspace.scratch("tools");
+    let own = root.join("bin/cargo-deny");
+    let wanted = format!("cargo-deny {CARGO_DENY}");
+    for program in [Path::new("cargo-deny"), &own] {
+        if version(program).is_some_and(|found| found.trim() == wanted) {
+            return (program.into(), None);
+        }
+    }
+    let mut install = cargo();
+    install
+        .args(["install", "--locked", "--version", CARGO_DENY, "--root"])
+        .arg(&root)
+        .arg("cargo-deny")
+        // Its own build goes to a temporary folder, not among the artefacts of this repository.
+        .env_remove("CARGO_TARGET_DIR");
+    (own.into(), Some(Step::new(install, Counting::Setup, Duration::from_secs(12 * 60))))
+}
+
+/// The installation of the npm packages that `interop/package.json` pins; none before there is such a file.
+pub(crate) fn npm_packages(workspace: &Workspace) -> Option<Step> {
+    let folder = workspace.root().join("interop");
+    if !folder.join("package.json").is_file() {
+        return None;
+    }
+    let mut npm = Command::new("npm");
+    // The pins in package.json are exact; a lock file would carry the addresses of one registry.
+    npm.args(["install", "--no-audit", "--no-fund", "--no-package-lock"]).current_dir(folder);
+    Some(Step::new(npm, Counting::Setup, Duration::from_secs(5 * 60)))
+}
+
+/// What `<program> --version` prints, if there is such a program.
+fn version(program: &Path) -> Option<String> {
+    let output =
+        Command::new(program).arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    String::from_utf8(output.stdout).ok()
+}

@@ -1,0 +1,113 @@
+//! The README is true: its commands run and print what it shows, its feature table is the manifest's, its links lead somewhere.
+//! (Its Rust blocks are documentation tests of `mpp`.)
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+mod console;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(file: &str) -> String {
+    std::fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+/// The lines of the fenced blocks of this language.
+fn blocks(markdown: &str, language: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut inside = false;
+    for line in markdown.lines() {
+        match line.strip_prefix("```") {
+            Some(fence) => inside = fence == language,
+            None if inside => lines.push(line.to_owned()),
+            None => {}
+        }
+    }
+    lines
+}
+
+/// What cargo knows of the package `mpp`: its feature names.
+fn features() -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--format-version", "1"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("cargo prints JSON");
+    let packages = metadata["packages"].as_array().expect("packages");
+    let mpp = packages.iter().find(|package| package["name"] == "mpp").expect("the package `mpp`");
+    mpp["features"].as_object().expect("features").keys().cloned().collect()
+}
+
+#[test]
+fn what_the_readme_tells_to_type_prints_what_it_shows() {
+    for file in ["README.md", "CONTRIBUTING.md"] {
+        console::check(&console::sessions(&read(file)), &root(), &root());
+    }
+}
+
+#[test]
+fn the_two_commands_exist() {
+    // `quickstart` is run by the test above; running `xtask test` in a test of xtask would never end.
+    assert_eq!(blocks(&read("README.md"), "sh"), ["cargo run -p quickstart", "cargo xtask test"]);
+    let help =
+        Command::new(env!("CARGO_BIN_EXE_xtask")).args(["test", "--help"]).output().expect("xtask runs");
+    assert!(help.status.success());
+    assert!(read(".cargo/config.toml").contains("xtask = \"run --quiet --package xtask --\""));
+}
+
+#[test]
+fn the_feature_table_is_the_manifests() {
+    let readme = read("README.md");
+    let rows = readme.lines().skip_while(|line| !line.starts_with("| feature |")).skip(2);
+    let listed: BTreeSet<String> = rows
+        .take_while(|line| line.starts_with('|'))
+        .filter_map(|row| row.split('`').nth(1).map(str::to_owned))
+        .collect();
+    let mut there = features();
+    assert!(there.remove("default"));
+    assert_eq!(listed, there);
+}
+
+#[test]
+fn the_dependency_line_names_a_git_source_and_features_that_exist() {
+    let block = blocks(&read("README.md"), "toml");
+    let line = block.iter().find(|line| line.starts_with("mpp = ")).expect("a dependency on mpp");
+    assert!(line.contains("git = \""), "crates.io's `mpp` is another library: {line}");
+    let (_, named) = line.split_once("features = [").expect("features");
+    let named: Vec<&str> = named.split('"').skip(1).step_by(2).collect();
+    let there = features();
+    assert!(
+        !named.is_empty() && named.iter().all(|feature| there.contains(*feature)),
+        "{named:?} of {there:?}"
+    );
+}
+
+#[test]
+fn links_within_the_repository_lead_to_files() {
+    for file in ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "mpp-cli/README.md"] {
+        let text = read(file);
+        let folder = root().join(file);
+        let folder = folder.parent().expect("a file is in a folder");
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let local = !target.starts_with("http") && !target.starts_with('#');
+            assert!(!local || folder.join(target).exists(), "{file} links to {target}");
+        }
+    }
+}
+
+#[test]
+fn paths_the_documents_speak_of_exist() {
+    for file in ["README.md", "CONTRIBUTING.md", "SECURITY.md"] {
+        for word in read(file).split('`').skip(1).step_by(2) {
+            let top = word.split('/').next().unwrap_or_default();
+            let is_path = word.contains('/')
+                && !word.contains([' ', '<', '*', ':'])
+                && ["mpp", "xtask", "examples", "ui-tests", "benches", "interop"].contains(&top);
+            assert!(!is_path || root().join(word).exists(), "{file} speaks of {word}");
+        }
+    }
+}
