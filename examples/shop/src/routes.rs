@@ -8,7 +8,7 @@ use mpp::{Amount, Mpp, Paid, Receipt};
 use serde_json::{Value, json};
 
 /// Everything, ready to be served.
-pub fn router(mpp: Mpp) -> axum::Router {
+pub(crate) fn router(mpp: Mpp) -> axum::Router {
     Router::new()
         .route("/charge", get(charge).post(charge_by_post))
         .route("/zero", get(zero))
