@@ -7,12 +7,21 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 
+/// What is for sale. `<n>`, because clap reads `{n}` as a line break.
+const ROUTES: &str = "\
+Routes:
+  GET  /charge     0.01 pathusd
+  POST /charge     0.01, another handler on the same path
+  GET  /zero       nothing but a proof of identity
+  GET  /dear       1.00
+  POST /echo       0.01, says what it was told; the JSON body is bound to the payment
+  GET  /units/<n>  0.001 for each of 1 to 1000 units
+  GET  /flaky      0.01, fails at the first attempt and is delivered at the second
+  GET  /health     free";
+
 /// A shop that is paid over HTTP 402 in TIP-20 tokens on Tempo.
-///
-/// Routes: GET and POST /charge (0.01 pathusd), GET /zero (identity proof), GET /dear (1.00), POST /echo (0.01, the body
-/// is bound), GET /units/{n} (0.001 each, 1 to 1000), GET /flaky (0.01, fails at first), GET /health (free).
 #[derive(Debug, Parser)]
-#[command(name = "shop", version)]
+#[command(name = "shop", version, after_help = ROUTES)]
 pub(crate) struct Flags {
     /// Where to listen; port 0 takes a free port and prints it.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:4100")]

@@ -125,7 +125,7 @@ fn the_help_explains_every_flag_and_its_default() {
         "[default: 127.0.0.1:4100]",
         "[default: memory]",
         "[default: 300]",
-        "/units/{n}",
+        "/units/<n>",
     ] {
         assert!(help.contains(flag), "{flag}: {help}");
     }
