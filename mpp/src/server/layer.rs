@@ -92,8 +92,10 @@ impl LayerPrice {
 #[derive(Clone)]
 pub enum HeadQuote {
     Fixed,
-    Computed(Arc<dyn Fn(&Head) -> Result<Quote, Refusal> + Send + Sync>),
+    Computed(Arc<QuoteOfHead>),
 }
+
+type QuoteOfHead = dyn Fn(&Head) -> Result<Quote, Refusal> + Send + Sync;
 
 impl HeadQuote {
     #[doc(hidden)]
