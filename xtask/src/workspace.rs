@@ -36,6 +36,8 @@ pub(crate) enum FeatureSet {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WorkspaceError {
+    #[error("start me through cargo: `cargo xtask …`")]
+    NotThroughCargo,
     #[error("cannot run `cargo metadata`: {0}")]
     Spawn(#[from] std::io::Error),
     #[error("`cargo metadata` failed:\n{0}")]
@@ -48,7 +50,11 @@ pub(crate) enum WorkspaceError {
 
 impl Workspace {
     pub(crate) fn load() -> Result<Workspace, WorkspaceError> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_path_buf();
+        // Said by `cargo run`. Not the folder this was compiled in: clones may share one target folder.
+        let own = std::env::var_os("CARGO_MANIFEST_DIR")
+            .map(PathBuf::from)
+            .ok_or(WorkspaceError::NotThroughCargo)?;
+        let root = own.parent().unwrap_or(Path::new(".")).to_path_buf();
         let output =
             cargo().args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(&root).output()?;
         if !output.status.success() {

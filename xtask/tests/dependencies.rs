@@ -7,7 +7,8 @@ use std::process::Command;
 
 /// Names of every package in the normal and build dependencies of `mpp` with exactly these features.
 fn packages(features: &str) -> BTreeSet<String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root =
+        Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo says where we are")).join("..");
     let output = Command::new(env!("CARGO"))
         .current_dir(root)
         .args(["tree", "--package", "mpp", "--no-default-features", "--features", features])

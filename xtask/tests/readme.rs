@@ -8,7 +8,7 @@ use std::process::Command;
 mod console;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo says where we are")).join("..")
 }
 
 fn read(file: &str) -> String {
