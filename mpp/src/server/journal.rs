@@ -194,7 +194,7 @@ impl Journal {
     /// What is known about a challenge id.
     pub(crate) async fn find(&self, quota: Quota, id: &str) -> Result<Option<Found>, StoreError> {
         let key = Key::new(quota, ENTRY, id);
-        Ok(read(self.store.get(&key).await?)?)
+        read(self.store.get(&key).await?)
     }
 
     /// Returns when the entry may have changed since `version`.
@@ -462,7 +462,7 @@ impl<S> Claim<S> {
 /// How taking the proof keys ended.
 pub(crate) enum Proofs {
     /// All are ours.
-    Taken(Claim<Claimed>),
+    Taken(Box<Claim<Claimed>>),
     /// One of them belongs to another challenge; everything was given back.
     UsedElsewhere,
 }
@@ -488,7 +488,7 @@ impl Claim<Claiming> {
             }
         }
         let plan = self.sealed_plan.clone();
-        Ok(Proofs::Taken(self.advance(PaymentState::Claimed(plan)).await?))
+        Ok(Proofs::Taken(Box::new(self.advance(PaymentState::Claimed(plan)).await?)))
     }
 
     /// Rolls an abandoned claim back.

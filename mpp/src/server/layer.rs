@@ -87,12 +87,15 @@ impl LayerPrice {
     }
 }
 
+/// A price expression over a request's head.
+type PriceOfHead = dyn Fn(&Head) -> Result<Quote, Refusal> + Send + Sync;
+
 /// How a layer's price follows from a request's head.
 #[doc(hidden)]
 #[derive(Clone)]
 pub enum HeadQuote {
     Fixed,
-    Computed(Arc<dyn Fn(&Head) -> Result<Quote, Refusal> + Send + Sync>),
+    Computed(Arc<PriceOfHead>),
 }
 
 impl HeadQuote {

@@ -431,7 +431,7 @@ impl Visit {
         let claim = NewClaim {
             quota: authentic.quota,
             id: challenge.id.clone(),
-            fingerprint: authentic.fingerprint.clone(),
+            fingerprint: authentic.fingerprint,
             target: authentic.request,
             expires,
             method: offer.name.to_string(),

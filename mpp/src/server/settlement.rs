@@ -100,7 +100,7 @@ impl Task {
             Proofs::UsedElsewhere => Ok(Outcome::Rejected(Rejection::failed(
                 "this payment was already used for another challenge",
             ))),
-            Proofs::Taken(claimed) => self.proceed(claimed, capture).await,
+            Proofs::Taken(claimed) => self.proceed(*claimed, capture).await,
         }
     }
 
@@ -353,11 +353,11 @@ impl Exit {
     async fn finish(mut self, response: Response) -> Response {
         let Some(open) = &mut self.0 else { return deliver(response, None) };
         let status = response.status();
-        if open.hold.is_some() {
-            if let Some(answer) = open.close_hold(status).await {
-                drop(self.0.take());
-                return answer.unwrap_or_else(|| failed(response));
-            }
+        if open.hold.is_some()
+            && let Some(answer) = open.close_hold(status).await
+        {
+            drop(self.0.take());
+            return answer.unwrap_or_else(|| failed(response));
         }
         // Not detached: until the commit is done the payment stays with this request, and goes back to its credential if
         // the client hangs up.
