@@ -671,3 +671,71 @@ async fn offers_of_another_configuration_are_refused_as_stale() {
     let stale = scene.verify(&tempo, &Map::new(), None).await;
     assert!(matches!(stale, Err(Rejection::Refused { kind: ProblemType::InvalidChallenge, .. })));
 }
+
+/// Where a test's log goes.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn no_log_line_of_any_level_holds_a_transaction_or_the_secret_part_of_the_url() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    // Other tests of this process share the bridge; the subscriber is this thread's.
+    drop(tracing_log::LogTracer::init());
+    let _guard = tracing::subscriber::set_default(subscriber);
+
+    let scene = Scene::new(10_000);
+    let raw = scene.signed(scene.transaction());
+    for sync in [
+        Reply::Result(scene.receipt(keccak256(&raw), |_| {})),
+        Reply::Error(-32000, "already known"),
+        Reply::Status(500),
+    ] {
+        let node = FakeNode::start(move |method, params| match method {
+            "eth_sendRawTransactionSync" => Some(sync.clone()),
+            _ => healthy(method, params),
+        })
+        .await;
+        let tempo = tempo_at(&format!("{}/v1/k3y-in-path?token=t0ken", node.url));
+        tracing::trace!(?tempo, "a line of the test's own");
+        let verified = scene.verify(&tempo, &scene.pull(&raw), Some(&scene.did())).await.unwrap();
+        let cx = SettleCx::new("id", &verified.plan, Timestamp::from_unix(NOW));
+        tracing::trace!(?verified, settled = ?tempo.settle(&cx).await, resolved = ?tempo.resolve(&cx).await);
+        let refused = scene.verify(&tempo, &scene.pull(&raw[1..]), None).await;
+        tracing::trace!(?refused);
+    }
+
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(
+        log.contains("a line of the test's own") && log.contains("reqwest"),
+        "the log is captured: {log}"
+    );
+    let hex = hex::encode(&raw);
+    let base64 = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, &raw);
+    for secret in [
+        &hex[..40],
+        &hex[hex.len() - 40..],
+        &base64[..32],
+        &format!("{:?}", &raw[..12])[1..40],
+        "k3y-in-path",
+        "t0ken",
+    ] {
+        assert!(!log.contains(secret), "{secret} is in the log: {log}");
+    }
+}
