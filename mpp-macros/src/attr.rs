@@ -144,7 +144,7 @@ impl Attr {
         if !of.keys().contains(&name.as_str()) {
             return Err(self.unknown(&key, of));
         }
-        if self.attempted(&name) {
+        if self.key(&name).is_some() {
             return Err(syn::Error::new(key.span(), format!("`{name}` is given twice")));
         }
         self.attempted.push(name.clone());

@@ -119,7 +119,7 @@ fn gated(
     quote! {
         #(#cfgs)*
         #[doc(hidden)]
-        #[allow(non_camel_case_types, unreachable_pub, missing_debug_implementations)]
+        #[allow(non_camel_case_types, unreachable_pub, missing_debug_implementations, clippy::redundant_pub_crate)]
         #vis struct #marker;
 
         #(#cfgs)*

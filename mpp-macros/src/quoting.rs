@@ -39,9 +39,10 @@ pub(crate) fn price_of(
     let method = quote_spanned! {first.span()=>
         async fn quote(#args: &#tuple) -> #result
     };
+    // `&prompt` is how one writes it for an argument `prompt: Prompt`; here it is a reference already.
     quote! {
         impl #generics #krate::__private::PriceOf<#tuple> for #marker #bounds {
-            #[allow(unused_variables, clippy::unused_async)]
+            #[allow(unused_variables, clippy::unused_async, clippy::needless_borrow)]
             #method {
                 let (#(#patterns,)*) = #args;
                 #free

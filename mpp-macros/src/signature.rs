@@ -3,7 +3,7 @@
 //! Only the signature is parsed. The body stays as tokens: a half-typed body must not stop the expansion, or the
 //! editor would lose the function while it is being written.
 
-use crate::diag::{Sink, at};
+use crate::diag::Sink;
 use proc_macro2::{TokenStream, TokenTree};
 use quote::{ToTokens, quote_spanned};
 use syn::parse::{Parse, ParseStream};
@@ -69,7 +69,7 @@ pub(crate) struct Argument<'a> {
 pub(crate) enum Role {
     Extractor,
     /// `Paid<T>`: the evidence `T`, or nothing for plain `Paid`.
-    Paid(Option<Type>),
+    Paid(Option<Box<Type>>),
 }
 
 impl Argument<'_> {
@@ -95,7 +95,7 @@ fn paid(ty: &Type) -> Option<Role> {
     }
     let PathArguments::AngleBracketed(args) = &last.arguments else { return Some(Role::Paid(None)) };
     let evidence = args.args.iter().find_map(|arg| match arg {
-        GenericArgument::Type(ty) => Some(ty.clone()),
+        GenericArgument::Type(ty) => Some(Box::new(ty.clone())),
         _ => None,
     });
     Some(Role::Paid(evidence))
@@ -319,8 +319,14 @@ impl Argument<'_> {
             Role::Paid(Some(evidence)) => Some(evidence.to_token_stream()),
             Role::Paid(None) => {
                 let span = path(self.ty)?.segments.last()?.ident.span();
-                let krate = at(span, krate);
-                Some(quote_spanned!(span=> #krate::Receipt))
+                // Nothing of the expansion may be in this span: evidence that does not fit is reported at `Paid`.
+                let path = quote_spanned!(span=> #krate::Receipt).into_iter().map(|mut tree| {
+                    if tree.to_string() != "$crate" {
+                        tree.set_span(span);
+                    }
+                    tree
+                });
+                Some(path.collect())
             }
         }
     }

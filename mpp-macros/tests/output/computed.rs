@@ -1,5 +1,10 @@
 #[doc(hidden)]
-#[allow(non_camel_case_types, unreachable_pub, missing_debug_implementations)]
+#[allow(
+    non_camel_case_types,
+    unreachable_pub,
+    missing_debug_implementations,
+    clippy::redundant_pub_crate
+)]
 struct __mpp_complete;
 const _: () = {
     static __SPEC: ::mpp::__private::PriceSpec = ::mpp::__private::PriceSpec {
@@ -34,7 +39,7 @@ const _: () = {
         const SPEC: &'static ::mpp::__private::PriceSpec = &__SPEC;
     }
     impl ::mpp::__private::PriceOf<(Tier, Json<Prompt>)> for __mpp_complete {
-        #[allow(unused_variables, clippy::unused_async)]
+        #[allow(unused_variables, clippy::unused_async, clippy::needless_borrow)]
         async fn quote(
             args: &(Tier, Json<Prompt>),
         ) -> ::core::result::Result<::mpp::__private::Quote, ::mpp::__private::Refusal> {

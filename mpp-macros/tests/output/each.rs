@@ -1,5 +1,10 @@
 #[doc(hidden)]
-#[allow(non_camel_case_types, unreachable_pub, missing_debug_implementations)]
+#[allow(
+    non_camel_case_types,
+    unreachable_pub,
+    missing_debug_implementations,
+    clippy::redundant_pub_crate
+)]
 struct __mpp_units;
 const _: () = {
     static __SPEC: ::mpp::__private::PriceSpec = ::mpp::__private::PriceSpec {
@@ -38,7 +43,7 @@ const _: () = {
         const SPEC: &'static ::mpp::__private::PriceSpec = &__SPEC;
     }
     impl ::mpp::__private::PriceOf<(Path<u64>,)> for __mpp_units {
-        #[allow(unused_variables, clippy::unused_async)]
+        #[allow(unused_variables, clippy::unused_async, clippy::needless_borrow)]
         async fn quote(
             args: &(Path<u64>,),
         ) -> ::core::result::Result<::mpp::__private::Quote, ::mpp::__private::Refusal> {

@@ -1,5 +1,10 @@
 #[doc(hidden)]
-#[allow(non_camel_case_types, unreachable_pub, missing_debug_implementations)]
+#[allow(
+    non_camel_case_types,
+    unreachable_pub,
+    missing_debug_implementations,
+    clippy::redundant_pub_crate
+)]
 pub struct __mpp_weather;
 const _: () = {
     static __SPEC: ::mpp::__private::PriceSpec = ::mpp::__private::PriceSpec {

@@ -1,5 +1,10 @@
 #[doc(hidden)]
-#[allow(non_camel_case_types, unreachable_pub, missing_debug_implementations)]
+#[allow(
+    non_camel_case_types,
+    unreachable_pub,
+    missing_debug_implementations,
+    clippy::redundant_pub_crate
+)]
 struct __mpp_weather;
 const _: () = {
     static __SPEC: ::mpp::__private::PriceSpec = ::mpp::__private::PriceSpec {
@@ -29,7 +34,7 @@ const _: () = {
     where
         R: Rates + Send + Sync + 'static,
     {
-        #[allow(unused_variables, clippy::unused_async)]
+        #[allow(unused_variables, clippy::unused_async, clippy::needless_borrow)]
         async fn quote(
             args: &(State<R>,),
         ) -> ::core::result::Result<::mpp::__private::Quote, ::mpp::__private::Refusal> {

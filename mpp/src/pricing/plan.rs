@@ -7,8 +7,8 @@
 use super::{Capture, OfferSpec, Price, PriceSpec, Tier};
 use crate::method::{Holding, MethodCurrency, OfferCx, ServerMethod};
 use crate::protocol::{
-    Amount, AmountError, BaseUnits, BoundPrefix, ChargeRequest, Intent, MethodName, Realm, SecretRing,
-    Timestamp, write_quoted,
+    Amount, AmountError, BaseUnits, BoundPrefix, Intent, MethodName, Realm, SecretRing, Timestamp,
+    write_quoted,
 };
 use crate::server::scope::Scopes;
 use std::sync::Arc;
@@ -42,7 +42,6 @@ pub(crate) struct Offer {
 #[derive(Clone)]
 pub(crate) struct Prepared {
     pub(crate) request: String,
-    pub(crate) charge: ChargeRequest,
     pub(crate) prefix: BoundPrefix,
     /// `", realm="…", method="…", intent="charge", request="…"[, description="…"]`
     pub(crate) head: String,
@@ -206,7 +205,7 @@ impl Offer {
                 head.len()
             ));
         }
-        Ok(Prepared { request, charge, prefix, head })
+        Ok(Prepared { request, prefix, head })
     }
 }
 

@@ -3,11 +3,15 @@
 //! A [`Visit`] is one request on its way through a price:
 //!
 //! 1. [`Visit::open`]: the credential leaves the headers (more than one is a 400), its size, shape and HMAC are judged
-//!    from the head alone, the body is read under the framework's limit and digested. A forged credential is
-//!    remembered and answered only in its turn.
-//! 2. The caller runs the handler's own extractors: 401, 404 and 422 come before money.
-//! 3. [`Visit::resume`]: a credential the journal knows opens the route again, or waits for the one that is using it.
-//! 4. [`Visit::admit`]: with the request's price, a challenge (402), or verification, claims and settlement.
+//!    from the head alone. A forged credential is remembered and answered only in its turn.
+//! 2. [`Visit::read_body`]: the body is read under the framework's limit and a deadline, and digested.
+//! 3. The caller runs the handler's own extractors: 401, 404 and 422 come before money.
+//! 4. [`Visit::resume`]: a credential the journal knows opens the route again, or waits for the one that is using it.
+//! 5. [`Visit::decide`]: with the request's price, free or a challenge (402).
+//! 6. [`Visit::redeem`]: verification, claims and settlement.
+//!
+//! What every unpaid request goes through is not async, and what only a paying one needs is boxed by the caller: the
+//! future of a refusal stays small, because it is copied.
 //!
 //! From the first claim to a terminal payment state the work runs on a detached task ([`super::settlement`]).
 //! [`Exit`](super::settlement::Exit) is the way out.
@@ -108,16 +112,16 @@ pub(crate) struct Admission {
 pub(crate) struct Layered;
 
 impl Visit {
-    /// Steps 1 and 2, from the head and then the body. The request comes back intact but for the Payment credential.
+    /// From the head. The request is left intact but for the Payment credential.
     ///
     /// # Errors
-    /// 400 for two credentials, 408 and 413 for the body, 402 for `challenge = "first"`, 500 for our own faults.
-    pub(crate) async fn open(
+    /// 400 for two credentials, 500 for our own faults.
+    pub(crate) fn open(
         mpp: Mpp,
         spec: &'static PriceSpec,
-        mut req: Request,
+        req: &mut Request,
         unmatched: Option<&str>,
-    ) -> Result<(Self, Request), Answer> {
+    ) -> Result<Self, Answer> {
         if req.extensions().get::<Layered>().is_some() {
             tracing::error!(target: "mpp", price = spec.name, at = %spec.location, "this price is under a priced layer: two prices on one request");
             return Err(Answer::fault(ProblemType::Internal, "two prices on one request"));
@@ -142,34 +146,22 @@ impl Visit {
         });
         let presented = match credential.filter(|_| !head) {
             None => Presented::Nothing,
-            Some(credential) => mpp.judge(credential, &plan, verb, uri, &req),
+            Some(credential) => mpp.judge(credential, &plan, verb, uri, req),
         };
         let accept = req.headers().get(ACCEPT_PAYMENT).cloned();
-        let mut visit = Self { mpp, plan, scope, target, digest: None, accept, presented };
-        let req = match spec.binding {
-            Binding::None => req,
-            Binding::Body => visit.bind_body(req).await?,
-        };
-        if let Presented::Authentic(authentic) = &mut visit.presented {
-            bind_digest(&mut authentic.request, visit.digest);
-            visit.check_scope();
-        }
-        if spec.order == Order::ChallengeFirst
-            && matches!(visit.presented, Presented::Nothing)
-            && spec.tier != Tier::FreeIf
-            && !spec.is_computed()
-        {
-            let quoted = visit.quote(&Quote::Fixed)?;
-            return Err(visit.unpaid(&quoted));
-        }
-        Ok((visit, req))
+        Ok(Self { mpp, plan, scope, target, digest: None, accept, presented })
+    }
+
+    /// Whether there is a body that has to be bound.
+    pub(crate) fn binds_body(&self, req: &Request) -> bool {
+        self.plan.spec.binding == Binding::Body && !req.body().is_end_stream()
     }
 
     /// Reads the body under the framework's limit, digests it, and puts it back.
-    async fn bind_body(&mut self, req: Request) -> Result<Request, Answer> {
-        if req.body().is_end_stream() {
-            return Ok(req);
-        }
+    ///
+    /// # Errors
+    /// 408, 413 and 400.
+    pub(crate) async fn read_body(&mut self, req: Request) -> Result<Request, Answer> {
         let (parts, body) = req.with_limited_body().into_parts();
         let Ok(read) = tokio::time::timeout(self.mpp.0.body_deadline, body.collect()).await else {
             return Err(Answer::problem(ProblemType::RequestTimeout, "the body did not arrive in time"));
@@ -191,7 +183,30 @@ impl Visit {
         Ok(Request::from_parts(parts, Body::from(bytes)))
     }
 
-    /// Step 6, first half: a challenge is good for the route, request and body it was issued for.
+    /// Head and body are known: `challenge = "first"` answers here, and a credential is held against the route, request
+    /// and body its challenge was issued for.
+    ///
+    /// # Errors
+    /// 402 for `challenge = "first"`.
+    pub(crate) fn identify(&mut self) -> Result<(), Answer> {
+        let spec = self.plan.spec;
+        match &mut self.presented {
+            Presented::Nothing
+                if spec.order == Order::ChallengeFirst
+                    && spec.tier != Tier::FreeIf
+                    && !spec.is_computed() =>
+            {
+                Err(self.unpaid(&self.quote(&Quote::Fixed)?))
+            }
+            Presented::Authentic(authentic) => {
+                bind_digest(&mut authentic.request, self.digest);
+                self.check_scope();
+                Ok(())
+            }
+            Presented::Nothing | Presented::Refused(_) => Ok(()),
+        }
+    }
+
     fn check_scope(&mut self) {
         let Presented::Authentic(authentic) = &self.presented else { return };
         let challenge = &authentic.credential.challenge;
@@ -215,8 +230,13 @@ impl Visit {
         }
     }
 
-    /// Step 6, second half: what the journal knows. `Some` opens the route again, whatever the clock and today's price
-    /// say; `None` leaves the request to [`admit`](Self::admit).
+    /// Whether there is a credential that the journal may know.
+    pub(crate) fn is_paying(&self) -> bool {
+        matches!(self.presented, Presented::Authentic(_))
+    }
+
+    /// What the journal knows. `Some` opens the route again, whatever the clock and today's price say; `None` leaves the
+    /// request to [`decide`](Self::decide).
     ///
     /// # Errors
     /// 409 and 503, without a challenge: money may have moved.
@@ -310,25 +330,40 @@ impl Visit {
         }
     }
 
-    /// Steps 4 to 9: challenge, or verify, claim and settle.
+    /// Free, or a challenge; `None` leaves a credential to [`redeem`](Self::redeem).
     ///
     /// # Errors
     /// 402 with fresh challenges, or the other statuses of ARCHITECTURE section 5.
-    pub(crate) async fn admit(&self, quote: Quote) -> Result<Admission, Answer> {
-        if quote == Quote::Free && self.plan.spec.tier == Tier::FreeIf {
-            return Ok(Admission { proved: Proved::Free, delivery: Delivery::default(), exit: Exit::free() });
+    pub(crate) fn decide(&self, quote: &Quote) -> Result<Option<Admission>, Answer> {
+        if *quote == Quote::Free && self.plan.spec.tier == Tier::FreeIf {
+            let (proved, delivery) = (Proved::Free, Delivery::default());
+            return Ok(Some(Admission { proved, delivery, exit: Exit::free() }));
         }
-        let quoted = self.quote(&quote)?;
-        let authentic = match &self.presented {
-            Presented::Nothing => return Err(self.unpaid(&quoted)),
+        match &self.presented {
+            Presented::Nothing => Err(self.unpaid(&self.quote(quote)?)),
             Presented::Refused(refused) => {
-                return Err(self.refuse(&quoted, refused.kind, refused.detail.clone()));
+                Err(self.refuse(&self.quote(quote)?, refused.kind, refused.detail.clone()))
             }
-            Presented::Authentic(authentic) => authentic,
+            Presented::Authentic(_) => Ok(None),
+        }
+    }
+
+    /// Verifies, claims and settles.
+    ///
+    /// # Errors
+    /// 402 with fresh challenges, or the other statuses of ARCHITECTURE section 5.
+    pub(crate) async fn redeem(&self, quote: &Quote) -> Result<Admission, Answer> {
+        let quoted = match self.plan.spec.honor {
+            Honor::Recomputed => self.quote(quote)?,
+            // The quoted amount stands; today's is only needed for a fresh challenge.
+            Honor::Quoted(_) => self.quote(quote).unwrap_or_default(),
         };
+        let Presented::Authentic(authentic) = &self.presented else { return Err(self.unpaid(&quoted)) };
         for _ in 0..RACES {
-            let redeemed =
-                self.redeem(authentic, &quoted).await.map_err(|refused| self.reject(&quoted, refused))?;
+            let redeemed = self
+                .settle(authentic, quote, &quoted)
+                .await
+                .map_err(|refused| self.reject(&quoted, refused))?;
             let admission = match redeemed {
                 Outcome::Existing(found) => match self.existing(authentic, found).await? {
                     Standing::Open(admission) => Some(admission),
@@ -345,7 +380,12 @@ impl Visit {
     }
 
     /// An authentic credential without an entry.
-    async fn redeem(&self, authentic: &Authentic, quoted: &[Quoted<'_>]) -> Result<Outcome, Rejection> {
+    async fn settle(
+        &self,
+        authentic: &Authentic,
+        quote: &Quote,
+        quoted: &[Quoted<'_>],
+    ) -> Result<Outcome, Rejection> {
         let refused = |kind, detail: &'static str| Rejection::Refused { kind, detail: Cow::Borrowed(detail) };
         let challenge = &authentic.credential.challenge;
         let now = self.mpp.now();
@@ -366,7 +406,7 @@ impl Visit {
                 "this challenge is not one of this resource's offers",
             ));
         };
-        self.check_offer(authentic, offer, quoted, now)?;
+        self.check_offer(authentic, offer, quote, now)?;
 
         let mut cx =
             CredentialCx::new(challenge, &authentic.charge, &authentic.credential.payload, expires, now);
@@ -408,7 +448,7 @@ impl Visit {
         &self,
         authentic: &Authentic,
         offer: &Offer,
-        quoted: &[Quoted<'_>],
+        quote: &Quote,
         now: Timestamp,
     ) -> Result<(), Rejection> {
         let other = || Rejection::Refused {
@@ -428,12 +468,12 @@ impl Visit {
         if rebuilt.request != request {
             return Err(other());
         }
+        // By the price itself, not by what can be offered: a price that fell below the method's minimum is covered too.
         let covered = match self.plan.spec.honor {
             Honor::Quoted(_) => true,
-            Honor::Recomputed => quoted
-                .iter()
-                .find(|q| q.offer.index == offer.index)
-                .is_some_and(|q| authentic.charge.amount >= q.prepared.charge.amount),
+            Honor::Recomputed => {
+                self.computed(offer, quote).is_ok_and(|today| authentic.charge.amount >= today)
+            }
         };
         if covered {
             Ok(())
@@ -471,7 +511,7 @@ impl Visit {
         }
     }
 
-    /// What this request costs, per offer that can be made now.
+    /// What this request costs, per offer that can be made now; empty when there is none.
     fn quote<'p>(&'p self, quote: &Quote) -> Result<Vec<Quoted<'p>>, Answer> {
         let spec = self.plan.spec;
         let inner = &self.mpp.0;
@@ -483,12 +523,10 @@ impl Visit {
             let prepared = match &offer.fixed {
                 Some(fixed) => Cow::Borrowed(fixed),
                 None => {
-                    let amount = match quote {
-                        Quote::Computed(amount) => Some(*amount),
-                        Quote::Each(amounts) => amounts.get(offer.index).copied().flatten(),
-                        Quote::Fixed | Quote::Free => None,
-                    };
-                    let Some(units) = self.computed(offer, amount)? else { continue };
+                    let units = self.computed(offer, quote)?;
+                    if units < offer.currency.minimum {
+                        continue;
+                    }
                     match offer.prepare(units, spec, &inner.realm, &inner.ring) {
                         Ok(prepared) => Cow::Owned(prepared),
                         Err(why) => {
@@ -500,18 +538,17 @@ impl Visit {
             };
             quoted.push(Quoted { offer, prepared });
         }
-        if quoted.is_empty() {
-            return Err(Answer::unavailable(
-                Duration::from_secs(60),
-                "no payment method is available for this resource",
-            ));
-        }
         Ok(quoted)
     }
 
-    /// Base units of a computed price; `None` when it is below the method's minimum.
-    fn computed(&self, offer: &Offer, amount: Option<Amount>) -> Result<Option<BaseUnits>, Answer> {
+    /// Base units of a computed price.
+    fn computed(&self, offer: &Offer, quote: &Quote) -> Result<BaseUnits, Answer> {
         let spec = self.plan.spec;
+        let amount: Option<Amount> = match quote {
+            Quote::Computed(amount) => Some(*amount),
+            Quote::Each(amounts) => amounts.get(offer.index).copied().flatten(),
+            Quote::Fixed | Quote::Free => None,
+        };
         let out_of_range = |why: &str| {
             tracing::error!(target: "mpp", price = spec.name, at = %spec.location, why, "a computed price is out of range");
             Answer::problem(ProblemType::PriceOutOfRange, "this request cannot be priced")
@@ -530,13 +567,14 @@ impl Visit {
         if spec.up_to.is_some_and(|ceiling| amount > ceiling) {
             return Err(out_of_range("over `up_to`"));
         }
-        let units =
-            offer.base_units(amount).map_err(|_| out_of_range("finer than the currency, or too large"))?;
-        Ok((units >= offer.currency.minimum).then_some(units))
+        offer.base_units(amount).map_err(|_| out_of_range("finer than the currency, or too large"))
     }
 
     /// The 402 of a request without a credential.
     fn unpaid(&self, quoted: &[Quoted<'_>]) -> Answer {
+        if quoted.is_empty() {
+            return nothing_to_offer();
+        }
         let kind = ProblemType::PaymentRequired;
         Answer::challenge(kind, "This resource has to be paid for.", self.challenges(quoted))
     }
@@ -546,6 +584,10 @@ impl Visit {
         tracing::debug!(target: "mpp", price = self.plan.spec.name, problem = kind.title(), "refused");
         if kind.status() != 402 {
             return Answer::from_problem(&Problem::new(kind, detail));
+        }
+        // A 402 always carries a challenge.
+        if quoted.is_empty() {
+            return nothing_to_offer();
         }
         Answer::challenge(kind, &detail, self.challenges(quoted))
     }
@@ -616,7 +658,7 @@ impl Visit {
 
     /// A refusal prepared for later: a declined capture has to be answered when this visit is over.
     fn fresh(&self, quoted: &[Quoted<'_>]) -> Option<Challenges> {
-        (self.plan.spec.capture == Capture::OnSuccess).then(|| self.challenges(quoted))
+        (self.plan.spec.capture == Capture::OnSuccess && !quoted.is_empty()).then(|| self.challenges(quoted))
     }
 }
 
@@ -733,6 +775,11 @@ fn bind_digest(request: &mut [u8; 32], digest: Option<BodyDigest>) {
 /// Without a template: the layer's or handler's name and the literal path.
 fn literal(name: &str, uri: &Uri) -> String {
     format!("{name} {}", uri.path())
+}
+
+/// There is a price, and no method that can take it now.
+fn nothing_to_offer() -> Answer {
+    Answer::unavailable(Duration::from_secs(60), "no payment method is available for this resource")
 }
 
 fn store_trouble(error: &StoreError) -> Answer {

@@ -1,15 +1,18 @@
 //! What the pipeline tests share: a payment method that does as it is told and a store that fails where it is told.
-#![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test program uses its own part")]
+
+mod faulty;
+
+pub use faulty::{Fault, Faulty};
 
 use mpp::method::{
     CredentialCx, Held, Holding, MethodCurrency, MethodProblem, Money, OfferCx, Payment, Rejection,
     ServerMethod, SettleCx, Settlement, SettlementPlan, Step, Verified,
 };
 use mpp::protocol::{BaseUnits, Challenge, ChargeRequest, Credential, MethodName};
-use mpp::store::{Cas, Durability, Key, Store, StoreError, Version, Versioned, Write};
 use serde_json::{Map, json};
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -17,20 +20,60 @@ use tokio::sync::Semaphore;
 /// A payment network in a struct: it remembers which challenges moved money, and does as it is told.
 pub struct Network {
     name: MethodName,
-    money: Money,
+    terms: Terms,
     /// Challenge id → how often money moved.
     pub moved: Mutex<HashMap<String, usize>>,
+    /// Challenge ids whose funds were reserved.
+    pub reserved: Mutex<HashSet<String>>,
     pub released: Mutex<Vec<String>>,
     pub verified: AtomicUsize,
     pub resolved: AtomicUsize,
+    /// The peers it was told about.
+    pub clients: Mutex<Vec<String>>,
+    /// What the next settlement, or hold, does.
     pub script: Mutex<Script>,
+    /// What the next capture of a hold does.
+    pub capture: Mutex<Script>,
+    /// What the next release of a hold does.
+    pub release: Mutex<Script>,
+    pub available: AtomicBool,
     /// Settlements wait here until a permit is there.
     pub turnstile: Semaphore,
     /// How many settlements have come as far as the turnstile.
     pub waiting: AtomicUsize,
 }
 
-/// What the next settlement does.
+/// What a network can do at all.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    pub money: Money,
+    pub holding: Holding,
+    /// In base units.
+    pub minimum: u128,
+    /// Other than what everybody thinks.
+    pub decimals: Option<u8>,
+    /// The only currencies it knows; all of them when empty.
+    pub currencies: &'static [&'static str],
+    /// Characters of the recipient, which make a challenge long.
+    pub recipient: usize,
+    pub problem: Option<&'static str>,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self {
+            money: Money::Test,
+            holding: Holding::Supported,
+            minimum: 0,
+            decimals: None,
+            currencies: &[],
+            recipient: 0,
+            problem: None,
+        }
+    }
+}
+
+/// What a network does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Script {
     Settle,
@@ -39,6 +82,8 @@ pub enum Script {
     LoseAnswer,
     /// The money does not move, and nobody knows.
     LoseRequest,
+    /// The money moves, and no answer ever comes.
+    Hang,
     /// The method is out of order.
     Panic,
     /// `verify` cannot tell.
@@ -47,18 +92,27 @@ pub enum Script {
 
 impl Network {
     pub fn new(name: &'static str) -> Arc<Self> {
-        Self::with_money(name, Money::Test)
+        Self::on(name, Terms::default())
     }
 
     pub fn with_money(name: &'static str, money: Money) -> Arc<Self> {
+        Self::on(name, Terms { money, ..Terms::default() })
+    }
+
+    pub fn on(name: &'static str, terms: Terms) -> Arc<Self> {
         Arc::new(Self {
             name: MethodName::from_static(name),
-            money,
+            terms,
             moved: Mutex::default(),
+            reserved: Mutex::default(),
             released: Mutex::default(),
             verified: AtomicUsize::new(0),
             resolved: AtomicUsize::new(0),
+            clients: Mutex::default(),
             script: Mutex::new(Script::Settle),
+            capture: Mutex::new(Script::Settle),
+            release: Mutex::new(Script::Settle),
+            available: AtomicBool::new(true),
             turnstile: Semaphore::new(Semaphore::MAX_PERMITS),
             waiting: AtomicUsize::new(0),
         })
@@ -85,10 +139,23 @@ impl Network {
     pub fn worst(&self) -> usize {
         self.moved.lock().unwrap().values().copied().max().unwrap_or(0)
     }
+
+    fn payment(&self, id: &str) -> Payment {
+        Payment {
+            external_id: Some("order-7".to_owned()),
+            extra: Map::from_iter([("network".to_owned(), self.name.as_str().into())]),
+            ..Payment::new(format!("paid-{id}"))
+        }
+    }
 }
 
 /// A handle, because a configuration takes its methods by value.
 pub struct Wired(pub Arc<Network>);
+
+/// What the plan of every payment holds, and nothing else may.
+pub const PLAN_SECRET: &str = "plan-secret-4711";
+/// What a network's errors say to the operator, and no client may read.
+pub const INTERNALS: &str = "secret-rpc-url";
 
 impl ServerMethod for Wired {
     fn name(&self) -> &MethodName {
@@ -96,39 +163,66 @@ impl ServerMethod for Wired {
     }
 
     fn currency(&self, name: &str) -> Option<MethodCurrency> {
-        let currency = mpp::Currency::by_name(name)?;
-        Some(MethodCurrency { id: name.to_owned(), decimals: currency.decimals, minimum: BaseUnits::new(0) })
+        let Terms { currencies, decimals, minimum, .. } = self.0.terms;
+        let currency =
+            mpp::Currency::by_name(name).filter(|_| currencies.is_empty() || currencies.contains(&name))?;
+        Some(MethodCurrency {
+            id: name.to_owned(),
+            decimals: decimals.unwrap_or(currency.decimals),
+            minimum: BaseUnits::new(minimum),
+        })
     }
 
     fn currencies(&self) -> Vec<String> {
-        mpp::Currency::KNOWN.iter().map(|c| c.name.to_owned()).collect()
+        let known = mpp::Currency::KNOWN.iter().map(|c| c.name.to_owned());
+        known.filter(|name| self.currency(name).is_some()).collect()
     }
 
     fn money(&self) -> Money {
-        self.0.money
+        self.0.terms.money
     }
 
     fn holding(&self) -> Holding {
-        Holding::Supported
+        self.0.terms.holding
+    }
+
+    fn problems(&self) -> Vec<MethodProblem> {
+        self.0.terms.problem.map(|text| MethodProblem(text.to_owned())).into_iter().collect()
+    }
+
+    fn check(&self) -> Step<'_, Result<(), MethodProblem>> {
+        Step::ready(match self.0.script() {
+            Script::Unreachable => Err(MethodProblem("its network is out of reach".to_owned())),
+            _ => Ok(()),
+        })
     }
 
     fn offer(&self, cx: &OfferCx<'_>) -> Result<ChargeRequest, MethodProblem> {
-        Ok(ChargeRequest::new(cx.amount, cx.currency.id.clone()))
+        let mut request = ChargeRequest::new(cx.amount, cx.currency.id.clone());
+        request.recipient = (self.0.terms.recipient > 0).then(|| "r".repeat(self.0.terms.recipient));
+        request.description = cx.description.map(str::to_owned);
+        Ok(request)
+    }
+
+    fn available(&self) -> bool {
+        self.0.available.load(Ordering::SeqCst)
     }
 
     fn verify<'a>(&'a self, cx: &'a CredentialCx<'a>) -> Step<'a, Result<Verified, Rejection>> {
         self.0.verified.fetch_add(1, Ordering::SeqCst);
+        self.0.clients.lock().unwrap().push(cx.client.to_owned());
         if self.0.script() == Script::Unreachable {
             return Step::ready(Err(Rejection::unavailable(
                 Duration::from_secs(7),
-                "secret-rpc-url is down",
+                format!("{INTERNALS} is down"),
             )));
         }
         Step::ready(match cx.payload.get("proof").and_then(|p| p.as_str()) {
             Some(proof) => Ok(Verified {
                 payer: cx.source.map(str::to_owned),
-                proof_keys: vec![proof.to_owned()],
-                plan: SettlementPlan(json!({ "amount": cx.request.amount, "secret": "plan-secret" })),
+                // Twice, as a careless method might.
+                proof_keys: proof.split('+').chain(proof.split('+')).map(str::to_owned).collect(),
+                plan: SettlementPlan(json!({ "amount": cx.request.amount, "secret": PLAN_SECRET })),
             }),
             None => Err(Rejection::failed("the proof is missing")),
         })
@@ -136,44 +230,76 @@ impl ServerMethod for Wired {
 
     fn settle<'a>(&'a self, cx: &'a SettleCx<'a>) -> Step<'a, Settlement> {
         Step::boxed(async move {
+            assert_eq!(cx.plan.0["secret"], PLAN_SECRET, "the plan came back as it was");
             self.0.waiting.fetch_add(1, Ordering::SeqCst);
             let _turn = self.0.turnstile.acquire().await.expect("never closed");
-            match self.0.script() {
+            let captures = self.0.reserved.lock().unwrap().contains(cx.challenge_id);
+            let script = if captures { *self.0.capture.lock().unwrap() } else { self.0.script() };
+            match script {
                 Script::Settle | Script::Unreachable => {
                     self.0.move_money(cx.challenge_id);
-                    Settlement::Settled(Payment::new(format!("paid-{}", cx.challenge_id)))
+                    Settlement::Settled(self.0.payment(cx.challenge_id))
                 }
                 Script::Decline => Settlement::Declined(Rejection::failed("declined")),
                 Script::LoseAnswer => {
                     self.0.move_money(cx.challenge_id);
-                    Settlement::Unknown { detail: "secret-rpc-url timed out".to_owned() }
+                    Settlement::Unknown { detail: format!("{INTERNALS} timed out") }
                 }
-                Script::LoseRequest => Settlement::Unknown { detail: "secret-rpc-url timed out".to_owned() },
+                Script::LoseRequest => Settlement::Unknown { detail: format!("{INTERNALS} timed out") },
+                Script::Hang => {
+                    self.0.move_money(cx.challenge_id);
+                    std::future::pending().await
+                }
                 Script::Panic => panic!("the method is out of order"),
             }
         })
     }
 
     fn resolve<'a>(&'a self, cx: &'a SettleCx<'a>) -> Step<'a, Settlement> {
+        assert_eq!(cx.plan.0["secret"], PLAN_SECRET, "the plan came back as it was");
         self.0.resolved.fetch_add(1, Ordering::SeqCst);
         let moved = self.0.moved.lock().unwrap().contains_key(cx.challenge_id);
-        Step::ready(match (moved, self.0.script()) {
-            (true, _) => Settlement::Settled(Payment::new(format!("paid-{}", cx.challenge_id))),
-            (false, Script::LoseRequest) => Settlement::Unknown { detail: "still nobody knows".to_owned() },
-            (false, _) => Settlement::Declined(Rejection::failed("it never arrived")),
-        })
+        match (moved, self.0.script()) {
+            (_, Script::Hang) => Step::boxed(std::future::pending()),
+            (true, _) => Step::ready(Settlement::Settled(self.0.payment(cx.challenge_id))),
+            (false, Script::LoseRequest) => {
+                Step::ready(Settlement::Unknown { detail: "still nobody knows".to_owned() })
+            }
+            (false, _) => Step::ready(Settlement::Declined(Rejection::failed("it never arrived"))),
+        }
     }
 
     fn hold<'a>(&'a self, cx: &'a SettleCx<'a>) -> Step<'a, Held> {
-        Step::ready(match self.0.script() {
-            Script::Decline => Held::Declined(Rejection::failed("declined")),
-            _ => Held::Held(cx.plan.clone()),
-        })
+        let reserve = || self.0.reserved.lock().unwrap().insert(cx.challenge_id.to_owned());
+        match self.0.script() {
+            Script::Decline => Step::ready(Held::Declined(Rejection::failed("declined"))),
+            Script::LoseAnswer => {
+                reserve();
+                Step::ready(Held::Unknown { detail: format!("{INTERNALS} timed out") })
+            }
+            Script::Hang => {
+                reserve();
+                Step::boxed(std::future::pending())
+            }
+            _ => {
+                reserve();
+                Step::ready(Held::Held(cx.plan.clone()))
+            }
+        }
     }
 
     fn release<'a>(&'a self, cx: &'a SettleCx<'a>) -> Step<'a, Result<(), Rejection>> {
-        self.0.released.lock().unwrap().push(cx.challenge_id.to_owned());
-        Step::ready(Ok(()))
+        match *self.0.release.lock().unwrap() {
+            Script::Unreachable => Step::ready(Err(Rejection::unavailable(
+                Duration::from_secs(1),
+                format!("{INTERNALS} is down"),
+            ))),
+            Script::Hang => Step::boxed(std::future::pending()),
+            _ => {
+                self.0.released.lock().unwrap().push(cx.challenge_id.to_owned());
+                Step::ready(Ok(()))
+            }
+        }
     }
 }
 
@@ -183,115 +309,4 @@ pub fn credential(challenge: &Challenge, proof: &str) -> String {
     payload.insert("proof".to_owned(), proof.into());
     Credential { challenge: challenge.clone(), source: Some("did:example:payer".to_owned()), payload }
         .to_header_value()
-}
-
-/// A store that does as it is told at the n-th operation from now.
-pub struct Faulty {
-    inner: Arc<dyn Store>,
-    /// Operations until the fault; negative when there is none.
-    countdown: Mutex<Option<(usize, Fault)>>,
-    pub operations: AtomicUsize,
-}
-
-/// What goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// This operation and all after it fail, and do nothing.
-    Dies,
-    /// This operation fails and does nothing.
-    Refuses,
-    /// This operation is done, and its answer is lost.
-    LosesAnswer,
-    /// This operation never returns.
-    Hangs,
-}
-
-impl Faulty {
-    pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { inner, countdown: Mutex::new(None), operations: AtomicUsize::new(0) })
-    }
-
-    /// After `operations` more, `fault`.
-    pub fn after(&self, operations: usize, fault: Fault) {
-        *self.countdown.lock().unwrap() = Some((operations, fault));
-    }
-
-    pub fn heal(&self) {
-        *self.countdown.lock().unwrap() = None;
-    }
-
-    fn fault(&self) -> Option<Fault> {
-        self.operations.fetch_add(1, Ordering::SeqCst);
-        let mut countdown = self.countdown.lock().unwrap();
-        match countdown.as_mut() {
-            None => None,
-            Some((0, Fault::Dies)) => Some(Fault::Dies),
-            Some((0, fault)) => {
-                let fault = *fault;
-                *countdown = None;
-                Some(fault)
-            }
-            Some((left, _)) => {
-                *left -= 1;
-                None
-            }
-        }
-    }
-}
-
-fn broken<T>() -> Result<T, StoreError> {
-    Err(StoreError::Backend("told to fail".to_owned()))
-}
-
-impl Store for Faulty {
-    fn durability(&self) -> Durability {
-        self.inner.durability()
-    }
-
-    fn get<'a>(&'a self, key: &'a Key) -> Step<'a, Result<Option<Versioned>, StoreError>> {
-        match self.fault() {
-            None => Step::boxed(async move {
-                // As a network would: the caller can be dropped here.
-                tokio::task::yield_now().await;
-                self.inner.get(key).await
-            }),
-            Some(Fault::Hangs) => Step::boxed(std::future::pending()),
-            Some(_) => Step::ready(broken()),
-        }
-    }
-
-    fn cas<'a>(
-        &'a self,
-        key: &'a Key,
-        expect: Option<Version>,
-        new: Option<Write>,
-    ) -> Step<'a, Result<Cas, StoreError>> {
-        match self.fault() {
-            None => Step::boxed(async move {
-                tokio::task::yield_now().await;
-                let done = self.inner.cas(key, expect, new).await;
-                tokio::task::yield_now().await;
-                done
-            }),
-            Some(Fault::Hangs) => Step::boxed(std::future::pending()),
-            Some(Fault::LosesAnswer) => Step::boxed(async move {
-                self.inner.cas(key, expect, new).await?;
-                broken()
-            }),
-            Some(Fault::Dies | Fault::Refuses) => Step::ready(broken()),
-        }
-    }
-
-    fn scan<'a>(
-        &'a self,
-        prefix: &'a str,
-        after: Option<&'a Key>,
-        limit: usize,
-    ) -> Step<'a, Result<Vec<(Key, Versioned)>, StoreError>> {
-        self.inner.scan(prefix, after, limit)
-    }
-
-    fn changed<'a>(&'a self, key: &'a Key, since: Version) -> Step<'a, ()> {
-        self.inner.changed(key, since)
-    }
 }

@@ -1,0 +1,89 @@
+//! Several requests with one credential at the same time.
+
+use crate::common::credential;
+use crate::lab::*;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_copies_of_a_credential_in_flight_pay_once_and_deliver_once() {
+    let lab = Arc::new(Lab::new());
+    let paid = credential(&lab.challenge("/slow").await, "tx1");
+    let send = || {
+        let (lab, paid) = (lab.clone(), paid.clone());
+        tokio::spawn(async move { lab.client.get("/slow").presenting(&paid).await })
+    };
+    let winner = send();
+    while lab.bench.inside.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let copies: Vec<_> = (0..10_000).map(|_| send()).collect();
+    settle_down().await;
+    lab.bench.door.add_permits(10);
+    assert_eq!(winner.await.unwrap().text(), "run 1");
+    let (mut busy, mut used) = (0, 0);
+    for copy in copies {
+        let response = copy.await.unwrap();
+        match response.status().as_u16() {
+            409 => {
+                busy += 1;
+                assert_eq!(response.header("retry-after"), Some("1"));
+                assert!(response.challenges().offers.is_empty());
+            }
+            402 => {
+                used += 1;
+                response.assert_problem("invalid-challenge");
+            }
+            other => panic!("{other}: {}", response.text()),
+        }
+    }
+    assert_eq!(busy + used, 10_000);
+    assert!(busy >= 9_000, "at most two wait: {busy} were sent away, {used} refused");
+    assert_eq!((lab.network.payments(), lab.bench.inside.load(Ordering::SeqCst)), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_copy_takes_over_when_the_first_one_fails() {
+    let lab = Arc::new(Lab::new());
+    let paid = credential(&lab.challenge("/slow").await, "tx1");
+    let send = || {
+        let (lab, paid) = (lab.clone(), paid.clone());
+        tokio::spawn(async move { lab.client.get("/slow").presenting(&paid).await })
+    };
+    let first = send();
+    while lab.bench.inside.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let second = send();
+    settle_down().await;
+    first.abort();
+    lab.bench.door.add_permits(1);
+    assert_eq!(second.await.unwrap().text(), "run 2");
+    assert_eq!(lab.network.payments(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_outlives_its_lease_loses_its_response_to_the_one_that_took_over() {
+    let lab = Arc::new(Lab::new());
+    let paid = credential(&lab.challenge("/slow").await, "tx1");
+    let send = || {
+        let (lab, paid) = (lab.clone(), paid.clone());
+        tokio::spawn(async move { lab.client.get("/slow").presenting(&paid).await })
+    };
+    let stuck = send();
+    while lab.bench.inside.load(Ordering::SeqCst) < 1 {
+        tokio::task::yield_now().await;
+    }
+    // Its process is suspended: no heartbeat, and the others' clocks go on.
+    lab.clock.advance(Duration::from_secs(31));
+    let heir = send();
+    while lab.bench.inside.load(Ordering::SeqCst) < 2 {
+        tokio::task::yield_now().await;
+    }
+    lab.bench.door.add_permits(2);
+    let (stuck, heir) = (stuck.await.unwrap(), heir.await.unwrap());
+    stuck.assert_problem("unavailable");
+    assert_eq!((heir.status().as_u16(), heir.text().as_str()), (200, "run 2"));
+    assert_eq!(lab.network.payments(), 1);
+}

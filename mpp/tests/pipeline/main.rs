@@ -1,0 +1,16 @@
+//! The pipeline of ARCHITECTURE section 4, from a client's side: statuses, money and deliveries.
+//!
+//! One program, so that it is linked once; one file per theme.
+#![cfg(feature = "testing")]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../common/lab.rs"]
+mod lab;
+
+mod computed;
+mod concurrency;
+mod exchange;
+mod faults;
+mod order;
+mod redelivery;
