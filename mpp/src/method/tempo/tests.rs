@@ -377,6 +377,24 @@ async fn a_payer_without_the_money_or_refused_by_the_token_is_refused_before_a_b
 }
 
 #[tokio::test]
+async fn a_transaction_that_is_mined_already_is_settled_and_not_refused_for_an_empty_account() {
+    let scene = Scene::new(10_000);
+    let raw = scene.signed(scene.transaction());
+    let receipt = scene.receipt(keccak256(&raw), |_| {});
+    let node = FakeNode::start(move |method, params| match method {
+        "eth_getTransactionReceipt" => Some(Reply::Result(receipt.clone())),
+        "eth_call" => Some(Reply::Error(-32003, "Insufficient funds for gas * price + value")),
+        "eth_sendRawTransactionSync" => Some(Reply::Error(-32603, "expiring nonce was used")),
+        _ => healthy(method, params),
+    })
+    .await;
+    let tempo = tempo_at(&node.url);
+    let verified = scene.verify(&tempo, &scene.pull(&raw), None).await.unwrap();
+    let settled = tempo.settle(&SettleCx::new("id", &verified.plan, Timestamp::from_unix(NOW))).await;
+    assert_eq!(kind(&settled), "settled");
+}
+
+#[tokio::test]
 async fn a_node_of_another_chain_confirms_nothing() {
     let scene = Scene::new(10_000);
     let node = FakeNode::start(|method, params| match method {
