@@ -460,6 +460,7 @@ impl<S> Claim<S> {
 }
 
 /// How taking the proof keys ended.
+#[expect(clippy::large_enum_variant, reason = "made once per payment and taken apart at once")]
 pub(crate) enum Proofs {
     /// All are ours.
     Taken(Box<Claim<Claimed>>),
