@@ -463,7 +463,7 @@ impl<S> Claim<S> {
 #[expect(clippy::large_enum_variant, reason = "made once per payment and taken apart at once")]
 pub(crate) enum Proofs {
     /// All are ours.
-    Taken(Box<Claim<Claimed>>),
+    Taken(Claim<Claimed>),
     /// One of them belongs to another challenge; everything was given back.
     UsedElsewhere,
 }
@@ -489,7 +489,7 @@ impl Claim<Claiming> {
             }
         }
         let plan = self.sealed_plan.clone();
-        Ok(Proofs::Taken(Box::new(self.advance(PaymentState::Claimed(plan)).await?)))
+        Ok(Proofs::Taken(self.advance(PaymentState::Claimed(plan)).await?))
     }
 
     /// Rolls an abandoned claim back.

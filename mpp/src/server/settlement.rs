@@ -100,7 +100,7 @@ impl Task {
             Proofs::UsedElsewhere => Ok(Outcome::Rejected(Rejection::failed(
                 "this payment was already used for another challenge",
             ))),
-            Proofs::Taken(claimed) => self.proceed(*claimed, capture).await,
+            Proofs::Taken(claimed) => self.proceed(claimed, capture).await,
         }
     }
 
