@@ -1,7 +1,7 @@
 //! The shop of `examples/shop`, as a process.
 
+use crate::fresh_address;
 use crate::process::{Process, Running};
-use crate::{Chain, fresh_address};
 use tokio::process::Command;
 
 /// A shop; stopped when dropped.
@@ -15,17 +15,15 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// Starts `program` on a free port, on `chain`, with further `flags`.
-    pub async fn start(program: &str, chain: &Chain, flags: &[&str]) -> Self {
-        Self::paid_to(fresh_address(), program, chain, flags).await
+    /// Starts `program` on a free port, with the node at `rpc` and further `flags`.
+    pub async fn start(program: &str, rpc: &str, flags: &[&str]) -> Self {
+        Self::paid_to(fresh_address(), program, rpc, flags).await
     }
 
     /// As [`start`](Self::start), for a shop that opens again.
-    pub async fn paid_to(recipient: String, program: &str, chain: &Chain, flags: &[&str]) -> Self {
+    pub async fn paid_to(recipient: String, program: &str, rpc: &str, flags: &[&str]) -> Self {
         let mut command = Command::new(program);
-        command
-            .args(["--listen", "127.0.0.1:0", "--tempo-rpc", &chain.url, "--recipient", &recipient])
-            .args(flags);
+        command.args(["--listen", "127.0.0.1:0", "--tempo-rpc", rpc, "--recipient", &recipient]).args(flags);
         let mut process = Process::start("shop", &mut command);
         let url = process.line_after("shop: listening on ").await;
         Self { url, recipient, process: process.ignore_output() }

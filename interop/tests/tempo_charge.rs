@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use interop::{Answer, Chain, Mode, Shop, Wallet, ask, lab};
+use interop::{Answer, Chain, Lossy, Mode, Shop, Wallet, ask, lab};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,7 +19,7 @@ impl Scene {
     async fn set(flags: &[&str]) -> Option<Self> {
         let lab = lab()?;
         let chain = lab.chain().await;
-        let shop = Shop::start(SHOP, &chain, flags).await;
+        let shop = Shop::start(SHOP, &chain.url, flags).await;
         let wallet = lab.wallet(&chain);
         Some(Self { chain, shop, wallet })
     }
@@ -272,13 +272,13 @@ async fn a_shop_that_crashed_with_a_file_store_still_owes_the_delivery() {
     let store = std::env::temp_dir().join(format!("{}.redb", interop::fresh_address()));
     let flags = ["--store", &format!("file:{}", store.display()), "--public-url", "http://127.0.0.1:1"];
 
-    let shop = Shop::start(SHOP, &chain, &flags).await;
+    let shop = Shop::start(SHOP, &chain.url, &flags).await;
     let challenge = ask("GET", &shop.at("/flaky"), None, None).await.challenge.expect("a challenge");
     let credential = wallet.credential(&challenge, Mode::Pull).await;
     assert_eq!(ask("GET", &shop.at("/flaky"), Some(&credential), None).await.status, 500);
     let recipient = shop.crash().await;
 
-    let shop = Shop::paid_to(recipient, SHOP, &chain, &flags).await;
+    let shop = Shop::paid_to(recipient, SHOP, &chain.url, &flags).await;
     let delivered = ask("GET", &shop.at("/flaky"), Some(&credential), None).await;
     assert_eq!(delivered.status, 200, "{delivered:?}\n{}", shop.log());
     assert_refused(&ask("GET", &shop.at("/flaky"), Some(&credential), None).await, "invalid-challenge");
@@ -286,4 +286,19 @@ async fn a_shop_that_crashed_with_a_file_store_still_owes_the_delivery() {
     for file in [store.clone(), format!("{}.secret", store.display()).into()] {
         std::fs::remove_file(file).expect("the shop kept it there");
     }
+}
+
+#[tokio::test]
+async fn a_broadcast_whose_answer_is_lost_is_looked_up_and_not_repeated() {
+    let Some(lab) = lab() else { return };
+    let chain = lab.chain().await;
+    let mut wallet = lab.wallet(&chain);
+    let lossy = Lossy::start(&chain).await;
+    let shop = Shop::start(SHOP, &lossy.url, &[]).await;
+    let answer = wallet.fetch("GET", &shop.at("/charge"), None, Mode::Pull).await;
+    assert_eq!((answer.status, answer.statuses.as_slice()), (200, &[402, 200][..]), "{answer:?}");
+    let payments = chain.payments_to(&shop.recipient).await;
+    assert_eq!(payments.len(), 1);
+    assert_eq!(answer.reference(), payments[0].hash);
+    assert_eq!(lossy.broadcasts(), 1);
 }

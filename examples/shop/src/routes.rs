@@ -52,7 +52,7 @@ async fn echo(Json(said): Json<Value>, _: Paid<Receipt>) -> Json<Value> {
 }
 
 /// Sells 1 to 1000 units at 0.001 each.
-#[mpp::charge(amount = price_of(&n), currency = "pathusd", methods(tempo))]
+#[mpp::charge(amount = price_of(n), currency = "pathusd", methods(tempo))]
 async fn units(Path(n): Path<String>, paid: Paid<Receipt>) -> Json<Value> {
     sold(&format!("{n} units"), &paid)
 }

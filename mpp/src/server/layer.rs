@@ -87,15 +87,16 @@ impl LayerPrice {
     }
 }
 
+/// A price expression over a request's head.
+type PriceOfHead = dyn Fn(&Head) -> Result<Quote, Refusal> + Send + Sync;
+
 /// How a layer's price follows from a request's head.
 #[doc(hidden)]
 #[derive(Clone)]
 pub enum HeadQuote {
     Fixed,
-    Computed(Arc<QuoteOfHead>),
+    Computed(Arc<PriceOfHead>),
 }
-
-type QuoteOfHead = dyn Fn(&Head) -> Result<Quote, Refusal> + Send + Sync;
 
 impl HeadQuote {
     #[doc(hidden)]

@@ -237,13 +237,19 @@ impl Tempo {
         now: Timestamp,
     ) -> Result<(), Rejection> {
         let balance = ITIP20::balanceOfCall { account: signed.payer }.abi_encode();
-        let [balance, simulated] = rpc
+        let [mined, balance, simulated] = rpc
             .read_all([
+                receipt_of(signed.hash),
                 eth_call(ask.token, balance),
                 Call::new("eth_call", json!([signed.simulation, "latest"])),
             ])
             .await
             .map_err(|e| self.unavailable(rpc, &e))?;
+        // It is on the chain: another copy of this credential was faster, or the payer broadcast it after all. The
+        // money has moved, so it must not be refused here; the journal knows what is due.
+        if mined.into_result::<Option<TxReceipt>>().is_ok_and(|receipt| receipt.is_some()) {
+            return Ok(());
+        }
         let balance: Bytes = balance.into_result().map_err(|e| self.unavailable(rpc, &e))?;
         let balance = U256::try_from_be_slice(&balance).unwrap_or_default();
         if balance < ask.amount {

@@ -377,6 +377,24 @@ async fn a_payer_without_the_money_or_refused_by_the_token_is_refused_before_a_b
 }
 
 #[tokio::test]
+async fn a_transaction_that_is_mined_already_is_settled_and_not_refused_for_an_empty_account() {
+    let scene = Scene::new(10_000);
+    let raw = scene.signed(scene.transaction());
+    let receipt = scene.receipt(keccak256(&raw), |_| {});
+    let node = FakeNode::start(move |method, params| match method {
+        "eth_getTransactionReceipt" => Some(Reply::Result(receipt.clone())),
+        "eth_call" => Some(Reply::Error(-32003, "Insufficient funds for gas * price + value")),
+        "eth_sendRawTransactionSync" => Some(Reply::Error(-32603, "expiring nonce was used")),
+        _ => healthy(method, params),
+    })
+    .await;
+    let tempo = tempo_at(&node.url);
+    let verified = scene.verify(&tempo, &scene.pull(&raw), None).await.unwrap();
+    let settled = tempo.settle(&SettleCx::new("id", &verified.plan, Timestamp::from_unix(NOW))).await;
+    assert_eq!(kind(&settled), "settled");
+}
+
+#[tokio::test]
 async fn a_node_of_another_chain_confirms_nothing() {
     let scene = Scene::new(10_000);
     let node = FakeNode::start(|method, params| match method {
@@ -670,4 +688,72 @@ async fn offers_of_another_configuration_are_refused_as_stale() {
     scene.request.method_details = None;
     let stale = scene.verify(&tempo, &Map::new(), None).await;
     assert!(matches!(stale, Err(Rejection::Refused { kind: ProblemType::InvalidChallenge, .. })));
+}
+
+/// Where a test's log goes.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn no_log_line_of_any_level_holds_a_transaction_or_the_secret_part_of_the_url() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    // Other tests of this process share the bridge; the subscriber is this thread's.
+    drop(tracing_log::LogTracer::init());
+    let _guard = tracing::subscriber::set_default(subscriber);
+
+    let scene = Scene::new(10_000);
+    let raw = scene.signed(scene.transaction());
+    for sync in [
+        Reply::Result(scene.receipt(keccak256(&raw), |_| {})),
+        Reply::Error(-32000, "already known"),
+        Reply::Status(500),
+    ] {
+        let node = FakeNode::start(move |method, params| match method {
+            "eth_sendRawTransactionSync" => Some(sync.clone()),
+            _ => healthy(method, params),
+        })
+        .await;
+        let tempo = tempo_at(&format!("{}/v1/k3y-in-path?token=t0ken", node.url));
+        tracing::trace!(?tempo, "a line of the test's own");
+        let verified = scene.verify(&tempo, &scene.pull(&raw), Some(&scene.did())).await.unwrap();
+        let cx = SettleCx::new("id", &verified.plan, Timestamp::from_unix(NOW));
+        tracing::trace!(?verified, settled = ?tempo.settle(&cx).await, resolved = ?tempo.resolve(&cx).await);
+        let refused = scene.verify(&tempo, &scene.pull(&raw[1..]), None).await;
+        tracing::trace!(?refused);
+    }
+
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(
+        log.contains("a line of the test's own") && log.contains("reqwest"),
+        "the log is captured: {log}"
+    );
+    let hex = hex::encode(&raw);
+    let base64 = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, &raw);
+    for secret in [
+        &hex[..40],
+        &hex[hex.len() - 40..],
+        &base64[..32],
+        &format!("{:?}", &raw[..12])[1..40],
+        "k3y-in-path",
+        "t0ken",
+    ] {
+        assert!(!log.contains(secret), "{secret} is in the log: {log}");
+    }
 }
