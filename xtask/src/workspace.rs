@@ -1,7 +1,8 @@
 //! Where things are, and the two feature sets everything is built in.
 //!
-//! Building the same crates under many feature sets is what makes a test run slow, so there are exactly two: *slim*,
-//! what `quickstart`, `ui-tests` and the macros need (no alloy), and *full*, every other member with all features.
+//! Building the same crates under many feature sets is what makes a test run slow, so there are exactly two:
+//! *slim*, what `quickstart`, `ui-tests` and the macros need (no alloy), and *full*, every other member with
+//! all features.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -87,7 +88,8 @@ impl Workspace {
         &self.root
     }
 
-    /// Where logs and installed tools go: below cargo's target folder, so that `cargo clean` removes them too.
+    /// Where logs and installed tools go: below cargo's target folder, so that `cargo clean` removes them
+    /// too.
     pub(crate) fn scratch(&self, name: &str) -> PathBuf {
         self.target.join(name)
     }
@@ -100,8 +102,8 @@ impl Workspace {
         &self.integration_tests
     }
 
-    /// The `-p …` and feature arguments that select a set. Every cargo call of a set passes exactly these: another
-    /// selection would unify features differently and compile the dependencies once more.
+    /// The `-p …` and feature arguments that select a set. Every cargo call of a set passes exactly these:
+    /// another selection would unify features differently and compile the dependencies once more.
     pub(crate) fn select(&self, set: FeatureSet) -> Vec<String> {
         let mut args = Vec::new();
         for member in self.members.iter().filter(|member| set_of(member) == Some(set)) {

@@ -1,5 +1,5 @@
-//! What each feature set brings in, read from `cargo tree`: the protocol core stays free of I/O, and a server that takes
-//! no payments on a chain does not compile alloy.
+//! What each feature set brings in, read from `cargo tree`: the protocol core stays free of I/O, and a server
+//! that takes no payments on a chain does not compile alloy.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -20,7 +20,8 @@ fn packages(features: &str) -> BTreeSet<String> {
     text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
 }
 
-/// Those of `packages` that are one of `families`: the crate itself or one whose name starts with it and a hyphen.
+/// Those of `packages` that are one of `families`: the crate itself or one whose name starts with it and a
+/// hyphen.
 fn of_families<'a>(packages: &'a BTreeSet<String>, families: &[&str]) -> Vec<&'a str> {
     let belongs = |name: &str| {
         families.iter().any(|family| {

@@ -1,5 +1,5 @@
-//! The README is true: its commands run and print what it shows, its feature table is the manifest's, its links lead somewhere.
-//! (Its Rust blocks are documentation tests of `mpp`.)
+//! The README is true: its commands run and print what it shows, its feature table is the manifest's, its
+//! links lead somewhere. (Its Rust blocks are documentation tests of `mpp`.)
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
