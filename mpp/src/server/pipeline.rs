@@ -35,7 +35,7 @@ use crate::store::{Quota, StoreError, Version};
 use axum::RequestExt;
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, MatchedPath, OriginalUri, Request};
-use axum::http::{HeaderValue, Method, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError};
 use sha2::{Digest, Sha256};
@@ -153,7 +153,7 @@ impl Visit {
             None => Presented::Nothing,
             Some(credential) => mpp.judge(credential, &plan, verb, uri, req),
         };
-        let accept = req.headers().get(ACCEPT_PAYMENT).cloned();
+        let accept = accept_payment(req.headers());
         Ok(Self { mpp, plan, scope, target, digest: None, accept, presented })
     }
 
@@ -763,6 +763,21 @@ impl Mpp {
             client,
         }))
     }
+}
+
+/// `Accept-Payment`; several lines are one list (RFC 9110 section 5.3).
+fn accept_payment(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut lines = headers.get_all(ACCEPT_PAYMENT).iter();
+    let first = lines.next()?;
+    let mut all = Vec::new();
+    for line in lines {
+        if all.is_empty() {
+            all.extend_from_slice(first.as_bytes());
+        }
+        all.push(b',');
+        all.extend_from_slice(line.as_bytes());
+    }
+    if all.is_empty() { Some(first.clone()) } else { HeaderValue::from_bytes(&all).ok() }
 }
 
 /// Adds the body's digest to the identity of a request.

@@ -201,9 +201,9 @@ impl Task {
             Taken::Held(claim) => {
                 let Some(plan) = self.plan(&claim) else { return Ok(Outcome::Unknown) };
                 let cx = SettleCx::new(claim.id(), &plan, self.mpp.now());
-                match self.method.release(&cx).await {
-                    Ok(()) => claim.forget().await.map(|()| Outcome::Vacant),
-                    Err(_) => Ok(Outcome::Unknown),
+                match tokio::time::timeout(self.mpp.0.settle_timeout, self.method.release(&cx)).await {
+                    Ok(Ok(())) => claim.forget().await.map(|()| Outcome::Vacant),
+                    Ok(Err(_)) | Err(_) => Ok(Outcome::Unknown),
                 }
             }
             Taken::Settling(claim) => {
@@ -524,9 +524,11 @@ async fn capture(
 /// Gives held funds back. If the network does not answer, the entry stays held, and whoever comes after its lease tries again.
 async fn release(mpp: &Mpp, claim: Claim<Held>, method: &dyn ServerMethod, plan: &SettlementPlan) {
     let cx = SettleCx::new(claim.id(), plan, mpp.now());
-    match method.release(&cx).await {
-        Ok(()) => report(claim.released(mpp.now()).await),
-        Err(_) => tracing::warn!(target: "mpp", challenge = claim.id(), "a hold could not be released yet"),
+    match tokio::time::timeout(mpp.0.settle_timeout, method.release(&cx)).await {
+        Ok(Ok(())) => report(claim.released(mpp.now()).await),
+        Ok(Err(_)) | Err(_) => {
+            tracing::warn!(target: "mpp", challenge = claim.id(), "a hold could not be released yet")
+        }
     }
 }
 
