@@ -222,7 +222,8 @@ impl Builder {
         self
     }
 
-    /// Replaces a running configuration: its outstanding challenges for fixed prices are honoured until they expire.
+    /// Replaces a running configuration: its outstanding challenges for fixed prices are honoured until they expire. The
+    /// secrets and the store are the predecessor's unless others are given.
     pub fn replaces(mut self, predecessor: &Mpp) -> Self {
         self.predecessor = Some(predecessor.clone());
         self
@@ -235,7 +236,8 @@ impl Builder {
     pub fn build(self) -> Result<Mpp, BuildError> {
         let mut problems = Vec::new();
         let public = self.public(&mut problems);
-        let store = self.store.clone().unwrap_or_else(|| Arc::new(MemoryStore::new()));
+        let inherited = self.predecessor.as_ref().map(|old| old.0.journal.store().clone());
+        let store = self.store.clone().or(inherited).unwrap_or_else(|| Arc::new(MemoryStore::new()));
         self.check_methods(store.durability(), &mut problems);
         let ring = match (&self.ring, &self.predecessor) {
             (Some(ring), _) => Some(ring.clone()),

@@ -50,6 +50,16 @@ impl Lab {
         Self::over(clock, shelf, Network::new("tempo"), Network::new("stripe"), |builder| builder)
     }
 
+    /// A lab whose first method takes real money.
+    pub fn with_real_money(limits: Limits) -> Self {
+        let clock = clock();
+        let shelf = Arc::new(MemoryStore::with_limits(limits).with_clock(clock.clone()));
+        let network = Network::with_money("tempo", mpp::method::Money::Real);
+        Self::over(clock, shelf, network, Network::new("stripe"), |builder| {
+            builder.single_process_volatile_store()
+        })
+    }
+
     /// A lab whose configuration is changed by `change`.
     pub fn on(network: Arc<Network>, change: impl FnOnce(Builder) -> Builder) -> Self {
         let clock = clock();

@@ -8,9 +8,14 @@ mod common;
 #[path = "../common/lab.rs"]
 mod lab;
 
+mod body;
+mod capture;
 mod computed;
 mod concurrency;
 mod exchange;
 mod faults;
+mod headers;
+mod layer;
 mod order;
 mod redelivery;
+mod volatile;
