@@ -23,6 +23,16 @@ async fn a_challenge_of_a_boot_that_was_forgotten_is_refused_by_the_next_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_challenge_of_another_realm_is_refused_though_secret_and_store_are_shared() {
+    let lab = Lab::new();
+    let elsewhere = lab.client_of(&lab.builder_at("https://other.example.com").build().unwrap());
+    let paid = credential(&lab.challenge("/cheap").await, "tx1");
+    elsewhere.get("/cheap").presenting(&paid).await.assert_problem("invalid-challenge");
+    assert_eq!(lab.network.payments(), 0);
+    lab.client.get("/cheap").presenting(&paid).await.assert_ok();
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_configurations_on_one_memory_store_share_challenges_and_refuse_each_others_replays() {
     let lab = Lab::new();
     let other = lab.client_of(&lab.builder().build().unwrap());
