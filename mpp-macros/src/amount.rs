@@ -72,7 +72,10 @@ impl Literal {
         if text.contains(',') {
             return wrong(format!("contains `,`; {PLAIN} (no grouping, `.` as decimal point)"));
         }
-        if text.find(['e', 'E']).is_some_and(|i| text[..i].ends_with(|c: char| c.is_ascii_digit() || c == '.')) {
+        if text
+            .find(['e', 'E'])
+            .is_some_and(|i| text[..i].ends_with(|c: char| c.is_ascii_digit() || c == '.'))
+        {
             return wrong(format!("uses an exponent; {PLAIN}"));
         }
         if let Some(c) = text.chars().find(|c| !c.is_ascii_digit() && *c != '.') {

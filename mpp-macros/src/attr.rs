@@ -144,7 +144,7 @@ impl Attr {
         if !of.keys().contains(&name.as_str()) {
             return Err(self.unknown(&key, of));
         }
-        if self.attempted(&name) {
+        if self.key(&name).is_some() {
             return Err(syn::Error::new(key.span(), format!("`{name}` is given twice")));
         }
         self.attempted.push(name.clone());
@@ -167,18 +167,28 @@ impl Attr {
             "up_to" => {
                 let ceiling = Literal::read("up_to", &value(input, &key, |i| string(i, "up_to", "2.00"))?)?;
                 if ceiling.is_zero() {
-                    return Err(syn::Error::new(ceiling.span, "up_to is zero: every request would be refused"));
+                    return Err(syn::Error::new(
+                        ceiling.span,
+                        "up_to is zero: every request would be refused",
+                    ));
                 }
                 self.up_to = Some(ceiling);
             }
-            "description" => self.description = Some(description(value(input, &key, |i| string(i, "description", "…"))?)?),
+            "description" => {
+                self.description = Some(description(value(input, &key, |i| string(i, "description", "…"))?)?)
+            }
             "proof" => self.proof = value(input, &key, LitBool::parse_switch)?.then_some(key),
             "challenge" => {
                 word(input, &key, "first", "the challenge comes before validation")?;
                 self.challenge_first = Some(key);
             }
             "capture" => {
-                word(input, &key, "success", "the money is reserved first and taken after the handler's success")?;
+                word(
+                    input,
+                    &key,
+                    "success",
+                    "the money is reserved first and taken after the handler's success",
+                )?;
                 self.on_success = Some(key);
             }
             "settle" => {
@@ -226,9 +236,9 @@ impl Attr {
 
 /// A word before `=` or `(`; `crate` is one too.
 pub(crate) fn key(input: ParseStream) -> syn::Result<Ident> {
-    input
-        .call(Ident::parse_any)
-        .map_err(|e| syn::Error::new(e.span(), "expected a key\nhelp: a price is written `amount = \"0.05\"`"))
+    input.call(Ident::parse_any).map_err(|e| {
+        syn::Error::new(e.span(), "expected a key\nhelp: a price is written `amount = \"0.05\"`")
+    })
 }
 
 /// `= value`, with errors that name the key when there is none.
@@ -330,7 +340,10 @@ fn description(text: LitStr) -> syn::Result<LitStr> {
         ));
     }
     if value.chars().any(char::is_control) {
-        return Err(syn::Error::new(text.span(), "description has a line break or another control character"));
+        return Err(syn::Error::new(
+            text.span(),
+            "description has a line break or another control character",
+        ));
     }
     Ok(text)
 }

@@ -32,7 +32,9 @@ pub(crate) enum Currency {
 impl Currency {
     pub(crate) fn parse(input: ParseStream) -> syn::Result<Self> {
         let value = unwrapped(input.parse()?);
-        let lower = |path: &Path| path.get_ident().map(ToString::to_string).filter(|i| i.contains(char::is_lowercase));
+        let lower = |path: &Path| {
+            path.get_ident().map(ToString::to_string).filter(|i| i.contains(char::is_lowercase))
+        };
         match &value {
             Expr::Lit(ExprLit { lit: Lit::Str(name), .. }) => Ok(Self::Name(name.clone())),
             Expr::Path(ExprPath { path, qself: None, .. }) => match lower(path) {
@@ -70,7 +72,10 @@ impl Currency {
         let names: Vec<&str> = KNOWN.iter().map(|(name, _)| *name).collect();
         let hint = match nearest(&text.to_ascii_lowercase(), &names) {
             Some(name) => format!("did you mean `{name}`?"),
-            None => format!("known currencies: {}; for one of your own, give a path to a `Currency`", list(&names)),
+            None => format!(
+                "known currencies: {}; for one of your own, give a path to a `Currency`",
+                list(&names)
+            ),
         };
         errors.on(name, format!("unknown currency `{text}`\nhelp: {hint}"));
     }

@@ -71,23 +71,21 @@ pub(crate) fn at(span: Span, tokens: impl ToTokens) -> TokenStream {
 /// Edit distance with transpositions (optimal string alignment).
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut d = vec![vec![0; b.len() + 1]; a.len() + 1];
-    for (i, row) in d.iter_mut().enumerate() {
-        row[0] = i;
-    }
-    for j in 0..=b.len() {
-        d[0][j] = j;
-    }
+    // Row `i` holds the distances between the first `i` characters of `a` and every beginning of `b`.
+    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
     for i in 1..=a.len() {
+        let mut row = vec![i];
         for j in 1..=b.len() {
-            let substituted = d[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            d[i][j] = substituted.min(d[i - 1][j] + 1).min(d[i][j - 1] + 1);
+            let substituted = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut least = substituted.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
             if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                d[i][j] = d[i][j].min(d[i - 2][j - 2] + 1);
+                least = least.min(rows[i - 2][j - 2] + 1);
             }
+            row.push(least);
         }
+        rows.push(row);
     }
-    d[a.len()][b.len()]
+    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]

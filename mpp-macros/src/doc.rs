@@ -29,10 +29,11 @@ pub(crate) fn text(docs: &[&Attribute]) -> Option<TokenStream> {
 }
 
 /// The appended paragraph: `Priced: 0.05 usdc by tempo, 0.50 usd by stripe.`
-pub(crate) fn priced(attr: &Attr, price: &Price<'_>) -> TokenStream {
-    let line = format!("Priced: {}.", sentence(attr, price));
+pub(crate) fn priced(attr: &Attr, price: &Price<'_>, docs: &[&Attribute]) -> TokenStream {
+    let line = format!(" Priced: {}.", sentence(attr, price));
+    let blank = docs.first().map(|_| quote!(#[doc = ""]));
     quote! {
-        #[doc = ""]
+        #blank
         #[doc = #line]
     }
 }

@@ -6,7 +6,9 @@ use crate::doc;
 use crate::offer::{Kind, Price};
 use crate::openapi::rotate;
 use crate::quoting::{bindings, fixed, local, price_of, uses};
-use crate::signature::{self, Argument, Fit, Handler, body_argument, check_generics, is_debug_handler, mentions};
+use crate::signature::{
+    self, Argument, Fit, Handler, body_argument, check_generics, is_debug_handler, mentions,
+};
 use crate::spec::{Subject, items};
 use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -17,7 +19,8 @@ use syn::{Attribute, ReturnType, Safety};
 /// The attribute and the item it is on.
 pub(crate) fn charge(attr: TokenStream, item: TokenStream) -> TokenStream {
     let Ok(handler) = syn::parse2::<Handler>(item.clone()) else {
-        let error = syn::Error::new(Span::call_site(), "`#[mpp::charge]` goes on an `async fn`").to_compile_error();
+        let error =
+            syn::Error::new(Span::call_site(), "`#[mpp::charge]` goes on an `async fn`").to_compile_error();
         return quote!(#item #error);
     };
     if matches!(handler.body.clone().into_iter().next(), Some(TokenTree::Punct(_))) {
@@ -65,8 +68,10 @@ fn charged_twice(handler: &mut Handler, errors: &Sink) {
 /// `digest = false` lets the body change between the quote and the payment; the price must not depend on it.
 fn body_is_bound(attr: &Attr, arguments: &[Argument<'_>], errors: &Sink) {
     let (Some(key), Some((argument, extractor))) = (&attr.unbound, body_argument(arguments)) else { return };
-    let expressions: TokenStream = attr.free_if.iter().chain(attr.computed()).map(ToTokens::to_token_stream).collect();
-    if let Some(name) = bindings(argument.pat).iter().find(|n| mentions(expressions.clone(), &n.to_string())) {
+    let expressions: TokenStream =
+        attr.free_if.iter().chain(attr.computed()).map(ToTokens::to_token_stream).collect();
+    if let Some(name) = bindings(argument.pat).iter().find(|n| mentions(expressions.clone(), &n.to_string()))
+    {
         errors.on(
             key,
             format!(
@@ -95,7 +100,8 @@ fn gated(
     let marker = format_ident!("__mpp_{}", name, span = name.span());
     let types: Vec<_> = arguments.iter().filter(|a| !a.is_paid()).map(|a| a.ty).collect();
     let tuple = quote!((#(#types,)*));
-    let evidence = arguments.iter().find_map(|a| a.evidence(&krate)).unwrap_or_else(|| quote!(#krate::Receipt));
+    let evidence =
+        arguments.iter().find_map(|a| a.evidence(&krate)).unwrap_or_else(|| quote!(#krate::Receipt));
     let kind = price.map_or_else(|| kind_as_written(&evidence), |price| price.kind);
 
     let text = name.unraw().to_string();
@@ -106,13 +112,14 @@ fn gated(
         Some(()) => price_of(attr, price.map(|p| &p.offers), &marker, arguments, &tuple, sig),
         None => fixed(&krate, &marker),
     };
-    let evidence_check = evidence_check(&krate, handler, arguments, &evidence, &kind_tokens).filter(|_| price.is_some());
+    let evidence_check =
+        evidence_check(&krate, handler, arguments, &evidence, &kind_tokens).filter(|_| price.is_some());
     let wrapper = wrapper(attr, price, handler, &attrs, arguments, &marker, &tuple, &evidence);
     let cfgs = &attrs.cfgs;
     quote! {
         #(#cfgs)*
         #[doc(hidden)]
-        #[allow(non_camel_case_types, unreachable_pub, missing_debug_implementations)]
+        #[allow(non_camel_case_types, unreachable_pub, missing_debug_implementations, clippy::redundant_pub_crate)]
         #vis struct #marker;
 
         #(#cfgs)*
@@ -169,7 +176,7 @@ fn wrapper(
     let used = uses(attr, arguments);
     let body = prepend(&handler.body, quote!(#(let _ = &#used;)*));
     let checks = price.map(|_| checks(attr, handler, arguments));
-    let priced = price.map(|price| doc::priced(attr, price));
+    let priced = price.map(|price| doc::priced(attr, price, &attrs.docs));
     let Attributes { docs, cfgs, outer, inner, .. } = attrs;
 
     // Spanned at the handler's name: rustc's dead-code lint skips functions whose tokens all come from a macro, and an
@@ -324,7 +331,9 @@ impl<'a> Attributes<'a> {
             } else if is(&["allow", "warn", "deny", "forbid"]) {
                 out.outer.push(attr);
                 out.inner.push(attr);
-            } else if is(&["deprecated", "must_use"]) || is(&["expect"]) && mentions(attr.to_token_stream(), "dead_code") {
+            } else if is(&["deprecated", "must_use"])
+                || is(&["expect"]) && mentions(attr.to_token_stream(), "dead_code")
+            {
                 // About the function others call; on the inner one they would warn about the wrapper.
                 out.outer.push(attr);
             } else {
@@ -343,7 +352,8 @@ fn kept(attrs: &[Attribute]) -> Vec<&Attribute> {
 /// `{ first… body }`, after inner attributes.
 fn prepend(body: &TokenStream, first: TokenStream) -> TokenStream {
     let mut tokens = body.clone().into_iter();
-    let (Some(TokenTree::Group(block)), None, false) = (tokens.next(), tokens.next(), first.is_empty()) else {
+    let (Some(TokenTree::Group(block)), None, false) = (tokens.next(), tokens.next(), first.is_empty())
+    else {
         return body.clone();
     };
     let trees: Vec<TokenTree> = block.stream().into_iter().collect();

@@ -36,19 +36,19 @@ mod tests;
 
 use proc_macro::TokenStream;
 
-/// Puts a price on a handler. The reference is on `mpp::charge`.
+/// The attribute expands to paths into the library `mpp`, where its reference is, too: `mpp::charge`.
 #[proc_macro_attribute]
 pub fn charge(attr: TokenStream, item: TokenStream) -> TokenStream {
     expand::charge(attr.into(), item.into()).into()
 }
 
-/// A price for something that cannot be annotated. The reference is on `mpp::price!`.
+/// The macro expands to paths into the library `mpp`, where its reference is, too: `mpp::price!`.
 #[proc_macro]
 pub fn price(input: TokenStream) -> TokenStream {
     price::price(input.into()).into()
 }
 
-/// Terms that several prices share. The reference is on `mpp::terms!`.
+/// The macro expands to paths into the library `mpp`, where its reference is, too: `mpp::terms!`.
 #[proc_macro]
 pub fn terms(input: TokenStream) -> TokenStream {
     terms::terms(input.into()).into()

@@ -70,7 +70,8 @@ impl Network {
 /// The inside of `methods(…)`; `None` when a mistake was reported that leaves nobody to pay.
 pub(crate) fn methods(input: ParseStream, key: &Ident, errors: &Sink) -> Option<Vec<Method>> {
     if input.is_empty() {
-        errors.on(key, "`methods` is empty: nobody could pay\nhelp: name at least one, e.g. `methods(tempo)`");
+        errors
+            .on(key, "`methods` is empty: nobody could pay\nhelp: name at least one, e.g. `methods(tempo)`");
         return None;
     }
     let mut out: Vec<Method> = Vec::new();
@@ -99,7 +100,12 @@ pub(crate) fn methods(input: ParseStream, key: &Ident, errors: &Sink) -> Option<
 fn network(input: ParseStream, errors: &Sink) -> syn::Result<(Path, Option<Network>)> {
     let path = match input.call(Path::parse_mod_style) {
         Ok(path) => path,
-        Err(e) => return Err(syn::Error::new(e.span(), "expected a payment method\nhelp: write `methods(tempo, stripe)`")),
+        Err(e) => {
+            return Err(syn::Error::new(
+                e.span(),
+                "expected a payment method\nhelp: write `methods(tempo, stripe)`",
+            ));
+        }
     };
     let Some(name) = path.get_ident() else { return Ok((path.clone(), Some(Network::Own(path)))) };
     let text = name.to_string();
@@ -137,7 +143,9 @@ fn arguments(input: ParseStream, errors: &Sink) -> syn::Result<(Option<Amount>, 
         if name != "amount" && name != "currency" {
             return Err(syn::Error::new(
                 key.span(),
-                format!("unknown key `{name}` for a payment method\nhelp: a method takes `amount` and `currency`"),
+                format!(
+                    "unknown key `{name}` for a payment method\nhelp: a method takes `amount` and `currency`"
+                ),
             ));
         }
         if written.contains(&name) {

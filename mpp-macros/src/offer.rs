@@ -73,14 +73,14 @@ impl Offers<'_> {
                 let merge = match amount {
                     Amount::Fixed(literal) => {
                         let amount = literal.tokens(krate);
-                        quote_spanned!(literal.span=> TERMS.fixed(#amount))
+                        quote_spanned!(literal.span=> __TERMS.fixed(#amount))
                     }
-                    Amount::Computed(_) => quote!(TERMS.computed()),
+                    Amount::Computed(_) => quote!(__TERMS.computed()),
                 };
                 quote! {{
-                    const TERMS: #krate::Terms = #terms;
-                    const OFFERS: [#krate::__private::OfferSpec; TERMS.len()] = #merge;
-                    &OFFERS
+                    const __TERMS: #krate::Terms = #terms;
+                    const __OFFERS: [#krate::__private::OfferSpec; __TERMS.len()] = #merge;
+                    &__OFFERS
                 }}
             }
         }
@@ -162,7 +162,9 @@ pub(crate) fn currencies(attr: &Attr, methods: &[Method], errors: &Sink) {
             let name = first.network.name();
             errors.at(
                 first.network.span(),
-                format!("no currency for `{name}`\nhelp: add `currency = \"usdc\"`, or `{name}(currency = \"…\")`"),
+                format!(
+                    "no currency for `{name}`\nhelp: add `currency = \"usdc\"`, or `{name}(currency = \"…\")`"
+                ),
             );
         }
         // A name from outside the list is fine where only own methods use it: they know it by themselves.
@@ -223,11 +225,17 @@ fn combinations(attr: &Attr, errors: &Sink) {
             );
         }
         if let Some(expr) = computed {
-            errors.on(expr, "an identity proof charges nothing\nhelp: write `amount = \"0\"`, or remove `proof = true`");
+            errors.on(
+                expr,
+                "an identity proof charges nothing\nhelp: write `amount = \"0\"`, or remove `proof = true`",
+            );
         }
         for (key, clash) in [
             ("free_if", "an identity proof is free already; remove `free_if`"),
-            ("capture", "an identity proof charges nothing, so there is nothing to capture; remove `capture`"),
+            (
+                "capture",
+                "an identity proof charges nothing, so there is nothing to capture; remove `capture`",
+            ),
             ("terms", "an identity proof charges nothing, so there are no terms to share; use `methods(…)`"),
         ] {
             if let Some(key) = attr.key(key) {
@@ -264,10 +272,16 @@ fn combinations(attr: &Attr, errors: &Sink) {
     }
     if let Some(key) = &attr.on_success {
         if attr.before.is_some() {
-            errors.on(key, "`settle = \"before\"` and `capture = \"success\"` contradict each other; remove one");
+            errors.on(
+                key,
+                "`settle = \"before\"` and `capture = \"success\"` contradict each other; remove one",
+            );
         }
         if attr.free_if.is_some() {
-            errors.on(key, "`capture = \"success\"` reserves money on every request; it cannot be used with `free_if`");
+            errors.on(
+                key,
+                "`capture = \"success\"` reserves money on every request; it cannot be used with `free_if`",
+            );
         }
     }
     match (&attr.honor_quote, attr.key("bind")) {

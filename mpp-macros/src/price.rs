@@ -3,8 +3,8 @@
 use crate::attr::{Attr, Macro};
 use crate::diag::Sink;
 use crate::offer::Price;
-use crate::spec::{Subject, items};
 use crate::quoting::head_quote;
+use crate::spec::{Subject, items};
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 

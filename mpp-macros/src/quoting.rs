@@ -39,9 +39,10 @@ pub(crate) fn price_of(
     let method = quote_spanned! {first.span()=>
         async fn quote(#args: &#tuple) -> #result
     };
+    // `&prompt` is how one writes it for an argument `prompt: Prompt`; here it is a reference already.
     quote! {
         impl #generics #krate::__private::PriceOf<#tuple> for #marker #bounds {
-            #[allow(unused_variables, clippy::unused_async)]
+            #[allow(unused_variables, clippy::unused_async, clippy::needless_borrow)]
             #method {
                 let (#(#patterns,)*) = #args;
                 #free
@@ -103,7 +104,8 @@ pub(crate) fn head_quote(attr: &Attr, offers: &Offers<'_>) -> TokenStream {
 
 /// The handler's own bindings that the price mentions, so that using them there counts as use.
 pub(crate) fn uses(attr: &Attr, arguments: &[Argument<'_>]) -> Vec<Ident> {
-    let expressions: TokenStream = attr.free_if.iter().chain(attr.computed()).map(ToTokens::to_token_stream).collect();
+    let expressions: TokenStream =
+        attr.free_if.iter().chain(attr.computed()).map(ToTokens::to_token_stream).collect();
     arguments
         .iter()
         .filter(|a| !a.is_paid())
@@ -144,7 +146,11 @@ fn free(krate: &TokenStream, expression: &TokenStream) -> TokenStream {
 /// The tail: `Ok(Quote::…)`.
 ///
 /// `amount` turns a price expression into an expression of type `Amount`.
-fn amounts(attr: &Attr, offers: Option<&Offers<'_>>, mut amount: impl FnMut(&Expr) -> TokenStream) -> TokenStream {
+fn amounts(
+    attr: &Attr,
+    offers: Option<&Offers<'_>>,
+    mut amount: impl FnMut(&Expr) -> TokenStream,
+) -> TokenStream {
     let krate = attr.krate();
     let shared = local("shared");
     let base = match &attr.amount {
@@ -159,7 +165,9 @@ fn amounts(attr: &Attr, offers: Option<&Offers<'_>>, mut amount: impl FnMut(&Exp
         Some(Offers::List(offers)) if own_expressions(attr) => {
             let each = offers.iter().map(|offer| match offer.amount {
                 Amount::Fixed(_) => quote!(::core::option::Option::None),
-                Amount::Computed(expr) if is_shared(attr, expr) => quote!(::core::option::Option::Some(#shared)),
+                Amount::Computed(expr) if is_shared(attr, expr) => {
+                    quote!(::core::option::Option::Some(#shared))
+                }
                 Amount::Computed(expr) => {
                     let amount = amount(expr);
                     quote!(::core::option::Option::Some(#amount))

@@ -3,11 +3,14 @@
 //! Only the signature is parsed. The body stays as tokens: a half-typed body must not stop the expansion, or the
 //! editor would lose the function while it is being written.
 
-use crate::diag::{Sink, at};
+use crate::diag::Sink;
 use proc_macro2::{TokenStream, TokenTree};
 use quote::{ToTokens, quote_spanned};
 use syn::parse::{Parse, ParseStream};
-use syn::{Attribute, FnArg, GenericArgument, GenericParam, Pat, Path, PathArguments, Safety, Signature, Type, Visibility};
+use syn::{
+    Attribute, FnArg, GenericArgument, GenericParam, Pat, Path, PathArguments, Safety, Signature, Type,
+    Visibility,
+};
 
 /// axum takes tuples of at most this many extractors.
 const MOST_EXTRACTORS: usize = 16;
@@ -17,8 +20,23 @@ const BODY: &[&str] = &["Json", "Form", "RawForm", "Bytes", "String", "Body", "R
 const WRAPPERS: &[&str] = &["Option", "Result", "Valid", "Validated", "Garde", "WithRejection"];
 /// axum's extractors of the head; none of them is a `Paid` in disguise.
 const HEAD: &[&str] = &[
-    "Path", "Query", "State", "Extension", "HeaderMap", "Method", "Uri", "Version", "OriginalUri", "MatchedPath",
-    "ConnectInfo", "RawQuery", "RawPathParams", "TypedHeader", "Host", "NestedPath", "Parts",
+    "Path",
+    "Query",
+    "State",
+    "Extension",
+    "HeaderMap",
+    "Method",
+    "Uri",
+    "Version",
+    "OriginalUri",
+    "MatchedPath",
+    "ConnectInfo",
+    "RawQuery",
+    "RawPathParams",
+    "TypedHeader",
+    "Host",
+    "NestedPath",
+    "Parts",
 ];
 
 /// An annotated function.
@@ -51,7 +69,7 @@ pub(crate) struct Argument<'a> {
 pub(crate) enum Role {
     Extractor,
     /// `Paid<T>`: the evidence `T`, or nothing for plain `Paid`.
-    Paid(Option<Type>),
+    Paid(Option<Box<Type>>),
 }
 
 impl Argument<'_> {
@@ -77,7 +95,7 @@ fn paid(ty: &Type) -> Option<Role> {
     }
     let PathArguments::AngleBracketed(args) = &last.arguments else { return Some(Role::Paid(None)) };
     let evidence = args.args.iter().find_map(|arg| match arg {
-        GenericArgument::Type(ty) => Some(ty.clone()),
+        GenericArgument::Type(ty) => Some(Box::new(ty.clone())),
         _ => None,
     });
     Some(Role::Paid(evidence))
@@ -113,7 +131,9 @@ pub(crate) fn check<'a>(handler: &'a Handler, errors: &Sink) -> Fit<'a> {
     if extractors > MOST_EXTRACTORS {
         here.on(
             &sig.inputs,
-            format!("axum takes at most {MOST_EXTRACTORS} extractors; `{name}` has {extractors} besides `Paid`"),
+            format!(
+                "axum takes at most {MOST_EXTRACTORS} extractors; `{name}` has {extractors} besides `Paid`"
+            ),
         );
     }
     if here.is_empty() {
@@ -126,7 +146,8 @@ pub(crate) fn check<'a>(handler: &'a Handler, errors: &Sink) -> Fit<'a> {
 
 /// The type parameters a computed price cannot name, because no argument mentions them. `None` if there are any.
 pub(crate) fn check_generics(sig: &Signature, arguments: &[Argument<'_>], errors: &Sink) -> Option<()> {
-    let types: TokenStream = arguments.iter().filter(|a| !a.is_paid()).map(|a| a.ty.to_token_stream()).collect();
+    let types: TokenStream =
+        arguments.iter().filter(|a| !a.is_paid()).map(|a| a.ty.to_token_stream()).collect();
     let mut fits = Some(());
     for param in &sig.generics.params {
         let ident = match param {
@@ -135,7 +156,10 @@ pub(crate) fn check_generics(sig: &Signature, arguments: &[Argument<'_>], errors
             GenericParam::Lifetime(_) => continue,
         };
         if !mentions(types.clone(), &ident.to_string()) {
-            errors.on(param, format!("type parameter `{ident}` appears in no argument, so the price cannot name it"));
+            errors.on(
+                param,
+                format!("type parameter `{ident}` appears in no argument, so the price cannot name it"),
+            );
             fits = None;
         }
     }
@@ -156,9 +180,10 @@ pub(crate) fn mentions(tokens: TokenStream, name: &str) -> bool {
         TokenTree::Literal(literal) => {
             let text = literal.to_string();
             text.starts_with('"')
-                && text.split('{').skip(1).any(|rest| {
-                    rest.strip_prefix(name).is_some_and(|end| end.starts_with(['}', ':', '.']))
-                })
+                && text
+                    .split('{')
+                    .skip(1)
+                    .any(|rest| rest.strip_prefix(name).is_some_and(|end| end.starts_with(['}', ':', '.'])))
         }
         TokenTree::Punct(_) => false,
     })
@@ -226,7 +251,9 @@ fn one_paid(sig: &Signature, arguments: &[Argument<'_>], errors: &Sink) {
     let paid: Vec<_> = arguments.iter().filter(|a| a.is_paid()).collect();
     match paid.as_slice() {
         [_] => {}
-        [_, second, ..] => errors.on(second.ty, format!("`{name}` takes `Paid` twice; one request is paid once")),
+        [_, second, ..] => {
+            errors.on(second.ty, format!("`{name}` takes `Paid` twice; one request is paid once"))
+        }
         [] => {
             let mut message = format!(
                 "`{name}` is priced but takes no `Paid` argument\n\
@@ -292,8 +319,14 @@ impl Argument<'_> {
             Role::Paid(Some(evidence)) => Some(evidence.to_token_stream()),
             Role::Paid(None) => {
                 let span = path(self.ty)?.segments.last()?.ident.span();
-                let krate = at(span, krate);
-                Some(quote_spanned!(span=> #krate::Receipt))
+                // Nothing of the expansion may be in this span: evidence that does not fit is reported at `Paid`.
+                let path = quote_spanned!(span=> #krate::Receipt).into_iter().map(|mut tree| {
+                    if tree.to_string() != "$crate" {
+                        tree.set_span(span);
+                    }
+                    tree
+                });
+                Some(path.collect())
             }
         }
     }

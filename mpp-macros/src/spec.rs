@@ -37,7 +37,8 @@ pub(crate) fn items(attr: &Attr, price: Option<&Price<'_>>, subject: &Subject) -
         quote!(up_to: ::core::option::Option::Some(#ceiling),)
     });
     let binding = attr.unbound.as_ref().map(|_| quote!(binding: #krate::__private::Binding::None,));
-    let order = attr.challenge_first.as_ref().map(|_| quote!(order: #krate::__private::Order::ChallengeFirst,));
+    let order =
+        attr.challenge_first.as_ref().map(|_| quote!(order: #krate::__private::Order::ChallengeFirst,));
     let capture = attr.on_success.as_ref().map(|_| quote!(capture: #krate::__private::Capture::OnSuccess,));
     let honor = attr.honor_quote.as_ref().map(|_| {
         let headers = attr.bind.iter().flatten();

@@ -38,7 +38,10 @@ fn term(attr: &Attr, method: &Method, krate: &TokenStream, errors: &Sink) -> Opt
         None => (quote!(::core::option::Option::None), method.network.span()),
         Some(Amount::Fixed(own)) => {
             if own.is_zero() {
-                errors.at(own.span, "a price of zero charges nothing\nhelp: leave `amount` out to use each price's own");
+                errors.at(
+                    own.span,
+                    "a price of zero charges nothing\nhelp: leave `amount` out to use each price's own",
+                );
             }
             let amount = own.tokens(krate);
             (quote!(::core::option::Option::Some(#amount)), own.span)

@@ -51,16 +51,23 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use pricing::{PriceSpec, Terms};
 pub use protocol::{Amount, Currency, Receipt, Secret, SecretRing};
 
-#[cfg(feature = "server")]
-pub use mpp_macros::{charge, price, terms};
-#[cfg(feature = "server")]
-pub use pricing::registry;
-#[cfg(feature = "server")]
-pub use server::{BuildError, Builder, Head, Hold, Mpp, Paid, routing};
 #[cfg(all(feature = "sandbox", feature = "server"))]
 pub use method::sandbox::Sandbox;
 #[cfg(feature = "tempo")]
 pub use method::tempo::Tempo;
+#[cfg(feature = "server")]
+#[doc = include_str!("../docs/charge.md")]
+pub use mpp_macros::charge;
+#[cfg(feature = "server")]
+#[doc = include_str!("../docs/price.md")]
+pub use mpp_macros::price;
+#[cfg(feature = "server")]
+#[doc = include_str!("../docs/terms.md")]
+pub use mpp_macros::terms;
+#[cfg(feature = "server")]
+pub use pricing::registry;
+#[cfg(feature = "server")]
+pub use server::{BuildError, Builder, Head, Hold, Mpp, Paid, routing};
 
 /// The README's Rust blocks, compiled and run.
 #[cfg(all(doctest, feature = "testing", feature = "tempo", feature = "redb"))]

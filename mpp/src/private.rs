@@ -4,7 +4,8 @@
 pub use crate::method::PaymentMethod;
 pub use crate::method::marker;
 pub use crate::pricing::{
-    Binding, Capture, Honor, Location, OfferSpec, Order, PriceSpec, Registered, TermSpec, Terms, Tier, currency_of,
+    Binding, Capture, Honor, Location, OfferSpec, Order, PriceSpec, Registered, TermSpec, Terms, Tier,
+    currency_of,
 };
 pub use crate::protocol::{Amount, Currency};
 pub use crate::server::gate::{Gate, IntoAmount, Poisoned, PriceOf, Priced, Quote, Refusal};
@@ -16,23 +17,25 @@ pub use inventory;
 
 /// Tells the closures of a `price!` what they are called with.
 ///
-/// What comes out is callable whatever went in, so that something that is no closure is one error.
+/// What comes out has one type whatever went in, so that something that is no closure is one error.
 pub mod head {
     use super::{Amount, IntoAmount, Refusal};
     use crate::Head;
 
-    pub fn amount<T, F>(price: F) -> impl Fn(&Head) -> Result<Amount, Refusal> + Send + Sync + 'static
+    pub type Of<T> = Box<dyn Fn(&Head) -> T + Send + Sync>;
+
+    pub fn amount<T, F>(price: F) -> Of<Result<Amount, Refusal>>
     where
         T: IntoAmount,
         F: Fn(&Head) -> T + Send + Sync + 'static,
     {
-        move |head| price(head).into_amount()
+        Box::new(move |head| price(head).into_amount())
     }
 
-    pub fn free_if<F>(free: F) -> impl Fn(&Head) -> bool + Send + Sync + 'static
+    pub fn free_if<F>(free: F) -> Of<bool>
     where
         F: Fn(&Head) -> bool + Send + Sync + 'static,
     {
-        free
+        Box::new(free)
     }
 }

@@ -35,6 +35,184 @@ async fn a_quota_of_none_takes_none() {
     assert_eq!(refused, Err(StoreError::Full(Quota::Free)));
 }
 
+/// The conformance suite itself: a store with a flaw does not pass.
+mod flawed {
+    use super::*;
+    use mpp::method::Step;
+    use mpp::store::{Durability, Version, Versioned};
+    use mpp::testing::StoreSetup;
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Flaw {
+        None,
+        IgnoresExpectations,
+        RestartsVersionsAfterARemoval,
+        IgnoresTheClock,
+        EvictsWhenFull,
+        SharesOneQuota,
+        RefusesUpdatesWhenFull,
+        KeepsTheRoomOfEndedValues,
+        PagesOverlap,
+        NeverWakesUp,
+        TruncatesLargeValues,
+    }
+
+    /// A store anybody would write first.
+    struct Naive {
+        setup: StoreSetup,
+        flaw: Flaw,
+        values: Mutex<Values>,
+    }
+
+    #[derive(Default)]
+    struct Values {
+        versions: u64,
+        values: BTreeMap<Key, (Versioned, i64)>,
+    }
+
+    impl Naive {
+        fn swap(&self, key: &Key, expect: Option<Version>, new: Option<Write>) -> Result<Cas, StoreError> {
+            let mut guard = self.values.lock().unwrap();
+            let Values { versions, values } = &mut *guard;
+            let now = self.setup.clock.now().unix();
+            if self.flaw != Flaw::IgnoresTheClock && self.flaw != Flaw::KeepsTheRoomOfEndedValues {
+                values.retain(|_, (_, ends)| *ends > now);
+            }
+            let current =
+                values.get(key).filter(|(_, ends)| *ends > now || self.flaw == Flaw::IgnoresTheClock);
+            let current = current.map(|(current, _)| current.clone());
+            if current.as_ref().map(|current| current.version) != expect
+                && self.flaw != Flaw::IgnoresExpectations
+            {
+                return Ok(Cas::Conflict(current));
+            }
+            let Some(mut write) = new else {
+                values.remove(key);
+                if self.flaw == Flaw::RestartsVersionsAfterARemoval && values.is_empty() {
+                    *versions = 0;
+                }
+                return Ok(Cas::Removed);
+            };
+            let same_quota = |other: &Key| other.quota() == key.quota() || self.flaw == Flaw::SharesOneQuota;
+            let full =
+                values.keys().filter(|other| same_quota(other)).count() >= self.setup.limits.of(key.quota());
+            if full && (current.is_none() || self.flaw == Flaw::RefusesUpdatesWhenFull) {
+                if self.flaw != Flaw::EvictsWhenFull {
+                    return Err(StoreError::Full(key.quota()));
+                }
+                values.pop_first();
+            }
+            if self.flaw == Flaw::TruncatesLargeValues {
+                write.value.truncate(65_535);
+            }
+            *versions += 1;
+            let version = Version(*versions);
+            let ends = match write.keep {
+                Keep::Live => i64::MAX,
+                Keep::For(time) => now.saturating_add_unsigned(time.as_secs()),
+            };
+            values.insert(key.clone(), (Versioned { version, value: write.value }, ends));
+            Ok(Cas::Written(version))
+        }
+
+        fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Vec<(Key, Versioned)> {
+            let guard = self.values.lock().unwrap();
+            let now = self.setup.clock.now().unix();
+            let there = guard.values.iter().filter(|(key, (_, ends))| {
+                let later = after
+                    .is_none_or(|after| *key > after || self.flaw == Flaw::PagesOverlap && *key == after);
+                key.as_str().starts_with(prefix)
+                    && later
+                    && (*ends > now || self.flaw == Flaw::IgnoresTheClock)
+            });
+            there.take(limit).map(|(key, (current, _))| (key.clone(), current.clone())).collect()
+        }
+    }
+
+    impl Store for Naive {
+        fn durability(&self) -> Durability {
+            let mut boot = [0; 16];
+            boot[..4].copy_from_slice(&self.setup.place.to_be_bytes());
+            Durability::Volatile { boot }
+        }
+
+        fn get<'a>(&'a self, key: &'a Key) -> Step<'a, Result<Option<Versioned>, StoreError>> {
+            let there = self.list(key.as_str(), None, usize::MAX).into_iter().find(|(there, _)| there == key);
+            Step::ready(Ok(there.map(|(_, current)| current)))
+        }
+
+        fn cas<'a>(
+            &'a self,
+            key: &'a Key,
+            expect: Option<Version>,
+            new: Option<Write>,
+        ) -> Step<'a, Result<Cas, StoreError>> {
+            Step::ready(self.swap(key, expect, new))
+        }
+
+        fn scan<'a>(
+            &'a self,
+            prefix: &'a str,
+            after: Option<&'a Key>,
+            limit: usize,
+        ) -> Step<'a, Result<Vec<(Key, Versioned)>, StoreError>> {
+            Step::ready(Ok(self.list(prefix, after, limit)))
+        }
+
+        fn changed<'a>(&'a self, key: &'a Key, since: Version) -> Step<'a, ()> {
+            Step::boxed(async move {
+                loop {
+                    match self.get(key).await {
+                        Ok(Some(current)) if current.version == since || self.flaw == Flaw::NeverWakesUp => {}
+                        _ => return,
+                    }
+                    // Virtual time: a poll costs nothing.
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            })
+        }
+    }
+
+    async fn verdict(flaw: Flaw) -> Result<(), String> {
+        let suite = store_conformance(async move |setup| Naive { setup, flaw, values: Mutex::default() });
+        match tokio::task::LocalSet::new().run_until(async { tokio::task::spawn_local(suite).await }).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let panic = error.into_panic();
+                let message = panic.downcast_ref::<String>().cloned();
+                Err(message.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned())).unwrap())
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_simple_store_without_a_flaw_passes() {
+        assert_eq!(verdict(Flaw::None).await, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_flaw_is_found_and_named() {
+        let flaws = [
+            (Flaw::IgnoresExpectations, "is a conflict and writes nothing"),
+            (Flaw::RestartsVersionsAfterARemoval, "a version never repeats"),
+            (Flaw::IgnoresTheClock, "is not current any more"),
+            (Flaw::EvictsWhenFull, "a store refuses new keys beyond its limit"),
+            (Flaw::SharesOneQuota, "does not take the room of paid ones"),
+            (Flaw::RefusesUpdatesWhenFull, "a swap that expects the current version"),
+            (Flaw::KeepsTheRoomOfEndedValues, "a swap that expects the current version"),
+            (Flaw::PagesOverlap, "pages"),
+            (Flaw::NeverWakesUp, "waiting for a version that is not current returns at once"),
+            (Flaw::TruncatesLargeValues, "come back byte for byte"),
+        ];
+        for (flaw, sentence) in flaws {
+            let found = verdict(flaw).await.expect_err("a store with a flaw does not pass");
+            assert!(found.contains(sentence), "{flaw:?} was found as: {found}");
+        }
+    }
+}
+
 #[cfg(feature = "redb")]
 mod redb {
     use super::*;

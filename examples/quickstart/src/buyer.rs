@@ -85,7 +85,10 @@ impl Buyer {
 
         let paid = self.send(verb, path, body, Some(&authorization)).await?.expect(200)?;
         let receipt = Receipt::parse_header(paid.header("payment-receipt")?)?;
-        println!("   Payment-Receipt: {} reference {} at {}", receipt.method, receipt.reference, receipt.timestamp);
+        println!(
+            "   Payment-Receipt: {} reference {} at {}",
+            receipt.method, receipt.reference, receipt.timestamp
+        );
         print!("   {}", paid.body);
         if !paid.body.contains(expected) {
             return Err(format!("expected `{expected}` in `{}`", paid.body).into());
@@ -105,7 +108,13 @@ impl Buyer {
     }
 
     /// A request that is refused without being priced.
-    pub(crate) async fn refused(&self, verb: &str, path: &str, body: &'static str, status: u16) -> Result<(), Failure> {
+    pub(crate) async fn refused(
+        &self,
+        verb: &str,
+        path: &str,
+        body: &'static str,
+        status: u16,
+    ) -> Result<(), Failure> {
         let refused = self.send(verb, path, body, None).await?.expect(status)?;
         print!("   {}", refused.body);
         match refused.headers.contains_key("www-authenticate") {
@@ -143,7 +152,8 @@ impl Buyer {
         let stream = TokioIo::new(TcpStream::connect(self.server).await?);
         let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
         tokio::spawn(connection);
-        let response = sender.send_request(request.body(Full::new(Bytes::from_static(body.as_bytes())))?).await?;
+        let response =
+            sender.send_request(request.body(Full::new(Bytes::from_static(body.as_bytes())))?).await?;
         let (parts, body) = response.into_parts();
         let body = String::from_utf8(body.collect().await?.to_bytes().to_vec())?;
         println!("<- {}", parts.status);

@@ -7,71 +7,81 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 
+/// What is for sale. `<n>`, because clap reads `{n}` as a line break.
+const ROUTES: &str = "\
+Routes:
+  GET  /charge     0.01 pathusd
+  POST /charge     0.01, another handler on the same path
+  GET  /zero       nothing but a proof of identity
+  GET  /dear       1.00
+  POST /echo       0.01, says what it was told; the JSON body is bound to the payment
+  GET  /units/<n>  0.001 for each of 1 to 1000 units
+  GET  /flaky      0.01, fails at the first attempt and is delivered at the second
+  GET  /health     free";
+
 /// A shop that is paid over HTTP 402 in TIP-20 tokens on Tempo.
-///
-/// Routes: GET and POST /charge (0.01 pathusd), GET /zero (identity proof), GET /dear (1.00), POST /echo (0.01, the body
-/// is bound), GET /units/{n} (0.001 each, 1 to 1000), GET /flaky (0.01, fails at first), GET /health (free).
 #[derive(Debug, Parser)]
-#[command(name = "shop", version)]
-pub struct Flags {
+#[command(name = "shop", version, after_help = ROUTES)]
+pub(crate) struct Flags {
     /// Where to listen; port 0 takes a free port and prints it.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:4100")]
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
 
     /// JSON-RPC node of the Tempo chain: https, or http on this machine.
     #[arg(long, value_name = "URL")]
-    pub tempo_rpc: String,
+    pub(crate) tempo_rpc: String,
 
     /// Who is paid.
     #[arg(long, value_name = "0x…")]
-    pub recipient: String,
+    pub(crate) recipient: String,
 
     /// Chain id the node has to serve (4217 main network, 42431 Moderato). Default: whatever it serves.
     #[arg(long, value_name = "N")]
-    pub chain_id: Option<u64>,
+    pub(crate) chain_id: Option<u64>,
 
     /// Address of a token, over the known ones; may be given more than once.
     #[arg(long, value_name = "NAME=0x…")]
-    pub tempo_token: Vec<TokenAt>,
+    pub(crate) tempo_token: Vec<TokenAt>,
 
     /// Where clients reach this shop; its host is the realm of every challenge. Default: http and the address it
     /// listens on.
     #[arg(long, value_name = "URL")]
-    pub public_url: Option<String>,
+    pub(crate) public_url: Option<String>,
 
     /// File with the secret that binds challenges, in hexadecimal, at least 32 bytes. Default: a new one, or with a file
     /// store the one in FILE.secret, made at the first start.
     #[arg(long, value_name = "PATH")]
-    pub secret_file: Option<PathBuf>,
+    pub(crate) secret_file: Option<PathBuf>,
 
     /// Where payments are journaled: `memory` (forgotten at the end) or `file:PATH` (survives a restart).
     #[arg(long, value_name = "memory|file:PATH", default_value = "memory")]
-    pub store: StoreAt,
+    pub(crate) store: StoreAt,
 
     /// How long a challenge can be paid, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = value_parser!(u64).range(1..=86_400))]
-    pub expires: u64,
+    pub(crate) expires: u64,
 }
 
 /// A token by name.
 #[derive(Debug, Clone)]
-pub struct TokenAt {
-    pub name: String,
-    pub address: String,
+pub(crate) struct TokenAt {
+    pub(crate) name: String,
+    pub(crate) address: String,
 }
 
 impl FromStr for TokenAt {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (name, address) = text.split_once('=').ok_or("write a name and an address, like pathusd=0x20c0…")?;
+        let (name, address) =
+            text.split_once('=').ok_or("write a name and an address, like pathusd=0x20c0…")?;
         Ok(Self { name: name.to_owned(), address: address.to_owned() })
     }
 }
 
 /// A place for the journal.
 #[derive(Debug, Clone)]
-pub enum StoreAt {
+pub(crate) enum StoreAt {
     Memory,
     File(PathBuf),
 }
@@ -90,7 +100,7 @@ impl FromStr for StoreAt {
 }
 
 /// Reads the command line. A wrong one is answered with one sentence and exit code 2.
-pub fn read() -> Result<Flags, ExitCode> {
+pub(crate) fn read() -> Result<Flags, ExitCode> {
     Flags::try_parse().map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             print!("{error}");

@@ -63,8 +63,9 @@ fn while_doing<E: Display>(what: impl Display) -> impl FnOnce(E) -> Closed {
 }
 
 async fn run(flags: Flags) -> Result<(), Closed> {
-    let listener =
-        TcpListener::bind(flags.listen).await.map_err(while_doing(format!("cannot listen on {}", flags.listen)))?;
+    let listener = TcpListener::bind(flags.listen)
+        .await
+        .map_err(while_doing(format!("cannot listen on {}", flags.listen)))?;
     let address = listener.local_addr().map_err(while_doing("cannot listen"))?;
 
     let mpp = configured(&flags, address).await?;
@@ -74,7 +75,10 @@ async fn run(flags: Flags) -> Result<(), Closed> {
     let app = routes::router(mpp).into_make_service_with_connect_info::<SocketAddr>();
     // Responses are small and a payer waits for each.
     let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
-    axum::serve(listener, app).with_graceful_shutdown(asked_to_stop()).await.map_err(while_doing("the server stopped"))
+    axum::serve(listener, app)
+        .with_graceful_shutdown(asked_to_stop())
+        .await
+        .map_err(while_doing("the server stopped"))
 }
 
 async fn configured(flags: &Flags, address: SocketAddr) -> Result<Mpp, Closed> {
@@ -94,7 +98,8 @@ async fn configured(flags: &Flags, address: SocketAddr) -> Result<Mpp, Closed> {
     let builder = match &flags.store {
         StoreAt::Memory => builder.single_process_volatile_store(),
         StoreAt::File(path) => {
-            let store = RedbStore::open(path).map_err(while_doing(format!("cannot use {}", path.display())))?;
+            let store =
+                RedbStore::open(path).map_err(while_doing(format!("cannot use {}", path.display())))?;
             builder.store(store)
         }
     };
@@ -115,9 +120,12 @@ fn secret(flags: &Flags) -> Result<Secret, Closed> {
 }
 
 fn secret_in(path: &Path) -> Result<Secret, Closed> {
-    let text = std::fs::read_to_string(path)
-        .map_err(while_doing(format!("cannot read the secret in {} (`mpp secret` makes one)", path.display())))?;
-    Secret::from_hex(text.trim()).map_err(while_doing(format!("the secret in {} is not usable", path.display())))
+    let text = std::fs::read_to_string(path).map_err(while_doing(format!(
+        "cannot read the secret in {} (`mpp secret` makes one)",
+        path.display()
+    )))?;
+    Secret::from_hex(text.trim())
+        .map_err(while_doing(format!("the secret in {} is not usable", path.display())))
 }
 
 fn new_secret_in(path: &Path) -> Result<Secret, Closed> {

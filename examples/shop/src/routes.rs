@@ -8,7 +8,7 @@ use mpp::{Amount, Mpp, Paid, Receipt};
 use serde_json::{Value, json};
 
 /// Everything, ready to be served.
-pub fn router(mpp: Mpp) -> axum::Router {
+pub(crate) fn router(mpp: Mpp) -> axum::Router {
     Router::new()
         .route("/charge", get(charge).post(charge_by_post))
         .route("/zero", get(zero))
@@ -52,7 +52,7 @@ async fn echo(Json(said): Json<Value>, _: Paid<Receipt>) -> Json<Value> {
 }
 
 /// Sells 1 to 1000 units at 0.001 each.
-#[mpp::charge(amount = price_of(&n), currency = "pathusd", methods(tempo))]
+#[mpp::charge(amount = price_of(n), currency = "pathusd", methods(tempo))]
 async fn units(Path(n): Path<String>, paid: Paid<Receipt>) -> Json<Value> {
     sold(&format!("{n} units"), &paid)
 }

@@ -148,7 +148,7 @@ impl Rpc {
     /// Asks one question; repeated when the node cannot be reached.
     pub(crate) async fn read<T: DeserializeOwned>(&self, call: Call) -> Result<T, RpcError> {
         let [answer] = self.read_all([call]).await?;
-        Ok(answer.into_result()?)
+        answer.into_result()
     }
 
     /// Asks several questions in one round trip; repeated when the node cannot be reached. A refusal of one leaves

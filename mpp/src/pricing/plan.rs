@@ -108,7 +108,9 @@ impl Plan {
         for old in &predecessor.offers {
             let Some(offer) = self.offers.iter_mut().find(|o| o.name == old.name) else { continue };
             let current = offer.fixed.as_ref().map(|f| f.request.as_str());
-            if let Some(request) = old.fixed.as_ref().map(|f| &f.request).filter(|r| Some(r.as_str()) != current) {
+            if let Some(request) =
+                old.fixed.as_ref().map(|f| &f.request).filter(|r| Some(r.as_str()) != current)
+            {
                 offer.retired.push((request.clone(), until));
             }
             offer.retired.extend(old.retired.iter().cloned());
@@ -197,7 +199,11 @@ impl Offer {
             write_quoted(&mut head, description);
         }
         if head.len() > MAX_CHALLENGE {
-            return Err(format!("the challenge of `{}` has {} bytes; at most {MAX_CHALLENGE} fit", self.name, head.len()));
+            return Err(format!(
+                "the challenge of `{}` has {} bytes; at most {MAX_CHALLENGE} fit",
+                self.name,
+                head.len()
+            ));
         }
         Ok(Prepared { request, prefix, head })
     }

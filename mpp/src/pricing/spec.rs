@@ -205,6 +205,7 @@ impl Slot {
         }
     }
 
+    #[cfg(feature = "server")]
     pub(super) fn set(&self, index: usize) {
         // More than 2^32 - 1 prices cannot be linked into one program; the spec would stay late-resolved.
         self.0.store(u32::try_from(index).unwrap_or(Self::UNSET), Ordering::Relaxed);

@@ -37,6 +37,9 @@ pub struct Authorization<'a> {
 /// assert_eq!(split(digest).rest.as_deref(), Some(digest));
 /// ```
 pub fn split(value: &str) -> Authorization<'_> {
+    if !value.as_bytes().contains(&b',') {
+        return single(value);
+    }
     let mut payments = Vec::new();
     // Runs of neighbouring elements that stay, so that they stay together exactly as they were.
     let mut kept: Vec<(usize, usize)> = Vec::new();
@@ -74,6 +77,16 @@ pub fn split(value: &str) -> Authorization<'_> {
         )),
     };
     Authorization { payments, rest }
+}
+
+/// Without a comma there is one element: what nearly every client sends, and every forger may.
+fn single(value: &str) -> Authorization<'_> {
+    match scheme_of(value.trim_matches([' ', '\t'])) {
+        Scheme::Payment(token) => Authorization { payments: vec![token], rest: None },
+        Scheme::Other | Scheme::Parameter => {
+            Authorization { payments: Vec::new(), rest: (!value.is_empty()).then_some(Cow::Borrowed(value)) }
+        }
+    }
 }
 
 impl fmt::Debug for Authorization<'_> {

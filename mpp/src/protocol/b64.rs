@@ -52,8 +52,12 @@ pub fn decode(text: &str) -> Result<Vec<u8>, NotBase64> {
 /// assert_eq!(b64::decode_lenient("e30=").unwrap(), b"{}");
 /// ```
 pub fn decode_lenient(text: &str) -> Result<Vec<u8>, NotBase64> {
-    let engine = if text.bytes().any(|b| matches!(b, b'+' | b'/')) { LENIENT_STANDARD } else { LENIENT_URL };
-    engine.decode(text).map_err(|_| NotBase64)
+    // What nearly everybody sends, three times as fast as the lenient engines. The rest is tried in turn; text that mixes
+    // the alphabets is in neither.
+    if let Ok(bytes) = base64_simd::URL_SAFE_NO_PAD.decode_to_vec(text) {
+        return Ok(bytes);
+    }
+    LENIENT_URL.decode(text).or_else(|_| LENIENT_STANDARD.decode(text)).map_err(|_| NotBase64)
 }
 
 /// The text is not base64 of the expected kind.

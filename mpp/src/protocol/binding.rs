@@ -223,6 +223,14 @@ impl SecretRing {
     ///
     /// Slots that contain `|` are ambiguous (the separator would be part of a value); an id computed over such slots
     /// [never verifies](SecretRing::verify).
+    ///
+    /// ```
+    /// use mpp::protocol::{Secret, SecretRing, Slots};
+    ///
+    /// let ring = SecretRing::new(Secret::generate());
+    /// let slots = Slots { realm: "example.com", method: "tempo", intent: "charge", request: "e30", ..Slots::default() };
+    /// assert_eq!(ring.id(&slots).as_str().len(), 43, "32 bytes in base64url");
+    /// ```
     pub fn id(&self, slots: &Slots<'_>) -> ChallengeId {
         ChallengeId::of(mac(&self.keys[0], slots))
     }
@@ -232,6 +240,16 @@ impl SecretRing {
     /// # Errors
     /// [`NotOurs`] when none did, or when a slot contains the separator `|`: every verified input then has exactly six
     /// of them, so that no two sets of slots share one.
+    ///
+    /// ```
+    /// use mpp::protocol::{Secret, SecretRing, Slots};
+    ///
+    /// let ring = SecretRing::new(Secret::generate());
+    /// let cheap = Slots { realm: "example.com", method: "tempo", intent: "charge", request: "e30", ..Slots::default() };
+    /// let id = ring.id(&cheap);
+    /// assert!(ring.verify(&cheap, id.as_str()).is_ok());
+    /// assert!(ring.verify(&Slots { request: "e31", ..cheap }, id.as_str()).is_err(), "another request, another id");
+    /// ```
     pub fn verify(&self, slots: &Slots<'_>, id: &str) -> Result<(), NotOurs> {
         if slots.in_order().iter().any(|slot| slot.as_bytes().contains(&b'|')) {
             return Err(NotOurs);
@@ -253,12 +271,15 @@ impl SecretRing {
     /// assert_eq!(offer.id("", "", "e30"), ring.id(&slots));
     /// ```
     pub fn prefix(&self, realm: &str, method: &str, intent: &str, request: &str) -> BoundPrefix {
-        let mut state = self.keys[0].clone();
-        for slot in [realm, method, intent, request] {
-            state.update(slot.as_bytes());
-            state.update(b"|");
-        }
-        BoundPrefix { state }
+        let absorbed = self.keys.iter().map(|key| {
+            let mut state = key.clone();
+            for slot in [realm, method, intent, request] {
+                state.update(slot.as_bytes());
+                state.update(b"|");
+            }
+            state
+        });
+        BoundPrefix { states: absorbed.collect() }
     }
 
     /// A ring for another purpose or context, one derived secret per secret, in the same order. What one ring signs the
@@ -319,20 +340,54 @@ pub struct NotOurs;
 /// ```
 #[derive(Clone)]
 pub struct BoundPrefix {
-    state: Hmac<Sha256>,
+    // One per secret of the ring, in its order; never empty.
+    states: Vec<Hmac<Sha256>>,
 }
 
 impl BoundPrefix {
-    /// The id of one challenge of this offer. An absent slot is empty.
+    /// The id of one challenge of this offer, by the first secret. An absent slot is empty.
+    ///
+    /// ```
+    /// # use mpp::protocol::{Secret, SecretRing};
+    /// let offer = SecretRing::new(Secret::generate()).prefix("example.com", "tempo", "charge", "e30");
+    /// let id = offer.id("2026-11-21T10:05:00Z", "", "");
+    /// assert!(offer.verify("2026-11-21T10:05:00Z", "", "", id.as_str()).is_ok());
+    /// ```
     pub fn id(&self, expires: &str, digest: &str, opaque: &str) -> ChallengeId {
-        let mut state = self.state.clone();
-        state.update(expires.as_bytes());
-        state.update(b"|");
-        state.update(digest.as_bytes());
-        state.update(b"|");
-        state.update(opaque.as_bytes());
-        ChallengeId::of(state.finalize().into_bytes().into())
+        finish(&self.states[0], expires, digest, opaque)
     }
+
+    /// As [`SecretRing::verify`], for an echoed challenge whose first four slots are this offer's.
+    ///
+    /// # Errors
+    /// [`NotOurs`] when no secret made this id, or when a slot contains the separator `|`.
+    ///
+    /// ```
+    /// # use mpp::protocol::{Secret, SecretRing};
+    /// let offer = SecretRing::new(Secret::generate()).prefix("example.com", "tempo", "charge", "e30");
+    /// let id = offer.id("2026-11-21T10:05:00Z", "", "e30");
+    /// assert!(offer.verify("2026-11-21T10:05:00Z", "", "e30", id.as_str()).is_ok());
+    /// assert!(offer.verify("2026-11-21T10:05:01Z", "", "e30", id.as_str()).is_err());
+    /// ```
+    pub fn verify(&self, expires: &str, digest: &str, opaque: &str, id: &str) -> Result<(), NotOurs> {
+        if [expires, digest, opaque].iter().any(|slot| slot.as_bytes().contains(&b'|')) {
+            return Err(NotOurs);
+        }
+        let ours = self.states.iter().fold(Choice::from(0), |ours, state| {
+            ours | finish(state, expires, digest, opaque).as_str().as_bytes().ct_eq(id.as_bytes())
+        });
+        if ours.into() { Ok(()) } else { Err(NotOurs) }
+    }
+}
+
+fn finish(state: &Hmac<Sha256>, expires: &str, digest: &str, opaque: &str) -> ChallengeId {
+    let mut state = state.clone();
+    state.update(expires.as_bytes());
+    state.update(b"|");
+    state.update(digest.as_bytes());
+    state.update(b"|");
+    state.update(opaque.as_bytes());
+    ChallengeId::of(state.finalize().into_bytes().into())
 }
 
 impl fmt::Debug for BoundPrefix {

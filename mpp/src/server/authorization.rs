@@ -4,20 +4,22 @@
 //! byte for byte (ARCHITECTURE section 4, step 1).
 
 use super::respond::Answer;
-use crate::protocol::ProblemType;
 use crate::protocol::authorization::split;
+use crate::protocol::{CredentialBuf, CredentialError, ProblemType};
 use axum::http::{HeaderMap, HeaderValue, header};
 use std::borrow::Cow;
 
-/// The `token68` of the one Payment credential of a request, taken out of its headers.
+/// The one Payment credential of a request, taken out of its headers and decoded.
 ///
 /// # Errors
 /// 400 when there is more than one; the headers are left alone then.
-pub(super) fn take(headers: &mut HeaderMap) -> Result<Option<String>, Answer> {
+pub(super) fn take(
+    headers: &mut HeaderMap,
+) -> Result<Option<Result<CredentialBuf, CredentialError>>, Answer> {
     if !headers.contains_key(header::AUTHORIZATION) {
         return Ok(None);
     }
-    let mut token: Option<String> = None;
+    let mut credential = None;
     let mut kept: Vec<HeaderValue> = Vec::new();
     for line in headers.get_all(header::AUTHORIZATION) {
         // One char per byte, whatever the charset: a byte beyond ASCII must neither hide a payment nor be lost.
@@ -27,18 +29,19 @@ pub(super) fn take(headers: &mut HeaderMap) -> Result<Option<String>, Answer> {
         };
         let found = split(&text);
         for payment in &found.payments {
-            if token.is_some() {
+            if credential.is_some() {
                 return Err(Answer::problem(
                     ProblemType::BadRequest,
                     "more than one Payment credential; a request pays once",
                 ));
             }
-            token = Some((*payment).to_owned());
+            credential = Some(CredentialBuf::decode(payment));
         }
         if found.payments.is_empty() {
             kept.push(line.clone());
         } else if let Some(rest) = found.rest
-            && let Ok(value) = HeaderValue::from_bytes(&rest.chars().map(|byte| byte as u8).collect::<Vec<_>>())
+            && let Ok(value) =
+                HeaderValue::from_bytes(&rest.chars().map(|byte| byte as u8).collect::<Vec<_>>())
         {
             kept.push(value);
         }
@@ -48,5 +51,5 @@ pub(super) fn take(headers: &mut HeaderMap) -> Result<Option<String>, Answer> {
         value.set_sensitive(true);
         headers.append(header::AUTHORIZATION, value);
     }
-    Ok(token)
+    Ok(credential)
 }

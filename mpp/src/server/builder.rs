@@ -224,7 +224,8 @@ impl Builder {
         self
     }
 
-    /// Replaces a running configuration: its outstanding challenges for fixed prices are honoured until they expire.
+    /// Replaces a running configuration: its outstanding challenges for fixed prices are honoured until they expire. The
+    /// secrets and the store are the predecessor's unless others are given.
     pub fn replaces(mut self, predecessor: &Mpp) -> Self {
         self.predecessor = Some(predecessor.clone());
         self
@@ -237,13 +238,16 @@ impl Builder {
     pub fn build(self) -> Result<Mpp, BuildError> {
         let mut problems = Vec::new();
         let public = self.public(&mut problems);
-        let store = self.store.clone().unwrap_or_else(|| Arc::new(MemoryStore::new()));
+        let inherited = self.predecessor.as_ref().map(|old| old.0.journal.store().clone());
+        let store = self.store.clone().or(inherited).unwrap_or_else(|| Arc::new(MemoryStore::new()));
         self.check_methods(store.durability(), &mut problems);
         let ring = match (&self.ring, &self.predecessor) {
             (Some(ring), _) => Some(ring.clone()),
             (None, Some(old)) => Some(old.0.secrets.clone()),
             (None, None) => {
-                problems.push("no secret: add `.secret(…)`, at least 32 random bytes (`mpp secret` makes one)".into());
+                problems.push(
+                    "no secret: add `.secret(…)`, at least 32 random bytes (`mpp secret` makes one)".into(),
+                );
                 None
             }
         };
@@ -369,16 +373,17 @@ impl Builder {
                 problems.push(if other.money() == method.money() {
                     format!("method `{name}` is configured twice")
                 } else {
-                    format!("method `{name}` is configured twice, once with test money: take one of them away")
+                    format!(
+                        "method `{name}` is configured twice, once with test money: take one of them away"
+                    )
                 });
             }
             if self.switched_off.iter().any(|off| off == name.as_str()) {
                 problems.push(format!("method `{name}` is both configured and switched off"));
             }
             if method.money() == Money::Test && self.test_money == Permission::Refused {
-                problems.push(format!(
-                    "method `{name}` deals in test money; `.allow_test_money()` accepts that"
-                ));
+                problems
+                    .push(format!("method `{name}` deals in test money; `.allow_test_money()` accepts that"));
             }
             if method.money() == Money::Real
                 && durability != Durability::Durable
@@ -389,7 +394,9 @@ impl Builder {
                      a durable store, or `.single_process_volatile_store()` if that is acceptable"
                 ));
             }
-            problems.extend(method.problems().into_iter().map(|MethodProblem(text)| format!("method `{name}`: {text}")));
+            problems.extend(
+                method.problems().into_iter().map(|MethodProblem(text)| format!("method `{name}`: {text}")),
+            );
         }
     }
 }

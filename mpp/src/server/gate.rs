@@ -2,11 +2,11 @@
 //!
 //! `#[mpp::charge]` turns a handler into a function of one [`Gate`]. Its constructor is `FromRequest`, so there is no
 //! other way in: it runs the handler's other extractors, prices the request, and lets the pipeline challenge or
-//! settle. All that does not depend on the handler's types is in [`super::pipeline`].
+//! settle. All that does not depend on the handler's types is in the pipeline.
 
+use super::Mpp;
 use super::paid::{Evidence, Paid};
 use super::pipeline::{Admission, Exit, Visit};
-use super::Mpp;
 use crate::pricing::PriceSpec;
 use crate::protocol::Amount;
 use axum::extract::{FromRef, FromRequest, Request};
@@ -111,15 +111,23 @@ where
 {
     type Rejection = Response;
 
-    async fn from_request(req: Request, state: &S) -> Result<Self, Response> {
-        let (mut visit, req) = Visit::open(Mpp::from_ref(state), P::SPEC, req, None).await?;
+    async fn from_request(mut req: Request, state: &S) -> Result<Self, Response> {
+        let mut visit = Visit::open(Mpp::from_ref(state), P::SPEC, &mut req, None)?;
+        if visit.binds_body(&req) {
+            req = Box::pin(visit.read_body(req)).await?;
+        }
+        visit.identify()?;
         let args = A::from_request(req, state).await.map_err(IntoResponse::into_response)?;
         // A credential that already paid opens the route again whatever today's price is.
-        let admission = match visit.resume().await? {
+        let resumed = if visit.is_paying() { Box::pin(visit.resume()).await? } else { None };
+        let admission = match resumed {
             Some(admission) => admission,
             None => {
                 let quote = P::quote(&args).await.map_err(Refusal::into_response)?;
-                visit.admit(quote).await?
+                match visit.decide(&quote)? {
+                    Some(admission) => admission,
+                    None => Box::pin(visit.redeem(&quote)).await?,
+                }
             }
         };
         let Admission { proved, delivery, exit } = admission;

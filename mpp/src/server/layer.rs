@@ -87,12 +87,15 @@ impl LayerPrice {
     }
 }
 
+/// A price expression over a request's head.
+type PriceOfHead = dyn Fn(&Head) -> Result<Quote, Refusal> + Send + Sync;
+
 /// How a layer's price follows from a request's head.
 #[doc(hidden)]
 #[derive(Clone)]
 pub enum HeadQuote {
     Fixed,
-    Computed(Arc<dyn Fn(&Head) -> Result<Quote, Refusal> + Send + Sync>),
+    Computed(Arc<PriceOfHead>),
 }
 
 impl HeadQuote {
@@ -186,7 +189,10 @@ where
                 if let Err(answer) = authorization::take(&mut parts.headers) {
                     return Ok(answer.into());
                 }
-                return inner.call(Request::from_parts(parts, Body::empty())).await.map(IntoResponse::into_response);
+                return inner
+                    .call(Request::from_parts(parts, Body::empty()))
+                    .await
+                    .map(IntoResponse::into_response);
             }
             match price.admit(mpp, req).await {
                 Err(answer) => Ok(answer),
@@ -200,18 +206,26 @@ where
 }
 
 impl LayerPrice {
-    async fn admit(&self, mpp: Mpp, req: Request) -> Result<(Request, super::pipeline::Exit), Response> {
-        let (mut visit, req) = Visit::open(mpp, self.spec, req, Some(self.spec.name)).await?;
+    async fn admit(&self, mpp: Mpp, mut req: Request) -> Result<(Request, super::pipeline::Exit), Response> {
+        let mut visit = Visit::open(mpp, self.spec, &mut req, Some(self.spec.name))?;
+        if visit.binds_body(&req) {
+            req = Box::pin(visit.read_body(req)).await?;
+        }
+        visit.identify()?;
         let (parts, body) = req.into_parts();
         let mut head = Head(parts);
-        let admission = match visit.resume().await? {
+        let resumed = if visit.is_paying() { Box::pin(visit.resume()).await? } else { None };
+        let admission = match resumed {
             Some(admission) => admission,
             None => {
                 let quote = match &self.quote {
                     HeadQuote::Fixed => Quote::Fixed,
                     HeadQuote::Computed(quote) => quote(&head).map_err(Refusal::into_response)?,
                 };
-                visit.admit(quote).await?
+                match visit.decide(&quote)? {
+                    Some(admission) => admission,
+                    None => Box::pin(visit.redeem(&quote)).await?,
+                }
             }
         };
         let Admission { proved, delivery, exit } = admission;

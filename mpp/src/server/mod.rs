@@ -14,8 +14,8 @@ pub mod layer;
 pub mod paid;
 pub(crate) mod pipeline;
 mod respond;
-pub(crate) mod scope;
 pub mod routing;
+pub(crate) mod scope;
 mod seal;
 mod settlement;
 
@@ -165,7 +165,10 @@ impl Mpp {
 impl fmt::Debug for Mpp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let methods: Vec<_> = self.0.methods.iter().map(|m| m.name().to_string()).collect();
-        f.debug_struct("Mpp").field("realm", &self.0.realm.as_str()).field("methods", &methods).finish_non_exhaustive()
+        f.debug_struct("Mpp")
+            .field("realm", &self.0.realm.as_str())
+            .field("methods", &methods)
+            .finish_non_exhaustive()
     }
 }
 

@@ -3,29 +3,33 @@
 //! A [`Visit`] is one request on its way through a price:
 //!
 //! 1. [`Visit::open`]: the credential leaves the headers (more than one is a 400), its size, shape and HMAC are judged
-//!    from the head alone, the body is read under the framework's limit and digested. A forged credential is
-//!    remembered and answered only in its turn.
-//! 2. The caller runs the handler's own extractors: 401, 404 and 422 come before money.
-//! 3. [`Visit::resume`]: a credential the journal knows opens the route again, or waits for the one that is using it.
-//! 4. [`Visit::admit`]: with the request's price, a challenge (402), or verification, claims and settlement.
+//!    from the head alone. A forged credential is remembered and answered only in its turn.
+//! 2. [`Visit::read_body`]: the body is read under the framework's limit and a deadline, and digested.
+//! 3. The caller runs the handler's own extractors: 401, 404 and 422 come before money.
+//! 4. [`Visit::resume`]: a credential the journal knows opens the route again, or waits for the one that is using it.
+//! 5. [`Visit::decide`]: with the request's price, free or a challenge (402).
+//! 6. [`Visit::redeem`]: verification, claims and settlement.
+//!
+//! What every unpaid request goes through is not async, and what only a paying one needs is boxed by the caller: the
+//! future of a refusal stays small, because it is copied.
 //!
 //! From the first claim to a terminal payment state the work runs on a detached task ([`super::settlement`]).
 //! [`Exit`](super::settlement::Exit) is the way out.
 
+use super::Mpp;
 use super::authorization;
 use super::gate::Quote;
-use super::paid::{Delivery, Proved};
-pub(crate) use super::settlement::Exit;
-use super::respond::{ACCEPT_PAYMENT, Answer, payment_required};
-use super::scope::{Scope, Target, hash_request};
-use super::settlement::{self, Fresh, Outcome, Run};
-use super::Mpp;
 use super::journal::{DeliveryState, Entry, Found, JournalError, NewClaim, PaymentState, Record, Taken};
+use super::paid::{Delivery, Proved};
+use super::respond::{ACCEPT_PAYMENT, Answer, Challenges};
+use super::scope::{Scope, Target, hash_request};
+pub(crate) use super::settlement::Exit;
+use super::settlement::{self, Outcome};
 use crate::method::{CredentialCx, Money, Rejection, Verified};
 use crate::pricing::{Binding, Capture, Honor, Offer, Order, Plan, Prepared, PriceSpec, Tier};
 use crate::protocol::{
-    AcceptPayment, Amount, BaseUnits, BodyDigest, ChargeRequest, Credential, CredentialBuf, Fingerprint, Intent, Problem,
-    ProblemType, Timestamp,
+    AcceptPayment, Amount, BaseUnits, BodyDigest, ChargeRequest, Credential, CredentialBuf, CredentialError,
+    Fingerprint, Intent, Problem, ProblemType, Timestamp,
 };
 use crate::store::{Quota, StoreError, Version};
 use axum::RequestExt;
@@ -69,8 +73,15 @@ enum Presented {
     Authentic(Box<Authentic>),
 }
 
-const USED: Refused =
-    Refused { kind: ProblemType::InvalidChallenge, detail: Cow::Borrowed("this challenge has been used already") };
+const NOT_OURS: Refused = Refused {
+    kind: ProblemType::InvalidChallenge,
+    detail: Cow::Borrowed("this challenge was not issued by this server"),
+};
+
+const USED: Refused = Refused {
+    kind: ProblemType::InvalidChallenge,
+    detail: Cow::Borrowed("this challenge has been used already"),
+};
 
 struct Refused {
     kind: ProblemType,
@@ -106,22 +117,22 @@ pub(crate) struct Admission {
 pub(crate) struct Layered;
 
 impl Visit {
-    /// Steps 1 and 2, from the head and then the body. The request comes back intact but for the Payment credential.
+    /// From the head. The request is left intact but for the Payment credential.
     ///
     /// # Errors
-    /// 400 for two credentials, 408 and 413 for the body, 402 for `challenge = "first"`, 500 for our own faults.
-    pub(crate) async fn open(
+    /// 400 for two credentials, 500 for our own faults.
+    pub(crate) fn open(
         mpp: Mpp,
         spec: &'static PriceSpec,
-        mut req: Request,
+        req: &mut Request,
         unmatched: Option<&str>,
-    ) -> Result<(Self, Request), Answer> {
+    ) -> Result<Self, Answer> {
         if req.extensions().get::<Layered>().is_some() {
             tracing::error!(target: "mpp", price = spec.name, at = %spec.location, "this price is under a priced layer: two prices on one request");
             return Err(Answer::fault(ProblemType::Internal, "two prices on one request"));
         }
         let plan = mpp.plan(spec)?;
-        let token = authorization::take(req.headers_mut())?;
+        let credential = authorization::take(req.headers_mut())?;
         // axum's `get` also answers HEAD: it is quoted the price of GET and never spends.
         let head = *req.method() == Method::HEAD;
         let verb = if head { &Method::GET } else { req.method() };
@@ -138,36 +149,24 @@ impl Visit {
             };
             Target::new(verb, uri, req.headers(), bound)
         });
-        let presented = match token.filter(|_| !head) {
+        let presented = match credential.filter(|_| !head) {
             None => Presented::Nothing,
-            Some(token) => mpp.judge(&token, verb, uri, &req),
+            Some(credential) => mpp.judge(credential, &plan, verb, uri, req),
         };
         let accept = accept_payment(req.headers());
-        let mut visit = Self { mpp, plan, scope, target, digest: None, accept, presented };
-        let req = match spec.binding {
-            Binding::None => req,
-            Binding::Body => visit.bind_body(req).await?,
-        };
-        if let Presented::Authentic(authentic) = &mut visit.presented {
-            bind_digest(&mut authentic.request, visit.digest);
-            visit.check_scope();
-        }
-        if spec.order == Order::ChallengeFirst
-            && matches!(visit.presented, Presented::Nothing)
-            && spec.tier != Tier::FreeIf
-            && !spec.is_computed()
-        {
-            let quoted = visit.quote(&Quote::Fixed)?;
-            return Err(visit.unpaid(&quoted));
-        }
-        Ok((visit, req))
+        Ok(Self { mpp, plan, scope, target, digest: None, accept, presented })
+    }
+
+    /// Whether there is a body that has to be bound.
+    pub(crate) fn binds_body(&self, req: &Request) -> bool {
+        self.plan.spec.binding == Binding::Body && !req.body().is_end_stream()
     }
 
     /// Reads the body under the framework's limit, digests it, and puts it back.
-    async fn bind_body(&mut self, req: Request) -> Result<Request, Answer> {
-        if req.body().is_end_stream() {
-            return Ok(req);
-        }
+    ///
+    /// # Errors
+    /// 408, 413 and 400.
+    pub(crate) async fn read_body(&mut self, req: Request) -> Result<Request, Answer> {
         let (parts, body) = req.with_limited_body().into_parts();
         let Ok(read) = tokio::time::timeout(self.mpp.0.body_deadline, body.collect()).await else {
             return Err(Answer::problem(ProblemType::RequestTimeout, "the body did not arrive in time"));
@@ -175,7 +174,10 @@ impl Visit {
         let bytes: Bytes = match read {
             Ok(collected) => collected.to_bytes(),
             Err(e) if is_over_limit(&e) => {
-                return Err(Answer::problem(ProblemType::BodyTooLarge, "the body is larger than this resource reads"));
+                return Err(Answer::problem(
+                    ProblemType::BodyTooLarge,
+                    "the body is larger than this resource reads",
+                ));
             }
             Err(_) => return Err(Answer::problem(ProblemType::BadRequest, "the body could not be read")),
         };
@@ -186,7 +188,30 @@ impl Visit {
         Ok(Request::from_parts(parts, Body::from(bytes)))
     }
 
-    /// Step 6, first half: a challenge is good for the route, request and body it was issued for.
+    /// Head and body are known: `challenge = "first"` answers here, and a credential is held against the route, request
+    /// and body its challenge was issued for.
+    ///
+    /// # Errors
+    /// 402 for `challenge = "first"`.
+    pub(crate) fn identify(&mut self) -> Result<(), Answer> {
+        let spec = self.plan.spec;
+        match &mut self.presented {
+            Presented::Nothing
+                if spec.order == Order::ChallengeFirst
+                    && spec.tier != Tier::FreeIf
+                    && !spec.is_computed() =>
+            {
+                Err(self.unpaid(&self.quote(&Quote::Fixed)?))
+            }
+            Presented::Authentic(authentic) => {
+                bind_digest(&mut authentic.request, self.digest);
+                self.check_scope();
+                Ok(())
+            }
+            Presented::Nothing | Presented::Refused(_) => Ok(()),
+        }
+    }
+
     fn check_scope(&mut self) {
         let Presented::Authentic(authentic) = &self.presented else { return };
         let challenge = &authentic.credential.challenge;
@@ -210,8 +235,13 @@ impl Visit {
         }
     }
 
-    /// Step 6, second half: what the journal knows. `Some` opens the route again, whatever the clock and today's price
-    /// say; `None` leaves the request to [`admit`](Self::admit).
+    /// Whether there is a credential that the journal may know.
+    pub(crate) fn is_paying(&self) -> bool {
+        matches!(self.presented, Presented::Authentic(_))
+    }
+
+    /// What the journal knows. `Some` opens the route again, whatever the clock and today's price say; `None` leaves the
+    /// request to [`decide`](Self::decide).
     ///
     /// # Errors
     /// 409 and 503, without a challenge: money may have moved.
@@ -283,7 +313,7 @@ impl Visit {
             }
             if entry.attempts >= mpp.0.max_runs || too_late {
                 tracing::error!(target: "mpp::ledger", challenge = id, method = entry.method, runs = entry.attempts, "a payment was taken and could not be delivered: refund due");
-                return match journal.refund_due(quota, id, version, entry).await {
+                return match journal.refund_due(quota, id, version, entry, now).await {
                     Ok(()) => Some(Outcome::RefundDue),
                     Err(JournalError::Lost(_)) => None,
                     Err(JournalError::Store(e)) => Some(Outcome::Store(e)),
@@ -296,29 +326,49 @@ impl Visit {
             return Some(Outcome::Unknown);
         };
         match journal.take_over(quota, id.to_owned(), version, entry, now).await {
-            Ok(Taken::Settled(claim)) => Some(Outcome::Paid(Run::redelivery(mpp.clone(), claim))),
-            Ok(taken) => Some(settlement::detached(mpp, None, method, settlement::Work::Recover(taken)).await),
+            Ok(Taken::Settled(claim)) => Some(settlement::redeliver(mpp, claim)),
+            Ok(taken) => {
+                Some(settlement::detached(mpp, None, method, settlement::Work::Recover(taken)).await)
+            }
             Err(JournalError::Lost(_)) => None,
             Err(JournalError::Store(e)) => Some(Outcome::Store(e)),
         }
     }
 
-    /// Steps 4 to 9: challenge, or verify, claim and settle.
+    /// Free, or a challenge; `None` leaves a credential to [`redeem`](Self::redeem).
     ///
     /// # Errors
     /// 402 with fresh challenges, or the other statuses of ARCHITECTURE section 5.
-    pub(crate) async fn admit(&self, quote: Quote) -> Result<Admission, Answer> {
-        if quote == Quote::Free && self.plan.spec.tier == Tier::FreeIf {
-            return Ok(Admission { proved: Proved::Free, delivery: Delivery::default(), exit: Exit::free() });
+    pub(crate) fn decide(&self, quote: &Quote) -> Result<Option<Admission>, Answer> {
+        if *quote == Quote::Free && self.plan.spec.tier == Tier::FreeIf {
+            let (proved, delivery) = (Proved::Free, Delivery::default());
+            return Ok(Some(Admission { proved, delivery, exit: Exit::free() }));
         }
-        let quoted = self.quote(&quote)?;
-        let authentic = match &self.presented {
-            Presented::Nothing => return Err(self.unpaid(&quoted)),
-            Presented::Refused(refused) => return Err(self.refuse(&quoted, refused.kind, refused.detail.clone())),
-            Presented::Authentic(authentic) => authentic,
+        match &self.presented {
+            Presented::Nothing => Err(self.unpaid(&self.quote(quote)?)),
+            Presented::Refused(refused) => {
+                Err(self.refuse(&self.quote(quote)?, refused.kind, refused.detail.clone()))
+            }
+            Presented::Authentic(_) => Ok(None),
+        }
+    }
+
+    /// Verifies, claims and settles.
+    ///
+    /// # Errors
+    /// 402 with fresh challenges, or the other statuses of ARCHITECTURE section 5.
+    pub(crate) async fn redeem(&self, quote: &Quote) -> Result<Admission, Answer> {
+        let quoted = match self.plan.spec.honor {
+            Honor::Recomputed => self.quote(quote)?,
+            // The quoted amount stands; today's is only needed for a fresh challenge.
+            Honor::Quoted(_) => self.quote(quote).unwrap_or_default(),
         };
+        let Presented::Authentic(authentic) = &self.presented else { return Err(self.unpaid(&quoted)) };
         for _ in 0..RACES {
-            let redeemed = self.redeem(authentic, &quote, &quoted).await.map_err(|refused| self.reject(&quoted, refused))?;
+            let redeemed = self
+                .settle(authentic, quote, &quoted)
+                .await
+                .map_err(|refused| self.reject(&quoted, refused))?;
             let admission = match redeemed {
                 Outcome::Existing(found) => match self.existing(authentic, found).await? {
                     Standing::Open(admission) => Some(admission),
@@ -335,7 +385,7 @@ impl Visit {
     }
 
     /// An authentic credential without an entry.
-    async fn redeem(
+    async fn settle(
         &self,
         authentic: &Authentic,
         quote: &Quote,
@@ -350,13 +400,21 @@ impl Visit {
         if now >= expires {
             return Err(refused(ProblemType::PaymentExpired, "this challenge has expired"));
         }
-        let offer = self.plan.offers.iter().find(|o| o.name == challenge.method && challenge.intent == Intent::CHARGE);
+        let offer = self
+            .plan
+            .offers
+            .iter()
+            .find(|o| o.name == challenge.method && challenge.intent == Intent::CHARGE);
         let Some(offer) = offer else {
-            return Err(refused(ProblemType::InvalidChallenge, "this challenge is not one of this resource's offers"));
+            return Err(refused(
+                ProblemType::InvalidChallenge,
+                "this challenge is not one of this resource's offers",
+            ));
         };
         self.check_offer(authentic, offer, quote, now)?;
 
-        let mut cx = CredentialCx::new(challenge, &authentic.charge, &authentic.credential.payload, expires, now);
+        let mut cx =
+            CredentialCx::new(challenge, &authentic.charge, &authentic.credential.payload, expires, now);
         cx.source = authentic.credential.source.as_deref();
         cx.client = &authentic.client;
         let Verified { payer, mut proof_keys, plan } = offer.method.verify(&cx).await?;
@@ -369,12 +427,16 @@ impl Visit {
         proof_keys.dedup();
         let fault = |detail: &str| Rejection::unavailable(RETRY, detail);
         let plan = serde_json::to_vec(&plan.0).map_err(|_| fault("the settlement plan is not JSON"))?;
-        let sealed_plan =
-            self.mpp.0.sealer.seal(&challenge.id, &plan).ok_or_else(|| fault("the plan could not be sealed"))?;
+        let sealed_plan = self
+            .mpp
+            .0
+            .sealer
+            .seal(&challenge.id, &plan)
+            .ok_or_else(|| fault("the plan could not be sealed"))?;
         let claim = NewClaim {
             quota: authentic.quota,
             id: challenge.id.clone(),
-            fingerprint: authentic.fingerprint.clone(),
+            fingerprint: authentic.fingerprint,
             target: authentic.request,
             expires,
             method: offer.name.to_string(),
@@ -414,7 +476,9 @@ impl Visit {
         // By the price itself, not by what can be offered: a price that fell below the method's minimum is covered too.
         let covered = match self.plan.spec.honor {
             Honor::Quoted(_) => true,
-            Honor::Recomputed => self.computed(offer, quote).is_ok_and(|today| authentic.charge.amount >= today),
+            Honor::Recomputed => {
+                self.computed(offer, quote).is_ok_and(|today| authentic.charge.amount >= today)
+            }
         };
         if covered {
             Ok(())
@@ -437,10 +501,13 @@ impl Visit {
                 None => Ok(None),
             },
             Outcome::Existing(_) => Err(Answer::in_progress()),
-            Outcome::Busy => Err(Answer::unavailable(RETRY, "too many payments are being settled; try again")),
-            Outcome::Unknown => {
-                Err(Answer::unavailable(RETRY, "the outcome of this payment is not known yet; send the same credential again"))
+            Outcome::Busy => {
+                Err(Answer::unavailable(RETRY, "too many payments are being settled; try again"))
             }
+            Outcome::Unknown => Err(Answer::unavailable(
+                RETRY,
+                "the outcome of this payment is not known yet; send the same credential again",
+            )),
             Outcome::RefundDue => Err(Answer::unavailable(
                 Duration::from_secs(3600),
                 "this payment could not be delivered; the operator has been told that a refund is due",
@@ -513,8 +580,8 @@ impl Visit {
         if quoted.is_empty() {
             return nothing_to_offer();
         }
-        let (challenges, first) = self.challenges(quoted);
-        Answer::challenge(payment_required(&first), challenges)
+        let kind = ProblemType::PaymentRequired;
+        Answer::challenge(kind, "This resource has to be paid for.", self.challenges(quoted))
     }
 
     /// The answer to a credential that is not accepted: a fresh challenge if the problem is a 402.
@@ -527,8 +594,7 @@ impl Visit {
         if quoted.is_empty() {
             return nothing_to_offer();
         }
-        let (challenges, first) = self.challenges(quoted);
-        Answer::challenge(Problem::new(kind, detail).with_challenge(first).to_json(), challenges)
+        Answer::challenge(kind, &detail, self.challenges(quoted))
     }
 
     fn reject(&self, quoted: &[Quoted<'_>], rejection: Rejection) -> Answer {
@@ -536,25 +602,34 @@ impl Visit {
             Rejection::Refused { kind, detail } => self.refuse(quoted, kind, detail),
             Rejection::Unavailable { retry_after, detail } => {
                 tracing::warn!(target: "mpp", price = self.plan.spec.name, detail, "a payment could not be judged");
-                Answer::unavailable(retry_after, "this payment cannot be checked right now; send the same credential again")
+                Answer::unavailable(
+                    retry_after,
+                    "this payment cannot be checked right now; send the same credential again",
+                )
             }
         }
     }
 
     /// One header per offer, best first by the client's `Accept-Payment`, and the id of the first.
-    fn challenges(&self, quoted: &[Quoted<'_>]) -> (Vec<HeaderValue>, String) {
+    fn challenges(&self, quoted: &[Quoted<'_>]) -> Challenges {
         let expires = (self.mpp.now() + self.mpp.0.lifetime).to_rfc3339();
         let opaque = self.scope.opaque(self.target.as_ref());
         let digest = self.digest.map(|d| d.to_string()).unwrap_or_default();
-        let mut values = Vec::with_capacity(quoted.len());
-        let mut first = String::new();
+        let mut challenges = Challenges { lines: Vec::with_capacity(quoted.len()), first: None };
         let mut write = |offer: &Quoted<'_>| {
             let prepared = &*offer.prepared;
             let id = prepared.prefix.id(expires.as_str(), &digest, &opaque);
-            if first.is_empty() {
-                first.push_str(id.as_str());
-            }
-            let mut line = String::with_capacity(prepared.head.len() + opaque.len() + digest.len() + 128);
+            challenges.first.get_or_insert(id);
+            // Exactly as long as the line: what is over would be copied away when the text becomes a header value.
+            let digest_len = if digest.is_empty() { 0 } else { digest.len() + ", digest=\"\"".len() };
+            let fixed = "Payment id=\", expires=\"\", opaque=\"\"".len();
+            let length = fixed
+                + id.as_str().len()
+                + prepared.head.len()
+                + digest_len
+                + expires.as_str().len()
+                + opaque.len();
+            let mut line = String::with_capacity(length);
             line.push_str("Payment id=\"");
             line.push_str(id.as_str());
             line.push_str(&prepared.head);
@@ -568,14 +643,15 @@ impl Visit {
             line.push_str("\", opaque=\"");
             line.push_str(&opaque);
             line.push('"');
+            debug_assert_eq!(line.len(), length);
             // Every part is visible ASCII.
-            values.extend(HeaderValue::from_maybe_shared(Bytes::from(line)));
+            challenges.lines.extend(HeaderValue::from_maybe_shared(Bytes::from(line)));
         };
         match self.ranking(quoted) {
             Some(order) => order.into_iter().filter_map(|i| quoted.get(i)).for_each(&mut write),
             None => quoted.iter().for_each(&mut write),
         }
-        (values, first)
+        challenges
     }
 
     /// The client's order of preference; `None` for ours (no header, a malformed one, or no match).
@@ -586,11 +662,8 @@ impl Visit {
     }
 
     /// A refusal prepared for later: a declined capture has to be answered when this visit is over.
-    fn fresh(&self, quoted: &[Quoted<'_>]) -> Option<Fresh> {
-        (self.plan.spec.capture == Capture::OnSuccess && !quoted.is_empty()).then(|| {
-            let (challenges, first) = self.challenges(quoted);
-            Fresh { challenges, first }
-        })
+    fn fresh(&self, quoted: &[Quoted<'_>]) -> Option<Challenges> {
+        (self.plan.spec.capture == Capture::OnSuccess && !quoted.is_empty()).then(|| self.challenges(quoted))
     }
 }
 
@@ -620,10 +693,21 @@ impl Authentic {
 
 impl Mpp {
     /// Size, shape and HMAC of a credential, from the head alone.
-    fn judge(&self, token: &str, verb: &Method, uri: &Uri, req: &Request) -> Presented {
-        let malformed =
-            || Presented::Refused(Refused::new(ProblemType::MalformedCredential, "the credential cannot be read"));
-        let Ok(buffer) = CredentialBuf::decode(token) else { return malformed() };
+    fn judge(
+        &self,
+        credential: Result<CredentialBuf, CredentialError>,
+        plan: &Plan,
+        verb: &Method,
+        uri: &Uri,
+        req: &Request,
+    ) -> Presented {
+        let malformed = || {
+            Presented::Refused(Refused::new(
+                ProblemType::MalformedCredential,
+                "the credential cannot be read",
+            ))
+        };
+        let Ok(buffer) = credential else { return malformed() };
         let Ok(credential) = buffer.parse() else { return malformed() };
         let echo = &credential.challenge;
         let method = self.0.methods.iter().find(|m| m.name().as_str() == echo.method);
@@ -633,11 +717,25 @@ impl Mpp {
                 "this payment method is not accepted here",
             ));
         };
-        if self.0.ring.verify(&echo.slots(), &echo.id).is_err() {
-            return Presented::Refused(Refused::new(
-                ProblemType::InvalidChallenge,
-                "this challenge was not issued by this server",
-            ));
+        let slots = echo.slots();
+        // Another service with the same secret has another realm.
+        if slots.realm != self.0.realm.as_str() {
+            return Presented::Refused(NOT_OURS);
+        }
+        // The HMAC of this route's own fixed offer has absorbed most of the input already.
+        let own = plan
+            .offers
+            .iter()
+            .find(|offer| slots.method == offer.name.as_str())
+            .and_then(|o| o.fixed.as_ref());
+        let own =
+            own.filter(|fixed| slots.request == fixed.request && slots.intent == Intent::CHARGE.as_str());
+        let verified = match own {
+            Some(fixed) => fixed.prefix.verify(slots.expires, slots.digest, slots.opaque, &echo.id),
+            None => self.0.ring.verify(&slots, &echo.id),
+        };
+        if verified.is_err() {
+            return Presented::Refused(NOT_OURS);
         }
         // Authentic: only now is it worth copying.
         let Ok(credential) = credential.to_credential() else { return malformed() };
@@ -647,11 +745,15 @@ impl Mpp {
                 "this challenge is not one of this resource's offers",
             ));
         };
-        let quota = if method.money() == Money::Test || charge.amount.is_zero() { Quota::Free } else { Quota::Paid };
+        let quota =
+            if method.money() == Money::Test || charge.amount.is_zero() { Quota::Free } else { Quota::Paid };
         let mut hash = Sha256::new();
         hash_request(&mut hash, verb, uri);
-        let client =
-            req.extensions().get::<ConnectInfo<SocketAddr>>().map(|c| c.0.ip().to_string()).unwrap_or_default();
+        let client = req
+            .extensions()
+            .get::<ConnectInfo<SocketAddr>>()
+            .map(|c| c.0.ip().to_string())
+            .unwrap_or_default();
         Presented::Authentic(Box::new(Authentic {
             fingerprint: credential.fingerprint(),
             credential,

@@ -3,7 +3,7 @@
 //! The only place where payment headers and problem bodies are written (RFC 9457; draft-httpauth-payment sections 5.3
 //! and 8). A 402 always carries a challenge and `no-store`; anything after money may have moved is never a 402.
 
-use crate::protocol::{Problem, ProblemType, Receipt};
+use crate::protocol::{ChallengeId, Problem, ProblemType, Receipt};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -11,6 +11,13 @@ use std::time::Duration;
 
 pub(super) const PAYMENT_RECEIPT: HeaderName = HeaderName::from_static("payment-receipt");
 pub(super) const ACCEPT_PAYMENT: HeaderName = HeaderName::from_static("accept-payment");
+
+/// Challenges to send: a header line each, and the id of the first for the problem's body.
+#[derive(Default)]
+pub(super) struct Challenges {
+    pub(super) lines: Vec<HeaderValue>,
+    pub(super) first: Option<ChallengeId>,
+}
 
 /// A response that ends the request before, or instead of, the handler's. Boxed, because it is an error type.
 #[derive(Debug)]
@@ -54,8 +61,7 @@ impl Answer {
     }
 
     pub(super) fn from_problem(problem: &Problem) -> Self {
-        let status =
-            StatusCode::from_u16(problem.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(problem.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = Response::new(Body::from(problem.to_json()));
         *response.status_mut() = status;
         let headers = response.headers_mut();
@@ -68,30 +74,19 @@ impl Answer {
     }
 
     /// 402: a problem and one challenge header per offer.
-    pub(super) fn challenge(body: String, challenges: Vec<HeaderValue>) -> Self {
-        let mut response = Response::new(Body::from(body));
+    pub(super) fn challenge(kind: ProblemType, detail: &str, challenges: Challenges) -> Self {
+        let first = challenges.first.as_ref().map(ChallengeId::as_str);
+        let mut response = Response::new(Body::from(kind.to_json(detail, first)));
         *response.status_mut() = StatusCode::PAYMENT_REQUIRED;
         let headers = response.headers_mut();
-        headers.reserve(challenges.len() + 2);
+        headers.reserve(challenges.lines.len() + 2);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        for value in challenges {
+        for value in challenges.lines {
             headers.append(header::WWW_AUTHENTICATE, value);
         }
         Self(Box::new(response))
     }
-}
-
-/// The body of the 402 every unpaid request gets.
-pub(super) fn payment_required(challenge_id: &str) -> String {
-    const BEFORE: &str = "{\"type\":\"https://paymentauth.org/problems/payment-required\",\
-        \"title\":\"Payment Required\",\"status\":402,\"detail\":\"This resource has to be paid for.\",\"challengeId\":\"";
-    let mut body = String::with_capacity(BEFORE.len() + challenge_id.len() + 2);
-    body.push_str(BEFORE);
-    // base64url needs no escaping.
-    body.push_str(challenge_id);
-    body.push_str("\"}");
-    body
 }
 
 /// Puts the receipt on a success, and takes away what must not leave.
@@ -153,14 +148,5 @@ mod tests {
         assert_eq!(private(&["max-age=60"]), "max-age=60, private");
         assert_eq!(private(&["public, max-age=60", "s-maxage=9"]), "max-age=60, private");
         assert_eq!(private(&["Private", "no-store"]), "no-store, private");
-    }
-
-    #[test]
-    fn the_402_body_is_the_problem_type_of_the_draft() {
-        let body: serde_json::Value = serde_json::from_str(&payment_required("abc")).unwrap();
-        assert_eq!(body["type"], ProblemType::PaymentRequired.uri());
-        assert_eq!(body["title"], ProblemType::PaymentRequired.title());
-        assert_eq!(body["status"], ProblemType::PaymentRequired.status());
-        assert_eq!(body["challengeId"], "abc");
     }
 }

@@ -4,8 +4,8 @@
 //! be nested twice and axum serves both. Enforcement does not depend on it: a priced handler on a plain
 //! `axum::Router` charges all the same, it is only not listed.
 
-use super::gate::{Gate, Gated, Priced};
 use super::Mpp;
+use super::gate::{Gate, Gated, Priced};
 use crate::pricing::{PriceSpec, registry};
 use axum::extract::FromRef;
 use axum::handler::Handler;
@@ -238,8 +238,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     /// Nests a router under a prefix. The same prefix may be used more than once.
     pub fn nest(mut self, prefix: &str, other: impl Into<Self>) -> Self {
         let other = other.into();
-        self.mounted
-            .extend(other.mounted.into_iter().map(|m| Mounted { path: join(prefix, &m.path), ..m }));
+        self.mounted.extend(other.mounted.into_iter().map(|m| Mounted { path: join(prefix, &m.path), ..m }));
         self.inner = self.inner.nest(prefix, other.inner);
         self
     }

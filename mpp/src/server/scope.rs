@@ -21,6 +21,17 @@ const LONGEST_OPERATION: usize = 256;
 /// Templates remembered per price; a router has few, and a literal path is never remembered.
 const REMEMBERED: usize = 256;
 
+const STANDARD: [Method; 8] = [
+    Method::GET,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+    Method::TRACE,
+    Method::CONNECT,
+];
+
 /// One operation of one price.
 pub(crate) struct Scope {
     verb: Method,
@@ -44,7 +55,8 @@ impl Scopes {
         }
         let scope = Arc::new(Scope::new(verb, template, service));
         let mut scopes = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if scopes.len() < REMEMBERED {
+        // A made-up verb is a stranger's choice: never remembered.
+        if scopes.len() < REMEMBERED && STANDARD.contains(verb) {
             scopes.push(scope.clone());
         }
         scope
@@ -142,7 +154,8 @@ mod tests {
     #[test]
     fn opaque_is_the_jcs_of_a_flat_map_with_a_fresh_nonce() {
         let scope = Scope::new(&Method::GET, "/weather/{city}", Some("eu \"1\""));
-        let target = Target::new(&Method::GET, &Uri::from_static("/weather/oslo?d=1"), &HeaderMap::new(), &[]);
+        let target =
+            Target::new(&Method::GET, &Uri::from_static("/weather/oslo?d=1"), &HeaderMap::new(), &[]);
         for target in [None, Some(&target)] {
             let text = scope.opaque(target);
             assert_ne!(text, scope.opaque(target));
@@ -163,7 +176,8 @@ mod tests {
         assert!(!Scope::new(&Method::POST, "/a", None).covers(&opaque, None));
         assert!(!Scope::new(&Method::GET, "/b", None).covers(&opaque, None));
         assert!(!Scope::new(&Method::GET, "/a", Some("x")).covers(&opaque, None));
-        let target = |uri: &'static str| Target::new(&Method::GET, &Uri::from_static(uri), &HeaderMap::new(), &[]);
+        let target =
+            |uri: &'static str| Target::new(&Method::GET, &Uri::from_static(uri), &HeaderMap::new(), &[]);
         assert!(!get.covers(&opaque, Some(&target("/a"))));
         let bound = get.opaque(Some(&target("/a?n=1")));
         assert!(get.covers(&bound, Some(&target("/a?n=1"))));

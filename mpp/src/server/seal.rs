@@ -14,7 +14,12 @@ pub(crate) struct Sealer(Vec<XChaCha20Poly1305>);
 
 impl Sealer {
     pub(crate) fn new(ring: &SecretRing) -> Self {
-        Self(ring.keys_for("mpp settlement plan v1").iter().map(|key| XChaCha20Poly1305::new(key.as_bytes().into())).collect())
+        Self(
+            ring.keys_for("mpp settlement plan v1")
+                .iter()
+                .map(|key| XChaCha20Poly1305::new(key.as_bytes().into()))
+                .collect(),
+        )
     }
 
     /// `None` only if the cipher refuses the length, which it does above 256 GiB.

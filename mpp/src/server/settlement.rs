@@ -5,18 +5,18 @@
 //! runs under a lease that a heartbeat renews; [`Exit`] commits the delivery before the first byte leaves, and when it is
 //! dropped instead (a panic, a cancelled request) the same credential opens the route again.
 
+use super::Mpp;
 use super::journal::{
     Claim, Claimed, Found, Held, JournalError, NewClaim, Proofs, Settled, Settling, Started, Taken,
 };
 use super::paid::{Delivery, Hold, Proved};
 use super::pipeline::Admission;
-use super::respond::{Answer, deliver, is_delivery};
-use super::Mpp;
+use super::respond::{Answer, Challenges, deliver, is_delivery};
 use crate::method::{self, Payment, Rejection, ServerMethod, SettleCx, Settlement, SettlementPlan};
 use crate::pricing::Capture;
 use crate::protocol::{Problem, ProblemType, Receipt, Timestamp};
 use crate::store::StoreError;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -54,14 +54,13 @@ pub(super) enum Outcome {
     Store(StoreError),
 }
 
-/// Challenges for an answer that has to be given after the visit is over.
-pub(super) struct Fresh {
-    pub(super) challenges: Vec<HeaderValue>,
-    pub(super) first: String,
-}
-
 /// Runs `work` so that dropping the returned future cancels nothing.
-pub(super) async fn detached(mpp: &Mpp, fresh: Option<Fresh>, method: Arc<dyn ServerMethod>, work: Work) -> Outcome {
+pub(super) async fn detached(
+    mpp: &Mpp,
+    fresh: Option<Challenges>,
+    method: Arc<dyn ServerMethod>,
+    work: Work,
+) -> Outcome {
     let Ok(permit) = mpp.0.settlements.clone().try_acquire_owned() else { return Outcome::Busy };
     let (done, outcome) = oneshot::channel();
     let task = Task { mpp: mpp.clone(), method, fresh };
@@ -78,7 +77,7 @@ pub(super) async fn detached(mpp: &Mpp, fresh: Option<Fresh>, method: Arc<dyn Se
 struct Task {
     mpp: Mpp,
     method: Arc<dyn ServerMethod>,
-    fresh: Option<Fresh>,
+    fresh: Option<Challenges>,
 }
 
 impl Task {
@@ -98,9 +97,9 @@ impl Task {
     async fn claim(&mut self, new: NewClaim, capture: Capture) -> Result<Outcome, JournalError> {
         let claiming = self.mpp.0.journal.claim(new, self.mpp.now()).await?;
         match claiming.take_proofs().await? {
-            Proofs::UsedElsewhere => {
-                Ok(Outcome::Rejected(Rejection::failed("this payment was already used for another challenge")))
-            }
+            Proofs::UsedElsewhere => Ok(Outcome::Rejected(Rejection::failed(
+                "this payment was already used for another challenge",
+            ))),
             Proofs::Taken(claimed) => self.proceed(claimed, capture).await,
         }
     }
@@ -121,9 +120,14 @@ impl Task {
         }
     }
 
-    async fn settle(&mut self, settling: Claim<Settling>, plan: &SettlementPlan) -> Result<Outcome, JournalError> {
+    async fn settle(
+        &mut self,
+        settling: Claim<Settling>,
+        plan: &SettlementPlan,
+    ) -> Result<Outcome, JournalError> {
         let cx = SettleCx::new(settling.id(), plan, self.mpp.now());
-        let settlement = match tokio::time::timeout(self.mpp.0.settle_timeout, self.method.settle(&cx)).await {
+        let settlement = match tokio::time::timeout(self.mpp.0.settle_timeout, self.method.settle(&cx)).await
+        {
             Ok(settlement) => settlement,
             Err(_) => Settlement::Unknown { detail: "no answer in time".to_owned() },
         };
@@ -131,7 +135,11 @@ impl Task {
     }
 
     /// What the network said, into the journal.
-    async fn after(&mut self, settling: Claim<Settling>, settlement: Settlement) -> Result<Outcome, JournalError> {
+    async fn after(
+        &mut self,
+        settling: Claim<Settling>,
+        settlement: Settlement,
+    ) -> Result<Outcome, JournalError> {
         let id = settling.id().to_owned();
         match settlement {
             Settlement::Settled(payment) => {
@@ -165,7 +173,9 @@ impl Task {
                 let sealed = serde_json::to_vec(&plan.0)
                     .ok()
                     .and_then(|plain| self.mpp.0.sealer.seal(holding.id(), &plain))
-                    .ok_or_else(|| JournalError::Store(StoreError::Backend("the plan could not be sealed".to_owned())))?;
+                    .ok_or_else(|| {
+                        JournalError::Store(StoreError::Backend("the plan could not be sealed".to_owned()))
+                    })?;
                 let held = holding.held(sealed, self.mpp.now()).await?;
                 let work = Running::Held { claim: held, method: self.method.clone(), plan };
                 Ok(Outcome::Paid(Run::new(self.mpp.clone(), work, None, self.fresh.take())))
@@ -204,7 +214,7 @@ impl Task {
                     found.unwrap_or_else(|_| Settlement::Unknown { detail: "no answer in time".to_owned() });
                 self.after(claim, settlement).await
             }
-            Taken::Settled(claim) => Ok(Outcome::Paid(Run::redelivery(self.mpp.clone(), claim))),
+            Taken::Settled(claim) => Ok(redeliver(&self.mpp, claim)),
         }
     }
 
@@ -234,11 +244,22 @@ impl Running {
     }
 }
 
+/// A payment that was settled before and has not been delivered.
+pub(super) fn redeliver(mpp: &Mpp, claim: Claim<Settled>) -> Outcome {
+    match serde_json::from_slice(claim.receipt()) {
+        Ok(receipt) => Outcome::Paid(Run::new(mpp.clone(), Running::Settled(claim), Some(receipt), None)),
+        Err(_) => {
+            tracing::error!(target: "mpp", challenge = claim.id(), "a journaled receipt cannot be read");
+            Outcome::Unknown
+        }
+    }
+}
+
 /// A paid or held request whose handler may run. Dropped without being admitted, it costs the payer no run.
 pub(super) struct Run(Exit);
 
 impl Run {
-    fn new(mpp: Mpp, running: Running, receipt: Option<Receipt>, fresh: Option<Fresh>) -> Self {
+    fn new(mpp: Mpp, running: Running, receipt: Option<Receipt>, fresh: Option<Challenges>) -> Self {
         let (delivery, lease) = match &running {
             Running::Settled(claim) => (delivery(claim), claim.journal().lease_time()),
             Running::Held { claim, .. } => (delivery(claim), claim.journal().lease_time()),
@@ -261,12 +282,6 @@ impl Run {
         }))))
     }
 
-    /// A payment that was settled before and has not been delivered.
-    pub(super) fn redelivery(mpp: Mpp, claim: Claim<Settled>) -> Self {
-        let receipt = serde_json::from_slice(claim.receipt()).ok();
-        Self::new(mpp, Running::Settled(claim), receipt, None)
-    }
-
     /// Opens the gate: from here on the run counts.
     pub(super) fn admit(self) -> Admission {
         let Self(mut exit) = self;
@@ -277,8 +292,8 @@ impl Run {
                 let proved = match (&open.receipt, &open.hold) {
                     (Some(receipt), _) => Proved::Settled(Box::new(receipt.clone())),
                     (None, Some(method)) => Proved::Held(Hold::new(method.clone())),
-                    // A journaled receipt that cannot be read: the gate answers 500, and the payment stays undelivered.
-                    (None, None) => Proved::Free,
+                    // Neither settled nor held does not happen; the gate answers it with 500.
+                    (None, None) => Proved::Nothing,
                 };
                 (proved, open.delivery.clone())
             }
@@ -323,7 +338,7 @@ struct Open {
     receipt: Option<Receipt>,
     hold: Option<String>,
     delivery: Delivery,
-    fresh: Option<Fresh>,
+    fresh: Option<Challenges>,
     started: Started,
 }
 
@@ -343,11 +358,11 @@ impl Exit {
     async fn finish(mut self, response: Response) -> Response {
         let Some(open) = &mut self.0 else { return deliver(response, None) };
         let status = response.status();
-        if open.hold.is_some() {
-            if let Some(answer) = open.close_hold(status).await {
-                drop(self.0.take());
-                return answer.unwrap_or_else(|| failed(response));
-            }
+        if open.hold.is_some()
+            && let Some(answer) = open.close_hold(status).await
+        {
+            drop(self.0.take());
+            return answer.unwrap_or_else(|| failed(response));
         }
         // Not detached: until the commit is done the payment stays with this request, and goes back to its credential if
         // the client hangs up.
@@ -511,7 +526,9 @@ async fn release(mpp: &Mpp, claim: Claim<Held>, method: &dyn ServerMethod, plan:
     let cx = SettleCx::new(claim.id(), plan, mpp.now());
     match tokio::time::timeout(mpp.0.settle_timeout, method.release(&cx)).await {
         Ok(Ok(())) => report(claim.released(mpp.now()).await),
-        Ok(Err(_)) | Err(_) => tracing::warn!(target: "mpp", challenge = claim.id(), "a hold could not be released yet"),
+        Ok(Err(_)) | Err(_) => {
+            tracing::warn!(target: "mpp", challenge = claim.id(), "a hold could not be released yet")
+        }
     }
 }
 
@@ -520,7 +537,8 @@ fn failed(response: Response) -> Response {
     // Clients pay again on a 402; one that has paid must not see any.
     if response.status() == StatusCode::PAYMENT_REQUIRED {
         tracing::error!(target: "mpp", "a priced handler answered 402 after the payment; answered 500 instead");
-        return Answer::fault(ProblemType::Internal, "the resource failed; send the same credential again").into();
+        return Answer::fault(ProblemType::Internal, "the resource failed; send the same credential again")
+            .into();
     }
     deliver(response, None)
 }
@@ -543,10 +561,10 @@ fn receipt(method: &dyn ServerMethod, id: &str, payment: Payment, now: Timestamp
 }
 
 /// The answer when a capture was declined after the handler ran: its response is discarded, nothing was paid.
-fn declined(rejection: Rejection, fresh: Option<Fresh>) -> Answer {
+fn declined(rejection: Rejection, fresh: Option<Challenges>) -> Answer {
     match (rejection, fresh) {
-        (Rejection::Refused { kind, detail }, Some(Fresh { challenges, first })) if kind.status() == 402 => {
-            Answer::challenge(Problem::new(kind, detail).with_challenge(first).to_json(), challenges)
+        (Rejection::Refused { kind, detail }, Some(challenges)) if kind.status() == 402 => {
+            Answer::challenge(kind, &detail, challenges)
         }
         (Rejection::Refused { kind, detail }, _) if kind.status() != 402 => {
             Answer::from_problem(&Problem::new(kind, detail))

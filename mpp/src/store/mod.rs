@@ -4,7 +4,7 @@
 //! is enough: the order of claims is fixed, and the journal entry under the challenge id is the commit point.
 //!
 //! Backends: [`MemoryStore`] (volatile, bounded) and, with the feature `redb`, `RedbStore` (one file, durable). Every
-//! backend passes [`mpp::testing::store_conformance`](crate::testing); a third party's store can be held to it too.
+//! backend passes `mpp::testing::store_conformance`; a third party's store can be held to it too.
 
 mod deadline;
 mod memory;
@@ -21,6 +21,31 @@ use std::fmt;
 use std::time::Duration;
 
 /// A versioned key-value store with compare-and-swap.
+///
+/// A store of your own can be held to this contract by `mpp::testing::store_conformance`.
+///
+/// ```
+/// use mpp::store::{Cas, Keep, Key, MemoryStore, Quota, Store, Write};
+///
+/// /// Counts without losing one, however many count at once.
+/// async fn count(store: &impl Store, key: &Key) -> Result<u64, mpp::store::StoreError> {
+///     loop {
+///         let current = store.get(key).await?;
+///         let seen = current.as_ref().map_or(0, |there| there.value.len() as u64);
+///         let next = Write { value: vec![b'|'; seen as usize + 1], keep: Keep::Live };
+///         if let Cas::Written(_) = store.cas(key, current.map(|there| there.version), Some(next)).await? {
+///             return Ok(seen + 1);
+///         }
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), mpp::store::StoreError> {
+/// let (store, key) = (MemoryStore::new(), Key::new(Quota::Paid, "visits", "today"));
+/// assert_eq!((count(&store, &key).await?, count(&store, &key).await?), (1, 2));
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Contract
 /// - Linearizable per key: of several `cas` calls that expect the same version, exactly one is written.
@@ -43,8 +68,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Writes `new` (or removes the key) if its version is still `expect`; `None` expects absence.
     ///
+    /// A call that is dropped before it answered may still write.
+    ///
     /// # Errors
-    /// [`StoreError`] when the backend fails or is full. A lost race is not an error: [`Cas::Conflict`].
+    /// [`StoreError::Full`] when there is no room for a new key: nothing was written. [`StoreError::Backend`] when the
+    /// backend fails: it may have been written or not, and only reading again tells. A lost race is not an error:
+    /// [`Cas::Conflict`].
     fn cas<'a>(
         &'a self,
         key: &'a Key,
@@ -52,7 +81,8 @@ pub trait Store: Send + Sync + 'static {
         new: Option<Write>,
     ) -> Step<'a, Result<Cas, StoreError>>;
 
-    /// Keys that start with `prefix`, in order, after `after`, at most `limit`: for sweepers.
+    /// Keys that start with `prefix`, in order of their text, after `after`, at most `limit`: for sweepers. Only an
+    /// empty page is the end. What is written or removed meanwhile may be in it or not.
     ///
     /// # Errors
     /// [`StoreError`] when the backend fails.
@@ -63,7 +93,8 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Step<'a, Result<Vec<(Key, Versioned)>, StoreError>>;
 
-    /// Returns when the key's version may differ from `since`. Spurious returns are fine; callers bound the wait.
+    /// Returns when the key's version may differ from `since`. Spurious returns are fine, and a value whose time ends
+    /// need not wake anybody: callers read again, and bound the wait.
     fn changed<'a>(&'a self, key: &'a Key, since: Version) -> Step<'a, ()> {
         Step::boxed(async move {
             loop {
@@ -78,6 +109,13 @@ pub trait Store: Send + Sync + 'static {
 }
 
 /// Whether a store survives the process.
+///
+/// ```
+/// use mpp::store::{Durability, MemoryStore, Store};
+/// let (one, another) = (MemoryStore::new().durability(), MemoryStore::new().durability());
+/// assert!(matches!(one, Durability::Volatile { .. }));
+/// assert_ne!(one, another, "each has its own boot id");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// It does.
@@ -91,6 +129,11 @@ pub enum Durability {
 }
 
 /// Which allowance a key counts against, so that free proofs cannot close the paid routes.
+///
+/// ```
+/// use mpp::store::{Key, Quota};
+/// assert_ne!(Key::new(Quota::Paid, "claim", "a"), Key::new(Quota::Free, "claim", "a"));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Quota {
     /// Real money.
@@ -115,11 +158,23 @@ pub struct Key {
 
 impl Key {
     /// `quota/kind/id`.
+    ///
+    /// ```
+    /// # use mpp::store::{Key, Quota};
+    /// assert_eq!(Key::new(Quota::Free, "claim", "a/b").as_str(), "free/claim/a/b");
+    /// ```
     pub fn new(quota: Quota, kind: &str, id: &str) -> Self {
         Self { text: format!("{}/{kind}/{id}", quota.name()), quota }
     }
 
     /// Reads a key back from its text, for backends.
+    ///
+    /// ```
+    /// # use mpp::store::{Key, Quota};
+    /// let key = Key::new(Quota::Free, "claim", "a");
+    /// assert_eq!(Key::from_text(key.as_str().to_owned()), Some(key));
+    /// assert_eq!(Key::from_text("something else".to_owned()), None);
+    /// ```
     pub fn from_text(text: String) -> Option<Self> {
         let quota = match text.split('/').next()? {
             "paid" => Quota::Paid,
@@ -130,11 +185,21 @@ impl Key {
     }
 
     /// The whole key.
+    ///
+    /// ```
+    /// # use mpp::store::{Key, Quota};
+    /// assert_eq!(Key::new(Quota::Paid, "entry", "a").as_str(), "paid/entry/a");
+    /// ```
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
     /// What it counts against.
+    ///
+    /// ```
+    /// # use mpp::store::{Key, Quota};
+    /// assert_eq!(Key::new(Quota::Free, "entry", "a").quota(), Quota::Free);
+    /// ```
     pub fn quota(&self) -> Quota {
         self.quota
     }
@@ -172,10 +237,23 @@ impl Quota {
 }
 
 /// Version of a value; never repeats for a key.
+///
+/// Only equality has a meaning: whether this is still the same write. See [`Store`] for its use.
+///
+/// ```
+/// use mpp::store::Version;
+/// assert_ne!(Version(1), Version(2));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Version(pub u64);
 
-/// A value and its version.
+/// A value and its version. `Debug` shows its length, not the value.
+///
+/// ```
+/// use mpp::store::{Version, Versioned};
+/// let there = Versioned { version: Version(7), value: b"sealed".to_vec() };
+/// assert_eq!(format!("{there:?}"), "Versioned { version: Version(7), bytes: 6 }");
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Versioned {
     /// To be named in the next `cas`.
@@ -191,7 +269,13 @@ impl fmt::Debug for Versioned {
     }
 }
 
-/// What to write.
+/// What to write. `Debug` shows its length, not the value.
+///
+/// ```
+/// use mpp::store::{Keep, Write};
+/// let write = Write { value: b"sealed".to_vec(), keep: Keep::Live };
+/// assert_eq!(format!("{write:?}"), "Write { bytes: 6, keep: Live }");
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Write {
     /// The bytes.
@@ -207,15 +291,46 @@ impl fmt::Debug for Write {
 }
 
 /// How long a value must be kept.
+///
+/// ```
+/// use mpp::store::{Cas, Keep, Key, MemoryStore, Quota, Store, Write};
+/// use mpp::{ManualClock, protocol::Timestamp};
+/// use std::{sync::Arc, time::Duration};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), mpp::store::StoreError> {
+/// let clock = Arc::new(ManualClock::at(Timestamp::from_unix(1_800_000_000)));
+/// let store = MemoryStore::new().with_clock(clock.clone());
+/// let key = Key::new(Quota::Paid, "claim", "n3vQ");
+/// let minute = Keep::For(Duration::from_secs(60));
+/// store.cas(&key, None, Some(Write { value: vec![1], keep: minute })).await?;
+/// clock.advance(Duration::from_secs(59));
+/// assert!(store.get(&key).await?.is_some());
+/// clock.advance(Duration::from_secs(1));
+/// assert!(store.get(&key).await?.is_none());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
     /// Until it is overwritten or removed.
     Live,
-    /// This long from now by the store's clock; gone afterwards.
+    /// This long from now by the store's clock, in seconds (a started one counts whole); as absent from then on.
     For(Duration),
 }
 
 /// Outcome of a compare-and-swap.
+///
+/// ```
+/// use mpp::store::{Cas, Key, MemoryStore, Quota, Store, Version};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), mpp::store::StoreError> {
+/// let key = Key::new(Quota::Paid, "claim", "nobody's");
+/// let removed = MemoryStore::new().cas(&key, Some(Version(7)), None).await?;
+/// assert_eq!(removed, Cas::Conflict(None), "there is no such version");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cas {
     /// Written, under this version.
@@ -227,6 +342,11 @@ pub enum Cas {
 }
 
 /// Why a store could not answer.
+///
+/// ```
+/// use mpp::store::{Quota, StoreError};
+/// assert_eq!(StoreError::Full(Quota::Free).to_string(), "the store has no room for more free keys");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {

@@ -111,9 +111,12 @@ impl RedbStore {
 
     /// Takes this many keys instead of the default [`Limits`]. Keys that are there stay, whatever the limit.
     ///
-    /// ```no_run
+    /// ```
     /// use mpp::store::{Limits, RedbStore};
-    /// let store = RedbStore::open("payments.redb")?.with_limits(Limits { paid: 10_000_000, free: 100_000 });
+    /// # let path = std::env::temp_dir().join(format!("mpp-doc-limits-{}.redb", std::process::id()));
+    /// let store = RedbStore::open(&path)?.with_limits(Limits { paid: 10_000_000, free: 100_000 });
+    /// # drop(store);
+    /// # std::fs::remove_file(path).unwrap();
     /// # Ok::<(), mpp::store::StoreError>(())
     /// ```
     #[must_use]
@@ -124,12 +127,15 @@ impl RedbStore {
 
     /// Takes the time from this clock.
     ///
-    /// ```no_run
+    /// ```
     /// use mpp::{ManualClock, protocol::Timestamp, store::RedbStore};
     /// use std::sync::Arc;
     ///
+    /// # let path = std::env::temp_dir().join(format!("mpp-doc-clock-{}.redb", std::process::id()));
     /// let clock = Arc::new(ManualClock::at(Timestamp::from_unix(1_800_000_000)));
-    /// let store = RedbStore::open("payments.redb")?.with_clock(clock);
+    /// let store = RedbStore::open(&path)?.with_clock(clock);
+    /// # drop(store);
+    /// # std::fs::remove_file(path).unwrap();
     /// # Ok::<(), mpp::store::StoreError>(())
     /// ```
     #[must_use]
@@ -445,7 +451,8 @@ impl From<(u64, i64, &[u8])> for Record {
 
 impl Record {
     fn live(self, now: Timestamp) -> Option<Versioned> {
-        (!self.deadline.passed(now)).then(|| Versioned { version: Version(self.version), value: self.value })
+        let current = Versioned { version: Version(self.version), value: self.value };
+        (!self.deadline.passed(now)).then_some(current)
     }
 }
 

@@ -40,7 +40,13 @@ impl Client {
 
     /// Any verb.
     pub fn request(&self, method: Method, uri: &str) -> Request {
-        Request { client: self.clone(), method, uri: uri.to_owned(), headers: HeaderMap::new(), body: Bytes::new() }
+        Request {
+            client: self.clone(),
+            method,
+            uri: uri.to_owned(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The testing kit: test money for every method a price names, and a client that pays with it.
 //!
 //! Belongs in `[dev-dependencies]` with the feature `testing`. Without it nothing outside this crate can make a
-//! [`Paid`](crate::Paid) or call a priced handler without paying.
+//! `Paid` or call a priced handler without paying.
 //!
 //! ```
 //! # #[cfg(feature = "testing")] {
@@ -57,10 +57,14 @@ pub fn mpp() -> Mpp {
     }
 }
 
-/// As [`mpp`], before `build`: to change the clock, the store or anything else.
+/// As [`mpp()`], before `build`: to change the clock, the store or anything else.
 pub fn builder(clock: Arc<dyn Clock>) -> Builder {
-    let names: BTreeSet<&str> =
-        registry().iter().flat_map(|price| price.offers).map(|offer| offer.method).chain(["sandbox"]).collect();
+    let names: BTreeSet<&str> = registry()
+        .iter()
+        .flat_map(|price| price.offers)
+        .map(|offer| offer.method)
+        .chain(["sandbox"])
+        .collect();
     let builder = Mpp::builder("https://test.example")
         .secret(Secret::generate())
         .clock(clock.clone())

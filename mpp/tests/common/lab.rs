@@ -51,6 +51,16 @@ impl Lab {
         Self::over(clock, shelf, Network::new("tempo"), Network::new("stripe"), |builder| builder)
     }
 
+    /// A lab whose first method takes real money.
+    pub fn with_real_money(limits: Limits) -> Self {
+        let clock = clock();
+        let shelf = Arc::new(MemoryStore::with_limits(limits).with_clock(clock.clone()));
+        let network = Network::with_money("tempo", mpp::method::Money::Real);
+        Self::over(clock, shelf, network, Network::new("stripe"), |builder| {
+            builder.single_process_volatile_store()
+        })
+    }
+
     /// A lab whose configuration is changed by `change`.
     pub fn on(network: Arc<Network>, change: impl FnOnce(Builder) -> Builder) -> Self {
         let clock = clock();
@@ -75,7 +85,7 @@ impl Lab {
             seen: Mutex::default(),
         });
         let secret = Secret::generate();
-        let builder = builder(&network, &cards, &clock, store.clone(), &secret);
+        let builder = builder(URL, &network, &cards, &clock, store.clone(), &secret);
         let mpp = change(builder).build().unwrap_or_else(|report| panic!("{report}"));
         let client = client(&mpp, &bench);
         Self { network, cards, clock, shelf, store, bench, secret, mpp, client }
@@ -94,7 +104,12 @@ impl Lab {
 
     /// A configuration like this lab's, on its store.
     pub fn builder(&self) -> Builder {
-        builder(&self.network, &self.cards, &self.clock, self.store.clone(), &self.secret)
+        self.builder_at(URL)
+    }
+
+    /// The same, reached under another public URL.
+    pub fn builder_at(&self, url: &str) -> Builder {
+        builder(url, &self.network, &self.cards, &self.clock, self.store.clone(), &self.secret)
     }
 
     /// A client of the shop under another configuration.
@@ -137,14 +152,17 @@ pub fn clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::at(Timestamp::from_unix(START)))
 }
 
+const URL: &str = "https://api.example.com";
+
 fn builder(
+    url: &str,
     network: &Arc<Network>,
     cards: &Arc<Network>,
     clock: &Arc<ManualClock>,
     store: Arc<dyn Store>,
     secret: &Secret,
 ) -> Builder {
-    Mpp::builder("https://api.example.com")
+    Mpp::builder(url)
         .secret(secret.clone())
         .method(Wired(network.clone()))
         .method(Wired(cards.clone()))

@@ -6,8 +6,8 @@ mod faulty;
 pub use faulty::{Fault, Faulty};
 
 use mpp::method::{
-    CredentialCx, Held, Holding, MethodCurrency, MethodProblem, Money, OfferCx, Payment, Rejection, ServerMethod,
-    SettleCx, Settlement, SettlementPlan, Step, Verified,
+    CredentialCx, Held, Holding, MethodCurrency, MethodProblem, Money, OfferCx, Payment, Rejection,
+    ServerMethod, SettleCx, Settlement, SettlementPlan, Step, Verified,
 };
 use mpp::protocol::{BaseUnits, Challenge, ChargeRequest, Credential, MethodName};
 use serde_json::{Map, json};
@@ -164,7 +164,8 @@ impl ServerMethod for Wired {
 
     fn currency(&self, name: &str) -> Option<MethodCurrency> {
         let Terms { currencies, decimals, minimum, .. } = self.0.terms;
-        let currency = mpp::Currency::by_name(name).filter(|_| currencies.is_empty() || currencies.contains(&name))?;
+        let currency =
+            mpp::Currency::by_name(name).filter(|_| currencies.is_empty() || currencies.contains(&name))?;
         Some(MethodCurrency {
             id: name.to_owned(),
             decimals: decimals.unwrap_or(currency.decimals),
@@ -211,7 +212,10 @@ impl ServerMethod for Wired {
         self.0.verified.fetch_add(1, Ordering::SeqCst);
         self.0.clients.lock().unwrap().push(cx.client.to_owned());
         if self.0.script() == Script::Unreachable {
-            return Step::ready(Err(Rejection::unavailable(Duration::from_secs(7), format!("{INTERNALS} is down"))));
+            return Step::ready(Err(Rejection::unavailable(
+                Duration::from_secs(7),
+                format!("{INTERNALS} is down"),
+            )));
         }
         Step::ready(match cx.payload.get("proof").and_then(|p| p.as_str()) {
             Some(proof) => Ok(Verified {
@@ -286,9 +290,10 @@ impl ServerMethod for Wired {
 
     fn release<'a>(&'a self, cx: &'a SettleCx<'a>) -> Step<'a, Result<(), Rejection>> {
         match *self.0.release.lock().unwrap() {
-            Script::Unreachable => {
-                Step::ready(Err(Rejection::unavailable(Duration::from_secs(1), format!("{INTERNALS} is down"))))
-            }
+            Script::Unreachable => Step::ready(Err(Rejection::unavailable(
+                Duration::from_secs(1),
+                format!("{INTERNALS} is down"),
+            ))),
             Script::Hang => Step::boxed(std::future::pending()),
             _ => {
                 self.0.released.lock().unwrap().push(cx.challenge_id.to_owned());
@@ -302,5 +307,6 @@ impl ServerMethod for Wired {
 pub fn credential(challenge: &Challenge, proof: &str) -> String {
     let mut payload = Map::new();
     payload.insert("proof".to_owned(), proof.into());
-    Credential { challenge: challenge.clone(), source: Some("did:example:payer".to_owned()), payload }.to_header_value()
+    Credential { challenge: challenge.clone(), source: Some("did:example:payer".to_owned()), payload }
+        .to_header_value()
 }

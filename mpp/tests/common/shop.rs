@@ -1,11 +1,11 @@
 //! A shop with every kind of price, and what its handlers saw.
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{FromRef, FromRequestParts, Path, Query, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::Json;
 use mpp::routing::{Router, any, get, post};
 use mpp::{Amount, Hold, Mpp, Paid, Receipt};
 use serde::Deserialize;
@@ -132,7 +132,8 @@ pub async fn echo(Json(body): Json<Echo>, _: Paid) -> String {
 
 #[mpp::charge(amount = "0.01", currency = "usdc", methods(tempo))]
 pub async fn raw(headers: HeaderMap, body: Bytes, _: Paid) -> String {
-    let lines: Vec<_> = headers.get_all("authorization").iter().map(|v| v.to_str().unwrap().to_owned()).collect();
+    let lines: Vec<_> =
+        headers.get_all("authorization").iter().map(|v| v.to_str().unwrap().to_owned()).collect();
     format!("{lines:?} {}", body.len())
 }
 
@@ -240,13 +241,15 @@ pub async fn headers_seen(headers: HeaderMap, _: Paid) -> String {
 #[mpp::charge(amount = "0.01", currency = "usdc", methods(tempo))]
 pub async fn status(Path(code): Path<u16>, _: Paid) -> Response {
     let code = StatusCode::from_u16(code).unwrap();
-    let headers = [("cache-control", "public, max-age=60"), ("payment-receipt", "somebody-elses"), ("x-own", "kept")];
+    let headers =
+        [("cache-control", "public, max-age=60"), ("payment-receipt", "somebody-elses"), ("x-own", "kept")];
     (code, headers, "body").into_response()
 }
 
 #[mpp::charge(amount = "0.01", currency = "usdc", methods(tempo), capture = "success")]
 pub async fn held_status(Path(code): Path<u16>, hold: Paid<Hold>) -> Response {
-    (StatusCode::from_u16(code).unwrap(), [("x-own", "kept")], format!("by {}", hold.method())).into_response()
+    (StatusCode::from_u16(code).unwrap(), [("x-own", "kept")], format!("by {}", hold.method()))
+        .into_response()
 }
 
 #[mpp::charge(amount = "0.01", currency = "usdc", methods(tempo), capture = "success")]

@@ -28,7 +28,10 @@ impl http_body::Body for Stream {
     type Data = Bytes;
     type Error = std::io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
         match (self.chunks.pop(), &self.end) {
             (Some(chunk), _) => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(chunk))))),
             (None, End::Stalls) => Poll::Pending,
@@ -38,7 +41,13 @@ impl http_body::Body for Stream {
     }
 }
 
-async fn post(lab: &Lab, uri: &str, chunks: &[&'static [u8]], end: End, authorization: Option<&str>) -> Response<Body> {
+async fn post(
+    lab: &Lab,
+    uri: &str,
+    chunks: &[&'static [u8]],
+    end: End,
+    authorization: Option<&str>,
+) -> Response<Body> {
     let mut request = Request::post(uri).header("content-type", "application/json");
     if let Some(value) = authorization {
         request = request.header("authorization", value);
@@ -76,7 +85,10 @@ async fn a_body_that_does_not_arrive_in_time_is_a_408_and_pays_nothing() {
     assert_eq!(response.status(), StatusCode::REQUEST_TIMEOUT);
     assert_eq!(started.elapsed().as_secs(), 9);
     assert!(!response.headers().contains_key("www-authenticate"));
-    let paid = credential(&first(&lab.client.post("/echo").json(&serde_json::json!({"say": "x"})).unpaid().await), "t");
+    let paid = credential(
+        &first(&lab.client.post("/echo").json(&serde_json::json!({"say": "x"})).unpaid().await),
+        "t",
+    );
     assert_eq!(post(&lab, "/echo", &[b"{"], End::Stalls, Some(&paid)).await.status(), 408);
     assert_eq!((lab.network.payments(), lab.store.operations.load(Ordering::SeqCst)), (0, 0));
 }
@@ -93,9 +105,11 @@ async fn a_body_that_breaks_off_is_a_400() {
 #[tokio::test(start_paused = true)]
 async fn a_body_in_pieces_is_the_same_as_one_in_one_piece() {
     let lab = Lab::new();
-    let challenge = first(&lab.client.post("/echo").json(&serde_json::json!({ "say": "hello" })).unpaid().await);
+    let challenge =
+        first(&lab.client.post("/echo").json(&serde_json::json!({ "say": "hello" })).unpaid().await);
     let paid = credential(&challenge, "tx1");
-    let response = post(&lab, "/echo", &[b"{\"say\"", b":\"hel", b"", b"lo\"}"], End::Ends, Some(&paid)).await;
+    let response =
+        post(&lab, "/echo", &[b"{\"say\"", b":\"hel", b"", b"lo\"}"], End::Ends, Some(&paid)).await;
     assert_eq!(text(response).await, "hello");
 }
 
@@ -115,7 +129,8 @@ async fn an_unbound_body_streams_past_the_gate_and_is_not_part_of_the_price() {
     assert_eq!(challenge.digest, None);
     // Not read before the challenge: a body that never ends does not hold the 402 up.
     assert_eq!(post(&lab, "/upload", &[b"x"], End::Stalls, None).await.status(), 402);
-    let response = post(&lab, "/upload", &[b"some", b"thing"], End::Ends, Some(&credential(&challenge, "tx1"))).await;
+    let response =
+        post(&lab, "/upload", &[b"some", b"thing"], End::Ends, Some(&credential(&challenge, "tx1"))).await;
     assert_eq!(text(response).await, "9");
 }
 

@@ -16,7 +16,9 @@ async fn a_quote_opens_exactly_the_request_it_was_made_for() {
     let challenge = lab.challenge("/units/1").await;
     assert_eq!(challenge.charge().unwrap().amount, BaseUnits::new(1_000));
     let paid = credential(&challenge, "tx1");
-    for uri in ["/units/1000", "/units/2", "/units/1?n=1000", "/units/1?", "/units/01", "/quoted/1", "/each/1"] {
+    for uri in
+        ["/units/1000", "/units/2", "/units/1?n=1000", "/units/1?", "/units/01", "/quoted/1", "/each/1"]
+    {
         let response = lab.client.get(uri).presenting(&paid).await;
         response.assert_problem("invalid-challenge");
         assert_eq!(lab.network.payments(), 0, "{uri}");
@@ -90,7 +92,12 @@ async fn an_honoured_quote_stands_when_the_price_rises_but_not_for_another_bound
     }
     lab.client.get("/quoted/5").presenting(&paid).await.assert_problem("invalid-challenge");
     ask("gold").header("x-tier", "gold").presenting(&paid).await.assert_problem("invalid-challenge");
-    lab.client.get("/quoted/6").header("x-tier", "gold").presenting(&paid).await.assert_problem("invalid-challenge");
+    lab.client
+        .get("/quoted/6")
+        .header("x-tier", "gold")
+        .presenting(&paid)
+        .await
+        .assert_problem("invalid-challenge");
     assert_eq!(lab.network.payments(), 0);
     // Headers that are not bound do not matter.
     ask("gold").header("x-other", "1").presenting(&paid).await.assert_ok();
@@ -184,7 +191,11 @@ async fn a_fixed_price_is_held_against_the_handlers_own_offer_not_another_of_the
     let lab = Lab::new();
     // Same scope by hand is impossible; the next best: a genuine challenge of another verb of the path.
     let posted = first(&lab.client.post("/cheap").unpaid().await);
-    lab.client.get("/cheap").presenting(&credential(&posted, "tx1")).await.assert_problem("invalid-challenge");
+    lab.client
+        .get("/cheap")
+        .presenting(&credential(&posted, "tx1"))
+        .await
+        .assert_problem("invalid-challenge");
     lab.client.request(Method::POST, "/cheap").presenting(&credential(&posted, "tx1")).await.assert_ok();
 }
 

@@ -45,7 +45,12 @@ async fn a_credential_opens_no_other_route_verb_or_body() {
     for (verb, uri) in [(Method::GET, "/dear"), (Method::GET, "/cheap2"), (Method::POST, "/cheap")] {
         lab.client.request(verb, uri).presenting(&paid).await.assert_problem("invalid-challenge");
     }
-    lab.client.request(Method::GET, "/cheap").body("x").presenting(&paid).await.assert_problem("invalid-challenge");
+    lab.client
+        .request(Method::GET, "/cheap")
+        .body("x")
+        .presenting(&paid)
+        .await
+        .assert_problem("invalid-challenge");
     assert_eq!(lab.network.payments(), 0);
     assert_eq!(lab.client.get("/cheap").presenting(&paid).await.status(), 200, "and was not used up by that");
 }

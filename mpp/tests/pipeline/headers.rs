@@ -2,8 +2,8 @@
 
 use crate::common::{Network, credential};
 use crate::lab::*;
-use axum::http::{HeaderValue, Method, Request};
 use axum::body::Body;
+use axum::http::{HeaderValue, Method, Request};
 use mpp::testing::Response;
 use std::sync::atomic::Ordering;
 use tower::ServiceExt;
@@ -17,9 +17,14 @@ async fn the_payment_leaves_authorization_before_the_handler_and_the_rest_stays_
         (&["Bearer abc", "{}"], "[Bearer abc true]"),
         (&["{}", "Bearer abc"], "[Bearer abc true]"),
         (&["{}"], ""),
-        (&["Basic YTpi, {}, Bearer abc", "Digest username=\"Payment x, y\", realm=\"z\""],
-            "[Basic YTpi, Bearer abc true][Digest username=\"Payment x, y\", realm=\"z\" true]"),
-    ].into_iter().enumerate() {
+        (
+            &["Basic YTpi, {}, Bearer abc", "Digest username=\"Payment x, y\", realm=\"z\""],
+            "[Basic YTpi, Bearer abc true][Digest username=\"Payment x, y\", realm=\"z\" true]",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
         for scheme in ["Payment ", "payment ", "PAYMENT "] {
             let paid = credential(&lab.challenge("/headers").await, &format!("tx{n}{scheme}"));
             let token = paid.strip_prefix("Payment ").expect("the scheme");
@@ -68,7 +73,10 @@ async fn more_than_one_payment_is_a_400_that_touches_nothing() {
         assert!(response.challenges().offers.is_empty());
         assert_eq!(response.header("cache-control"), Some("no-store"));
     }
-    assert_eq!((lab.store.operations.load(Ordering::SeqCst), lab.network.verified.load(Ordering::SeqCst)), (0, 0));
+    assert_eq!(
+        (lab.store.operations.load(Ordering::SeqCst), lab.network.verified.load(Ordering::SeqCst)),
+        (0, 0)
+    );
     lab.client.get("/cheap").presenting(&one).await.assert_ok();
     lab.client.get("/cheap").presenting(&two).await.assert_ok();
 }
@@ -105,7 +113,9 @@ async fn every_verb_through_any_charges_under_its_own_scope() {
     let lab = Lab::new();
     for verb in [Method::OPTIONS, Method::TRACE, Method::DELETE, Method::from_bytes(b"PURGE").unwrap()] {
         let ask = |verb: &Method| {
-            lab.client.request(verb.clone(), "/raw").header("origin", "https://a.example")
+            lab.client
+                .request(verb.clone(), "/raw")
+                .header("origin", "https://a.example")
                 .header("access-control-request-method", "GET")
         };
         let paid = credential(&first(&ask(&verb).unpaid().await), verb.as_str());
@@ -193,7 +203,11 @@ async fn accept_payment_filters_and_ranks_and_is_ignored_when_it_makes_no_sense(
     for malformed in ["", "stripe", "stripe/charge;q=7", "stripe/charge;;", ",,", "é/*"] {
         assert_eq!(offers(&lab, &[malformed]).await, all, "{malformed}");
     }
-    assert_eq!(offers(&lab, &["tempo/charge;q=0.5", "stripe/charge"]).await, ["stripe", "tempo"], "lines are one list");
+    assert_eq!(
+        offers(&lab, &["tempo/charge;q=0.5", "stripe/charge"]).await,
+        ["stripe", "tempo"],
+        "lines are one list"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,8 +12,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 /// Somebody else's service: it says what it was sent, and pretends to have been paid itself.
-async fn upstream(method: Method, headers: HeaderMap, paid: Option<Extension<Paid<Receipt>>>, body: String) -> impl IntoResponse {
-    let authorization: Vec<_> = headers.get_all("authorization").iter().map(|v| v.to_str().unwrap()).collect();
+async fn upstream(
+    method: Method,
+    headers: HeaderMap,
+    paid: Option<Extension<Paid<Receipt>>>,
+    body: String,
+) -> impl IntoResponse {
+    let authorization: Vec<_> =
+        headers.get_all("authorization").iter().map(|v| v.to_str().unwrap()).collect();
     let attempt = paid.map(|paid| paid.attempt());
     ([("payment-receipt", "forged")], format!("{method} {authorization:?} {attempt:?} {}", body.len()))
 }
@@ -37,8 +43,13 @@ async fn a_layer_charges_for_everything_below_it_and_replaces_upstreams_receipt(
     client.get("/item/1").unpaid().await.assert_offers(["tempo 0.02 usdc"]);
     let paid = credential(&first(&client.post("/item/1").body("hello").unpaid().await), "tx1");
     client.post("/item/1").body("hullo").presenting(&paid).await.assert_problem("invalid-challenge");
-    let response = client.post("/item/1").body("hello").header("authorization", "Bearer x").presenting(&paid).await;
-    assert_eq!(response.text(), r#"POST ["Bearer x"] Some(1) 5"#, "the credential is gone, the body is whole");
+    let response =
+        client.post("/item/1").body("hello").header("authorization", "Bearer x").presenting(&paid).await;
+    assert_eq!(
+        response.text(),
+        r#"POST ["Bearer x"] Some(1) 5"#,
+        "the credential is gone, the body is whole"
+    );
     assert!(response.receipt().reference.starts_with("paid-"));
     assert_eq!(response.headers().get_all("payment-receipt").iter().count(), 1);
     assert_eq!(response.header("cache-control"), Some("private"));
@@ -75,16 +86,26 @@ async fn only_a_cors_preflight_passes_a_layer_and_without_its_body() {
     let lab = Lab::new();
     let client = fixed(&lab);
     let preflight = || {
-        client.request(Method::OPTIONS, "/item/1").header("origin", "https://a.example")
-            .header("access-control-request-method", "POST").body("smuggled")
+        client
+            .request(Method::OPTIONS, "/item/1")
+            .header("origin", "https://a.example")
+            .header("access-control-request-method", "POST")
+            .body("smuggled")
     };
     let response = preflight().unpaid().await;
     assert_eq!((response.status().as_u16(), response.text().as_str()), (200, "OPTIONS [] None 0"));
     let options = || client.request(Method::OPTIONS, "/item/1");
     options().unpaid().await.assert_problem("payment-required");
     options().header("origin", "https://a.example").unpaid().await.assert_problem("payment-required");
-    options().header("access-control-request-method", "GET").unpaid().await.assert_problem("payment-required");
-    let get = client.get("/item/1").header("origin", "https://a.example").header("access-control-request-method", "GET");
+    options()
+        .header("access-control-request-method", "GET")
+        .unpaid()
+        .await
+        .assert_problem("payment-required");
+    let get = client
+        .get("/item/1")
+        .header("origin", "https://a.example")
+        .header("access-control-request-method", "GET");
     get.unpaid().await.assert_problem("payment-required");
     // A credential on a preflight is neither spent nor passed on.
     let paid = credential(&first(&options().unpaid().await), "tx1");
@@ -102,10 +123,14 @@ async fn a_layers_price_is_computed_from_the_head_without_the_credential() {
             assert!(head.extensions().get::<axum::extract::MatchedPath>().is_some());
             match head.uri().path() {
                 "/item/0" => Err(StatusCode::GONE),
-                path => Ok(Amount::micros(10) * path.len() as u32 * if *head.method() == Method::POST { 2 } else { 1 }),
+                path => Ok(Amount::micros(10)
+                    * path.len() as u32
+                    * if *head.method() == Method::POST { 2 } else { 1 }),
             }
         },
-        currency = "usdc", methods(tempo), name = "metered",
+        currency = "usdc",
+        methods(tempo),
+        name = "metered",
     );
     let client = Client::new(service().layer(lab.mpp.layer(price)));
     client.get("/item/1").unpaid().await.assert_offers(["tempo 0.00007 usdc"]);
@@ -123,14 +148,20 @@ async fn a_layer_with_a_free_tier_says_which_it_was() {
     }
     let lab = Lab::new();
     let price = mpp::price!(
-        amount = "0.01", currency = "usdc", methods(tempo), name = "tiered",
+        amount = "0.01",
+        currency = "usdc",
+        methods(tempo),
+        name = "tiered",
         free_if = |head: &Head| head.headers().contains_key("x-member"),
     );
     let app = axum::Router::new().route("/", axum::routing::get(tier)).layer(lab.mpp.layer(price));
     let client = Client::new(app);
     let free = client.get("/").header("x-member", "1").send().await;
     assert_eq!(free.text(), "paid false 0");
-    assert!(free.header("payment-receipt").is_none(), "upstream's receipt is dropped from a free response too");
+    assert!(
+        free.header("payment-receipt").is_none(),
+        "upstream's receipt is dropped from a free response too"
+    );
     let paid = credential(&first(&client.get("/").unpaid().await), "tx1");
     assert_eq!(client.get("/").presenting(&paid).await.text(), "paid true 1");
 }
@@ -148,7 +179,8 @@ async fn a_service_that_failed_is_asked_again_for_the_same_payment() {
         }
     };
     let price = mpp::price!(amount = "0.01", currency = "usdc", methods(tempo));
-    let client = Client::new(axum::Router::new().route("/", axum::routing::get(flaky)).layer(lab.mpp.layer(price)));
+    let client =
+        Client::new(axum::Router::new().route("/", axum::routing::get(flaky)).layer(lab.mpp.layer(price)));
     let paid = credential(&first(&client.get("/").unpaid().await), "tx1");
     assert_eq!(client.get("/").presenting(&paid).await.status(), 502);
     let own = client.get("/").presenting(&paid).await;
@@ -166,7 +198,10 @@ async fn two_prices_on_one_request_are_a_500_with_a_name_and_the_payment_is_not_
         Client::new(lab.app().layer(lab.mpp.layer(price()))),
         Client::new(service().layer(lab.mpp.layer(price())).layer(lab.mpp.layer(price()))),
     ] {
-        let paid = credential(&first(&client.get("/cheap").unpaid().await), &format!("tx{}", lab.network.payments()));
+        let paid = credential(
+            &first(&client.get("/cheap").unpaid().await),
+            &format!("tx{}", lab.network.payments()),
+        );
         let response = client.get("/cheap").presenting(&paid).await;
         response.assert_problem("internal");
         assert_eq!(response.json()["detail"], "two prices on one request");
@@ -185,14 +220,24 @@ async fn a_wrapped_route_charges_and_is_listed_like_a_priced_handler() {
         .route("/free", axum::routing::get(|| async { "free" }));
     let mounted = router.mounted();
     assert_eq!(mounted.len(), 1);
-    assert_eq!((mounted[0].path.as_str(), mounted[0].method.clone(), mounted[0].spec.name), ("/legacy", None, "legacy"));
+    assert_eq!(
+        (mounted[0].path.as_str(), mounted[0].method.clone(), mounted[0].spec.name),
+        ("/legacy", None, "legacy")
+    );
     assert!(!router.unmounted().iter().any(|other| std::ptr::eq(*other, spec)));
     let client = Client::new(router.with_state(lab.mpp.clone()));
     assert_eq!(client.get("/free").unpaid().await.text(), "free");
     let quote = client.get("/legacy").unpaid().await;
     quote.assert_offers(["tempo 0.03 usdc", "stripe 0.03 usdc"]);
-    client.post("/legacy").presenting(&credential(&first(&quote), "tx1")).await.assert_problem("invalid-challenge");
-    assert_eq!(client.get("/legacy").presenting(&credential(&first(&quote), "tx1")).await.text(), "as it always was");
+    client
+        .post("/legacy")
+        .presenting(&credential(&first(&quote), "tx1"))
+        .await
+        .assert_problem("invalid-challenge");
+    assert_eq!(
+        client.get("/legacy").presenting(&credential(&first(&quote), "tx1")).await.text(),
+        "as it always was"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -206,7 +251,8 @@ async fn a_client_that_hangs_up_on_a_layered_service_gives_the_payment_back() {
         format!("run {}", paid.attempt())
     };
     let price = mpp::price!(amount = "0.01", currency = "usdc", methods(tempo), name = "slow");
-    let client = Client::new(axum::Router::new().route("/", axum::routing::get(slow)).layer(lab.mpp.layer(price)));
+    let client =
+        Client::new(axum::Router::new().route("/", axum::routing::get(slow)).layer(lab.mpp.layer(price)));
     let paid = credential(&first(&client.get("/").unpaid().await), "tx1");
     let (other, token) = (client.clone(), paid.clone());
     let request = tokio::spawn(async move { other.get("/").presenting(&token).await });

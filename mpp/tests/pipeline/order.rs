@@ -39,7 +39,9 @@ async fn a_forged_credential_is_answered_only_in_its_turn() {
 #[tokio::test(start_paused = true)]
 async fn a_challenge_first_price_quotes_anything_and_charges_for_nothing_invalid() {
     let lab = Lab::new();
-    let json = |body: &'static str| lab.client.post("/catalogue").header("content-type", "application/json").body(body);
+    let json = |body: &'static str| {
+        lab.client.post("/catalogue").header("content-type", "application/json").body(body)
+    };
     lab.client.post("/catalogue").unpaid().await.assert_offers(["tempo 0.01 usdc"]);
     json("not json").unpaid().await.assert_offers(["tempo 0.01 usdc"]);
     let invalid = credential(&first(&json("{}").unpaid().await), "tx1");

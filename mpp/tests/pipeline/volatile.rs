@@ -23,12 +23,26 @@ async fn a_challenge_of_a_boot_that_was_forgotten_is_refused_by_the_next_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_challenge_of_another_realm_is_refused_though_secret_and_store_are_shared() {
+    let lab = Lab::new();
+    let elsewhere = lab.client_of(&lab.builder_at("https://other.example.com").build().unwrap());
+    let paid = credential(&lab.challenge("/cheap").await, "tx1");
+    elsewhere.get("/cheap").presenting(&paid).await.assert_problem("invalid-challenge");
+    assert_eq!(lab.network.payments(), 0);
+    lab.client.get("/cheap").presenting(&paid).await.assert_ok();
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_configurations_on_one_memory_store_share_challenges_and_refuse_each_others_replays() {
     let lab = Lab::new();
     let other = lab.client_of(&lab.builder().build().unwrap());
     let challenge = lab.challenge("/cheap").await;
     other.get("/cheap").presenting(&credential(&challenge, "tx1")).await.assert_ok();
-    lab.client.get("/cheap").presenting(&credential(&challenge, "tx1")).await.assert_problem("invalid-challenge");
+    lab.client
+        .get("/cheap")
+        .presenting(&credential(&challenge, "tx1"))
+        .await
+        .assert_problem("invalid-challenge");
     let (_, again) = lab.pay("/cheap", "tx1").await;
     again.assert_problem("verification-failed");
     assert_eq!(lab.network.payments(), 1);
@@ -97,7 +111,7 @@ async fn a_delivered_claim_is_remembered_until_expiry_grace_and_skew_are_over() 
 
 #[tokio::test(start_paused = true)]
 async fn an_undelivered_payment_is_never_dropped() {
-    let lab = Lab::with(Limits { paid: 0, free: 7 });
+    let lab = Lab::with_real_money(Limits { paid: 7, free: 0 });
     lab.bench.failures.store(1, Ordering::SeqCst);
     let (paid, response) = lab.pay("/flaky", "tx1").await;
     assert_eq!(response.status(), 500);
@@ -109,6 +123,17 @@ async fn an_undelivered_payment_is_never_dropped() {
     lab.client.get("/flaky").presenting(&paid).await.assert_problem("unavailable");
     let stolen = lab.pay("/cheap", "tx1").await.1;
     stolen.assert_problem("verification-failed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undelivered_free_proof_makes_room_once_its_grace_is_over() {
+    let lab = Lab::with(Limits { paid: 0, free: 2 });
+    lab.bench.failures.store(1, Ordering::SeqCst);
+    assert_eq!(lab.pay("/flaky", "tx1").await.1.status(), 500);
+    lab.pay("/cheap", "tx2").await.1.assert_problem("unavailable");
+    // A stranger who abandons play-money requests must not close the free routes for good.
+    lab.clock.advance(Duration::from_secs(300 + 600 + 60 + 61));
+    lab.pay("/cheap", "tx2").await.1.assert_ok();
 }
 
 #[tokio::test(start_paused = true)]

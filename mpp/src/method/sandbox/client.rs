@@ -1,7 +1,7 @@
 //! The paying side: a key that signs for challenges of any sandbox.
 
 use super::SANDBOX;
-use super::request::{Payload, Signed, is_test_money};
+use super::request::{Signed, is_test_money, payload};
 use crate::method::{ClientMethod, PayError, Proof, Step};
 use crate::protocol::{Challenge, Did, Intent, MethodName};
 use ed25519_dalek::{Signer, SigningKey};
@@ -88,8 +88,7 @@ impl Wallet {
         }
         let signed = Signed::asked_by(&request);
         let signature = self.key.sign(&signed.message(challenge));
-        let payload = Payload::new(signed, self.key.verifying_key().to_bytes(), signature);
-        Ok(Proof { source: Some(payload.account.to_string()), payload: payload.to_members() })
+        Ok(Proof { payload: payload(signed, &self.did, &signature), source: Some(self.did()) })
     }
 }
 

@@ -1,10 +1,13 @@
 //! What is on the wire: the request's details, the payload, and the bytes that are signed.
 
-use crate::protocol::{Challenge, ChargeRequest, Did, PublicKey, b64};
+use crate::protocol::{Challenge, ChargeRequest, b64};
 use ed25519_dalek::Signature;
-#[cfg(feature = "server")]
-use ed25519_dalek::VerifyingKey;
 use serde_json::{Map, Value};
+#[cfg(feature = "server")]
+use {
+    crate::protocol::{Did, PublicKey},
+    ed25519_dalek::VerifyingKey,
+};
 
 const TEST_MONEY: &str = "testMoney";
 
@@ -58,20 +61,25 @@ impl Signed {
     }
 }
 
-/// The payload of a credential.
+/// The payload of a credential, as its payer writes it.
+pub(super) fn payload(signed: Signed, account: &str, signature: &Signature) -> Map<String, Value> {
+    Map::from_iter([
+        ("type".to_owned(), signed.name().into()),
+        ("account".to_owned(), account.into()),
+        ("signature".to_owned(), b64::encode(signature.to_bytes()).into()),
+    ])
+}
+
+/// The payload of a credential, as it was received.
+#[cfg(feature = "server")]
 pub(super) struct Payload {
     pub(super) signed: Signed,
-    pub(super) account: Did,
     key: [u8; 32],
     signature: Signature,
 }
 
+#[cfg(feature = "server")]
 impl Payload {
-    /// By the owner of an account.
-    pub(super) fn new(signed: Signed, key: [u8; 32], signature: Signature) -> Self {
-        Self { signed, account: Did::ed25519(&key), key, signature }
-    }
-
     /// Reads a payload; the error says which member is not as it should be.
     pub(super) fn parse(members: &Map<String, Value>) -> Result<Self, &'static str> {
         let text = |name| members.get(name).and_then(Value::as_str);
@@ -87,19 +95,15 @@ impl Payload {
         let Some(signature) = signature.and_then(|bytes| Signature::from_slice(&bytes).ok()) else {
             return Err("`signature` is not an ed25519 signature in base64url");
         };
-        Ok(Self::new(signed, key, signature))
+        Ok(Self { signed, key, signature })
     }
 
-    pub(super) fn to_members(&self) -> Map<String, Value> {
-        Map::from_iter([
-            ("type".to_owned(), self.signed.name().into()),
-            ("account".to_owned(), self.account.to_string().into()),
-            ("signature".to_owned(), b64::encode(self.signature.to_bytes()).into()),
-        ])
+    /// The account, in the one spelling of its DID.
+    pub(super) fn account(&self) -> String {
+        Did::ed25519(&self.key).to_string()
     }
 
     /// Whether the owner of the account signed for this challenge. Strict: one signature per key and message.
-    #[cfg(feature = "server")]
     pub(super) fn is_signed_for(&self, challenge: &Challenge) -> bool {
         VerifyingKey::from_bytes(&self.key)
             .is_ok_and(|key| key.verify_strict(&self.signed.message(challenge), &self.signature).is_ok())

@@ -279,7 +279,7 @@ impl Sandbox {
                 Signed::Proof => "an identity proof was signed where a transfer is asked for",
             }));
         }
-        let account = payload.account.to_string();
+        let account = payload.account();
         if cx.source.is_some_and(|source| source != account) {
             return Err(Rejection::failed("the credential's source is not the account that pays"));
         }

@@ -12,14 +12,13 @@
 //! | `memo.rs`, `plan.rs`, `tokens.rs` | attribution, what is journaled, known tokens and chains |
 //!
 //! # When a payment counts as declined, so that its claims are released
-//! - No connection to the RPC node could be opened, or what is in front of it refused the request: nothing was handed
-//!   to the network.
-//! - The node refused the transaction for a reason that excludes that it took it, and knows no receipt for it.
+//! - No connection to the RPC node could be opened: nothing was handed to the network.
 //! - The transaction was mined and reverted: it moved nothing and its nonce is used.
 //! - No receipt, and the chain's *finalized* time is past the transaction's `validBefore` (which every accepted
 //!   transaction has, at most at the challenge's expiry): it can never be mined.
 //!
-//! Everything else after the bytes left is unknown, is looked up by hash and never broadcast a second time. A transaction
+//! Everything else after the bytes left is unknown whatever the node says, is looked up by hash and never broadcast a
+//! second time. That is why `verify` simulates the whole transaction first, fee included. A transaction
 //! that succeeded without the expected transfer (a receive policy parked the money) stays unknown for the operator: the
 //! payer's money moved, so the payer is not asked to pay again.
 

@@ -11,8 +11,9 @@ use crate::method::Rejection;
 use crate::protocol::{Challenge, Timestamp};
 use alloy::consensus::transaction::SignerRecoverable;
 use alloy::eips::eip2718::{Decodable2718, Encodable2718};
-use alloy::primitives::{Address, B256, Bytes, TxKind};
+use alloy::primitives::{Address, B256, Bytes, TxKind, U64, U128};
 use alloy::sol_types::SolCall;
+use serde_json::{Value, json};
 use tempo_alloy::contracts::precompiles::ITIP20;
 use tempo_alloy::primitives::{AASigned, TempoTransaction};
 
@@ -34,6 +35,8 @@ pub(super) struct SignedTransfer {
     pub(super) memo: B256,
     /// It cannot be mined at or after this time, in unix seconds.
     pub(super) valid_before: u64,
+    /// The transaction as `eth_call` takes it, to be tried without a signature.
+    pub(super) simulation: Value,
 }
 
 impl SignedTransfer {
@@ -59,7 +62,8 @@ impl SignedTransfer {
         let payer = signed
             .recover_signer()
             .map_err(|_| Rejection::failed("the transaction's signature does not verify"))?;
-        Ok(Self { hash: *signed.hash(), raw: raw.into(), payer, memo, valid_before })
+        let simulation = simulation(signed.tx(), payer);
+        Ok(Self { hash: *signed.hash(), raw: raw.into(), payer, memo, valid_before, simulation })
     }
 }
 
@@ -118,6 +122,35 @@ fn checked(tx: &TempoTransaction, ask: &Ask, challenge: &Challenge) -> Result<B2
         return Err(Rejection::failed("the transaction is bound to one block proposer by its nonce key"));
     }
     Ok(transfer.memo)
+}
+
+/// Every member that decides whether it can be mined, and none that is empty: nodes differ in what they make of `null`.
+fn simulation(tx: &TempoTransaction, payer: Address) -> Value {
+    let calls: Vec<_> = tx
+        .calls
+        .iter()
+        .map(|call| json!({ "to": call.to, "value": call.value, "input": call.input }))
+        .collect();
+    let mut request = json!({
+        "from": payer,
+        "calls": calls,
+        "chainId": U64::from(tx.chain_id),
+        "gas": U64::from(tx.gas_limit),
+        "maxFeePerGas": U128::from(tx.max_fee_per_gas),
+        "maxPriorityFeePerGas": U128::from(tx.max_priority_fee_per_gas),
+        "nonceKey": tx.nonce_key,
+        "nonce": U64::from(tx.nonce),
+    });
+    if let Some(token) = tx.fee_token {
+        request["feeToken"] = json!(token);
+    }
+    if let Some(before) = tx.valid_before {
+        request["validBefore"] = json!(U64::from(before.get()));
+    }
+    if let Some(after) = tx.valid_after {
+        request["validAfter"] = json!(U64::from(after.get()));
+    }
+    request
 }
 
 /// It can be mined now, and no longer than the challenge lives: that is what makes an unknown outcome end.

@@ -28,6 +28,10 @@ const SKEW: Duration = Duration::from_secs(15);
 const LONGEST_CHALLENGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How far finalized time has to be past `validBefore`: the receipt may come from a node a little behind.
 const SETTLED_FOR: Duration = Duration::from_secs(10);
+/// How far ahead a transaction with an expiring nonce may end (TIP-1009).
+const LONGEST_EXPIRING: Duration = Duration::from_secs(30);
+/// EIP-1474: "transaction rejected".
+const REJECTED: i64 = -32003;
 /// When a client may come back after trouble on our side.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -98,7 +102,7 @@ impl ServerMethod for Tempo {
             }
             self.right_chain.store(true, Ordering::Relaxed);
             for (name, token) in &self.tokens {
-                let question = eth_call(None, *token, ITIP20::decimalsCall {}.abi_encode());
+                let question = eth_call(*token, ITIP20::decimalsCall {}.abi_encode());
                 let decimals = match rpc.read::<Bytes>(question).await {
                     Ok(answer) => U256::try_from_be_slice(&answer).filter(|_| answer.len() == 32),
                     Err(RpcError::Node(_)) => None,
@@ -116,8 +120,7 @@ impl ServerMethod for Tempo {
     }
 
     fn offer(&self, cx: &OfferCx<'_>) -> Result<ChargeRequest, MethodProblem> {
-        let recipient =
-            self.recipient.ok_or_else(|| MethodProblem("there is no usable recipient".into()))?;
+        let recipient = self.recipient.ok_or_else(|| MethodProblem("there is no usable recipient".into()))?;
         Ok(Ask::write(cx.amount, &cx.currency.id, recipient, self.chain_id))
     }
 
@@ -208,7 +211,7 @@ impl Tempo {
             return Err(Rejection::failed("the transaction is not signed by the account in `source`"));
         }
         let rpc = self.trusted_node().await?;
-        self.can_pay(rpc, ask, &signed).await?;
+        self.can_pay(rpc, ask, &signed, cx.now).await?;
         let plan = Plan::Transaction(Broadcast {
             raw: signed.raw,
             hash: signed.hash,
@@ -224,27 +227,41 @@ impl Tempo {
         Ok(self.verified(signed.payer, signed.hash, &plan))
     }
 
-    /// The payer has the money, and the token would move it. Not the fee: the node judges that at the broadcast.
-    async fn can_pay(&self, rpc: &Rpc, ask: &Ask, signed: &SignedTransfer) -> Result<(), Rejection> {
+    /// The payer has the money, and the transaction as it is would move it: gas, fee, validity and token policy
+    /// included. What cannot be mined is refused here, because after a broadcast nobody would know for a while.
+    async fn can_pay(
+        &self,
+        rpc: &Rpc,
+        ask: &Ask,
+        signed: &SignedTransfer,
+        now: Timestamp,
+    ) -> Result<(), Rejection> {
         let balance = ITIP20::balanceOfCall { account: signed.payer }.abi_encode();
-        let transfer =
-            ITIP20::transferWithMemoCall { to: ask.recipient, amount: ask.amount, memo: signed.memo };
-        let [balance, transferred] = rpc
+        let [mined, balance, simulated] = rpc
             .read_all([
-                eth_call(None, ask.token, balance),
-                eth_call(Some(signed.payer), ask.token, transfer.abi_encode()),
+                receipt_of(signed.hash),
+                eth_call(ask.token, balance),
+                Call::new("eth_call", json!([signed.simulation, "latest"])),
             ])
             .await
             .map_err(|e| self.unavailable(rpc, &e))?;
+        // It is on the chain: another copy of this credential was faster, or the payer broadcast it after all. The
+        // money has moved, so it must not be refused here; the journal knows what is due.
+        if mined.into_result::<Option<TxReceipt>>().is_ok_and(|receipt| receipt.is_some()) {
+            return Ok(());
+        }
         let balance: Bytes = balance.into_result().map_err(|e| self.unavailable(rpc, &e))?;
         let balance = U256::try_from_be_slice(&balance).unwrap_or_default();
         if balance < ask.amount {
             return Err(Rejection::failed("the payer's balance does not cover the amount"));
         }
-        match transferred.into_result::<Bytes>() {
+        match simulated.into_result::<Bytes>() {
             Ok(_) => Ok(()),
-            Err(RpcError::Node(refusal)) if refusal.is_revert() => {
-                Err(Rejection::failed("the token refuses this transfer from this payer"))
+            Err(RpcError::Node(refusal)) => {
+                let ahead =
+                    Timestamp::from_unix(i64::try_from(signed.valid_before).unwrap_or(i64::MAX)).since(now);
+                Err(cannot_be_mined(&refusal, ahead)
+                    .map_or_else(|| self.unavailable(rpc, &RpcError::Node(refusal)), Rejection::failed))
             }
             Err(e) => Err(self.unavailable(rpc, &e)),
         }
@@ -342,14 +359,15 @@ impl Tempo {
 
     fn verified(&self, payer: Address, hash: B256, plan: &Plan) -> Verified {
         // One key space for both types: what was broadcast for its payer cannot come back as a hash.
-        let key = format!("tempo:{}:{hash:#x}", self.chain_id);
+        let key = format!("{}:{hash:#x}", self.chain_id);
         Verified { payer: Some(did_of(self.chain_id, payer)), proof_keys: vec![key], plan: plan.write() }
     }
 
     /// The node, once it has said that it serves the configured chain: a node of a test network would confirm
     /// payments with worthless money.
     async fn trusted_node(&self) -> Result<&Rpc, Rejection> {
-        let rpc = self.endpoint()
+        let rpc = self
+            .endpoint()
             .ok_or_else(|| Rejection::unavailable(RETRY, "tempo: no RPC node is configured"))?;
         if !self.right_chain.load(Ordering::Relaxed) {
             let served = chain_id(rpc).await.map_err(|e| self.unavailable(rpc, &e))?;
@@ -387,7 +405,9 @@ impl Tempo {
         match self.send(rpc, &plan.raw).await {
             Ok(Some(receipt)) => outcome(&plan, &receipt),
             Ok(None) => self.wait_for(rpc, &plan, "the node took the transaction").await,
-            Err(error) => self.after_an_error(rpc, &plan, error).await,
+            Err(error @ RpcError::NotSent) => nothing_sent(format!("tempo: {}: {error}", rpc.shown())),
+            // Whatever the node says now, an earlier copy of these bytes may have been taken: only the chain knows.
+            Err(error) => self.wait_for(rpc, &plan, &error.to_string()).await,
         }
     }
 
@@ -401,23 +421,6 @@ impl Tempo {
                 rpc.write::<B256>(plain, self.pace.broadcast).await.map(|_hash| None)
             }
             answer => answer,
-        }
-    }
-
-    async fn after_an_error(&self, rpc: &Rpc, plan: &Broadcast, error: RpcError) -> Settlement {
-        match &error {
-            RpcError::NotSent => nothing_sent(format!("tempo: {}: {error}", rpc.shown())),
-            RpcError::Http(401 | 403 | 404 | 405 | 413 | 429) => {
-                nothing_sent(format!("tempo: {}: {error}", rpc.shown()))
-            }
-            RpcError::Node(refusal) if excludes_acceptance(refusal) => {
-                match self.receipt(rpc, plan.hash).await {
-                    Ok(Some(receipt)) => outcome(plan, &receipt),
-                    Ok(None) => Settlement::Declined(Rejection::failed(refused_because(refusal))),
-                    Err(_) => unknown(rpc, &error),
-                }
-            }
-            _ => self.wait_for(rpc, plan, &error.to_string()).await,
         }
     }
 
@@ -512,36 +515,28 @@ fn unreadable() -> Settlement {
     }
 }
 
-/// Refusals that say the transaction could not enter the pool at all. Anything about nonces, replacement or "already
-/// known" is missing on purpose: those also follow when an earlier copy was taken.
-fn excludes_acceptance(refusal: &NodeError) -> bool {
-    const REASONS: [&str; 12] = [
-        "insufficient funds",
-        "insufficient fee token balance",
-        "insufficient liquidity",
-        "invalid chain id",
-        "invalid chainid",
-        "invalid signature",
-        "invalid fee token",
-        "validbefore",
-        "valid_before",
-        "intrinsic gas",
-        "exceeds block gas limit",
-        "less than block base fee",
-    ];
+/// Why the network would not mine a transaction that was simulated, in words for the payer; `None` when the node's
+/// refusal says more about the node. The node's own words are not passed on: they are not ours to vouch for.
+fn cannot_be_mined(refusal: &NodeError, valid_for: Duration) -> Option<&'static str> {
     let message = refusal.message.to_ascii_lowercase();
-    REASONS.iter().any(|reason| message.contains(reason))
-}
-
-/// For the payer. The node's own words are not passed on: they are not ours to vouch for.
-fn refused_because(refusal: &NodeError) -> &'static str {
-    let message = refusal.message.to_ascii_lowercase();
-    if message.contains("insufficient") {
-        "the network refused the transaction: the payer cannot cover its fee"
-    } else if message.contains("valid") && message.contains("before") {
-        "the network refused the transaction: its `validBefore` is too near"
+    let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    if says(&["insufficient funds", "insufficient fee token", "lack of funds"]) {
+        Some("the payer's balance does not cover the amount and the network fee")
+    } else if says(&["intrinsic gas", "out of gas", "gas limit"]) {
+        Some("the transaction's gas limit is too low for the transfer")
+    } else if says(&["too far in the future"]) {
+        // Judged by the newest block: of a node that has fallen behind it says nothing about the transaction.
+        (valid_for > LONGEST_EXPIRING)
+            .then_some("the transaction's `validBefore` is too far away for its nonce key")
+    } else if says(&["transaction expired", "validbefore", "valid_before"]) {
+        Some("the transaction's `validBefore` is too near")
+    } else if refusal.is_revert() {
+        Some("the token refuses this transfer from this payer")
+    } else if says(&["nonce", "tempo transaction error", "fee token", "keychain"]) || refusal.code == REJECTED
+    {
+        Some("the network would not accept this transaction")
     } else {
-        "the network refused the transaction; nothing was paid"
+        None
     }
 }
 
@@ -557,12 +552,8 @@ fn unreachable_node(rpc: &Rpc, error: &RpcError) -> MethodProblem {
     MethodProblem(format!("the RPC node at {} cannot be used: {error}", rpc.shown()))
 }
 
-fn eth_call(from: Option<Address>, to: Address, data: Vec<u8>) -> Call {
-    let mut call = json!({ "to": to, "data": hex::encode_prefixed(data) });
-    if let Some(from) = from {
-        call["from"] = json!(from);
-    }
-    Call::new("eth_call", json!([call, "latest"]))
+fn eth_call(to: Address, data: Vec<u8>) -> Call {
+    Call::new("eth_call", json!([{ "to": to, "data": hex::encode_prefixed(data) }, "latest"]))
 }
 
 fn receipt_of(hash: B256) -> Call {

@@ -175,7 +175,7 @@ async fn what_mppx_was_recorded_to_send_is_accepted() {
     ] {
         let verified = verify_recorded(&tempo, name).await.unwrap();
         assert_eq!(verified.payer.as_deref(), Some(PAYER));
-        assert_eq!(verified.proof_keys, [format!("tempo:31337:{hash}")]);
+        assert_eq!(verified.proof_keys, [format!("31337:{hash}")]);
     }
     let verified = verify_recorded(&tempo, "charge-zero-proof").await.unwrap();
     assert_eq!(verified.payer.as_deref(), Some(PAYER));
@@ -326,7 +326,7 @@ async fn a_payer_without_the_money_or_refused_by_the_token_is_refused_before_a_b
     let payload = scene.pull(&scene.signed(scene.transaction()));
     let answer = |balance: Reply, transfer: Reply| {
         move |method: &str, params: &Value| match method {
-            "eth_call" if params[0].get("from").is_some() => Some(transfer.clone()),
+            "eth_call" if params[0].get("calls").is_some() => Some(transfer.clone()),
             "eth_call" => Some(balance.clone()),
             _ => healthy(method, params),
         }
@@ -339,6 +339,33 @@ async fn a_payer_without_the_money_or_refused_by_the_token_is_refused_before_a_b
             Reply::Error(3, "execution reverted: PolicyForbids"),
             "VerificationFailed: the token refuses",
         ),
+        (
+            units(10_000),
+            Reply::Error(-32003, "Insufficient funds for gas * price + value"),
+            "VerificationFailed: the payer's balance does not cover the amount and",
+        ),
+        (
+            units(10_000),
+            Reply::Error(-32000, "intrinsic gas too high -- CallGasCostMoreThanGasLimit"),
+            "VerificationFailed: the transaction's gas limit",
+        ),
+        (
+            units(10_000),
+            Reply::Error(-32603, "tempo transaction error: transaction expired: 5 >= validBefore 4"),
+            "VerificationFailed: the transaction's `validBefore` is too near",
+        ),
+        // It ends in 25 seconds, so it is the node's newest block that is old.
+        (
+            units(10_000),
+            Reply::Error(-32603, "expiring nonce valid_before (9) too far in the future: must be within 30s"),
+            "Unavailable",
+        ),
+        (
+            units(10_000),
+            Reply::Error(-32000, "nonce too low: next nonce 5, tx nonce 4"),
+            "VerificationFailed: the network would not accept",
+        ),
+        (units(10_000), Reply::Error(-32603, "internal error"), "Unavailable"),
         (units(10_000), Reply::Error(-32005, "limit exceeded"), "Unavailable"),
         (Reply::Status(500), units(1), "Unavailable"),
         (units(10_000), units(1), "accepted"),
@@ -347,6 +374,24 @@ async fn a_payer_without_the_money_or_refused_by_the_token_is_refused_before_a_b
         let got = refusal(scene.verify(&tempo_at(&node.url), &payload, None).await);
         assert!(got.starts_with(expected), "{expected}: {got}");
     }
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_mined_already_is_settled_and_not_refused_for_an_empty_account() {
+    let scene = Scene::new(10_000);
+    let raw = scene.signed(scene.transaction());
+    let receipt = scene.receipt(keccak256(&raw), |_| {});
+    let node = FakeNode::start(move |method, params| match method {
+        "eth_getTransactionReceipt" => Some(Reply::Result(receipt.clone())),
+        "eth_call" => Some(Reply::Error(-32003, "Insufficient funds for gas * price + value")),
+        "eth_sendRawTransactionSync" => Some(Reply::Error(-32603, "expiring nonce was used")),
+        _ => healthy(method, params),
+    })
+    .await;
+    let tempo = tempo_at(&node.url);
+    let verified = scene.verify(&tempo, &scene.pull(&raw), None).await.unwrap();
+    let settled = tempo.settle(&SettleCx::new("id", &verified.plan, Timestamp::from_unix(NOW))).await;
+    assert_eq!(kind(&settled), "settled");
 }
 
 #[tokio::test]
@@ -409,7 +454,7 @@ async fn a_pushed_payment_is_recognised_by_its_events() {
             members(json!({ "type": "hash", "hash": hash.to_string().to_uppercase().replace('X', "x") }));
         let verified = scene.verify(&tempo_at(&node.url), &payload, Some(&scene.did())).await;
         if let Ok(verified) = &verified {
-            assert_eq!(verified.proof_keys, [format!("tempo:31337:{hash:#x}")]);
+            assert_eq!(verified.proof_keys, [format!("31337:{hash:#x}")]);
             assert_eq!(verified.payer, Some(scene.did()));
         }
         let got = refusal(verified);
@@ -534,6 +579,10 @@ async fn after_a_lost_answer_the_transaction_is_looked_up_and_never_sent_again()
         Reply::Error(-32000, "already known"),
         Reply::Error(-32000, "nonce too low"),
         Reply::Error(-32603, "internal error"),
+        // Even these: a copy may have been taken before, by another node behind the same URL.
+        Reply::Error(-32003, "insufficient fee token balance: have 0, need 32700"),
+        Reply::Status(401),
+        Reply::Status(429),
         Reply::Result(Value::Null),
         Reply::Result(json!("nonsense")),
     ] {
@@ -566,24 +615,6 @@ async fn a_payment_is_declined_only_when_nothing_moved_and_nothing_can() {
             "declined: the transaction was not mined",
         ),
         (Ending { finalized: past - 1, ..Default::default() }, "unknown", "unknown"),
-        (
-            Ending {
-                sync: Reply::Error(-32003, "insufficient fee token balance: have 0, need 32700"),
-                ..Default::default()
-            },
-            "declined: the network refused the transaction: the payer cannot cover its fee",
-            "unknown",
-        ),
-        (Ending { sync: Reply::Status(401), ..Default::default() }, "declined: unavailable", "unknown"),
-        (
-            Ending {
-                sync: Reply::Error(-32003, "insufficient fee token balance"),
-                receipt: |scene, hash| scene.receipt(hash, |_| {}),
-                ..Default::default()
-            },
-            "settled",
-            "settled",
-        ),
     ] {
         let (got_settled, got_resolved, _) = ending.play().await;
         assert!(kind(&got_settled).starts_with(settled), "{settled}: {got_settled:?}");
@@ -657,4 +688,72 @@ async fn offers_of_another_configuration_are_refused_as_stale() {
     scene.request.method_details = None;
     let stale = scene.verify(&tempo, &Map::new(), None).await;
     assert!(matches!(stale, Err(Rejection::Refused { kind: ProblemType::InvalidChallenge, .. })));
+}
+
+/// Where a test's log goes.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn no_log_line_of_any_level_holds_a_transaction_or_the_secret_part_of_the_url() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    // Other tests of this process share the bridge; the subscriber is this thread's.
+    drop(tracing_log::LogTracer::init());
+    let _guard = tracing::subscriber::set_default(subscriber);
+
+    let scene = Scene::new(10_000);
+    let raw = scene.signed(scene.transaction());
+    for sync in [
+        Reply::Result(scene.receipt(keccak256(&raw), |_| {})),
+        Reply::Error(-32000, "already known"),
+        Reply::Status(500),
+    ] {
+        let node = FakeNode::start(move |method, params| match method {
+            "eth_sendRawTransactionSync" => Some(sync.clone()),
+            _ => healthy(method, params),
+        })
+        .await;
+        let tempo = tempo_at(&format!("{}/v1/k3y-in-path?token=t0ken", node.url));
+        tracing::trace!(?tempo, "a line of the test's own");
+        let verified = scene.verify(&tempo, &scene.pull(&raw), Some(&scene.did())).await.unwrap();
+        let cx = SettleCx::new("id", &verified.plan, Timestamp::from_unix(NOW));
+        tracing::trace!(?verified, settled = ?tempo.settle(&cx).await, resolved = ?tempo.resolve(&cx).await);
+        let refused = scene.verify(&tempo, &scene.pull(&raw[1..]), None).await;
+        tracing::trace!(?refused);
+    }
+
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(
+        log.contains("a line of the test's own") && log.contains("reqwest"),
+        "the log is captured: {log}"
+    );
+    let hex = hex::encode(&raw);
+    let base64 = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, &raw);
+    for secret in [
+        &hex[..40],
+        &hex[hex.len() - 40..],
+        &base64[..32],
+        &format!("{:?}", &raw[..12])[1..40],
+        "k3y-in-path",
+        "t0ken",
+    ] {
+        assert!(!log.contains(secret), "{secret} is in the log: {log}");
+    }
 }

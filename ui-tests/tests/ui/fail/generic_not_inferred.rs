@@ -5,5 +5,6 @@ use mpp::{Mpp, Paid};
 async fn weather<T: Clone + Send + Sync + 'static>(State(_t): State<T>, _: Paid) {}
 
 fn main() {
-    let _: axum::Router<Mpp> = axum::Router::new().route("/", axum::routing::get(weather::<String>));
+    // The state is `Mpp`; `weather::<String>` wants `String`.
+    let _ = mpp::routing::get::<_, _, Mpp>(weather::<String>);
 }

@@ -2,7 +2,7 @@ use mpp::Paid;
 
 #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
 async fn weather(paid: Paid) {
-    paid.
+    let _who = paid.;
 }
 
 fn main() {

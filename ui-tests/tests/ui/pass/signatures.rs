@@ -1,5 +1,5 @@
 //! Functions of every shape.
-#![deny(warnings, missing_docs, unreachable_pub, missing_debug_implementations)]
+#![deny(warnings, unused_qualifications, missing_docs, unreachable_pub, missing_debug_implementations)]
 
 use axum::extract::{Multipart, Path, Request, State};
 use axum::http::StatusCode;
@@ -49,7 +49,7 @@ struct Text {
 
 /// Visible in the crate.
 #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
-pub(crate) async fn visible(_: mpp::Paid<mpp::Receipt>) -> impl IntoResponse {
+pub(crate) async fn visible(_: Paid<Receipt>) -> impl IntoResponse {
     (StatusCode::CREATED, "made")
 }
 

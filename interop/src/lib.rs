@@ -1,0 +1,66 @@
+//! Real processes for the tests: a chain, a shop, a payer. Each is started on a free port, waited for, and stopped when
+//! its handle is dropped.
+//!
+//! A test begins with [`lab`], which says whether the npm packages are there:
+//!
+//! ```no_run
+//! # async fn test() {
+//! let Some(lab) = interop::lab() else { return };
+//! let chain = lab.chain().await;
+//! let mut wallet = lab.wallet(&chain);
+//! # }
+//! ```
+
+mod answer;
+mod chain;
+mod lossy;
+mod process;
+mod shop;
+mod wallet;
+
+pub use answer::{Answer, ask};
+pub use chain::{Chain, Transfer, fresh_address};
+pub use lossy::Lossy;
+pub use shop::Shop;
+pub use wallet::{Mode, Wallet};
+
+use std::io::Write;
+use std::path::PathBuf;
+
+/// The chain id of every local chain.
+pub const CHAIN_ID: u64 = 31337;
+
+/// The installed peers.
+#[derive(Debug)]
+pub struct Lab {
+    folder: PathBuf,
+    anvil: PathBuf,
+}
+
+/// The peers, or `None` where they are not installed: then the test is skipped and says so. Under `cargo xtask test`,
+/// which installs them, their absence is a failure.
+///
+/// # Panics
+/// Under `cargo xtask test`, when they are missing.
+pub fn lab() -> Option<Lab> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let found = anvil_in(&folder).filter(|_| folder.join("node_modules/mppx").exists());
+    if found.is_none() {
+        let missing =
+            "interop: the npm packages are not installed (cd interop && npm install --no-package-lock)";
+        assert!(std::env::var_os("MPP_XTASK").is_none_or(|v| v != "1"), "{missing}");
+        // Not `eprintln!`: the test harness would swallow it, and a skip has to be seen.
+        drop(writeln!(std::io::stderr(), "{missing}: skipped"));
+    }
+    found.map(|anvil| Lab { folder, anvil })
+}
+
+/// The executable itself: npm's wrapper script would outlive a kill.
+fn anvil_in(folder: &std::path::Path) -> Option<PathBuf> {
+    let packages = std::fs::read_dir(folder.join("node_modules/@foundry-rs")).ok()?;
+    packages
+        .flatten()
+        .filter(|package| package.file_name().to_string_lossy().starts_with("anvil-"))
+        .flat_map(|package| ["bin/anvil", "bin/anvil.exe"].map(|file| package.path().join(file)))
+        .find(|file| file.is_file())
+}

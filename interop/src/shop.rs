@@ -1,0 +1,47 @@
+//! The shop of `examples/shop`, as a process.
+
+use crate::fresh_address;
+use crate::process::{Process, Running};
+use tokio::process::Command;
+
+/// A shop; stopped when dropped.
+#[derive(Debug)]
+pub struct Shop {
+    /// Where it is.
+    pub url: String,
+    /// Whom it is paid to; nobody else uses that address.
+    pub recipient: String,
+    process: Running,
+}
+
+impl Shop {
+    /// Starts `program` on a free port, with the node at `rpc` and further `flags`.
+    pub async fn start(program: &str, rpc: &str, flags: &[&str]) -> Self {
+        Self::paid_to(fresh_address(), program, rpc, flags).await
+    }
+
+    /// As [`start`](Self::start), for a shop that opens again.
+    pub async fn paid_to(recipient: String, program: &str, rpc: &str, flags: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.args(["--listen", "127.0.0.1:0", "--tempo-rpc", rpc, "--recipient", &recipient]).args(flags);
+        let mut process = Process::start("shop", &mut command);
+        let url = process.line_after("shop: listening on ").await;
+        Self { url, recipient, process: process.ignore_output() }
+    }
+
+    /// The URL of one of its routes.
+    pub fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.process.said()
+    }
+
+    /// Ends it without warning; returns whom it was paid to.
+    pub async fn crash(self) -> String {
+        self.process.kill().await;
+        self.recipient
+    }
+}

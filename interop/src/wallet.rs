@@ -1,0 +1,65 @@
+//! A payer on npm `mppx`: `wallet.mjs`, which stays alive.
+
+use crate::answer::Answer;
+use crate::process::Process;
+use crate::{CHAIN_ID, Chain, Lab};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+/// How it pays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// It signs, the shop broadcasts.
+    Pull,
+    /// It broadcasts and sends the hash.
+    Push,
+}
+
+/// A payer; stopped when dropped.
+#[derive(Debug)]
+pub struct Wallet(Process);
+
+impl Lab {
+    /// Starts a payer with anvil's dev accounts.
+    pub fn wallet(&self, chain: &Chain) -> Wallet {
+        let mut command = Command::new("node");
+        command.current_dir(&self.folder).args(["wallet.mjs", &chain.url, &CHAIN_ID.to_string()]);
+        Wallet(Process::start("the wallet", &mut command))
+    }
+}
+
+impl Wallet {
+    /// `mppx` fetches: asks, pays, asks again.
+    pub async fn fetch(&mut self, verb: &str, url: &str, body: Option<&Value>, mode: Mode) -> Answer {
+        let body = body.map(Value::to_string);
+        let said = self
+            .ask(json!({ "op": "fetch", "url": url, "method": verb, "body": body, "mode": mode.name() }))
+            .await;
+        Answer::of_fetch(&said)
+    }
+
+    /// The `Authorization` with which `mppx` answers a challenge (the value of `WWW-Authenticate`). By push the money
+    /// has moved then.
+    pub async fn credential(&mut self, challenge: &str, mode: Mode) -> String {
+        let said = self.ask(json!({ "op": "credential", "challenge": challenge, "mode": mode.name() })).await;
+        said["authorization"].as_str().unwrap_or_else(|| panic!("no credential: {said}")).to_owned()
+    }
+
+    async fn ask(&mut self, question: Value) -> Value {
+        let line = format!("{question}\n");
+        self.0.input().write_all(line.as_bytes()).await.expect("the wallet listens");
+        let said: Value = serde_json::from_str(&self.0.line().await).expect("the wallet speaks JSON");
+        assert!(said.get("error").is_none(), "the wallet could not: {said}");
+        said
+    }
+}
+
+impl Mode {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Push => "push",
+        }
+    }
+}

@@ -1,0 +1,62 @@
+// A payer on npm `mppx`, driven by one JSON object a line on stdin and answering each with one on stdout. It ends with its
+// stdin.
+//
+//   node wallet.mjs <rpc url> <chain id>
+//   {"op": "credential", "challenge": "Payment …", "account": 0, "mode": "pull"}  -> {"authorization": "Payment …"}
+//   {"op": "fetch", "url": …, "method": "GET", "body": null, "account": 0, "mode": "pull"}
+//        -> {"status": 200, "headers": {…}, "body": "…", "statuses": [402, 200]}
+import { createInterface } from 'node:readline'
+import { createClient, defineChain, http, publicActions, walletActions } from 'viem'
+import { mnemonicToAccount } from 'viem/accounts'
+import { tempoLocalnet } from 'viem/tempo/chains'
+import { Mppx, tempo } from 'mppx/client'
+
+const [rpc, chainId] = process.argv.slice(2)
+const chain = defineChain({ ...tempoLocalnet, id: Number(chainId), rpcUrls: { default: { http: [rpc] } } })
+const mnemonic = 'test test test test test test test test test test test junk' // anvil's dev accounts
+
+const wallets = new Map()
+function wallet(index, mode) {
+  const key = `${index}/${mode}`
+  if (!wallets.has(key)) {
+    const account = mnemonicToAccount(mnemonic, { addressIndex: index })
+    const client = createClient({ account, chain, transport: http(rpc), pollingInterval: 50 })
+      .extend(publicActions)
+      .extend(walletActions)
+    const statuses = []
+    const counted = async (input, init) => {
+      const response = await fetch(input, init)
+      statuses.push(response.status)
+      return response
+    }
+    const methods = [tempo.charge({ account, mode, getClient: () => client })]
+    wallets.set(key, { statuses, mppx: Mppx.create({ methods, polyfill: false, fetch: counted }) })
+  }
+  return wallets.get(key)
+}
+
+const operations = {
+  async credential({ challenge, account = 0, mode = 'pull' }) {
+    const response = new Response(null, { status: 402, headers: { 'www-authenticate': challenge } })
+    return { authorization: await wallet(account, mode).mppx.createCredential(response) }
+  },
+  async fetch({ url, method = 'GET', body = null, account = 0, mode = 'pull' }) {
+    const { mppx, statuses } = wallet(account, mode)
+    statuses.length = 0
+    const headers = body === null ? {} : { 'content-type': 'application/json' }
+    const response = await mppx.fetch(url, { method, headers, ...(body === null ? {} : { body }) })
+    const text = await response.text()
+    return { status: response.status, headers: Object.fromEntries(response.headers), body: text, statuses: [...statuses] }
+  },
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  let answer
+  try {
+    const { op, ...rest } = JSON.parse(line)
+    answer = await operations[op](rest)
+  } catch (error) {
+    answer = { error: String(error?.message ?? error) }
+  }
+  process.stdout.write(`${JSON.stringify(answer)}\n`)
+}

@@ -1,0 +1,82 @@
+#[doc(hidden)]
+#[allow(
+    non_camel_case_types,
+    unreachable_pub,
+    missing_debug_implementations,
+    clippy::redundant_pub_crate
+)]
+pub struct __mpp_weather;
+const _: () = {
+    static __SPEC: ::mpp::__private::PriceSpec = ::mpp::__private::PriceSpec {
+        module: ::core::module_path!(),
+        name: "weather",
+        docs: "Current weather for a city.\n\nUpdated hourly.",
+        offers: &[
+            ::mpp::__private::OfferSpec::fixed(
+                <::mpp::__private::marker::Tempo as ::mpp::__private::PaymentMethod>::NAME,
+                ::mpp::__private::Currency::USDC,
+                ::mpp::__private::Amount::new(5, 2),
+            ),
+            ::mpp::__private::OfferSpec::fixed(
+                <::mpp::__private::marker::Stripe as ::mpp::__private::PaymentMethod>::NAME,
+                ::mpp::__private::Currency::USD,
+                ::mpp::__private::Amount::new(5, 1),
+            ),
+        ],
+        location: ::mpp::__private::Location {
+            file: ::core::file!(),
+            line: ::core::line!(),
+            column: ::core::column!(),
+        },
+        ..::mpp::__private::PriceSpec::NEW
+    };
+    ::mpp::__private::inventory::submit! {
+        ::mpp::__private::Registered(& __SPEC)
+    }
+    impl ::mpp::__private::Priced for __mpp_weather {
+        type Kind = ::mpp::__private::Always;
+        const SPEC: &'static ::mpp::__private::PriceSpec = &__SPEC;
+    }
+    impl<A> ::mpp::__private::PriceOf<A> for __mpp_weather {
+        fn quote(
+            _: &A,
+        ) -> impl ::core::future::Future<
+            Output = ::core::result::Result<
+                ::mpp::__private::Quote,
+                ::mpp::__private::Refusal,
+            >,
+        > + ::core::marker::Send {
+            ::core::future::ready(
+                ::core::result::Result::Ok(::mpp::__private::Quote::Fixed),
+            )
+        }
+    }
+    const _: fn() = || {
+        fn fits<T: ::mpp::__private::Evidence<::mpp::__private::Always>>() {}
+        fits::<Receipt>()
+    };
+};
+/// Current weather for a city.
+///
+/// Updated hourly.
+///
+/// Priced: 0.05 usdc by tempo, 0.50 usd by stripe.
+pub async fn weather(
+    gate: ::mpp::__private::Gate<__mpp_weather, (Path<String>,), Receipt>,
+) -> ::mpp::__private::Response {
+    #[allow(non_snake_case, clippy::unused_async)]
+    async fn weather(Path(city): Path<String>, paid: Paid<Receipt>) -> Json<Weather> {
+        Json(lookup(&city, &paid).await)
+    }
+    const _: fn() = || {
+        fn future_must_be_send<T: ::core::marker::Send>(_: T) {}
+        fn check(a0: Path<String>, a1: Paid<Receipt>) {
+            future_must_be_send(weather(a0, a1));
+        }
+    };
+    let (paid, args, exit) = gate.open();
+    let response = ::mpp::__private::IntoResponse::into_response(
+        weather(args.0, paid).await,
+    );
+    exit.close(response).await
+}

@@ -1,0 +1,72 @@
+#[doc(hidden)]
+#[allow(
+    non_camel_case_types,
+    unreachable_pub,
+    missing_debug_implementations,
+    clippy::redundant_pub_crate
+)]
+struct __mpp_render;
+const _: () = {
+    static __SPEC: ::mpp::__private::PriceSpec = ::mpp::__private::PriceSpec {
+        module: ::core::module_path!(),
+        name: "render",
+        description: ::core::option::Option::Some("one rendering"),
+        offers: &[
+            ::mpp::__private::OfferSpec::fixed(
+                <::mpp::__private::marker::Sandbox as ::mpp::__private::PaymentMethod>::NAME,
+                crate::GOLD,
+                ::mpp::__private::Amount::new(5, 2),
+            ),
+        ],
+        binding: ::mpp::__private::Binding::None,
+        order: ::mpp::__private::Order::ChallengeFirst,
+        capture: ::mpp::__private::Capture::OnSuccess,
+        location: ::mpp::__private::Location {
+            file: ::core::file!(),
+            line: ::core::line!(),
+            column: ::core::column!(),
+        },
+        ..::mpp::__private::PriceSpec::NEW
+    };
+    ::mpp::__private::inventory::submit! {
+        ::mpp::__private::Registered(& __SPEC)
+    }
+    impl ::mpp::__private::Priced for __mpp_render {
+        type Kind = ::mpp::__private::Reserved;
+        const SPEC: &'static ::mpp::__private::PriceSpec = &__SPEC;
+    }
+    impl<A> ::mpp::__private::PriceOf<A> for __mpp_render {
+        fn quote(
+            _: &A,
+        ) -> impl ::core::future::Future<
+            Output = ::core::result::Result<
+                ::mpp::__private::Quote,
+                ::mpp::__private::Refusal,
+            >,
+        > + ::core::marker::Send {
+            ::core::future::ready(
+                ::core::result::Result::Ok(::mpp::__private::Quote::Fixed),
+            )
+        }
+    }
+    const _: fn() = || {
+        fn fits<T: ::mpp::__private::Evidence<::mpp::__private::Reserved>>() {}
+        fits::<Hold>()
+    };
+};
+/// Priced: 0.05 GOLD by sandbox; taken after a success.
+async fn render(
+    gate: ::mpp::__private::Gate<__mpp_render, (), Hold>,
+) -> ::mpp::__private::Response {
+    #[allow(non_snake_case, clippy::unused_async)]
+    async fn render(_: Paid<Hold>) {}
+    const _: fn() = || {
+        fn future_must_be_send<T: ::core::marker::Send>(_: T) {}
+        fn check(a0: Paid<Hold>) {
+            future_must_be_send(render(a0));
+        }
+    };
+    let (paid, args, exit) = gate.open();
+    let response = ::mpp::__private::IntoResponse::into_response(render(paid).await);
+    exit.close(response).await
+}

@@ -1,0 +1,71 @@
+#[doc(hidden)]
+#[allow(
+    non_camel_case_types,
+    unreachable_pub,
+    missing_debug_implementations,
+    clippy::redundant_pub_crate
+)]
+struct __mpp_whoami;
+const _: () = {
+    static __SPEC: ::mpp::__private::PriceSpec = ::mpp::__private::PriceSpec {
+        module: ::core::module_path!(),
+        name: "whoami",
+        offers: &[
+            ::mpp::__private::OfferSpec::fixed(
+                <::mpp::__private::marker::Tempo as ::mpp::__private::PaymentMethod>::NAME,
+                ::mpp::__private::Currency::USDC,
+                ::mpp::__private::Amount::new(0, 0),
+            ),
+        ],
+        tier: ::mpp::__private::Tier::Proof,
+        location: ::mpp::__private::Location {
+            file: ::core::file!(),
+            line: ::core::line!(),
+            column: ::core::column!(),
+        },
+        ..::mpp::__private::PriceSpec::NEW
+    };
+    ::mpp::__private::inventory::submit! {
+        ::mpp::__private::Registered(& __SPEC)
+    }
+    impl ::mpp::__private::Priced for __mpp_whoami {
+        type Kind = ::mpp::__private::Always;
+        const SPEC: &'static ::mpp::__private::PriceSpec = &__SPEC;
+    }
+    impl<A> ::mpp::__private::PriceOf<A> for __mpp_whoami {
+        fn quote(
+            _: &A,
+        ) -> impl ::core::future::Future<
+            Output = ::core::result::Result<
+                ::mpp::__private::Quote,
+                ::mpp::__private::Refusal,
+            >,
+        > + ::core::marker::Send {
+            ::core::future::ready(
+                ::core::result::Result::Ok(::mpp::__private::Quote::Fixed),
+            )
+        }
+    }
+    const _: fn() = || {
+        fn fits<T: ::mpp::__private::Evidence<::mpp::__private::Always>>() {}
+        fits::<::mpp::Receipt>()
+    };
+};
+/// Priced: a proof of identity by tempo; nothing is charged.
+async fn whoami(
+    gate: ::mpp::__private::Gate<__mpp_whoami, (), ::mpp::Receipt>,
+) -> ::mpp::__private::Response {
+    #[allow(non_snake_case, clippy::unused_async)]
+    async fn whoami(paid: Paid) -> String {
+        format!("{:?}", paid.payer())
+    }
+    const _: fn() = || {
+        fn future_must_be_send<T: ::core::marker::Send>(_: T) {}
+        fn check(a0: Paid) {
+            future_must_be_send(whoami(a0));
+        }
+    };
+    let (paid, args, exit) = gate.open();
+    let response = ::mpp::__private::IntoResponse::into_response(whoami(paid).await);
+    exit.close(response).await
+}

@@ -1,0 +1,68 @@
+#[doc(hidden)]
+#[allow(
+    non_camel_case_types,
+    unreachable_pub,
+    missing_debug_implementations,
+    clippy::redundant_pub_crate
+)]
+struct __mpp_plain;
+const _: () = {
+    static __SPEC: renamed::__private::PriceSpec = renamed::__private::PriceSpec {
+        module: ::core::module_path!(),
+        name: "plain",
+        offers: &[
+            renamed::__private::OfferSpec::fixed(
+                <renamed::__private::marker::Tempo as renamed::__private::PaymentMethod>::NAME,
+                renamed::__private::Currency::USDC,
+                renamed::__private::Amount::new(5, 2),
+            ),
+        ],
+        location: renamed::__private::Location {
+            file: ::core::file!(),
+            line: ::core::line!(),
+            column: ::core::column!(),
+        },
+        ..renamed::__private::PriceSpec::NEW
+    };
+    renamed::__private::inventory::submit! {
+        renamed::__private::Registered(& __SPEC)
+    }
+    impl renamed::__private::Priced for __mpp_plain {
+        type Kind = renamed::__private::Always;
+        const SPEC: &'static renamed::__private::PriceSpec = &__SPEC;
+    }
+    impl<A> renamed::__private::PriceOf<A> for __mpp_plain {
+        fn quote(
+            _: &A,
+        ) -> impl ::core::future::Future<
+            Output = ::core::result::Result<
+                renamed::__private::Quote,
+                renamed::__private::Refusal,
+            >,
+        > + ::core::marker::Send {
+            ::core::future::ready(
+                ::core::result::Result::Ok(renamed::__private::Quote::Fixed),
+            )
+        }
+    }
+    const _: fn() = || {
+        fn fits<T: renamed::__private::Evidence<renamed::__private::Always>>() {}
+        fits::<renamed::Receipt>()
+    };
+};
+/// Priced: 0.05 usdc by tempo.
+async fn plain(
+    gate: renamed::__private::Gate<__mpp_plain, (), renamed::Receipt>,
+) -> renamed::__private::Response {
+    #[allow(non_snake_case, clippy::unused_async)]
+    async fn plain(_: Paid) {}
+    const _: fn() = || {
+        fn future_must_be_send<T: ::core::marker::Send>(_: T) {}
+        fn check(a0: Paid) {
+            future_must_be_send(plain(a0));
+        }
+    };
+    let (paid, args, exit) = gate.open();
+    let response = renamed::__private::IntoResponse::into_response(plain(paid).await);
+    exit.close(response).await
+}

@@ -1,0 +1,81 @@
+#[doc(hidden)]
+#[allow(
+    non_camel_case_types,
+    unreachable_pub,
+    missing_debug_implementations,
+    clippy::redundant_pub_crate
+)]
+struct __mpp_row;
+const _: () = {
+    static __SPEC: ::mpp::__private::PriceSpec = ::mpp::__private::PriceSpec {
+        module: ::core::module_path!(),
+        name: "row",
+        offers: {
+            const __TERMS: ::mpp::Terms = crate::STANDARD;
+            const __OFFERS: [::mpp::__private::OfferSpec; __TERMS.len()] = __TERMS
+                .fixed(::mpp::__private::Amount::new(5, 2));
+            &__OFFERS
+        },
+        location: ::mpp::__private::Location {
+            file: ::core::file!(),
+            line: ::core::line!(),
+            column: ::core::column!(),
+        },
+        ..::mpp::__private::PriceSpec::NEW
+    };
+    ::mpp::__private::inventory::submit! {
+        ::mpp::__private::Registered(& __SPEC)
+    }
+    impl ::mpp::__private::Priced for __mpp_row {
+        type Kind = ::mpp::__private::Always;
+        const SPEC: &'static ::mpp::__private::PriceSpec = &__SPEC;
+    }
+    impl<A> ::mpp::__private::PriceOf<A> for __mpp_row {
+        fn quote(
+            _: &A,
+        ) -> impl ::core::future::Future<
+            Output = ::core::result::Result<
+                ::mpp::__private::Quote,
+                ::mpp::__private::Refusal,
+            >,
+        > + ::core::marker::Send {
+            ::core::future::ready(
+                ::core::result::Result::Ok(::mpp::__private::Quote::Fixed),
+            )
+        }
+    }
+    const _: fn() = || {
+        fn fits<T: ::mpp::__private::Evidence<::mpp::__private::Always>>() {}
+        fits::<::mpp::Receipt>()
+    };
+};
+/// Priced: 0.05 on the terms `crate::STANDARD`.
+async fn row(
+    gate: ::mpp::__private::Gate<__mpp_row, (State<Db>, Bytes), ::mpp::Receipt>,
+) -> ::mpp::__private::Response {
+    #[allow(non_snake_case, clippy::unused_async)]
+    async fn row(State(db): State<Db>, body: Bytes, _: Paid) {}
+    const _: fn() = || {
+        fn future_must_be_send<T: ::core::marker::Send>(_: T) {}
+        fn check(a0: State<Db>, a1: Bytes, a2: Paid) {
+            future_must_be_send(row(a0, a1, a2));
+        }
+    };
+    const _: fn() = || {
+        fn check<T: ::mpp::__private::FromRequestParts<App>>() {}
+        check::<State<Db>>();
+    };
+    const _: fn() = || {
+        fn check<M, T: ::mpp::__private::FromRequest<App, M>>() {}
+        check::<_, Bytes>();
+    };
+    const _: fn() = || {
+        fn check<S: ::mpp::routing::HasMpp>() {}
+        check::<App>();
+    };
+    let (paid, args, exit) = gate.open();
+    let response = ::mpp::__private::IntoResponse::into_response(
+        row(args.0, args.1, paid).await,
+    );
+    exit.close(response).await
+}
