@@ -25,6 +25,8 @@ const LIFETIME: Duration = Duration::from_secs(5 * 60);
 const GRACE: Duration = Duration::from_secs(10 * 60);
 /// How long a dead process keeps others away from an entry.
 const LEASE: Duration = Duration::from_secs(30);
+/// Below this a lease of whole seconds may be over before its first heartbeat.
+const SHORTEST_LEASE: Duration = Duration::from_secs(3);
 
 /// Builds an [`Mpp`]; see [`Mpp::builder`].
 ///
@@ -161,7 +163,7 @@ impl Builder {
         self
     }
 
-    /// How long a challenge can be paid. Default: 5 minutes.
+    /// How long a challenge can be paid, at least a second. Default: 5 minutes.
     pub fn challenge_lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = lifetime;
         self
@@ -173,7 +175,7 @@ impl Builder {
         self
     }
 
-    /// How long a process that died keeps others away from its payments. Default: 30 seconds.
+    /// How long a process that died keeps others away from its payments, at least 3 seconds. Default: 30 seconds.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
@@ -249,11 +251,20 @@ impl Builder {
                 None
             }
         };
+        if self.lease < SHORTEST_LEASE {
+            problems.push(
+                "the lease is under 3 seconds: the clock has whole ones, and a third of it is the heartbeat"
+                    .into(),
+            );
+        }
         if self.lifetime < Duration::from_secs(1) {
             problems.push("the challenge lifetime is under a second: `expires` has whole seconds".into());
         }
-        let (Some((public_url, realm)), Some(secrets)) = (public, ring) else {
-            return Err(BuildError { problems });
+        // Without a URL or a secret the prices are still checked, under ones that are never used: every problem at once.
+        let secrets = ring.unwrap_or_else(|| SecretRing::new(Secret::generate()));
+        let realm = match &public {
+            Some((_, realm)) => realm.clone(),
+            None => Realm::parse("localhost").expect("a host name is a realm"),
         };
         // A volatile store that was made anew has forgotten what was delivered, so the challenges of the one before it
         // must not verify any more.
@@ -269,7 +280,9 @@ impl Builder {
         };
         let mut report = Findings::default();
         let mut plans: Vec<Option<Arc<Plan>>> = Vec::with_capacity(registry().len());
-        let expired_at = self.clock.now() + self.lifetime;
+        // By the predecessor's own lifetime: its challenges may live longer than ours.
+        let expired_at =
+            self.clock.now() + self.predecessor.as_ref().map_or(self.lifetime, |old| old.0.lifetime);
         for spec in registry() {
             if self.ignored.iter().any(|m| covers(m, spec.module)) {
                 plans.push(None);
@@ -282,9 +295,10 @@ impl Builder {
             plans.push(Some(Arc::new(plan)));
         }
         problems.extend(report.problems);
-        if !problems.is_empty() {
-            return Err(BuildError { problems });
-        }
+        let public_url = match public {
+            Some((public_url, _)) if problems.is_empty() => public_url,
+            _ => return Err(BuildError { problems }),
+        };
         for warning in &report.warnings {
             tracing::warn!(target: "mpp::startup", "{warning}");
         }

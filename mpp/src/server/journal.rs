@@ -327,7 +327,7 @@ impl Journal {
 
     /// How long a terminal record must be remembered.
     fn retention(&self, expires: i64, now: Timestamp) -> Duration {
-        Timestamp::from_unix(expires).since(now) + self.grace + SKEW
+        Timestamp::from_unix(expires).since(now).saturating_add(self.grace).saturating_add(SKEW)
     }
 }
 

@@ -12,6 +12,7 @@ use mpp::protocol::{Challenge, Secret, Timestamp};
 use mpp::store::{Limits, MemoryStore, Store};
 use mpp::testing::{Client, Response};
 use mpp::{Builder, ManualClock, Mpp};
+use std::future::Future;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -179,6 +180,21 @@ pub fn first(response: &Response) -> Challenge {
     let challenges = response.challenges();
     assert_eq!(challenges.refused, []);
     challenges.offers.into_iter().next().expect("a challenge")
+}
+
+/// Lets others run until something is so; a test that waits for what never happens fails instead of hanging.
+#[track_caller]
+pub fn until(mut condition: impl FnMut() -> bool) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    async move {
+        for _ in 0..100_000 {
+            if condition() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("never so: {caller}")
+    }
 }
 
 /// Lets background tasks finish.

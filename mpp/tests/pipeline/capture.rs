@@ -156,9 +156,7 @@ async fn the_hold_of_a_dead_process_is_cancelled_by_the_next_one() {
     let paid = credential(&lab.challenge("/held-slow").await, "tx1");
     let (client, first) = (lab.client.clone(), paid.clone());
     let request = tokio::spawn(async move { client.get("/held-slow").presenting(&first).await });
-    while lab.bench.inside.load(Ordering::SeqCst) == 0 {
-        tokio::task::yield_now().await;
-    }
+    until(|| lab.bench.inside.load(Ordering::SeqCst) > 0).await;
     // The process dies with its handler: nothing it would still do reaches the store.
     lab.store.after(0, crate::common::Fault::Dies);
     lab.restart();
@@ -200,9 +198,7 @@ async fn the_lease_of_a_slow_handler_with_a_hold_is_renewed() {
         tokio::spawn(async move { lab.client.get("/held-slow").presenting(&paid).await })
     };
     let slow = send();
-    while lab.bench.inside.load(Ordering::SeqCst) == 0 {
-        tokio::task::yield_now().await;
-    }
+    until(|| lab.bench.inside.load(Ordering::SeqCst) > 0).await;
     for _ in 0..20 {
         tokio::time::advance(Duration::from_secs(10)).await;
         lab.clock.advance(Duration::from_secs(10));

@@ -256,9 +256,7 @@ async fn a_client_that_hangs_up_on_a_layered_service_gives_the_payment_back() {
     let paid = credential(&first(&client.get("/").unpaid().await), "tx1");
     let (other, token) = (client.clone(), paid.clone());
     let request = tokio::spawn(async move { other.get("/").presenting(&token).await });
-    while inside.load(Ordering::SeqCst) == 0 {
-        tokio::task::yield_now().await;
-    }
+    until(|| inside.load(Ordering::SeqCst) > 0).await;
     request.abort();
     settle_down().await;
     door.add_permits(1);

@@ -208,9 +208,10 @@ mod durable {
     #[tokio::test]
     async fn a_restart_at_any_store_operation_costs_neither_payment_nor_delivery() {
         let scratch = Scratch::new("restart");
-        for uri in ["/cheap", "/held"] {
+        // Through every state there is: claiming, claimed, holding, held, settling, settled, delivered.
+        for uri in ["/held"] {
             for operation in 0.. {
-                let file = format!("{operation}{}", uri.replace('/', "-"));
+                let file = operation.to_string();
                 let lab = lab(&scratch, &file);
                 let paid = credential(&lab.challenge(uri).await, "tx1");
                 lab.store.after(operation, Fault::Dies);
