@@ -269,7 +269,11 @@ async fn failing_networks_and_stores_leave_no_secret_in_log_or_response() {
             assert_eq!(watch.present(Method::GET, uri, &line).await, 200, "{script:?} {uri}");
         }
     }
-    for (capture, release) in [(Script::Decline, Script::Settle), (Script::LoseAnswer, Script::Settle), (Script::Settle, Script::Unreachable)] {
+    for (capture, release) in [
+        (Script::Decline, Script::Settle),
+        (Script::LoseAnswer, Script::Settle),
+        (Script::Settle, Script::Unreachable),
+    ] {
         *watch.lab.network.capture.lock().unwrap() = capture;
         *watch.lab.network.release.lock().unwrap() = release;
         for code in [200, 500] {
@@ -318,12 +322,19 @@ async fn a_wallets_key_and_a_sandboxs_books_stay_where_they_are() {
     let seed = [0xA7, 0x13, 0x5D, 0xE2, 0x99, 0x41, 0x07, 0xC8].repeat(4);
     needles.bytes("the wallet's seed", &seed);
     let wallet = Wallet::from_seed(seed.try_into().unwrap());
-    let (secret, sandbox) = (Secret::generate(), Sandbox::named("tempo").account(&wallet.did(), mpp::Amount::whole(1)));
+    let (secret, sandbox) =
+        (Secret::generate(), Sandbox::named("tempo").account(&wallet.did(), mpp::Amount::whole(1)));
     needles.secret(&secret);
-    let mpp = Mpp::builder("https://api.example.com").secret(secret).method(sandbox.clone())
-        .method(Wired(Network::new("stripe"))).allow_test_money().build().unwrap();
+    let mpp = Mpp::builder("https://api.example.com")
+        .secret(secret)
+        .method(sandbox.clone())
+        .method(Wired(Network::new("stripe")))
+        .allow_test_money()
+        .build()
+        .unwrap();
     let bench = Lab::new().bench;
-    let client = Client::new(router().with_state(App { mpp: mpp.clone(), bench })).with_wallet(wallet.clone());
+    let client =
+        Client::new(router().with_state(App { mpp: mpp.clone(), bench })).with_wallet(wallet.clone());
     let line = client.get("/cheap").credential("tempo").await;
     let token = &line["Payment ".len()..];
     needles.0.push(("the credential", token.to_owned()));
@@ -337,7 +348,11 @@ async fn a_wallets_key_and_a_sandboxs_books_stay_where_they_are() {
     }
     let poor = client.clone().with_wallet(Wallet::from_seed([9; 32]));
     said.push_str(&whole(&poor.get("/cheap").paying("tempo").await));
-    let proof = wallet.for_method(mpp::protocol::MethodName::from_static("tempo")).pay(&parsed.challenge).await.unwrap();
+    let proof = wallet
+        .for_method(mpp::protocol::MethodName::from_static("tempo"))
+        .pay(&parsed.challenge)
+        .await
+        .unwrap();
     said.push_str(&format!("{proof:?}"));
     needles.assert_absent("a response or Debug", &said);
     needles.assert_absent("the log", &LOG.lock().unwrap());
@@ -375,10 +390,17 @@ fn debug_of_every_type_that_holds_a_secret_says_only_that_it_does() {
     let price = mpp::price!(amount = "0.01", currency = "usdc", methods(tempo));
     let settle = SettleCx::new(&challenge.id, &plan, now);
     let text = [
-        format!("{secret:?} {ring:?} {:?} {:?}", ring.derive("a", b"b"), ring.keys_for("mpp settlement plan v1")),
+        format!(
+            "{secret:?} {ring:?} {:?} {:?}",
+            ring.derive("a", b"b"),
+            ring.keys_for("mpp settlement plan v1")
+        ),
         format!("{:?}", ring.prefix("r", "m", "i", "q")),
         format!("{buffer:?} {view:?} {whole:?} {whole:#?} {authorization:?} {:?}", whole.fingerprint()),
-        format!("{cx:?} {settle:?} {plan:?} {verified:?} {verified:#?} {:?}", OfferCx::new(charge.amount, &currency)),
+        format!(
+            "{cx:?} {settle:?} {plan:?} {verified:?} {verified:#?} {:?}",
+            OfferCx::new(charge.amount, &currency)
+        ),
         format!("{write:?} {versioned:?} {:?} {key:?}", mpp::store::Cas::Conflict(Some(versioned.clone()))),
         format!("{:?} {:?} {:?}", lab.mpp, lab.builder(), lab.client),
         format!("{request:?} {price:?} {:?} {:?}", lab.mpp.layer(price.clone()), router()),

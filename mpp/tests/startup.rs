@@ -114,7 +114,13 @@ fn every_problem_is_reported_at_once_with_file_and_line() {
     let stripe = Network::on("stripe", Terms { minimum: 500_000, currencies: &["usdc"], ..Terms::default() });
     let tempo = Network::on(
         "tempo",
-        Terms { money: Money::Real, holding: Holding::Unsupported, decimals: Some(3), problem: Some("no recipient"), ..Terms::default() },
+        Terms {
+            money: Money::Real,
+            holding: Holding::Unsupported,
+            decimals: Some(3),
+            problem: Some("no recipient"),
+            ..Terms::default()
+        },
     );
     let error = Mpp::builder("ftp://api.example.com")
         .method(Wired(stripe.clone()))
@@ -168,10 +174,16 @@ fn a_sound_configuration_builds_and_says_what_it_is() {
     use mpp::routing::{get, post};
     let app: Router<Mpp> = Router::new()
         .route("/weather", get(prices::weather::forecast).post(prices::dust::speck))
-        .nest("/v1", Router::new().route("/", get(prices::holds::reserved)).route("/eur", post(prices::euros::priced_in_euros)))
+        .nest(
+            "/v1",
+            Router::new()
+                .route("/", get(prices::holds::reserved))
+                .route("/eur", post(prices::euros::priced_in_euros)),
+        )
         .merge(Router::new().route("/wordy", get(prices::wordy::described)))
         .route("/{n}", mpp::routing::any(prices::computed::metered));
-    let mounted: Vec<_> = app.mounted().iter().map(|m| format!("{:?} {} {}", m.method, m.path, m.spec.name)).collect();
+    let mounted: Vec<_> =
+        app.mounted().iter().map(|m| format!("{:?} {} {}", m.method, m.path, m.spec.name)).collect();
     assert_eq!(
         mounted,
         [
@@ -190,7 +202,10 @@ fn a_sound_configuration_builds_and_says_what_it_is() {
 #[test]
 fn one_problem_is_counted_as_one() {
     let error: BuildError = Mpp::builder("https://a.example").ignore_module("startup").build().unwrap_err();
-    assert!(error.to_string().starts_with("1 problem in the prices of this program:\n  1. no secret"), "{error}");
+    assert!(
+        error.to_string().starts_with("1 problem in the prices of this program:\n  1. no secret"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -207,13 +222,17 @@ fn public_urls_are_https_or_loopback() {
     ] {
         assert_eq!(build(url).build().unwrap().realm(), realm);
     }
-    for url in ["http://api.example.com", "http://10.0.0.1", "http://localhost.example.com", "http://notlocalhost"] {
+    for url in
+        ["http://api.example.com", "http://10.0.0.1", "http://localhost.example.com", "http://notlocalhost"]
+    {
         only(build(url), "is plain http: payment credentials would travel in the clear");
         build(url).allow_insecure().build().unwrap();
     }
     only(build("ws://localhost"), "has the scheme `ws`; it must be https");
     only(build("ws://localhost").allow_insecure(), "has the scheme `ws`; it must be https");
-    for (url, why) in [("api.example.com", "is not a URL"), ("", "is not a URL"), ("data:text/plain,x", "names no host")] {
+    for (url, why) in
+        [("api.example.com", "is not a URL"), ("", "is not a URL"), ("data:text/plain,x", "names no host")]
+    {
         only(build(url), why);
     }
 }
@@ -221,7 +240,10 @@ fn public_urls_are_https_or_loopback() {
 #[test]
 fn a_method_that_is_not_configured_is_named_with_those_that_are() {
     let alone = builder(&["weather"]).method(wired("tempo", Terms::default()));
-    only(alone, "takes `stripe`, which is not configured (configured: `tempo`); add it, or `.switched_off(\"stripe\")`");
+    only(
+        alone,
+        "takes `stripe`, which is not configured (configured: `tempo`); add it, or `.switched_off(\"stripe\")`",
+    );
     let none = problems(builder(&["weather"]));
     assert_eq!(none.len(), 2);
     assert!(none[0].contains("`startup::prices::weather::forecast` (mpp/tests/startup.rs:"), "{none:#?}");
@@ -230,11 +252,19 @@ fn a_method_that_is_not_configured_is_named_with_those_that_are() {
 
 #[test]
 fn a_method_that_is_switched_off_is_left_out_and_a_price_without_any_is_a_warning() {
-    let mpp = builder(&["weather"]).method(wired("tempo", Terms::default())).switched_off("stripe").build().unwrap();
+    let mpp = builder(&["weather"])
+        .method(wired("tempo", Terms::default()))
+        .switched_off("stripe")
+        .build()
+        .unwrap();
     assert_eq!(mpp.warnings(), [] as [String; 0]);
     let mpp = builder(&["weather"]).switched_off("stripe").switched_off("tempo").build().unwrap();
     assert_eq!(mpp.warnings().len(), 1);
-    assert!(mpp.warnings()[0].contains("every method of this price is switched off; it answers 503"), "{:?}", mpp.warnings());
+    assert!(
+        mpp.warnings()[0].contains("every method of this price is switched off; it answers 503"),
+        "{:?}",
+        mpp.warnings()
+    );
     // Switched off and below the minimum: nothing is left, and not on purpose.
     let low = wired("tempo", Terms { minimum: 1_000_000, ..Terms::default() });
     only(builder(&["weather"]).method(low).switched_off("stripe"), "no method of this price is payable");
@@ -255,7 +285,10 @@ fn the_names_of_methods_are_one_of_each_and_well_formed() {
 #[test]
 fn test_money_and_real_money_on_a_volatile_store_need_to_be_allowed() {
     let build = || Mpp::builder("https://a.example").secret(Secret::generate()).ignore_module("startup");
-    only(build().method(Sandbox::new()), "method `sandbox` deals in test money; `.allow_test_money()` accepts that");
+    only(
+        build().method(Sandbox::new()),
+        "method `sandbox` deals in test money; `.allow_test_money()` accepts that",
+    );
     build().method(Sandbox::new()).allow_test_money().build().unwrap();
     let real = || wired("tempo", Terms { money: Money::Real, ..Terms::default() });
     only(build().method(real()), "method `tempo` takes real money, but the store forgets");
@@ -269,21 +302,32 @@ fn real_money_on_a_durable_store_needs_no_permission() {
     let path = std::env::temp_dir().join(format!("mpp-startup-{}.redb", std::process::id()));
     let store = mpp::store::RedbStore::open(&path).unwrap();
     let real = wired("tempo", Terms { money: Money::Real, ..Terms::default() });
-    Mpp::builder("https://a.example").secret(Secret::generate()).ignore_module("startup").method(real).store(store)
-        .build().unwrap();
+    Mpp::builder("https://a.example")
+        .secret(Secret::generate())
+        .ignore_module("startup")
+        .method(real)
+        .store(store)
+        .build()
+        .unwrap();
     std::fs::remove_file(path).unwrap();
 }
 
 #[test]
 fn a_currency_the_method_does_not_know_is_named_with_those_it_knows() {
     let stripe = wired("stripe", Terms { currencies: &["usdc", "usd"], ..Terms::default() });
-    only(builder(&["euros"]).method(stripe), "`stripe` does not know the currency `eur` (it knows: `usdc`, `usd`)");
+    only(
+        builder(&["euros"]).method(stripe),
+        "`stripe` does not know the currency `eur` (it knows: `usdc`, `usd`)",
+    );
 }
 
 #[test]
 fn an_amount_finer_than_the_methods_currency_is_a_problem() {
     let coarse = wired("tempo", Terms { decimals: Some(2), ..Terms::default() });
-    only(builder(&["dust"]).method(coarse), "0.0001 usdc cannot be charged by `tempo`, whose currency `usdc` has 2 decimals");
+    only(
+        builder(&["dust"]).method(coarse),
+        "0.0001 usdc cannot be charged by `tempo`, whose currency `usdc` has 2 decimals",
+    );
 }
 
 #[test]
@@ -291,14 +335,21 @@ fn an_offer_below_its_methods_minimum_is_one_warning_that_names_route_amount_and
     let cards = wired("stripe", Terms { minimum: 500_000, ..Terms::default() });
     let mpp = builder(&["weather"]).method(wired("tempo", Terms::default())).method(cards).build().unwrap();
     assert_eq!(mpp.warnings().len(), 1, "{:?}", mpp.warnings());
-    for part in ["prices::weather::forecast` (mpp/tests/startup.rs:", "0.05 usdc", "minimum of `stripe`, 0.5 usdc", "left out"] {
+    for part in [
+        "prices::weather::forecast` (mpp/tests/startup.rs:",
+        "0.05 usdc",
+        "minimum of `stripe`, 0.5 usdc",
+        "left out",
+    ] {
         assert!(mpp.warnings()[0].contains(part), "{:?}", mpp.warnings());
     }
     // Exactly the minimum is enough.
     let cards = wired("stripe", Terms { minimum: 50_000, ..Terms::default() });
     let mpp = builder(&["weather"]).method(wired("tempo", Terms::default())).method(cards).build().unwrap();
     assert_eq!(mpp.warnings().len(), 0);
-    let both = |terms: Terms| builder(&["weather"]).method(wired("tempo", terms.clone())).method(wired("stripe", terms));
+    let both = |terms: Terms| {
+        builder(&["weather"]).method(wired("tempo", terms.clone())).method(wired("stripe", terms))
+    };
     only(both(Terms { minimum: 50_001, ..Terms::default() }), "forecast` (mpp/tests/startup.rs:");
     // A proof charges nothing, so no minimum concerns it.
     let high = wired("tempo", Terms { minimum: 50_001, ..Terms::default() });
@@ -308,14 +359,18 @@ fn an_offer_below_its_methods_minimum_is_one_warning_that_names_route_amount_and
 #[test]
 fn capture_on_success_is_refused_for_a_method_that_cannot_reserve_funds() {
     let build = |holding| builder(&["holds"]).method(wired("tempo", Terms { holding, ..Terms::default() }));
-    only(build(Holding::Unsupported), "`tempo` cannot reserve funds, so `capture = \"success\"` is not possible with it");
+    only(
+        build(Holding::Unsupported),
+        "`tempo` cannot reserve funds, so `capture = \"success\"` is not possible with it",
+    );
     build(Holding::Supported).build().unwrap();
 }
 
 #[test]
 fn a_challenge_too_large_for_a_header_line_is_a_problem() {
     // base64 takes four characters for three.
-    let build = |recipient| builder(&["wordy"]).method(wired("tempo", Terms { recipient, ..Terms::default() }));
+    let build =
+        |recipient| builder(&["wordy"]).method(wired("tempo", Terms { recipient, ..Terms::default() }));
     build(5_900).build().unwrap();
     only(build(6_100), "the challenge of `tempo` has ");
 }
@@ -332,7 +387,8 @@ fn an_ignored_module_takes_its_submodules_with_it_and_nothing_else() {
 
 #[test]
 fn a_methods_own_problems_are_part_of_the_report() {
-    let unwell = wired("tempo", Terms { problem: Some("the recipient is not an address"), ..Terms::default() });
+    let unwell =
+        wired("tempo", Terms { problem: Some("the recipient is not an address"), ..Terms::default() });
     only(builder(&[]).method(unwell), "method `tempo`: the recipient is not an address");
 }
 
@@ -359,9 +415,14 @@ mod successful {
 
 #[tokio::test]
 async fn the_cards_line_starts_and_runs_with_a_minimum_over_its_amount() {
-    let mpp = Mpp::builder("https://a.example").secret(Secret::generate()).ignore_module("startup::prices")
-        .method(Sandbox::named("tempo")).method(Sandbox::named("stripe").minimum("0.50")).allow_test_money()
-        .build().unwrap();
+    let mpp = Mpp::builder("https://a.example")
+        .secret(Secret::generate())
+        .ignore_module("startup::prices")
+        .method(Sandbox::named("tempo"))
+        .method(Sandbox::named("stripe").minimum("0.50"))
+        .allow_test_money()
+        .build()
+        .unwrap();
     assert_eq!(mpp.warnings().len(), 1);
     let app = Router::new().route("/weather", mpp::routing::get(successful::the_card));
     let client = Client::new(app.with_state(mpp));
@@ -373,8 +434,14 @@ async fn an_extreme_lifetime_does_no_harm() {
     for lifetime in [Duration::from_secs(1), Duration::MAX] {
         let network = Network::new("tempo");
         let clock = Arc::new(mpp::SystemClock);
-        let mpp = builder(&["proof"]).method(Wired(network.clone())).clock(clock).challenge_lifetime(lifetime)
-            .lease(Duration::MAX).grace(Duration::MAX).build().unwrap();
+        let mpp = builder(&["proof"])
+            .method(Wired(network.clone()))
+            .clock(clock)
+            .challenge_lifetime(lifetime)
+            .lease(Duration::MAX)
+            .grace(Duration::MAX)
+            .build()
+            .unwrap();
         let app = Router::new().route("/", mpp::routing::get(prices::proof::whoami));
         let client = Client::new(app.with_state(mpp));
         let response = client.get("/").unpaid().await;
@@ -390,7 +457,8 @@ async fn an_extreme_lifetime_does_no_harm() {
 #[test]
 fn the_builder_prints_no_secret() {
     let secret = Secret::generate();
-    let text = format!("{:?}", builder(&[]).secret(secret.clone()).method(Sandbox::new()).switched_off("stripe"));
+    let text =
+        format!("{:?}", builder(&[]).secret(secret.clone()).method(Sandbox::new()).switched_off("stripe"));
     assert!(!text.contains(&*secret.expose_hex()));
     assert_eq!(
         text,

@@ -252,7 +252,10 @@ impl Builder {
             }
         };
         if self.lease < SHORTEST_LEASE {
-            problems.push("the lease is under 3 seconds: the clock has whole ones, and a third of it is the heartbeat".into());
+            problems.push(
+                "the lease is under 3 seconds: the clock has whole ones, and a third of it is the heartbeat"
+                    .into(),
+            );
         }
         if self.lifetime < Duration::from_secs(1) {
             problems.push("the challenge lifetime is under a second: `expires` has whole seconds".into());
@@ -278,7 +281,8 @@ impl Builder {
         let mut report = Findings::default();
         let mut plans: Vec<Option<Arc<Plan>>> = Vec::with_capacity(registry().len());
         // By the predecessor's own lifetime: its challenges may live longer than ours.
-        let expired_at = self.clock.now() + self.predecessor.as_ref().map_or(self.lifetime, |old| old.0.lifetime);
+        let expired_at =
+            self.clock.now() + self.predecessor.as_ref().map_or(self.lifetime, |old| old.0.lifetime);
         for spec in registry() {
             if self.ignored.iter().any(|m| covers(m, spec.module)) {
                 plans.push(None);

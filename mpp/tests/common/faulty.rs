@@ -30,7 +30,12 @@ pub enum Fault {
 
 impl Faulty {
     pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { inner, countdown: Mutex::new(None), operations: AtomicUsize::new(0), written: Mutex::default() })
+        Arc::new(Self {
+            inner,
+            countdown: Mutex::new(None),
+            operations: AtomicUsize::new(0),
+            written: Mutex::default(),
+        })
     }
 
     /// After `operations` more, `fault`.

@@ -31,7 +31,10 @@ async fn two_configurations_in_one_process_have_their_own_methods_prices_and_sec
     lab.client.get("/both").unpaid().await.assert_offers(["tempo 0.6 usdc", "stripe 0.6 usdc"]);
     let theirs = first(&other.get("/both").unpaid().await);
     assert_eq!(theirs.charge().unwrap().amount.get(), 600);
-    assert_eq!((theirs.realm.as_str(), other.get("/both").unpaid().await.challenges().offers.len()), ("localhost", 1));
+    assert_eq!(
+        (theirs.realm.as_str(), other.get("/both").unpaid().await.challenges().offers.len()),
+        ("localhost", 1)
+    );
     let (mine, theirs) = (credential(&lab.challenge("/both").await, "tx1"), credential(&theirs, "tx1"));
     lab.client.get("/both").presenting(&theirs).await.assert_problem("invalid-challenge");
     other.get("/both").presenting(&mine).await.assert_problem("invalid-challenge");
@@ -45,7 +48,8 @@ async fn a_successor_honours_its_predecessors_fixed_prices_until_they_expire() {
     let coarse = Network::on("tempo", Terms { recipient: 9, ..Terms::default() });
     // Challenges of the predecessor live longer than those of its successor.
     let lab = Lab::on(Network::new("tempo"), |b| b.challenge_lifetime(Duration::from_secs(900)));
-    let old: Vec<_> = [lab.challenge("/cheap").await, lab.challenge("/cheap").await, lab.challenge("/cheap").await].into();
+    let old: Vec<_> =
+        [lab.challenge("/cheap").await, lab.challenge("/cheap").await, lab.challenge("/cheap").await].into();
     let computed = credential(&lab.challenge("/units/1").await, "tx9");
     let next = |old: &Mpp, network: &Arc<Network>| {
         Mpp::builder("https://api.example.com")
@@ -67,7 +71,8 @@ async fn a_successor_honours_its_predecessors_fixed_prices_until_they_expire() {
     client.get("/units/1").presenting(&computed).await.assert_problem("invalid-challenge");
     client.get("/dear").presenting(&credential(&old[1], "tx3")).await.assert_problem("invalid-challenge");
     // Through a second successor, whose price is the first one's again.
-    let client = lab.client_of(&next(&successor, &Network::on("tempo", Terms { recipient: 3, ..Terms::default() })));
+    let client =
+        lab.client_of(&next(&successor, &Network::on("tempo", Terms { recipient: 3, ..Terms::default() })));
     lab.clock.advance(Duration::from_secs(899));
     client.get("/cheap").presenting(&credential(&old[1], "tx4")).await.assert_ok();
     lab.clock.advance(Duration::from_secs(1));
@@ -80,9 +85,15 @@ async fn without_replaces_a_changed_price_refuses_the_old_challenge() {
     let old = credential(&lab.challenge("/cheap").await, "tx1");
     let client = {
         let network = Network::on("tempo", Terms { recipient: 9, ..Terms::default() });
-        let mpp = Mpp::builder("https://api.example.com").secret(lab.secret.clone()).method(Wired(network))
-            .method(Wired(lab.cards.clone())).allow_test_money().clock(lab.clock.clone())
-            .shared_store(lab.store.clone()).build().unwrap();
+        let mpp = Mpp::builder("https://api.example.com")
+            .secret(lab.secret.clone())
+            .method(Wired(network))
+            .method(Wired(lab.cards.clone()))
+            .allow_test_money()
+            .clock(lab.clock.clone())
+            .shared_store(lab.store.clone())
+            .build()
+            .unwrap();
         lab.client_of(&mpp)
     };
     let response = client.get("/cheap").presenting(&old).await;
@@ -95,8 +106,15 @@ async fn a_retired_request_is_good_for_no_longer_than_its_configuration_lasted()
     // A credential minted by the old instance after the new one took over, with the same secret: its request is retired.
     let lab = Lab::new();
     let network = Network::on("tempo", Terms { recipient: 9, ..Terms::default() });
-    let successor = Mpp::builder("https://api.example.com").method(Wired(network)).method(Wired(lab.cards.clone()))
-        .allow_test_money().clock(lab.clock.clone()).shared_store(lab.store.clone()).replaces(&lab.mpp).build().unwrap();
+    let successor = Mpp::builder("https://api.example.com")
+        .method(Wired(network))
+        .method(Wired(lab.cards.clone()))
+        .allow_test_money()
+        .clock(lab.clock.clone())
+        .shared_store(lab.store.clone())
+        .replaces(&lab.mpp)
+        .build()
+        .unwrap();
     let client = lab.client_of(&successor);
     lab.clock.advance(Duration::from_secs(299));
     let late = lab.challenge("/cheap").await;
@@ -144,9 +162,15 @@ async fn secrets_are_rotated_in_three_deployments() {
 #[tokio::test(start_paused = true)]
 async fn a_price_whose_methods_are_all_switched_off_is_a_503_without_a_challenge_or_a_free_pass() {
     let lab = Lab::new();
-    let off = Mpp::builder("https://api.example.com").secret(lab.secret.clone()).switched_off("tempo")
-        .method(Wired(lab.cards.clone())).allow_test_money().shared_store(lab.store.clone())
-        .clock(lab.clock.clone()).build().unwrap();
+    let off = Mpp::builder("https://api.example.com")
+        .secret(lab.secret.clone())
+        .switched_off("tempo")
+        .method(Wired(lab.cards.clone()))
+        .allow_test_money()
+        .shared_store(lab.store.clone())
+        .clock(lab.clock.clone())
+        .build()
+        .unwrap();
     let client = lab.client_of(&off);
     client.get("/both").unpaid().await.assert_offers(["stripe 0.6 usdc"]);
     for verb in [Method::GET, Method::HEAD] {
@@ -157,7 +181,11 @@ async fn a_price_whose_methods_are_all_switched_off_is_a_503_without_a_challenge
     // A credential of before: the method is not there.
     let paid = credential(&lab.challenge("/cheap").await, "tx1");
     client.get("/cheap").presenting(&paid).await.assert_problem("method-unsupported");
-    assert!(off.warnings().iter().any(|w| w.contains("::cheap` (") && w.contains("switched off")), "{:?}", off.warnings());
+    assert!(
+        off.warnings().iter().any(|w| w.contains("::cheap` (") && w.contains("switched off")),
+        "{:?}",
+        off.warnings()
+    );
 }
 
 mod elsewhere {
@@ -184,8 +212,12 @@ async fn a_price_that_start_up_ignored_is_enforced_all_the_same_or_answers_500()
     assert_eq!(lab.network.payments(), 1);
 
     // Nothing in this configuration can resolve it.
-    let none = Mpp::builder("https://api.example.com").secret(Secret::generate()).store(MemoryStore::new())
-        .ignore_module(module_path!().split("::").next().unwrap()).build().unwrap();
+    let none = Mpp::builder("https://api.example.com")
+        .secret(Secret::generate())
+        .store(MemoryStore::new())
+        .ignore_module(module_path!().split("::").next().unwrap())
+        .build()
+        .unwrap();
     for _ in 0..2 {
         let response = mounted(&none).get("/late").unpaid().await;
         response.assert_problem("internal");
@@ -199,7 +231,8 @@ async fn a_module_prefix_ends_at_a_path_segment() {
     let lab = Lab::new();
     // `…::else` is no prefix of `…::elsewhere`, so its price is still checked.
     let module = concat!(module_path!(), "::else");
-    let report = Mpp::builder("https://api.example.com").secret(Secret::generate()).ignore_module(module).build();
+    let report =
+        Mpp::builder("https://api.example.com").secret(Secret::generate()).ignore_module(module).build();
     let report = report.unwrap_err().to_string();
     assert!(report.contains("::elsewhere::late`"), "{report}");
     drop(lab);
@@ -208,7 +241,8 @@ async fn a_module_prefix_ends_at_a_path_segment() {
 #[tokio::test(start_paused = true)]
 async fn a_price_on_a_plain_axum_router_charges_all_the_same() {
     let lab = Lab::new();
-    let app = axum::Router::new().route("/late", axum::routing::get(elsewhere::late)).with_state(lab.mpp.clone());
+    let app =
+        axum::Router::new().route("/late", axum::routing::get(elsewhere::late)).with_state(lab.mpp.clone());
     let client = Client::new(app);
     let challenge = first(&client.get("/late").unpaid().await);
     client.get("/late").presenting(&credential(&challenge, "tx1")).await.assert_ok();
@@ -237,7 +271,11 @@ async fn a_nested_route_is_scoped_by_its_whole_path() {
     let nested = lab.challenge("/v1/cheap").await;
     let opaque = mpp::protocol::Opaque::decode(nested.opaque.as_deref().unwrap()).unwrap();
     assert_eq!(opaque.get("op"), Some("GET /v1/cheap"));
-    lab.client.get("/cheap").presenting(&credential(&nested, "tx1")).await.assert_problem("invalid-challenge");
+    lab.client
+        .get("/cheap")
+        .presenting(&credential(&nested, "tx1"))
+        .await
+        .assert_problem("invalid-challenge");
     lab.client.get("/v1/cheap").presenting(&credential(&nested, "tx1")).await.assert_ok();
     let template = lab.challenge("/city/oslo").await;
     let opaque = mpp::protocol::Opaque::decode(template.opaque.as_deref().unwrap()).unwrap();

@@ -151,7 +151,11 @@ async fn the_lease_of_a_slow_handler_is_renewed() {
         lab.clock.advance(Duration::from_secs(10));
         settle_down().await;
     }
-    assert_eq!(lab.client.get("/slow").presenting(&paid).await.status(), 409, "after 200 seconds it has its lease");
+    assert_eq!(
+        lab.client.get("/slow").presenting(&paid).await.status(),
+        409,
+        "after 200 seconds it has its lease"
+    );
     lab.bench.door.add_permits(1);
     assert_eq!(slow.await.unwrap().text(), "run 1");
     assert_eq!(lab.bench.inside.load(Ordering::SeqCst), 1);
