@@ -321,7 +321,7 @@ impl Journal {
     fn keep(&self, quota: Quota, expires: i64, now: Timestamp) -> Keep {
         match quota {
             Quota::Paid => Keep::Live,
-            Quota::Free => Keep::For(self.retention(expires, now) + self.call),
+            Quota::Free => Keep::For(self.retention(expires, now).saturating_add(self.call)),
         }
     }
 
