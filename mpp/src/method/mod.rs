@@ -233,7 +233,7 @@ impl<'a> CredentialCx<'a> {
 /// };
 /// assert!(format!("{verified:?}").ends_with("plan: SettlementPlan(..) }"));
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Verified {
     /// Who pays, as the method established it (not as the credential claims).
     pub payer: Option<String>,
@@ -241,6 +241,16 @@ pub struct Verified {
     pub proof_keys: Vec<String>,
     /// All that `settle` needs.
     pub plan: SettlementPlan,
+}
+
+impl fmt::Debug for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A key may be a token that pays.
+        f.debug_struct("Verified")
+            .field("payer", &self.payer)
+            .field("proof_keys", &self.proof_keys.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// What [`ServerMethod::settle`] and [`ServerMethod::resolve`] work from: written into the journal (sealed) before

@@ -26,6 +26,8 @@ const LIFETIME: Duration = Duration::from_secs(5 * 60);
 const GRACE: Duration = Duration::from_secs(10 * 60);
 /// How long a dead process keeps others away from an entry.
 const LEASE: Duration = Duration::from_secs(30);
+/// Below this a lease of whole seconds may be over before its first heartbeat.
+const SHORTEST_LEASE: Duration = Duration::from_secs(3);
 
 /// Builds an [`Mpp`]; see [`Mpp::builder`].
 ///
@@ -354,7 +356,7 @@ impl Builder {
         self
     }
 
-    /// How long a process that died keeps others away from its payments. Default: 30 seconds.
+    /// How long a process that died keeps others away from its payments, at least 3 seconds. Default: 30 seconds.
     ///
     /// ```
     /// # #[cfg(feature = "testing")] {
@@ -498,26 +500,21 @@ impl Builder {
         self
     }
 
-    /// Replaces a running configuration: its outstanding challenges for fixed prices are honoured until they expire. Its
-    /// secrets are taken over unless others are given; the store has to be given again.
+    /// Replaces a running configuration: its outstanding challenges for fixed prices are honoured until they expire. The
+    /// secrets and the store are the predecessor's unless others are given.
     ///
-    /// ```
-    /// # #[cfg(feature = "testing")] {
-    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, get}, testing};
-    /// # use std::{sync::Arc, time::Duration};
-    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-    /// use mpp::store::MemoryStore;
-    /// # let clock = Arc::new(SystemClock);
+    /// ```standalone_crate
+    /// # #[cfg(feature = "sandbox")] {
+    /// # use mpp::{Mpp, Sandbox, Secret};
+    /// # use std::time::Duration;
+    /// let sandbox = Sandbox::new();
+    /// let builder = || Mpp::builder("https://api.example.com").method(sandbox.clone()).allow_test_money();
+    /// let running = builder().secret(Secret::generate()).build()?;
     ///
-    /// #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
-    /// async fn weather(_: Paid) -> &'static str { "sunny" }
-    ///
-    /// let store = Arc::new(MemoryStore::new());
-    /// let running = testing::builder(clock.clone()).shared_store(store.clone()).build().unwrap();
-    /// let next = testing::builder(clock).shared_store(store).replaces(&running).build().unwrap();
+    /// let next = builder().challenge_lifetime(Duration::from_secs(60)).replaces(&running).build()?;
     /// assert_eq!(next.realm(), running.realm());
-    /// # });
     /// # }
+    /// # Ok::<(), mpp::BuildError>(())
     /// ```
     pub fn replaces(mut self, predecessor: &Mpp) -> Self {
         self.predecessor = Some(predecessor.clone());
@@ -544,7 +541,8 @@ impl Builder {
     pub fn build(self) -> Result<Mpp, BuildError> {
         let mut problems = Vec::new();
         let public = self.public(&mut problems);
-        let store = self.store.clone().unwrap_or_else(|| Arc::new(MemoryStore::new()));
+        let inherited = self.predecessor.as_ref().map(|old| old.0.journal.store().clone());
+        let store = self.store.clone().or(inherited).unwrap_or_else(|| Arc::new(MemoryStore::new()));
         self.check_methods(store.durability(), &mut problems);
         let ring = match (&self.ring, &self.predecessor) {
             (Some(ring), _) => Some(ring.clone()),
@@ -556,11 +554,20 @@ impl Builder {
                 None
             }
         };
+        if self.lease < SHORTEST_LEASE {
+            problems.push(
+                "the lease is under 3 seconds: the clock has whole ones, and a third of it is the heartbeat"
+                    .into(),
+            );
+        }
         if self.lifetime < Duration::from_secs(1) {
             problems.push("the challenge lifetime is under a second: `expires` has whole seconds".into());
         }
-        let (Some((public_url, realm)), Some(secrets)) = (public, ring) else {
-            return Err(BuildError { problems });
+        // Without a URL or a secret the prices are still checked, under ones that are never used: every problem at once.
+        let secrets = ring.unwrap_or_else(|| SecretRing::new(Secret::generate()));
+        let realm = match &public {
+            Some((_, realm)) => realm.clone(),
+            None => Realm::parse("localhost").expect("a host name is a realm"),
         };
         // A volatile store that was made anew has forgotten what was delivered, so the challenges of the one before it
         // must not verify any more.
@@ -576,7 +583,9 @@ impl Builder {
         };
         let mut report = Findings::default();
         let mut plans: Vec<Option<Arc<Plan>>> = Vec::with_capacity(registry().len());
-        let expired_at = self.clock.now() + self.lifetime;
+        // By the predecessor's own lifetime: its challenges may live longer than ours.
+        let expired_at =
+            self.clock.now() + self.predecessor.as_ref().map_or(self.lifetime, |old| old.0.lifetime);
         for spec in registry() {
             if self.ignored.iter().any(|m| covers(m, spec.module)) {
                 plans.push(None);
@@ -589,9 +598,10 @@ impl Builder {
             plans.push(Some(Arc::new(plan)));
         }
         problems.extend(report.problems);
-        if !problems.is_empty() {
-            return Err(BuildError { problems });
-        }
+        let public_url = match public {
+            Some((public_url, _)) if problems.is_empty() => public_url,
+            _ => return Err(BuildError { problems }),
+        };
         for warning in &report.warnings {
             tracing::warn!(target: "mpp::startup", "{warning}");
         }

@@ -183,6 +183,10 @@ impl Journal {
         Self { store, owner: rand::random::<u64>() | 1, lease, call, grace }
     }
 
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
     pub(crate) fn lease_time(&self) -> Duration {
         self.lease
     }
@@ -224,11 +228,12 @@ impl Journal {
             version: Version(0),
             entry,
             sealed_plan: new.sealed_plan,
+            keep: self.keep(new.quota, new.expires.unix(), now),
             state: PhantomData,
         };
         claim.key = Key::new(new.quota, ENTRY, &claim.id);
-        let written =
-            self.store.cas(&claim.key, None, Some(live(&Record::Open(Box::new(claim.entry.clone())))?)).await;
+        let write = open(&claim.entry, claim.keep)?;
+        let written = self.store.cas(&claim.key, None, Some(write)).await;
         claim.version = outcome(written)?;
         Ok(claim)
     }
@@ -264,7 +269,8 @@ impl Journal {
             entry.attempts = entry.attempts.saturating_add(1);
         }
         let key = Key::new(quota, ENTRY, &id);
-        let write = live(&Record::Open(Box::new(entry.clone())))?;
+        let keep = self.keep(quota, entry.expires, now);
+        let write = open(&entry, keep)?;
         let version = outcome(self.store.cas(&key, Some(found), Some(write)).await)?;
         let claim = Claim::<()> {
             journal: self.clone(),
@@ -274,6 +280,7 @@ impl Journal {
             version,
             entry,
             sealed_plan: plan,
+            keep,
             state: PhantomData,
         };
         Ok(match payment {
@@ -292,12 +299,13 @@ impl Journal {
         id: &str,
         found: Version,
         mut entry: Entry,
+        now: Timestamp,
     ) -> Result<(), JournalError> {
         entry.delivery = DeliveryState::RefundDue;
         entry.lease = Lease::NOBODY;
         let key = Key::new(quota, ENTRY, id);
-        outcome(self.store.cas(&key, Some(found), Some(live(&Record::Open(Box::new(entry)))?)).await)
-            .map(drop)
+        let write = open(&entry, self.keep(quota, entry.expires, now))?;
+        outcome(self.store.cas(&key, Some(found), Some(write)).await).map(drop)
     }
 
     fn lease_from(&self, now: Timestamp) -> Lease {
@@ -308,9 +316,18 @@ impl Journal {
         self.lease_from(now + self.call)
     }
 
+    /// How long an entry that is not terminal is kept: a payment until it is over; a free proof or test money only as
+    /// long as its credential could still open the route, so that abandoned ones cannot fill their quota for good.
+    fn keep(&self, quota: Quota, expires: i64, now: Timestamp) -> Keep {
+        match quota {
+            Quota::Paid => Keep::Live,
+            Quota::Free => Keep::For(self.retention(expires, now) + self.call),
+        }
+    }
+
     /// How long a terminal record must be remembered.
     fn retention(&self, expires: i64, now: Timestamp) -> Duration {
-        Timestamp::from_unix(expires).since(now) + self.grace + SKEW
+        Timestamp::from_unix(expires).since(now).saturating_add(self.grace).saturating_add(SKEW)
     }
 }
 
@@ -336,6 +353,7 @@ pub(crate) struct Claim<S> {
     version: Version,
     entry: Entry,
     sealed_plan: Vec<u8>,
+    keep: Keep,
     state: PhantomData<fn() -> S>,
 }
 
@@ -359,8 +377,8 @@ pub(crate) enum Taken {
 
 impl<S> Claim<S> {
     fn enter<T>(self) -> Claim<T> {
-        let Self { journal, quota, id, key, version, entry, sealed_plan, state: _ } = self;
-        Claim { journal, quota, id, key, version, entry, sealed_plan, state: PhantomData }
+        let Self { journal, quota, id, key, version, entry, sealed_plan, keep, state: _ } = self;
+        Claim { journal, quota, id, key, version, entry, sealed_plan, keep, state: PhantomData }
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -383,7 +401,7 @@ impl<S> Claim<S> {
     /// wrote does not make us lose our own entry.
     async fn write(&mut self) -> Result<(), JournalError> {
         let record = Record::Open(Box::new(self.entry.clone()));
-        let write = live(&record)?;
+        let write = Write { value: encode(&record)?, keep: self.keep };
         let first = self.journal.store.cas(&self.key, Some(self.version), Some(write.clone())).await;
         let Err(StoreError::Backend(_)) = first else {
             self.version = outcome(first)?;
@@ -473,7 +491,7 @@ impl Claim<Claiming> {
     pub(crate) async fn take_proofs(self) -> Result<Proofs, JournalError> {
         for proof in &self.entry.proof_keys {
             let key = Key::new(self.quota, PROOF, proof);
-            let write = Write { value: self.id.as_bytes().to_vec(), keep: Keep::Live };
+            let write = Write { value: self.id.as_bytes().to_vec(), keep: self.keep };
             match self.journal.store.cas(&key, None, Some(write)).await {
                 Ok(Cas::Written(_) | Cas::Removed) => {}
                 Ok(Cas::Conflict(Some(held))) if held.value == self.id.as_bytes() => {}
@@ -618,8 +636,8 @@ fn encode(record: &Record) -> Result<Vec<u8>, JournalError> {
     postcard::to_allocvec(record).map_err(|e| JournalError::Store(StoreError::Backend(format!("entry: {e}"))))
 }
 
-fn live(record: &Record) -> Result<Write, JournalError> {
-    Ok(Write { value: encode(record)?, keep: Keep::Live })
+fn open(entry: &Entry, keep: Keep) -> Result<Write, JournalError> {
+    Ok(Write { value: encode(&Record::Open(Box::new(entry.clone())))?, keep })
 }
 
 fn read(found: Option<Versioned>) -> Result<Option<Found>, StoreError> {

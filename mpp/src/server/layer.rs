@@ -5,11 +5,11 @@
 //! request, lets a CORS preflight (draft-httpauth-payment-00 section 11.11) pass without a body, and drops a
 //! `Payment-Receipt` that came from upstream.
 
-use super::Mpp;
 use super::gate::{Quote, Refusal};
 use super::paid::{Evidence, Paid};
 use super::pipeline::{Admission, Layered, Visit};
 use super::routing::MethodRouter;
+use super::{Mpp, authorization};
 use crate::pricing::{PriceSpec, Tier};
 use crate::protocol::Receipt;
 use axum::body::Body;
@@ -280,7 +280,11 @@ where
         let (mpp, price) = (self.mpp.clone(), self.price.clone());
         Box::pin(async move {
             if is_preflight(&req) {
-                let (parts, _) = req.into_parts();
+                let (mut parts, _) = req.into_parts();
+                // Never passed on, and never spent on a preflight.
+                if let Err(answer) = authorization::take(&mut parts.headers) {
+                    return Ok(answer.into());
+                }
                 return inner
                     .call(Request::from_parts(parts, Body::empty()))
                     .await

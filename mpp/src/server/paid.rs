@@ -166,6 +166,7 @@ pub enum Proved {
     Settled(Box<Receipt>),
     Held(Hold),
     Free,
+    Nothing,
 }
 
 /// Every request pays.
@@ -197,7 +198,7 @@ impl Evidence<Always> for Receipt {
     fn from_proved(proved: Proved) -> Option<Self> {
         match proved {
             Proved::Settled(receipt) => Some(*receipt),
-            Proved::Held(_) | Proved::Free => None,
+            Proved::Held(_) | Proved::Free | Proved::Nothing => None,
         }
     }
 }
@@ -207,7 +208,7 @@ impl Evidence<Maybe> for Option<Receipt> {
         match proved {
             Proved::Settled(receipt) => Some(Some(*receipt)),
             Proved::Free => Some(None),
-            Proved::Held(_) => None,
+            Proved::Held(_) | Proved::Nothing => None,
         }
     }
 }
@@ -224,7 +225,7 @@ impl Evidence<Reserved> for Hold {
             Proved::Held(hold) => Some(hold),
             // Captured by a run whose response was lost: this run only has to deliver.
             Proved::Settled(receipt) => Some(Hold::new(receipt.method.as_str())),
-            Proved::Free => None,
+            Proved::Free | Proved::Nothing => None,
         }
     }
 }

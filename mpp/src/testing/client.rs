@@ -169,7 +169,10 @@ impl Request {
     /// ```
     pub fn header(mut self, name: &str, value: &str) -> Self {
         let name: HeaderName = name.parse().expect("a header name");
-        self.headers.append(name, value.parse().expect("a header value"));
+        let mut value: HeaderValue = value.parse().expect("a header value");
+        // A request is printable; what it pays with is not.
+        value.set_sensitive(name == header::AUTHORIZATION);
+        self.headers.append(name, value);
         self
     }
 
