@@ -1,7 +1,7 @@
 //! What `methods(tempo)` expands to: a name and currencies, no dependencies.
 //!
 //! A marker is present when its method's own feature, `sandbox` (whose accounts can play any method) or `testing` is
-//! on. It never makes a method payable.
+//! on. It never makes a method payable. The names are the method identifiers of draft-httpauth-payment-00 section 6.1.
 
 #[cfg(any(feature = "tempo", feature = "stripe", feature = "sandbox", feature = "testing"))]
 use {super::PaymentMethod, crate::protocol::Currency};

@@ -13,7 +13,7 @@ use crate::protocol::{
 use crate::server::scope::Scopes;
 use std::sync::Arc;
 
-/// Challenges above this are refused at start-up: proxies cap header lines at 8 KB (draft-httpauth-payment section 8.5).
+/// Challenges above this are refused at start-up: proxies cap header lines at 8 KB (draft-httpauth-payment-00 section 9.4).
 const MAX_CHALLENGE: usize = 8 * 1024;
 
 /// A price under a configuration.

@@ -1,4 +1,6 @@
 //! What a refusal says: RFC 9457 problem details (core draft, "Error Handling"; the session drafts' error tables).
+//!
+//! The server writes a [`Problem`], a client reads a [`ReceivedProblem`]; the one list of types is [`ProblemType`].
 
 use std::borrow::Cow;
 use std::time::Duration;

@@ -2,7 +2,8 @@
 //!
 //! The layer goes through the same pipeline as a gate. It hands the evidence to the service as an extension
 //! (`Extension<Paid<Receipt>>`, or `Extension<Paid<Option<Receipt>>>` with `free_if`), takes the credential out of the
-//! request, lets a CORS preflight pass without a body, and drops a `Payment-Receipt` that came from upstream.
+//! request, lets a CORS preflight (draft-httpauth-payment-00 section 11.11) pass without a body, and drops a
+//! `Payment-Receipt` that came from upstream.
 
 use super::gate::{Quote, Refusal};
 use super::paid::{Evidence, Paid};
@@ -42,27 +43,103 @@ pub struct Head(Parts);
 
 impl Head {
     /// The verb.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Amount, Head, Mpp, routing::Router, testing};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let price = mpp::price!(
+    ///     amount = |req: &Head| if req.method() == "GET" { Amount::cents(1) } else { Amount::cents(5) },
+    ///     currency = "usdc",
+    ///     methods(tempo),
+    /// );
+    /// let free = axum::Router::new().route("/{*path}", axum::routing::any(|| async { "done" }));
+    /// let client = testing::Client::new(free.layer(testing::mpp().layer(price)));
+    /// client.post("/notes").unpaid().await.assert_offers(["tempo 0.05 usdc"]);
+    /// # });
+    /// # }
+    /// ```
     pub fn method(&self) -> &Method {
         &self.0.method
     }
 
     /// The target, as the layer sees it.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Amount, Head, Mpp, routing::Router, testing};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let price = mpp::price!(
+    ///     amount = |req: &Head| Amount::micros(10) * req.uri().path().len() as u32,
+    ///     currency = "usdc",
+    ///     methods(tempo),
+    /// );
+    /// let free = axum::Router::new().route("/{*path}", axum::routing::any(|| async { "done" }));
+    /// let client = testing::Client::new(free.layer(testing::mpp().layer(price)));
+    /// client.get("/abc").unpaid().await.assert_offers(["tempo 0.00004 usdc"]);
+    /// # });
+    /// # }
+    /// ```
     pub fn uri(&self) -> &Uri {
         &self.0.uri
     }
 
     /// The headers.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Amount, Head, Mpp, routing::Router, testing};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let price = mpp::price!(
+    ///     amount = "0.01",
+    ///     free_if = |req| req.headers().contains_key("x-member"),
+    ///     currency = "usdc",
+    ///     methods(tempo),
+    /// );
+    /// let free = axum::Router::new().route("/{*path}", axum::routing::any(|| async { "done" }));
+    /// let client = testing::Client::new(free.layer(testing::mpp().layer(price)));
+    /// assert_eq!(client.get("/notes").header("x-member", "7").unpaid().await.text(), "done");
+    /// # });
+    /// # }
+    /// ```
     pub fn headers(&self) -> &HeaderMap {
         &self.0.headers
     }
 
-    /// The extensions.
+    /// What outer layers found out about the request.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Amount, Head, Mpp, routing::Router, testing};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// #[derive(Clone)]
+    /// struct Member;
+    ///
+    /// let price = mpp::price!(
+    ///     amount = "0.01",
+    ///     free_if = |req| req.extensions().get::<Member>().is_some(),
+    ///     currency = "usdc",
+    ///     methods(tempo),
+    /// );
+    /// let free = axum::Router::new().route("/{*path}", axum::routing::any(|| async { "done" }));
+    /// let client = testing::Client::new(free.layer(testing::mpp().layer(price)).layer(axum::Extension(Member)));
+    /// assert_eq!(client.get("/notes").unpaid().await.text(), "done");
+    /// # });
+    /// # }
+    /// ```
     pub fn extensions(&self) -> &Extensions {
         &self.0.extensions
     }
 }
 
 /// A price made by [`price!`](crate::price): what it says, and how it follows from a request's head.
+///
+/// ```
+/// # #[cfg(feature = "testing")] {
+/// let price = mpp::price!(amount = "0.002", currency = "usdc", methods(tempo), name = "search");
+/// assert_eq!(price.spec().name, "search");
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct LayerPrice {
     spec: &'static PriceSpec,
@@ -82,6 +159,13 @@ impl LayerPrice {
     }
 
     /// What the price says.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// let price = mpp::price!(amount = "0.002", currency = "usdc", methods(tempo), name = "index", description = "Index");
+    /// assert_eq!(price.spec().description, Some("Index"));
+    /// # }
+    /// ```
     pub fn spec(&self) -> &'static PriceSpec {
         self.spec
     }
@@ -141,6 +225,18 @@ impl Mpp {
 }
 
 /// Made by [`Mpp::layer`].
+///
+/// ```
+/// # #[cfg(feature = "testing")] {
+/// # use mpp::{Amount, Head, Mpp, routing::Router, testing};
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let layer = testing::mpp().layer(mpp::price!(amount = "0.002", currency = "usdc", methods(tempo), name = "proxied"));
+/// let upstream = axum::Router::new().route("/search", axum::routing::get(|| async { "ten hits" }));
+/// let client = testing::Client::new(upstream.layer(layer));
+/// assert_eq!(client.get("/search").paying("tempo").await.text(), "ten hits");
+/// # });
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct PaymentLayer {
     mpp: Mpp,
@@ -155,7 +251,7 @@ impl<S> Layer<S> for PaymentLayer {
     }
 }
 
-/// A service that has to be paid for; made by [`PaymentLayer`].
+/// A service that has to be paid for; made by [`PaymentLayer`], where the example is.
 #[derive(Debug, Clone)]
 pub struct Payment<S> {
     inner: S,

@@ -1,4 +1,4 @@
-//! From the first claim to a delivered response.
+//! From the first claim to a delivered response (draft-httpauth-payment-00 sections 11.3 to 11.5).
 //!
 //! The work between the first claim and a terminal payment state runs on a detached task that the request only awaits: a
 //! client that hangs up cancels nothing. How many run at once is bounded. Once a payment is settled (or held), its handler
