@@ -32,8 +32,9 @@ const PROOF: &str = "proof";
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Record {
     Open(Box<Entry>),
-    /// Delivered. Two bytes, so that a million of them cost little.
-    Delivered,
+    /// Delivered, by the run that owned this version of the entry: whoever lost the answer to that write can tell its own
+    /// delivery from another's. A few bytes, so that a million of them cost little.
+    Delivered(u64),
     /// Held and released again: this credential bought nothing and cannot be used again.
     Released,
 }
@@ -157,7 +158,7 @@ impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Open(entry) => entry.fmt(f),
-            Self::Delivered => f.write_str("delivered"),
+            Self::Delivered(_) => f.write_str("delivered"),
             Self::Released => f.write_str("released"),
         }
     }
@@ -397,23 +398,30 @@ impl<S> Claim<S> {
         &self.sealed_plan
     }
 
-    /// Writes the entry as it stands. A lost answer is settled by reading back, so that a store that failed after it
-    /// wrote does not make us lose our own entry.
+    /// Writes the entry as it stands.
     async fn write(&mut self) -> Result<(), JournalError> {
-        let record = Record::Open(Box::new(self.entry.clone()));
-        let write = Write { value: encode(&record)?, keep: self.keep };
+        self.put(Record::Open(Box::new(self.entry.clone())), self.keep).await
+    }
+
+    /// Writes over our own version. A lost answer is settled by reading back, so that a store that failed after it wrote
+    /// does not make us lose our own entry, or withhold a delivery that is committed.
+    async fn put(&mut self, record: Record, keep: Keep) -> Result<(), JournalError> {
+        let write = Write { value: encode(&record)?, keep };
         let first = self.journal.store.cas(&self.key, Some(self.version), Some(write.clone())).await;
         let Err(StoreError::Backend(_)) = first else {
             self.version = outcome(first)?;
             return Ok(());
         };
-        let now = read(self.journal.store.get(&self.key).await.map_err(JournalError::Store)?);
-        self.version = match now.map_err(JournalError::Store)? {
-            Some(found) if found.version == self.version => {
-                outcome(self.journal.store.cas(&self.key, Some(self.version), Some(write)).await)?
+        let there = self.journal.store.get(&self.key).await.map_err(JournalError::Store)?;
+        let second = match there {
+            Some(there) if there.version == self.version => {
+                self.journal.store.cas(&self.key, Some(self.version), Some(write)).await
             }
-            Some(found) if found.record == record => found.version,
-            other => return Err(JournalError::Lost(other)),
+            other => Ok(Cas::Conflict(other)),
+        };
+        self.version = match outcome(second) {
+            Err(JournalError::Lost(Some(found))) if found.record == record => found.version,
+            written => written?,
         };
         Ok(())
     }
@@ -433,8 +441,7 @@ impl<S> Claim<S> {
     /// Replaces the entry by a terminal record and lets the proof keys expire with it.
     async fn close(&mut self, record: Record, now: Timestamp) -> Result<(), JournalError> {
         let keep = Keep::For(self.journal.retention(self.entry.expires, now));
-        let write = Write { value: encode(&record)?, keep };
-        self.version = outcome(self.journal.store.cas(&self.key, Some(self.version), Some(write)).await)?;
+        self.put(record, keep).await?;
         // The response does not wait for this; a key that stays live is only remembered longer than needed.
         if !self.entry.proof_keys.is_empty() {
             let (store, id) = (self.journal.store.clone(), self.id.clone());
@@ -611,7 +618,7 @@ impl Claim<Settled> {
 
     /// The response head is about to leave.
     pub(crate) async fn delivered(&mut self, now: Timestamp) -> Result<(), JournalError> {
-        self.close(Record::Delivered, now).await
+        self.close(Record::Delivered(self.version.0), now).await
     }
 
     /// The handler failed or never answered: the same credential opens the route again.

@@ -2,12 +2,13 @@
 //!
 //! The layer goes through the same pipeline as a gate. It hands the evidence to the service as an extension
 //! (`Extension<Paid<Receipt>>`, or `Extension<Paid<Option<Receipt>>>` with `free_if`), takes the credential out of the
-//! request, lets a CORS preflight (draft-httpauth-payment-00 section 11.11) pass without a body, and drops a
-//! `Payment-Receipt` that came from upstream.
+//! request, lets the head of a CORS preflight pass (no body in, no body out; draft-httpauth-payment-00 section 11.11),
+//! and drops a `Payment-Receipt` that came from upstream.
 
 use super::gate::{Quote, Refusal};
 use super::paid::{Evidence, Paid};
 use super::pipeline::{Admission, Layered, Visit};
+use super::respond::deliver;
 use super::routing::MethodRouter;
 use super::{Mpp, authorization};
 use crate::pricing::{PriceSpec, Tier};
@@ -190,7 +191,9 @@ impl HeadQuote {
 }
 
 impl Mpp {
-    /// A layer that charges for every request of the service below it.
+    /// A layer that charges for every request of the service below it, before that service is asked: a path or verb it
+    /// does not have is paid for, too, and then answered 404 or 405. `route_layer` of axum's `Router` leaves unknown paths
+    /// alone, and that of its `MethodRouter` unknown verbs.
     ///
     /// ```
     /// # #[cfg(feature = "testing")] {
@@ -204,7 +207,8 @@ impl Mpp {
         PaymentLayer { mpp: self.clone(), price }
     }
 
-    /// One route of somebody else's handlers, charged for and listed like a priced handler.
+    /// One route of somebody else's handlers, charged for and listed like a priced handler. Every verb is charged for,
+    /// also one the route does not have, because axum does not tell `any` from "405".
     ///
     /// ```
     /// # #[cfg(feature = "testing")] {
@@ -285,10 +289,8 @@ where
                 if let Err(answer) = authorization::take(&mut parts.headers) {
                     return Ok(answer.into());
                 }
-                return inner
-                    .call(Request::from_parts(parts, Body::empty()))
-                    .await
-                    .map(IntoResponse::into_response);
+                let Ok(response) = inner.call(Request::from_parts(parts, Body::empty())).await;
+                return Ok(head_of(response.into_response()));
             }
             match price.admit(mpp, req).await {
                 Err(answer) => Ok(answer),
@@ -340,9 +342,38 @@ impl LayerPrice {
     }
 }
 
-/// A CORS preflight: the only request that passes a layer unpaid, and it passes without a body.
+/// What an unpaid preflight may learn: status and headers. A service that answers every verb alike would hand out what
+/// is to be paid for.
+fn head_of(response: Response) -> Response {
+    let (mut parts, _) = deliver(response, None).into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, Body::empty())
+}
+
+/// A CORS preflight: the only request that passes a layer unpaid, and only its head passes.
 fn is_preflight(req: &Request) -> bool {
     req.method() == Method::OPTIONS
         && req.headers().contains_key(header::ORIGIN)
         && req.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+    use crate::testing::{self, Client};
+    use axum::routing::any;
+
+    #[tokio::test]
+    async fn a_preflight_reads_nothing_of_what_a_service_that_answers_every_verb_sells() {
+        let price = crate::price!(crate = crate, amount = "0.01", currency = "usdc", methods(tempo));
+        let sold = any(|| async { ([("access-control-allow-methods", "GET")], "for sale") });
+        let client = Client::new(axum::Router::new().route("/", sold).layer(testing::mpp().layer(price)));
+        let preflight = client.request(Method::OPTIONS, "/");
+        let preflight = preflight.header("origin", "https://a.example");
+        let response = preflight.header("access-control-request-method", "GET").unpaid().await;
+        assert_eq!((response.status().as_u16(), response.text().as_str()), (200, ""));
+        assert_eq!(response.header("access-control-allow-methods"), Some("GET"));
+        assert_eq!(response.header("content-length"), Some("0"));
+        assert_eq!(client.get("/").paying("tempo").await.text(), "for sale");
+    }
 }
