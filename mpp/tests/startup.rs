@@ -235,6 +235,21 @@ fn public_urls_are_https_or_loopback() {
 }
 
 #[test]
+fn a_host_that_cannot_be_a_realm_is_a_problem() {
+    let long = format!("https://{}example.com", "a.".repeat(200));
+    only(Mpp::builder(long).secret(Secret::generate()).ignore_module("startup"), "cannot be a realm");
+}
+
+#[tokio::test]
+async fn a_description_is_shown_to_payers_in_challenge_and_request() {
+    let mpp = builder(&["wordy"]).method(wired("tempo", Terms::default())).build().unwrap();
+    let app = Router::new().route("/", mpp::routing::get(prices::wordy::described)).with_state(mpp);
+    let challenge = Client::new(app).get("/").unpaid().await.challenges().offers.remove(0);
+    assert_eq!(challenge.description.as_deref(), Some("says what it is"));
+    assert_eq!(challenge.charge().unwrap().description.as_deref(), Some("says what it is"));
+}
+
+#[test]
 fn a_method_that_is_not_configured_is_named_with_those_that_are() {
     let alone = builder(&["weather"]).method(wired("tempo", Terms::default()));
     only(
@@ -276,6 +291,10 @@ fn the_names_of_methods_are_one_of_each_and_well_formed() {
     only(build().switched_off("tempo"), "method `tempo` is both configured and switched off");
     let odd = problems(builder(&[]).method(Sandbox::named("Tempo 2")));
     assert!(odd[0].contains("cannot be named"), "{odd:#?}");
+    only(
+        build().method(wired("tempo-two", Terms::default())),
+        "`tempo-two` cannot be the name of a payment method",
+    );
     build().build().unwrap();
 }
 

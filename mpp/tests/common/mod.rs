@@ -109,7 +109,7 @@ impl Network {
 
     pub fn on(name: &'static str, terms: Terms) -> Arc<Self> {
         Arc::new(Self {
-            name: MethodName::from_static(name),
+            name: MethodName::parse(name).expect("a name"),
             terms,
             moved: Mutex::default(),
             reserved: Mutex::default(),

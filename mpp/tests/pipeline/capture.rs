@@ -273,10 +273,11 @@ async fn a_captured_payment_whose_delivery_could_not_be_recorded_is_run_a_second
     let lab = Lab::new();
     let paid = credential(&lab.challenge("/held").await, "tx1");
     // Read, claim, proof, claimed, holding, held, settling, settled: then the delivery.
-    lab.store.after(8, crate::common::Fault::Refuses);
+    lab.store.after(8, crate::common::Fault::Dies);
     lab.client.get("/held").presenting(&paid).await.assert_problem("unavailable");
     assert_eq!(lab.network.payments(), 1);
     settle_down().await;
+    lab.store.heal();
     let again = lab.until_delivered("/held", &paid).await;
     assert_eq!(again.text(), "tempo run 2");
     assert_eq!(lab.network.payments(), 1);

@@ -205,7 +205,11 @@ async fn a_price_that_start_up_ignored_is_enforced_all_the_same_or_answers_500()
         Client::new(app.with_state(mpp.clone()))
     };
     let module = concat!(module_path!(), "::elsewhere");
-    let client = mounted(&lab.builder().ignore_module(module).build().unwrap());
+    let mpp = lab.builder().ignore_module(module).build().unwrap();
+    // A price that is left out does not shift the others.
+    lab.client_of(&mpp).get("/dear").unpaid().await.assert_offers(["tempo 1 usdc"]);
+    lab.client_of(&mpp).get("/both").unpaid().await.assert_offers(["tempo 0.6 usdc", "stripe 0.6 usdc"]);
+    let client = mounted(&mpp);
     let challenge = first(&client.get("/late").unpaid().await);
     client.get("/late").presenting(&credential(&challenge, "tx1")).await.assert_ok();
     client.get("/late").presenting(&credential(&challenge, "tx1")).await.assert_problem("invalid-challenge");
@@ -283,4 +287,25 @@ async fn a_nested_route_is_scoped_by_its_whole_path() {
     let opaque = mpp::protocol::Opaque::decode(template.opaque.as_deref().unwrap()).unwrap();
     assert_eq!(opaque.get("op"), Some("GET /city/{city}"));
     assert_eq!(lab.network.verified.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn routers_are_merged_and_layered_as_axum_does_it() {
+    let lab = Lab::new();
+    let get = mpp::routing::get;
+    let priced = mpp::routing::Router::new().route("/late", get(elsewhere::late));
+    let free = axum::Router::new().route("/free", axum::routing::post(|body: String| async move { body }));
+    let app = mpp::routing::Router::new()
+        .route("/own", get(elsewhere::late))
+        .merge(priced)
+        .merge(free)
+        .layer(axum::extract::DefaultBodyLimit::max(3));
+    assert_eq!(app.mounted().iter().map(|m| m.path.as_str()).collect::<Vec<_>>(), ["/own", "/late"]);
+    let client = Client::new(app.with_state(lab.mpp.clone()));
+    for uri in ["/own", "/late"] {
+        client.get(uri).unpaid().await.assert_offers(["tempo 0.04 usdc"]);
+        client.get(uri).body("long").unpaid().await.assert_problem("body-too-large");
+    }
+    assert_eq!(client.post("/free").body("abc").unpaid().await.text(), "abc");
+    assert_eq!(client.post("/free").body("long").unpaid().await.status(), 413);
 }
