@@ -143,7 +143,7 @@ pub use mpp_macros::terms;
 #[cfg(feature = "server")]
 pub use pricing::registry;
 #[cfg(feature = "server")]
-pub use server::{BuildError, Builder, Head, Hold, Mpp, Paid, routing};
+pub use server::{BuildError, Builder, Head, Hold, LayerPrice, Mpp, Paid, PaymentLayer, routing};
 
 /// The README's Rust blocks, compiled and run.
 #[cfg(all(doctest, feature = "testing", feature = "tempo", feature = "redb"))]

@@ -70,6 +70,7 @@ async fn run(flags: Flags) -> Result<(), Closed> {
 
     let mpp = configured(&flags, address).await?;
     mpp.check().await?;
+    let sweeper = tokio::spawn(sweep(mpp.clone()));
 
     println!("shop: listening on http://{address}");
     let app = routes::router(mpp).into_make_service_with_connect_info::<SocketAddr>();
@@ -78,7 +79,22 @@ async fn run(flags: Flags) -> Result<(), Closed> {
     axum::serve(listener, app)
         .with_graceful_shutdown(asked_to_stop())
         .await
-        .map_err(while_doing("the server stopped"))
+        .map_err(while_doing("the server stopped"))?;
+    sweeper.abort();
+    Ok(())
+}
+
+/// Finishes what a process before this one left, and whatever gets stuck later.
+async fn sweep(mpp: Mpp) {
+    let mut every_minute = tokio::time::interval(Duration::from_secs(60));
+    loop {
+        every_minute.tick().await;
+        match mpp.recover().await {
+            Ok(0) => {}
+            Ok(finished) => tracing::info!(finished, "payments that were left behind are finished"),
+            Err(error) => tracing::error!(%error, "payments that were left behind could not be finished"),
+        }
+    }
 }
 
 async fn configured(flags: &Flags, address: SocketAddr) -> Result<Mpp, Closed> {
