@@ -31,7 +31,7 @@ extern crate self as mpp;
 mod chain;
 mod clock;
 pub mod method;
-#[cfg(feature = "tempo")]
+#[cfg(any(feature = "tempo", feature = "stripe"))]
 mod outbound;
 pub mod pricing;
 pub mod protocol;
@@ -53,6 +53,8 @@ pub use protocol::{Amount, Currency, Receipt, Secret, SecretRing};
 
 #[cfg(all(feature = "sandbox", feature = "server"))]
 pub use method::sandbox::Sandbox;
+#[cfg(feature = "stripe")]
+pub use method::stripe::Stripe;
 #[cfg(feature = "tempo")]
 pub use method::tempo::Tempo;
 #[cfg(feature = "server")]
