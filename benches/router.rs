@@ -1,8 +1,8 @@
 //! What a priced route costs over a free one, through the whole axum router, in time and in allocations.
 //!
 //! Every case is one request from the router's `call` to the response; nothing touches a socket. Run it with
-//! `cargo xtask bench`, which holds it on one core and prints the differences. The sandbox stands for the payment method, so that
-//! what is measured is this library and not a network.
+//! `cargo xtask bench`, which holds it on one core and prints the differences. The sandbox stands for the
+//! payment method, so that what is measured is this library and not a network.
 
 use std::cell::RefCell;
 use std::sync::LazyLock;
@@ -139,7 +139,8 @@ fn forged_credential(bencher: Bencher) {
         .bench_local_values(|request| server.call(request));
 }
 
-/// A payment: verified, claimed, settled, journaled, delivered with a receipt. Every call spends a credential of its own.
+/// A payment: verified, claimed, settled, journaled, delivered with a receipt. Every call spends a credential
+/// of its own.
 #[divan::bench(sample_count = 100, sample_size = 8)]
 fn valid_credential(bencher: Bencher) {
     let server = Server::new();

@@ -1,9 +1,11 @@
 //! The `mpp` command.
 //!
-//! `mpp secret` makes what a server binds its challenges with; `mpp decode` says in plain words what a header of the
-//! Machine Payments Protocol means. Neither touches the network, a configuration file or an environment variable.
+//! `mpp secret` makes what a server binds its challenges with; `mpp decode` says in plain words what a header
+//! of the Machine Payments Protocol means. Neither touches the network, a configuration file or an
+//! environment variable.
 //!
-//! Exit codes: 0 done, 1 the input is not what the command reads (one sentence on standard error), 2 wrong usage.
+//! Exit codes: 0 done, 1 the input is not what the command reads (one sentence on standard error), 2 wrong
+//! usage.
 
 mod decode;
 mod input;
@@ -36,7 +38,8 @@ fn main() -> ExitCode {
         Ok(answer) => {
             let written = std::io::stdout().lock().write_all(answer.out.as_bytes());
             let warned = std::io::stderr().lock().write_all(answer.warnings.as_bytes());
-            // A reader that has seen enough (`mpp decode … | head -1`) closes the pipe; that is not our failure.
+            // A reader that has seen enough (`mpp decode … | head -1`) closes the pipe; that is not our
+            // failure.
             match written.and(warned) {
                 Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
                 _ => ExitCode::SUCCESS,

@@ -10,9 +10,9 @@ const BYTES: std::ops::RangeInclusive<i64> = 32..=1024;
 
 /// Print a fresh secret in hexadecimal, for a server's secret file.
 ///
-/// A server's secrets form a ring: the first one signs new challenges, all of them verify. To replace a secret without
-/// refusing a payment that is under way, deploy three times: [old, new], then [new, old], and, once the longest
-/// challenge life and its grace have passed, [new].
+/// A server's secrets form a ring: the first one signs new challenges, all of them verify. To replace a
+/// secret without refusing a payment that is under way, deploy three times: [old, new], then [new, old], and,
+/// once the longest challenge life and its grace have passed, [new].
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Write it where only the server can read it:\n    (umask 077; mpp secret > mpp.secret)"

@@ -1,4 +1,7 @@
 //! Time, injected: expiry is tested without sleeping.
+//!
+//! Everything that reads the time (challenges, stores, the journal) reads it from a [`Clock`] it was given. The wire
+//! counts whole seconds (RFC 3339 in `expires` and receipts), so a clock does too.
 
 use crate::protocol::Timestamp;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -18,6 +21,11 @@ pub trait Clock: Send + Sync + 'static {
 }
 
 /// The system's clock.
+///
+/// ```
+/// use mpp::{Clock, SystemClock};
+/// assert!(SystemClock.now().unix() > 1_700_000_000);
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -29,16 +37,36 @@ impl Clock for SystemClock {
 }
 
 /// A clock that stands still until it is told otherwise, for tests.
+///
+/// ```
+/// use mpp::{Clock, ManualClock, protocol::Timestamp};
+/// let clock = ManualClock::at(Timestamp::parse("2026-11-21T10:00:00Z")?);
+/// assert_eq!(clock.now(), clock.now());
+/// # Ok::<(), mpp::protocol::TimestampError>(())
+/// ```
 #[derive(Debug)]
 pub struct ManualClock(AtomicI64);
 
 impl ManualClock {
     /// A clock that shows `start`.
+    ///
+    /// ```
+    /// # use mpp::{Clock, ManualClock, protocol::Timestamp};
+    /// assert_eq!(ManualClock::at(Timestamp::from_unix(1_800_000_000)).now().unix(), 1_800_000_000);
+    /// ```
     pub fn at(start: Timestamp) -> Self {
         Self(AtomicI64::new(start.unix()))
     }
 
-    /// Moves on.
+    /// Moves on by whole seconds; the rest of `by` is dropped.
+    ///
+    /// ```
+    /// # use mpp::{Clock, ManualClock, protocol::Timestamp};
+    /// # use std::time::Duration;
+    /// let clock = ManualClock::at(Timestamp::from_unix(1_800_000_000));
+    /// clock.advance(Duration::from_secs(5 * 60));
+    /// assert_eq!(clock.now().unix(), 1_800_000_300);
+    /// ```
     pub fn advance(&self, by: Duration) {
         self.0.fetch_add(i64::try_from(by.as_secs()).unwrap_or(i64::MAX), Ordering::SeqCst);
     }

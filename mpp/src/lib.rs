@@ -14,14 +14,90 @@
 //! # }
 //! ```
 //!
-//! and that one declaration is the challenge, the verification and the price list.
+//! and that one declaration is the challenge, the verification and the price list. A request without a payment is answered
+//! 402 with one challenge per offer; a program pays one of them and asks again; the handler runs, and its response carries
+//! the receipt (draft-httpauth-payment-00 section 4.1). A priced handler has no way in but its gate.
 //!
-//! # Layers
-//! - [`protocol`]: wire types and rules. No I/O, no async, no web framework.
-//! - [`pricing`]: what annotations say.
-//! - [`method`]: payment methods, one folder each.
-//! - [`store`]: versioned key-value stores with compare-and-swap.
-//! - [`server`]: the gate, the routers, the layer and the one pipeline.
+//! # A server
+//!
+//! Written for play money, which needs no network. Real money differs in one line, `.method(Tempo::new(…))`, and a
+//! [store][`store`] that survives a restart.
+//!
+//! ```no_run
+//! # #[cfg(feature = "testing")] {
+//! use mpp::routing::{Router, get};
+//! use mpp::{Mpp, Paid, Sandbox, Secret};
+//!
+//! #[mpp::charge(amount = "0.05", currency = "usdc", methods(sandbox))]
+//! async fn weather(_: Paid) -> &'static str { "sunny" }
+//!
+//! # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+//! let mpp = Mpp::builder("https://api.example.com")
+//!     .secret(Secret::generate())
+//!     .method(Sandbox::new())
+//!     .allow_test_money()
+//!     .build()?; // reports every wrong price of the program at once
+//! mpp.check().await?; // asks every payment network whether it is there
+//!
+//! let app: axum::Router = Router::new().route("/weather", get(weather)).with_state(mpp).into_axum();
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//! axum::serve(listener, app).await?;
+//! # Ok(()) }
+//! # }
+//! ```
+//!
+//! # Where to look
+//!
+//! | to | see |
+//! | --- | --- |
+//! | price a handler: fixed, computed, free tiers, several methods | [`#[charge]`][`charge`], [`terms!`], [`Amount`], [`Currency`] |
+//! | know in the handler that it is paid for, by whom, and in which run | [`Paid`], [`Receipt`], [`Hold`] |
+//! | price what cannot be annotated | [`price!`], [`Mpp::layer`], [`Mpp::wrap`] |
+//! | mount priced handlers and see what is mounted where | [`routing`] |
+//! | configure methods, secrets, the store, time limits | [`Mpp::builder`], [`Builder`] |
+//! | test without money | [`testing`] |
+//! | list the prices of a program | [`registry`], [`pricing`] |
+//! | add a payment method | [`method`], [`method::ServerMethod`] |
+//! | add a store | [`store`] |
+//! | read and write the protocol itself | [`protocol`] |
+//!
+//! Arrows between the modules point one way: [`server`] uses [`pricing`], [`store`] and [`method`], which use [`protocol`],
+//! which uses nothing: no I/O, no async, no web framework.
+//!
+//! # Cargo features
+//!
+//! | feature | default | what it adds |
+//! | --- | --- | --- |
+//! | `server` | yes | the macros, the gate, [`routing`], [`Mpp`], the pipeline and the memory store, on axum 0.8 |
+//! | `sandbox` | | play money with real balances and signatures; no network |
+//! | `tempo` | | the `tempo` method: stablecoins on Tempo (brings in alloy) |
+//! | `stripe` | | the name in `methods(stripe)`; the method itself is not in this release |
+//! | `redb` | | the embedded durable store, `mpp::store::RedbStore` |
+//! | `testing` | | the [testing kit][`testing`]; for `[dev-dependencies]` |
+//!
+//! Features add and never change. Without any there are [`protocol`], [`pricing`]'s data and the traits of [`method`].
+//!
+//! # Drafts
+//!
+//! draft-httpauth-payment-00 (the scheme; "core" in these pages), draft-payment-intent-charge-00 ("charge"),
+//! draft-tempo-charge-00, RFC 9457 (problems), RFC 9530 (body digests), RFC 8785 (canonical JSON).
+//!
+// What a feature adds is linked to the table of features in documentation without it.
+#![cfg_attr(not(feature = "server"), doc = "[`charge`]: #cargo-features")]
+#![cfg_attr(not(feature = "server"), doc = "[`terms!`]: #cargo-features")]
+#![cfg_attr(not(feature = "server"), doc = "[`price!`]: #cargo-features")]
+#![cfg_attr(not(feature = "server"), doc = "[`Paid`]: #cargo-features")]
+#![cfg_attr(not(feature = "server"), doc = "[`Hold`]: #cargo-features")]
+#![cfg_attr(not(feature = "server"), doc = "[`Mpp`]: #cargo-features")]
+#![cfg_attr(not(feature = "server"), doc = "[`Mpp::layer`]: #cargo-features")]
+#![cfg_attr(not(feature = "server"), doc = "[`Mpp::wrap`]: #cargo-features")]
+#![cfg_attr(not(feature = "server"), doc = "[`Mpp::builder`]: #cargo-features")]
+#![cfg_attr(not(feature = "server"), doc = "[`Builder`]: #cargo-features")]
+#![cfg_attr(not(feature = "server"), doc = "[`routing`]: #cargo-features")]
+#![cfg_attr(not(feature = "server"), doc = "[`registry`]: #cargo-features")]
+#![cfg_attr(not(feature = "server"), doc = "[`store`]: #cargo-features")]
+#![cfg_attr(not(feature = "server"), doc = "[`server`]: #cargo-features")]
+#![cfg_attr(not(feature = "testing"), doc = "[`testing`]: #cargo-features")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // The macros write `::mpp::…`; this makes them work inside this crate too.

@@ -1,8 +1,9 @@
-//! `cargo xtask bench`: runs the benchmarks on one core and prints what each case costs over the free handler.
+//! `cargo xtask bench`: runs the benchmarks on one core and prints what each case costs over the free
+//! handler.
 //!
-//! divan prints a tree of medians and allocation counts; a payment's price is a difference between two of its rows, so
-//! that is what is computed here, beside the targets of the project. Timings are never a test: a shared machine would
-//! make them fail at random.
+//! divan prints a tree of medians and allocation counts; a payment's price is a difference between two of its
+//! rows, so that is what is computed here, beside the targets of the project. Timings are never a test: a
+//! shared machine would make them fail at random.
 
 use std::fmt;
 use std::process::{Command, ExitCode, Stdio};
@@ -10,7 +11,8 @@ use std::process::{Command, ExitCode, Stdio};
 use crate::Error;
 use crate::workspace::{Workspace, cargo};
 
-/// The benchmark of `benches/` that drives the whole router, and the names of its cases that targets speak of.
+/// The benchmark of `benches/` that drives the whole router, and the names of its cases that targets speak
+/// of.
 const BENCH: &str = "router";
 const FREE: &str = "free_handler";
 const ONE_METHOD: &str = "challenge_one_method";
@@ -80,7 +82,8 @@ pub(crate) fn bench(workspace: &Workspace, options: &Options) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-/// cargo, held on one core where the system has `taskset`: cases that run on different cores cannot be compared.
+/// cargo, held on one core where the system has `taskset`: cases that run on different cores cannot be
+/// compared.
 fn on_one_core() -> Command {
     let cargo = cargo();
     let pinned = Command::new("taskset").args(["--cpu-list", "0", "true"]).stderr(Stdio::null()).status();

@@ -1,9 +1,9 @@
 //! The project's own commands: `cargo xtask test`, `cargo xtask bench`, `cargo xtask mutants`.
 //!
-//! `test` is the one test command of this repository; `.ci/run` calls it and nothing else. It installs what the
-//! tests need, runs the stages of [`stages`] one after another and ends with one line, `N passed, N failed`.
-//! The other two are for maintainers: `bench` prints what a payment costs over a free handler, `mutants` removes every
-//! check of the gate and the pipeline in turn and reports the ones no test misses.
+//! `test` is the one test command of this repository; `.ci/run` calls it and nothing else. It installs what
+//! the tests need, runs the stages of [`stages`] one after another and ends with one line, `N passed, N
+//! failed`. The other two are for maintainers: `bench` prints what a payment costs over a free handler,
+//! `mutants` removes every check of the gate and the pipeline in turn and reports the ones no test misses.
 
 mod bench;
 mod mutants;
@@ -37,7 +37,8 @@ enum Command {
 
     /// Run the benchmarks and print what each case costs over the free handler
     Bench(bench::Options),
-    /// Remove every check of the gate and the pipeline in turn; a test must fail each time (needs cargo-mutants)
+    /// Remove every check of the gate and the pipeline in turn; a test must fail each time (needs
+    /// cargo-mutants)
     Mutants(mutants::Options),
 }
 

@@ -1,20 +1,25 @@
-//! `cargo xtask mutants`: every check of the gate and the pipeline is removed in turn, and a test must fail each time.
+//! `cargo xtask mutants`: every check of the gate and the pipeline is removed in turn, and a test must fail
+//! each time.
 //!
-//! A surviving mutant is a check that no test holds. This takes about an hour and is for maintainers: before a release,
-//! and after a change to the files below. `--list` shows what would be changed, `-- --shard 1/8` splits the work, and any
-//! other cargo-mutants option may follow `--`.
+//! A surviving mutant is a check that no test holds. There are about 400, at half a minute each, so this is
+//! for maintainers: before a release, and after a change to the files below. `--list` shows what would be
+//! changed, `-- --shard 1/8` splits the work, and any other cargo-mutants option may follow `--`.
 
 use std::process::{Command, ExitCode};
 
 use crate::Error;
 use crate::workspace::{Workspace, cargo};
 
-/// The rooms in which a removed check lets somebody in unpaid.
-const EXAMINED: [&str; 4] = [
-    "mpp/src/server/**/*.rs",
-    "mpp/src/pricing/**/*.rs",
+/// The rooms in which a removed check lets somebody in unpaid, or twice.
+const EXAMINED: [&str; 8] = [
     "mpp/src/protocol/binding.rs",
-    "mpp/src/method/sandbox/*.rs",
+    "mpp/src/server/authorization.rs",
+    "mpp/src/server/gate.rs",
+    "mpp/src/server/journal.rs",
+    "mpp/src/server/layer.rs",
+    "mpp/src/server/pipeline.rs",
+    "mpp/src/server/scope.rs",
+    "mpp/src/server/settlement.rs",
 ];
 
 #[derive(Debug, clap::Args)]

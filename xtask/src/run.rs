@@ -155,7 +155,8 @@ fn wait(mut child: Child, limit: Duration, interrupt: &Interrupt) -> Result<Exit
             Err(error) => break Err(Stopped::Lost(error)),
         }
     };
-    // The group outlives its leader: a chain or a server that a test left behind must not disturb the next stage.
+    // The group outlives its leader: a chain or a server that a test left behind must not disturb the next
+    // stage.
     if let Some(group) = group {
         let _ = rustix::process::kill_process_group(group, Signal::KILL);
     }

@@ -1,7 +1,7 @@
 //! The stages of `cargo xtask test`, in order, and the loop that runs them.
 //!
-//! A failed stage does not stop the ones after it: one run shows everything that is broken. What every stage writes is
-//! in `target/xtask/<stage>.log`; the end of it is shown when the stage fails.
+//! A failed stage does not stop the ones after it: one run shows everything that is broken. What every stage
+//! writes is in `target/xtask/<stage>.log`; the end of it is shown when the stage fails.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -33,7 +33,8 @@ pub(crate) struct Selection {
     minutes: u64,
 }
 
-/// What is checked, in the order in which it is: cheap verdicts first, then the slim build, then the full one.
+/// What is checked, in the order in which it is: cheap verdicts first, then the slim build, then the full
+/// one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Stage {
     /// rustfmt has nothing to change
@@ -194,7 +195,8 @@ impl Stage {
         }
     }
 
-    /// The stage an integration test belongs to, so that a new file in any `tests/` folder is run without being listed.
+    /// The stage an integration test belongs to, so that a new file in any `tests/` folder is run without
+    /// being listed.
     fn of(test: &TestTarget) -> Stage {
         match test.package.as_str() {
             "mpp" if test.name.starts_with("store") => Stage::Stores,

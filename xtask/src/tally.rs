@@ -42,7 +42,8 @@ impl Tally {
                 sum
             }
         };
-        // A test program that crashed, did not compile or was stopped reports no failed test; it has failed all the same.
+        // A test program that crashed, did not compile or was stopped reports no failed test; it has failed
+        // all the same.
         match ending {
             Ending::Failed => Tally { failed: reported.failed.max(1), ..reported },
             Ending::Succeeded => reported,

@@ -14,7 +14,8 @@ const CARGO_DENY: &str = "0.20.2";
 
 /// The program to call as cargo-deny, and the installation it needs first, if any.
 ///
-/// An installed one of the right version is used; else it goes to `target/tools`, where the next run finds it.
+/// An installed one of the right version is used; else it goes to `target/tools`, where the next run finds
+/// it.
 pub(crate) fn cargo_deny(workspace: &Workspace) -> (OsString, Option<Step>) {
     let root = workspace.scratch("tools");
     let own = root.join("bin/cargo-deny");

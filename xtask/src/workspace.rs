@@ -1,7 +1,8 @@
 //! Where things are, and the two feature sets everything is built in.
 //!
-//! Building the same crates under many feature sets is what makes a test run slow, so there are exactly two: *slim*,
-//! what `quickstart`, `ui-tests` and the macros need (no alloy), and *full*, every other member with all features.
+//! Building the same crates under many feature sets is what makes a test run slow, so there are exactly two:
+//! *slim*, what `quickstart`, `ui-tests` and the macros need (no alloy), and *full*, every other member with
+//! all features.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -36,6 +37,8 @@ pub(crate) enum FeatureSet {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WorkspaceError {
+    #[error("start me through cargo: `cargo xtask …`")]
+    NotThroughCargo,
     #[error("cannot run `cargo metadata`: {0}")]
     Spawn(#[from] std::io::Error),
     #[error("`cargo metadata` failed:\n{0}")]
@@ -48,7 +51,11 @@ pub(crate) enum WorkspaceError {
 
 impl Workspace {
     pub(crate) fn load() -> Result<Workspace, WorkspaceError> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_path_buf();
+        // Said by `cargo run`. Not the folder this was compiled in: clones may share one target folder.
+        let own = std::env::var_os("CARGO_MANIFEST_DIR")
+            .map(PathBuf::from)
+            .ok_or(WorkspaceError::NotThroughCargo)?;
+        let root = own.parent().unwrap_or(Path::new(".")).to_path_buf();
         let output =
             cargo().args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(&root).output()?;
         if !output.status.success() {
@@ -81,7 +88,8 @@ impl Workspace {
         &self.root
     }
 
-    /// Where logs and installed tools go: below cargo's target folder, so that `cargo clean` removes them too.
+    /// Where logs and installed tools go: below cargo's target folder, so that `cargo clean` removes them
+    /// too.
     pub(crate) fn scratch(&self, name: &str) -> PathBuf {
         self.target.join(name)
     }
@@ -94,8 +102,8 @@ impl Workspace {
         &self.integration_tests
     }
 
-    /// The `-p …` and feature arguments that select a set. Every cargo call of a set passes exactly these: another
-    /// selection would unify features differently and compile the dependencies once more.
+    /// The `-p …` and feature arguments that select a set. Every cargo call of a set passes exactly these:
+    /// another selection would unify features differently and compile the dependencies once more.
     pub(crate) fn select(&self, set: FeatureSet) -> Vec<String> {
         let mut args = Vec::new();
         for member in self.members.iter().filter(|member| set_of(member) == Some(set)) {

@@ -1,5 +1,5 @@
-//! What each feature set brings in, read from `cargo tree`: the protocol core stays free of I/O, and a server that takes
-//! no payments on a chain does not compile alloy.
+//! What each feature set brings in, read from `cargo tree`: the protocol core stays free of I/O, and a server
+//! that takes no payments on a chain does not compile alloy.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,7 +7,8 @@ use std::process::Command;
 
 /// Names of every package in the normal and build dependencies of `mpp` with exactly these features.
 fn packages(features: &str) -> BTreeSet<String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root =
+        Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo says where we are")).join("..");
     let output = Command::new(env!("CARGO"))
         .current_dir(root)
         .args(["tree", "--package", "mpp", "--no-default-features", "--features", features])
@@ -19,7 +20,8 @@ fn packages(features: &str) -> BTreeSet<String> {
     text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
 }
 
-/// Those of `packages` that are one of `families`: the crate itself or one whose name starts with it and a hyphen.
+/// Those of `packages` that are one of `families`: the crate itself or one whose name starts with it and a
+/// hyphen.
 fn of_families<'a>(packages: &'a BTreeSet<String>, families: &[&str]) -> Vec<&'a str> {
     let belongs = |name: &str| {
         families.iter().any(|family| {

@@ -1,5 +1,5 @@
-//! The README is true: its commands run and print what it shows, its feature table is the manifest's, its links lead somewhere.
-//! (Its Rust blocks are documentation tests of `mpp`.)
+//! The README is true: its commands run and print what it shows, its feature table is the manifest's, its
+//! links lead somewhere. (Its Rust blocks are documentation tests of `mpp`.)
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::process::Command;
 mod console;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo says where we are")).join("..")
 }
 
 fn read(file: &str) -> String {

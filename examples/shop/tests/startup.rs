@@ -104,6 +104,8 @@ fn a_wrong_configuration_is_one_sentence_and_exit_code_1() {
         assert_eq!((code, stderr.lines().count()), (1, 1), "{stderr}");
         assert!(stderr.starts_with("shop: ") && stderr.contains(said), "{said}: {stderr}");
         assert!(!stderr.contains("k3y"), "{stderr}");
+        // One mistake is one sentence, not another one for each price that it concerns.
+        assert!(!stderr.contains("routes.rs"), "{stderr}");
     }
 }
 

@@ -1,4 +1,5 @@
-//! What a thing of the protocol says: one list of named fields, from which both the text and the JSON are printed.
+//! What a thing of the protocol says: one list of named fields, from which both the text and the JSON are
+//! printed.
 
 use mpp::protocol::{
     AcceptPayment, Challenge, ChargeRequest, Credential, Opaque, Receipt, ReceivedProblem, Timestamp,

@@ -1,8 +1,8 @@
 //! `mpp decode`: what a header of the protocol says, in plain words or as JSON.
 //!
-//! The text goes through three steps, a file each: `recognise` finds out what it is, `explain` turns it into named
-//! fields, `print` writes them. Everything in it may come from an attacker: sizes are limited before anything is decoded,
-//! and nothing is printed that a terminal would act on.
+//! The text goes through three steps, a file each: `recognise` finds out what it is, `explain` turns it into
+//! named fields, `print` writes them. Everything in it may come from an attacker: sizes are limited before
+//! anything is decoded, and nothing is printed that a terminal would act on.
 
 mod explain;
 mod print;
@@ -19,8 +19,8 @@ use crate::input::{self, InputError};
 
 /// Explain a WWW-Authenticate, Authorization, Payment-Receipt or Accept-Payment value.
 ///
-/// Reads a header's value, whole header lines (also the output of `curl -i` or `curl -v`), a bare base64url token, or
-/// JSON. Proofs of payment are not printed: whoever has one can spend it.
+/// Reads a header's value, whole header lines (also the output of `curl -i` or `curl -v`), a bare base64url
+/// token, or JSON. Proofs of payment are not printed: whoever has one can spend it.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "A value given as an argument can be read by every user of this machine while the command runs; \

@@ -1,5 +1,5 @@
-//! Writing explained things: aligned text for people, JSON for programs. Printable ASCII only, because the values come
-//! from whoever wrote the header and a terminal acts on what it is sent.
+//! Writing explained things: aligned text for people, JSON for programs. Printable ASCII only, because the
+//! values come from whoever wrote the header and a terminal acts on what it is sent.
 
 use std::fmt::Write as _;
 

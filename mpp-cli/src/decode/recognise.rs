@@ -148,6 +148,9 @@ fn json(text: &[u8]) -> Result<Thing, DecodeError> {
         ChargeRequest::decode(&b64::encode(text)).map(Thing::Request).map_err(|_| DecodeError::OtherJson)
     } else if has(&["type"]) && (has(&["title"]) || has(&["status"])) {
         ReceivedProblem::parse(text).map(Thing::Problem).ok_or(DecodeError::OtherJson)
+    } else if members.is_empty() {
+        // Nothing in it says what it is.
+        Err(DecodeError::OtherJson)
     } else {
         Opaque::decode(&b64::encode(text)).map(Thing::Opaque).map_err(|_| DecodeError::OtherJson)
     }
@@ -251,5 +254,6 @@ mod tests {
         assert!(reason("hello").starts_with("this is neither"));
         assert!(reason("[1]").starts_with("this is neither"));
         assert!(reason(r#"{"a":1}"#).starts_with("the JSON is neither"));
+        assert!(reason("{}").starts_with("the JSON is neither"));
     }
 }

@@ -6,7 +6,14 @@
 //!
 //! Every family member has the same shape: `method/<name>/{mod,request,server,client}.rs`.
 //!
-//! Drafts: draft-httpauth-payment section 6, draft-payment-intent-charge.
+//! # The order of a payment
+//! [`offer`](ServerMethod::offer) → challenge (402) → [`pay`](ClientMethod::pay) → credential →
+//! [`verify`](ServerMethod::verify) → claims → [`settle`](ServerMethod::settle) (or [`hold`](ServerMethod::hold), and later
+//! `settle` or [`release`](ServerMethod::release)) → handler. What went wrong in between is asked of
+//! [`resolve`](ServerMethod::resolve), which looks and never pays.
+//!
+//! Drafts: draft-httpauth-payment-00 sections 6 (methods) and 9.1 (what a method has to define), and
+//! draft-payment-intent-charge-00 (what a `charge` request says).
 
 pub mod marker;
 #[cfg(feature = "sandbox")]
@@ -42,13 +49,21 @@ use std::time::Duration;
 /// }
 /// ```
 pub trait PaymentMethod {
-    /// The method identifier: lowercase ASCII letters (draft-httpauth-payment section 6.1).
+    /// The method identifier: lowercase ASCII letters (draft-httpauth-payment-00 section 6.1).
     const NAME: &'static str;
     /// The currencies it knows by name; a configuration may add some.
     const CURRENCIES: &'static [Currency];
 }
 
 /// A currency as one configured method takes it.
+///
+/// ```
+/// use mpp::{method::MethodCurrency, protocol::BaseUnits};
+///
+/// // What an annotation calls `usdc`, as a card processor takes it: dollars and cents, at least fifty of them.
+/// let dollars = MethodCurrency { id: "usd".into(), decimals: 2, minimum: BaseUnits::new(50) };
+/// assert_eq!(dollars.minimum.to_amount(dollars.decimals).to_string(), "0.5");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MethodCurrency {
     /// What `request.currency` says: a token address, an ISO 4217 code.
@@ -60,6 +75,22 @@ pub struct MethodCurrency {
 }
 
 /// What an offer is made from. Amounts are already base units of the method's own currency.
+///
+/// ```
+/// use mpp::method::{MethodCurrency, OfferCx};
+/// use mpp::protocol::{BaseUnits, ChargeRequest};
+///
+/// /// What `ServerMethod::offer` makes of it.
+/// fn offer(cx: &OfferCx<'_>) -> ChargeRequest {
+///     ChargeRequest {
+///         description: cx.description.map(str::to_owned),
+///         ..ChargeRequest::new(cx.amount, &cx.currency.id)
+///     }
+/// }
+///
+/// let usd = MethodCurrency { id: "usd".into(), decimals: 2, minimum: BaseUnits::new(1) };
+/// assert_eq!(offer(&OfferCx::new(BaseUnits::new(50), &usd)).currency, "usd");
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct OfferCx<'a> {
@@ -73,6 +104,12 @@ pub struct OfferCx<'a> {
 
 impl<'a> OfferCx<'a> {
     /// An offer of `amount` base units of `currency`.
+    ///
+    /// ```
+    /// # use mpp::{method::{MethodCurrency, OfferCx}, protocol::BaseUnits};
+    /// let usd = MethodCurrency { id: "usd".into(), decimals: 2, minimum: BaseUnits::new(1) };
+    /// assert_eq!(OfferCx::new(BaseUnits::new(50), &usd).description, None);
+    /// ```
     pub fn new(amount: BaseUnits, currency: &'a MethodCurrency) -> Self {
         Self { amount, currency, description: None }
     }
@@ -81,6 +118,38 @@ impl<'a> OfferCx<'a> {
 /// An authentic credential for one of this method's own offers, with everything a method may look at.
 ///
 /// The challenge has been issued by this server for this route, is unexpired and matches the request's body.
+///
+/// ```
+/// # #[cfg(all(feature = "sandbox", feature = "server"))] {
+/// # use mpp::method::{ClientMethod, CredentialCx, MethodCurrency, OfferCx, ServerMethod, SettleCx, Settlement, sandbox::Wallet};
+/// # use mpp::protocol::{BaseUnits, Challenge, Intent, Timestamp};
+/// # use mpp::{Amount, Clock, Sandbox, SystemClock};
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # let alice = Wallet::generate();
+/// # let method = Sandbox::new().account(&alice.did(), Amount::whole(10));
+/// # let usdc = ServerMethod::currency(&method, "usdc").unwrap();
+/// # let request = method.offer(&OfferCx::new(BaseUnits::new(50_000), &usdc)).unwrap();
+/// # let challenge = Challenge {
+/// #     id: "x7Tg".into(),
+/// #     realm: "api.example.com".into(),
+/// #     method: method.name().clone(),
+/// #     intent: Intent::CHARGE,
+/// #     request: request.encode(),
+/// #     expires: None,
+/// #     digest: None,
+/// #     opaque: None,
+/// #     description: None,
+/// # };
+/// # let proof = alice.pay(&challenge).await.unwrap();
+/// # let now = SystemClock.now();
+/// # let expires = now + std::time::Duration::from_secs(300);
+/// let credential = CredentialCx::new(&challenge, &request, &proof.payload, expires, now);
+/// let verified = method.verify(&credential).await.unwrap();
+/// assert_eq!(verified.payer, Some(alice.did()));
+/// assert!(!format!("{credential:?}").contains("signature"));
+/// # });
+/// # }
+/// ```
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct CredentialCx<'a> {
@@ -109,6 +178,38 @@ impl fmt::Debug for CredentialCx<'_> {
 
 impl<'a> CredentialCx<'a> {
     /// For tests of a method outside the pipeline.
+    ///
+    /// ```
+    /// # #[cfg(all(feature = "sandbox", feature = "server"))] {
+    /// # use mpp::method::{ClientMethod, CredentialCx, MethodCurrency, OfferCx, ServerMethod, SettleCx, Settlement, sandbox::Wallet};
+    /// # use mpp::protocol::{BaseUnits, Challenge, Intent, Timestamp};
+    /// # use mpp::{Amount, Clock, Sandbox, SystemClock};
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// // An offer, paid by a wallet, as the method would see it behind the pipeline.
+    /// let alice = Wallet::generate();
+    /// let method = Sandbox::new().account(&alice.did(), Amount::whole(10));
+    /// let usdc = ServerMethod::currency(&method, "usdc").unwrap();
+    /// let request = method.offer(&OfferCx::new(BaseUnits::new(50_000), &usdc)).unwrap();
+    /// let challenge = Challenge {
+    ///     id: "x7Tg".into(),
+    ///     realm: "api.example.com".into(),
+    ///     method: method.name().clone(),
+    ///     intent: Intent::CHARGE,
+    ///     request: request.encode(),
+    ///     expires: None,
+    ///     digest: None,
+    ///     opaque: None,
+    ///     description: None,
+    /// };
+    /// let proof = alice.pay(&challenge).await.unwrap();
+    /// let now = SystemClock.now();
+    /// let expires = now + std::time::Duration::from_secs(300);
+    /// let credential = CredentialCx::new(&challenge, &request, &proof.payload, expires, now);
+    /// let verified = method.verify(&credential).await.unwrap();
+    /// assert_eq!(credential.source, None);
+    /// # });
+    /// # }
+    /// ```
     pub fn new(
         challenge: &'a Challenge,
         request: &'a ChargeRequest,
@@ -121,7 +222,20 @@ impl<'a> CredentialCx<'a> {
 }
 
 /// A credential that would pay, and what has to be claimed before it does.
-#[derive(Debug, Clone)]
+///
+/// ```
+/// use mpp::method::{SettlementPlan, Verified};
+/// use serde_json::json;
+///
+/// // Whatever challenge it is shown for, a transaction pays once: its hash is claimed beside the challenge id.
+/// let verified = Verified {
+///     payer: Some("did:pkh:eip155:4217:0x742d35Cc6634C0532925a3b844Bc9e7595f8fE00".into()),
+///     proof_keys: vec!["0x9f3c".into()],
+///     plan: SettlementPlan(json!({ "transaction": "0x9f3c" })),
+/// };
+/// assert!(format!("{verified:?}").ends_with("plan: SettlementPlan(..) }"));
+/// ```
+#[derive(Clone)]
 pub struct Verified {
     /// Who pays, as the method established it (not as the credential claims).
     pub payer: Option<String>,
@@ -131,10 +245,29 @@ pub struct Verified {
     pub plan: SettlementPlan,
 }
 
+impl fmt::Debug for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A key may be a token that pays.
+        f.debug_struct("Verified")
+            .field("payer", &self.payer)
+            .field("proof_keys", &self.proof_keys.len())
+            .finish_non_exhaustive()
+    }
+}
+
 /// What [`ServerMethod::settle`] and [`ServerMethod::resolve`] work from: written into the journal (sealed) before
 /// anything is claimed, so that a settlement can be resumed by another process.
 ///
 /// May hold payment authorisations; `Debug` never prints it.
+///
+/// ```
+/// use mpp::method::SettlementPlan;
+/// use serde_json::json;
+///
+/// let plan = SettlementPlan(json!({ "signed_transaction": "0x76…", "until": 1_800_000_000 }));
+/// assert_eq!(plan.0["until"], 1_800_000_000);
+/// assert_eq!(format!("{plan:?}"), "SettlementPlan(..)");
+/// ```
 #[derive(Clone, PartialEq)]
 pub struct SettlementPlan(pub Value);
 
@@ -145,6 +278,41 @@ impl fmt::Debug for SettlementPlan {
 }
 
 /// Context of `settle`, `resolve`, `hold` and `release`.
+///
+/// ```
+/// # #[cfg(all(feature = "sandbox", feature = "server"))] {
+/// # use mpp::method::{ClientMethod, CredentialCx, MethodCurrency, OfferCx, ServerMethod, SettleCx, Settlement, sandbox::Wallet};
+/// # use mpp::protocol::{BaseUnits, Challenge, Intent, Timestamp};
+/// # use mpp::{Amount, Clock, Sandbox, SystemClock};
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # let alice = Wallet::generate();
+/// # let method = Sandbox::new().account(&alice.did(), Amount::whole(10));
+/// # let usdc = ServerMethod::currency(&method, "usdc").unwrap();
+/// # let request = method.offer(&OfferCx::new(BaseUnits::new(50_000), &usdc)).unwrap();
+/// # let challenge = Challenge {
+/// #     id: "x7Tg".into(),
+/// #     realm: "api.example.com".into(),
+/// #     method: method.name().clone(),
+/// #     intent: Intent::CHARGE,
+/// #     request: request.encode(),
+/// #     expires: None,
+/// #     digest: None,
+/// #     opaque: None,
+/// #     description: None,
+/// # };
+/// # let proof = alice.pay(&challenge).await.unwrap();
+/// # let now = SystemClock.now();
+/// # let expires = now + std::time::Duration::from_secs(300);
+/// # let credential = CredentialCx::new(&challenge, &request, &proof.payload, expires, now);
+/// # let verified = method.verify(&credential).await.unwrap();
+/// let cx = SettleCx::new(&challenge.id, &verified.plan, now);
+/// let Settlement::Settled(payment) = method.settle(&cx).await else { panic!("not settled") };
+/// // The same question again, as after a crash: the same payment, and the money moves once.
+/// assert_eq!(method.resolve(&cx).await, Settlement::Settled(payment));
+/// assert_eq!(method.till().await.unwrap(), Amount::cents(5));
+/// # });
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct SettleCx<'a> {
@@ -158,12 +326,28 @@ pub struct SettleCx<'a> {
 
 impl<'a> SettleCx<'a> {
     /// For tests of a method outside the pipeline.
+    ///
+    /// ```
+    /// # use mpp::method::{SettleCx, SettlementPlan};
+    /// # use mpp::protocol::Timestamp;
+    /// let plan = SettlementPlan(serde_json::Value::Null);
+    /// let cx = SettleCx::new("x7Tg", &plan, Timestamp::from_unix(1_800_000_000));
+    /// assert_eq!(cx.challenge_id, "x7Tg");
+    /// ```
     pub fn new(challenge_id: &'a str, plan: &'a SettlementPlan, now: Timestamp) -> Self {
         Self { challenge_id, plan, now }
     }
 }
 
 /// A payment that is done.
+///
+/// ```
+/// use mpp::method::Payment;
+///
+/// let mut payment = Payment::new("0x9f3c");
+/// payment.extra.insert("blockNumber".into(), 7.into());
+/// assert_eq!(payment.external_id, None);
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Payment {
     /// Method-specific reference for the receipt: transaction hash, payment intent id.
@@ -176,12 +360,32 @@ pub struct Payment {
 
 impl Payment {
     /// A payment known by `reference`, with no further receipt members.
+    ///
+    /// ```
+    /// # use mpp::method::Payment;
+    /// assert_eq!(Payment::new("pi_123").reference, "pi_123");
+    /// ```
     pub fn new(reference: impl Into<String>) -> Self {
         Self { reference: reference.into(), external_id: None, extra: Map::new() }
     }
 }
 
 /// How a settlement ended.
+///
+/// ```
+/// use mpp::method::{Payment, Rejection, Settlement};
+///
+/// /// What a card processor's answer means.
+/// fn read(status: u16, reference: &str) -> Settlement {
+///     match status {
+///         200 => Settlement::Settled(Payment::new(reference)),
+///         402 => Settlement::Declined(Rejection::failed("the card was declined")),
+///         // It may have been charged: only looking it up tells.
+///         status => Settlement::Unknown { detail: format!("the processor answered {status}") },
+///     }
+/// }
+/// assert!(matches!(read(500, "pi_123"), Settlement::Unknown { .. }));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum Settlement {
     /// The money moved, finally.
@@ -197,6 +401,14 @@ pub enum Settlement {
 }
 
 /// How a reservation ended.
+///
+/// ```
+/// use mpp::method::{Held, SettlementPlan};
+///
+/// // What is captured or cancelled later is named in the plan.
+/// let held = Held::Held(SettlementPlan(serde_json::json!({ "intent": "pi_123" })));
+/// assert!(matches!(held, Held::Held(_)));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum Held {
     /// Reserved; `settle` captures and `release` cancels from this plan.
@@ -211,6 +423,16 @@ pub enum Held {
 }
 
 /// Why a credential was not accepted.
+///
+/// ```
+/// use mpp::{method::Rejection, protocol::ProblemType};
+///
+/// let too_little = Rejection::Refused {
+///     kind: ProblemType::PaymentInsufficient,
+///     detail: "the transfer is of 0.01, the challenge asks for 0.05".into(),
+/// };
+/// assert_ne!(too_little, Rejection::failed("the signature is not the payer's"));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum Rejection {
     /// The client's fault or misfortune: answered with this problem and, where the type is a 402, a fresh challenge.
@@ -231,27 +453,58 @@ pub enum Rejection {
 
 impl Rejection {
     /// The proof does not verify: 402 `verification-failed`.
+    ///
+    /// ```
+    /// # use mpp::{method::Rejection, protocol::ProblemType};
+    /// let Rejection::Refused { kind, .. } = Rejection::failed("no such transaction") else { panic!() };
+    /// assert_eq!(kind, ProblemType::VerificationFailed);
+    /// ```
     pub fn failed(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::Refused { kind: ProblemType::VerificationFailed, detail: detail.into() }
     }
 
     /// The payload is not of the method's shape: 402 `malformed-credential`.
+    ///
+    /// ```
+    /// # use mpp::{method::Rejection, protocol::ProblemType};
+    /// let Rejection::Refused { kind, .. } = Rejection::malformed("`hash` is not a text") else { panic!() };
+    /// assert_eq!(kind, ProblemType::MalformedCredential);
+    /// ```
     pub fn malformed(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::Refused { kind: ProblemType::MalformedCredential, detail: detail.into() }
     }
 
-    /// We cannot tell: 503.
+    /// We cannot tell: 503 with `Retry-After`, and no challenge. `detail` is for the operator only.
+    ///
+    /// ```
+    /// # use mpp::method::Rejection;
+    /// # use std::time::Duration;
+    /// let later = Rejection::unavailable(Duration::from_secs(5), "the node is ten minutes behind");
+    /// assert!(matches!(later, Rejection::Unavailable { .. }));
+    /// ```
     pub fn unavailable(retry_after: Duration, detail: impl Into<String>) -> Self {
         Self::Unavailable { retry_after, detail: detail.into() }
     }
 }
 
 /// Why a method cannot be used as configured; part of the start-up report.
+///
+/// ```
+/// use mpp::method::MethodProblem;
+/// assert_eq!(MethodProblem("the recipient is the zero address".into()).to_string(), "the recipient is the zero address");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct MethodProblem(pub String);
 
 /// Whether a method moves real money.
+///
+/// ```
+/// # #[cfg(all(feature = "sandbox", feature = "server"))] {
+/// use mpp::{Sandbox, method::{Money, ServerMethod}};
+/// assert_eq!(Sandbox::named("tempo").money(), Money::Test);
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Money {
     /// Real.
@@ -261,6 +514,13 @@ pub enum Money {
 }
 
 /// Whether a method can reserve funds and take them later.
+///
+/// ```
+/// # #[cfg(all(feature = "sandbox", feature = "server"))] {
+/// use mpp::{Sandbox, method::{Holding, ServerMethod}};
+/// assert_eq!(Sandbox::new().holding(), Holding::Supported);
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holding {
     /// It really can.
@@ -269,7 +529,7 @@ pub enum Holding {
     Unsupported,
 }
 
-/// The server side of a payment method: the only trait the pipeline knows.
+/// The server side of a payment method: the only trait the pipeline knows. Configured with `Builder::method`.
 ///
 /// # Contract
 /// - [`offer`](Self::offer) is pure and deterministic: the same input gives the same request.
@@ -278,6 +538,101 @@ pub enum Holding {
 ///   unknown outcome only [`resolve`](Self::resolve) is asked, which looks the payment up and never pays again.
 /// - `Declined` from `settle` or `resolve` means that nothing moved and nothing can: say in the method's module docs how
 ///   that is known. Every other error after bytes may have left is `Unknown`.
+/// - The challenge id is claimed by the pipeline. What else must be used once only (a transaction, a token) is named in
+///   [`Verified::proof_keys`].
+///
+/// ```
+/// use mpp::method::{
+///     CredentialCx, MethodCurrency, MethodProblem, OfferCx, Payment, Rejection, ServerMethod, SettleCx, Settlement,
+///     SettlementPlan, Step, Verified,
+/// };
+/// use mpp::protocol::{BaseUnits, ChargeRequest, MethodName};
+/// use std::collections::HashMap;
+/// use std::sync::{Mutex, PoisonError};
+///
+/// /// Vouchers we printed ourselves: each code pays for one request.
+/// struct Voucher {
+///     name: MethodName,
+///     /// Code → id of the challenge it has paid.
+///     codes: Mutex<HashMap<String, Option<String>>>,
+/// }
+///
+/// impl Voucher {
+///     /// Whether the code has paid this challenge, after `take` had its chance to use it.
+///     fn outcome(&self, cx: &SettleCx<'_>, take: impl Fn(&mut Option<String>)) -> Settlement {
+///         let code = cx.plan.0.as_str().unwrap_or_default();
+///         let mut codes = self.codes.lock().unwrap_or_else(PoisonError::into_inner);
+///         let Some(used_for) = codes.get_mut(code) else {
+///             return Settlement::Declined(Rejection::failed("no such voucher"));
+///         };
+///         take(used_for);
+///         if used_for.as_deref() == Some(cx.challenge_id) {
+///             Settlement::Settled(Payment::new(code))
+///         } else {
+///             Settlement::Declined(Rejection::failed("the voucher has not paid this"))
+///         }
+///     }
+/// }
+///
+/// impl ServerMethod for Voucher {
+///     fn name(&self) -> &MethodName {
+///         &self.name
+///     }
+///
+///     fn currency(&self, name: &str) -> Option<MethodCurrency> {
+///         (name == "eur").then(|| MethodCurrency { id: "eur".into(), decimals: 2, minimum: BaseUnits::new(1) })
+///     }
+///
+///     fn currencies(&self) -> Vec<String> {
+///         vec!["eur".into()]
+///     }
+///
+///     fn offer(&self, cx: &OfferCx<'_>) -> Result<ChargeRequest, MethodProblem> {
+///         if cx.amount > BaseUnits::new(100) {
+///             return Err(MethodProblem("a voucher is worth at most 1.00 eur".into()));
+///         }
+///         Ok(ChargeRequest::new(cx.amount, &cx.currency.id))
+///     }
+///
+///     fn verify<'a>(&'a self, cx: &'a CredentialCx<'a>) -> Step<'a, Result<Verified, Rejection>> {
+///         let Some(code) = cx.payload.get("code").and_then(|code| code.as_str()) else {
+///             return Step::ready(Err(Rejection::malformed("`code` is missing")));
+///         };
+///         let codes = self.codes.lock().unwrap_or_else(PoisonError::into_inner);
+///         Step::ready(match codes.get(code) {
+///             Some(None) => {
+///                 let plan = SettlementPlan(code.into());
+///                 Ok(Verified { payer: None, proof_keys: vec![code.to_owned()], plan })
+///             }
+///             Some(Some(_)) | None => Err(Rejection::failed("this voucher is not valid")),
+///         })
+///     }
+///
+///     fn settle<'a>(&'a self, cx: &'a SettleCx<'a>) -> Step<'a, Settlement> {
+///         Step::ready(self.outcome(cx, |used_for| {
+///             used_for.get_or_insert_with(|| cx.challenge_id.to_owned());
+///         }))
+///     }
+///
+///     fn resolve<'a>(&'a self, cx: &'a SettleCx<'a>) -> Step<'a, Settlement> {
+///         Step::ready(self.outcome(cx, |_| {})) // looks, and never takes
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let vouchers = Voucher {
+///     name: MethodName::from_static("voucher"),
+///     codes: Mutex::new([("SPRING".to_owned(), None)].into()),
+/// };
+/// let plan = SettlementPlan("SPRING".into());
+/// let now = mpp::protocol::Timestamp::from_unix(1_800_000_000);
+/// let first = vouchers.settle(&SettleCx::new("challenge-1", &plan, now)).await;
+/// assert_eq!(first, Settlement::Settled(Payment::new("SPRING")));
+/// let second = vouchers.settle(&SettleCx::new("challenge-2", &plan, now)).await;
+/// assert!(matches!(second, Settlement::Declined(_)));
+/// # }
+/// ```
 pub trait ServerMethod: Send + Sync + 'static {
     /// The method identifier.
     fn name(&self) -> &MethodName;
@@ -304,6 +659,9 @@ pub trait ServerMethod: Send + Sync + 'static {
     }
 
     /// Checks the network at start-up: reachable, the right chain, the right account. Called by `Mpp::check`.
+    ///
+    /// # Errors
+    /// What is wrong, in a sentence for the operator.
     fn check(&self) -> Step<'_, Result<(), MethodProblem>> {
         Step::ready(Ok(()))
     }
@@ -320,6 +678,9 @@ pub trait ServerMethod: Send + Sync + 'static {
     }
 
     /// Checks a credential against the request it was issued for. No side effects.
+    ///
+    /// # Errors
+    /// [`Rejection::Refused`] for a proof that does not hold, [`Rejection::Unavailable`] when that cannot be told now.
     fn verify<'a>(&'a self, cx: &'a CredentialCx<'a>) -> Step<'a, Result<Verified, Rejection>>;
 
     /// Moves the money: a direct payment, or the capture of a hold.
@@ -333,22 +694,61 @@ pub trait ServerMethod: Send + Sync + 'static {
         Step::ready(Held::Declined(Rejection::failed("this payment method cannot reserve funds")))
     }
 
-    /// Cancels a hold. Idempotent; an `Err` is retried.
+    /// Cancels a hold. Idempotent.
+    ///
+    /// # Errors
+    /// When it could not be cancelled now; it is tried again.
     fn release<'a>(&'a self, _cx: &'a SettleCx<'a>) -> Step<'a, Result<(), Rejection>> {
         Step::ready(Ok(()))
     }
 }
 
 /// The paying side of a method: turns a challenge into the proof that goes into the credential.
+///
+/// ```
+/// use mpp::method::{ClientMethod, PayError, Proof, Step};
+/// use mpp::protocol::{Challenge, MethodName};
+///
+/// /// The voucher in somebody's pocket.
+/// struct Pocket {
+///     name: MethodName,
+///     code: String,
+/// }
+///
+/// impl ClientMethod for Pocket {
+///     fn name(&self) -> &MethodName {
+///         &self.name
+///     }
+///
+///     fn pay<'a>(&'a self, challenge: &'a Challenge) -> Step<'a, Result<Proof, PayError>> {
+///         if challenge.method != self.name {
+///             return Step::ready(Err(PayError::Unsupported("this wallet has vouchers only".into())));
+///         }
+///         let payload = [("code".to_owned(), self.code.as_str().into())].into_iter().collect();
+///         Step::ready(Ok(Proof { payload, source: None }))
+///     }
+/// }
+/// ```
 pub trait ClientMethod: Send + Sync + 'static {
     /// The method it can pay.
     fn name(&self) -> &MethodName;
 
     /// Pays, or authorises, what the challenge asks. The caller has already decided that it wants to.
+    ///
+    /// # Errors
+    /// [`PayError::Unsupported`] before anything was signed or sent, [`PayError::Failed`] afterwards.
     fn pay<'a>(&'a self, challenge: &'a Challenge) -> Step<'a, Result<Proof, PayError>>;
 }
 
 /// What [`ClientMethod::pay`] yields: the method-specific part of a credential.
+///
+/// ```
+/// use mpp::method::Proof;
+///
+/// let payload = [("hash".to_owned(), "0x9f3c".into())].into_iter().collect();
+/// let proof = Proof { payload, source: Some("did:pkh:eip155:4217:0x742d35Cc6634C0532925a3b844Bc9e7595f8fE00".into()) };
+/// assert!(!format!("{proof:?}").contains("0x9f3c"), "it is as good as money");
+/// ```
 #[derive(Clone)]
 pub struct Proof {
     /// `payload` of the credential.
@@ -364,6 +764,12 @@ impl fmt::Debug for Proof {
 }
 
 /// Why a challenge could not be paid.
+///
+/// ```
+/// use mpp::method::PayError;
+/// let error = PayError::Failed("the account is empty".into());
+/// assert_eq!(error.to_string(), "the payment failed: the account is empty");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PayError {
@@ -394,11 +800,27 @@ enum Inner<'a, T> {
 
 impl<'a, T> Step<'a, T> {
     /// A result that is there already.
+    ///
+    /// ```
+    /// # use mpp::method::Step;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// assert_eq!(Step::ready(1).await, 1);
+    /// # }
+    /// ```
     pub fn ready(value: T) -> Self {
         Self(Inner::Ready(Some(value)))
     }
 
     /// A future.
+    ///
+    /// ```
+    /// # use mpp::method::Step;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// assert_eq!(Step::boxed(async { 1 }).await, 1);
+    /// # }
+    /// ```
     pub fn boxed(future: impl Future<Output = T> + Send + 'a) -> Self {
         Self(Inner::Boxed(Box::pin(future)))
     }

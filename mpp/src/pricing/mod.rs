@@ -1,7 +1,12 @@
 //! What annotations say, and what they mean under a configuration.
 //!
 //! A [`PriceSpec`] is written by a macro and never changes. A `Plan` is a spec resolved against the configured
-//! payment methods: the offers that can really be made, prepared so that a challenge costs next to nothing.
+//! payment methods: the offers that can really be made, prepared so that a challenge costs next to nothing. Reports,
+//! documents and reviews read specs: those of the whole program from `mpp::registry()`, or those a
+//! `mpp::routing::Router` has mounted.
+//!
+//! On the wire an offer is a challenge (draft-httpauth-payment-00 section 5.1) with a charge request
+//! (draft-payment-intent-charge-00) in it.
 
 #[cfg(feature = "server")]
 mod plan;

@@ -13,7 +13,7 @@ use crate::protocol::{
 use crate::server::scope::Scopes;
 use std::sync::Arc;
 
-/// Challenges above this are refused at start-up: proxies cap header lines at 8 KB (draft-httpauth-payment section 8.5).
+/// Challenges above this are refused at start-up: proxies cap header lines at 8 KB (draft-httpauth-payment-00 section 9.4).
 const MAX_CHALLENGE: usize = 8 * 1024;
 
 /// A price under a configuration.
@@ -69,6 +69,7 @@ impl Plan {
         let problems_before = report.problems.len();
         let mut offers = Vec::new();
         let mut below_minimum = false;
+        let mut broken_method = false;
         for (index, offer) in spec.offers.iter().enumerate() {
             if cx.switched_off.iter().any(|name| name == offer.method) {
                 continue;
@@ -85,13 +86,14 @@ impl Plan {
             match Offer::resolve(index, spec, offer, method, cx) {
                 Ok(offer) => offers.push(offer),
                 Err(Omitted::Problem(text)) => report.problems.push(format!("{who}: {text}")),
+                Err(Omitted::BrokenMethod) => broken_method = true,
                 Err(Omitted::BelowMinimum(text)) => {
                     below_minimum = true;
                     report.warnings.push(format!("{who}: {text}; the offer is left out"));
                 }
             }
         }
-        if offers.is_empty() && report.problems.len() == problems_before {
+        if offers.is_empty() && report.problems.len() == problems_before && !broken_method {
             if below_minimum {
                 report.problems.push(format!("{who}: no method of this price is payable"));
             } else {
@@ -120,6 +122,8 @@ impl Plan {
 
 enum Omitted {
     Problem(String),
+    /// The method has reported its own problems: one mistake is not one problem per price.
+    BrokenMethod,
     BelowMinimum(String),
 }
 
@@ -162,7 +166,9 @@ impl Offer {
                     offer.currency.id
                 )));
             }
-            let prepared = offer.prepare(units, price, cx.realm, cx.ring).map_err(Omitted::Problem)?;
+            let prepared = offer.prepare(units, price, cx.realm, cx.ring).map_err(|why| {
+                if offer.method.problems().is_empty() { Omitted::Problem(why) } else { Omitted::BrokenMethod }
+            })?;
             offer.fixed = Some(prepared);
         }
         Ok(offer)

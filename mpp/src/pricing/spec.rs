@@ -7,9 +7,26 @@
 use crate::protocol::{Amount, Currency};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// One price: a priced handler or a [`price!`](crate::price).
+/// One price: a priced handler or a `mpp::price!`.
 ///
 /// Written by the macros; the fields are public so that documents, reports and reviews can read them.
+///
+/// ```
+/// # #[cfg(feature = "testing")] {
+/// # use mpp::{Mpp, Paid, Receipt, routing::{Router, get}};
+/// use mpp::{Amount, pricing::Price};
+///
+/// /// Current weather for a city.
+/// #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo, stripe))]
+/// async fn weather(_: Paid) -> &'static str { "sunny" }
+///
+/// let app: Router<Mpp> = Router::new().route("/weather", get(weather));
+/// let price = app.mounted()[0].spec;
+/// assert_eq!((price.name, price.summary()), ("weather", "Current weather for a city."));
+/// assert_eq!(price.offers[1].method, "stripe");
+/// assert_eq!(price.offers[1].price, Price::Fixed(Amount::cents(5)));
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct PriceSpec {
     /// `module_path!()` of the annotation.
@@ -60,23 +77,75 @@ impl PriceSpec {
         slot: Slot::new(),
     };
 
-    /// The first line of the doc comment, or the empty string.
+    /// The first line of the doc comment that says something, or the empty string.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Mpp, Paid, Receipt, routing::{Router, get}};
+    /// /// Current weather.
+    /// ///
+    /// /// From three stations.
+    /// #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+    /// async fn weather(_: Paid) {}
+    ///
+    /// let app: Router<Mpp> = Router::new().route("/weather", get(weather));
+    /// assert_eq!(app.mounted()[0].spec.summary(), "Current weather.");
+    /// # }
+    /// ```
     pub fn summary(&self) -> &'static str {
         self.docs.lines().map(str::trim).find(|l| !l.is_empty()).unwrap_or("")
     }
 
     /// Whether any offer's amount depends on the request.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Mpp, Paid, Receipt, routing::{Router, get}};
+    /// # use mpp::Amount;
+    /// #[mpp::charge(amount = Amount::cents(*n), currency = "usdc", methods(tempo))]
+    /// async fn units(axum::extract::Path(n): axum::extract::Path<u128>, _: Paid) {}
+    ///
+    /// let app: Router<Mpp> = Router::new().route("/units/{n}", get(units));
+    /// assert!(app.mounted()[0].spec.is_computed());
+    /// # }
+    /// ```
     pub fn is_computed(&self) -> bool {
         self.offers.iter().any(|o| matches!(o.price, Price::Computed))
     }
 
     /// Whether this is a zero-amount identity proof (`proof = true`).
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Mpp, Paid, Receipt, routing::{Router, get}};
+    /// #[mpp::charge(amount = "0", currency = "pathusd", methods(tempo), proof = true)]
+    /// async fn whoami(_: Paid) {}
+    ///
+    /// let app: Router<Mpp> = Router::new().route("/whoami", get(whoami));
+    /// assert!(app.mounted()[0].spec.is_proof());
+    /// # }
+    /// ```
     pub fn is_proof(&self) -> bool {
         self.tier == Tier::Proof
     }
 }
 
 /// One line of a price: this method, this currency, this much.
+///
+/// ```
+/// # #[cfg(feature = "testing")] {
+/// # use mpp::{Mpp, Paid, Receipt, routing::{Router, get}};
+/// #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo, stripe(amount = "0.50", currency = "usd")))]
+/// async fn report(_: Paid) {}
+///
+/// let app: Router<Mpp> = Router::new().route("/report", get(report));
+/// let offers = app.mounted()[0].spec.offers;
+/// assert_eq!(offers.iter().map(|offer| (offer.method, offer.currency.name)).collect::<Vec<_>>(), [
+///     ("tempo", "usdc"),
+///     ("stripe", "usd"),
+/// ]);
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct OfferSpec {
@@ -110,6 +179,19 @@ impl OfferSpec {
 }
 
 /// How much.
+///
+/// ```
+/// use mpp::{Amount, pricing::Price};
+///
+/// /// A column of a price list.
+/// fn column(price: Price) -> String {
+///     match price {
+///         Price::Fixed(amount) => amount.to_string(),
+///         Price::Computed => "depends".to_owned(),
+///     }
+/// }
+/// assert_eq!(column(Price::Fixed(Amount::cents(5))), "0.05");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Price {
     /// The same for every request.
@@ -119,6 +201,19 @@ pub enum Price {
 }
 
 /// When a request is let through without paying.
+///
+/// ```
+/// # #[cfg(feature = "testing")] {
+/// # use mpp::{Mpp, Paid, Receipt, routing::{Router, get}};
+/// use mpp::pricing::Tier;
+///
+/// #[mpp::charge(amount = "0.05", currency = "usdc", methods(sandbox), free_if = headers.contains_key("x-member"))]
+/// async fn report(headers: axum::http::HeaderMap, paid: Paid<Option<Receipt>>) {}
+///
+/// let app: Router<Mpp> = Router::new().route("/report", get(report));
+/// assert_eq!(app.mounted()[0].spec.tier, Tier::FreeIf);
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tier {
     /// Never.
@@ -129,7 +224,20 @@ pub enum Tier {
     Proof,
 }
 
-/// Whether the body is bound to the challenge (`digest`, draft-httpauth-payment section 5.1.3).
+/// Whether the body is bound to the challenge (`digest`, draft-httpauth-payment-00 section 5.1.3).
+///
+/// ```
+/// # #[cfg(feature = "testing")] {
+/// # use mpp::{Mpp, Paid, Receipt, routing::{Router, get}};
+/// use mpp::pricing::Binding;
+///
+/// #[mpp::charge(amount = "0.05", currency = "usdc", methods(sandbox), digest = false)]
+/// async fn report(_: Paid) {}
+///
+/// let app: Router<Mpp> = Router::new().route("/report", get(report));
+/// assert_eq!(app.mounted()[0].spec.binding, Binding::None);
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Binding {
     /// The body's SHA-256 is part of the challenge whenever there is a body.
@@ -139,6 +247,19 @@ pub enum Binding {
 }
 
 /// What a request without a credential meets first.
+///
+/// ```
+/// # #[cfg(feature = "testing")] {
+/// # use mpp::{Mpp, Paid, Receipt, routing::{Router, get}};
+/// use mpp::pricing::Order;
+///
+/// #[mpp::charge(amount = "0.05", currency = "usdc", methods(sandbox), challenge = "first")]
+/// async fn report(_: Paid) {}
+///
+/// let app: Router<Mpp> = Router::new().route("/report", get(report));
+/// assert_eq!(app.mounted()[0].spec.order, Order::ChallengeFirst);
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     /// Extractors (401, 404, 422), then the challenge.
@@ -148,6 +269,19 @@ pub enum Order {
 }
 
 /// When the money moves.
+///
+/// ```
+/// # #[cfg(feature = "testing")] {
+/// # use mpp::{Mpp, Paid, Receipt, routing::{Router, get}};
+/// use mpp::pricing::Capture;
+///
+/// #[mpp::charge(amount = "0.05", currency = "usdc", methods(sandbox), capture = "success")]
+/// async fn report(_: Paid<mpp::Hold>) {}
+///
+/// let app: Router<Mpp> = Router::new().route("/report", get(report));
+/// assert_eq!(app.mounted()[0].spec.capture, Capture::OnSuccess);
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Capture {
     /// Settled before the handler starts.
@@ -157,6 +291,21 @@ pub enum Capture {
 }
 
 /// What a computed price is held against when a credential comes back.
+///
+/// ```
+/// # #[cfg(feature = "testing")] {
+/// # use mpp::{Mpp, Paid, Receipt, routing::{Router, get}};
+/// use mpp::{Amount, pricing::Honor};
+///
+/// fn today(_: &axum::http::HeaderMap) -> Amount { Amount::cents(5) }
+///
+/// #[mpp::charge(amount = today(&headers), currency = "usdc", methods(tempo), honor = "quote", bind("x-tier"))]
+/// async fn rate(headers: axum::http::HeaderMap, _: Paid) {}
+///
+/// let app: Router<Mpp> = Router::new().route("/rate", get(rate));
+/// assert_eq!(app.mounted()[0].spec.honor, Honor::Quoted(&["x-tier"]));
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Honor {
     /// The price is computed again; the quoted amount must cover it.
@@ -166,6 +315,11 @@ pub enum Honor {
 }
 
 /// Where an annotation stands in the source.
+///
+/// ```
+/// use mpp::pricing::Location;
+/// assert_eq!(Location { file: "src/api.rs", line: 27, column: 1 }.to_string(), "src/api.rs:27");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Location {
     /// `file!()`.

@@ -5,7 +5,7 @@ use crate::protocol::{Amount, Currency};
 
 /// Who can be paid, and in which currency, without the amount: the part several prices share.
 ///
-/// Made by [`terms!`](crate::terms) and used by `#[mpp::charge(amount = "…", terms = path)]`. Merging and the check of
+/// Made by `mpp::terms!` and used by `#[mpp::charge(amount = "…", terms = path)]`. Merging and the check of
 /// decimal places happen in const evaluation, also across crates.
 ///
 /// ```
@@ -34,11 +34,25 @@ impl Terms {
     }
 
     /// How many methods these terms name.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// const CHAIN: mpp::Terms = mpp::terms!(currency = "usdc", methods(tempo));
+    /// assert_eq!(CHAIN.len(), 1);
+    /// # }
+    /// ```
     pub const fn len(&self) -> usize {
         self.0.len()
     }
 
     /// Whether they name none; `terms!` refuses that.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// const CHAIN: mpp::Terms = mpp::terms!(currency = "usdc", methods(tempo));
+    /// assert!(!CHAIN.is_empty());
+    /// # }
+    /// ```
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

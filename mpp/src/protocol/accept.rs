@@ -37,6 +37,13 @@ struct Range {
 
 impl AcceptPayment {
     /// Says that exactly these can be paid, the earlier the better, all with the same quality.
+    ///
+    /// ```
+    /// use mpp::protocol::{AcceptPayment, Intent, MethodName};
+    ///
+    /// let accept = AcceptPayment::for_methods([(MethodName::from_static("tempo"), Intent::CHARGE)]);
+    /// assert_eq!(accept.to_string(), "tempo/charge");
+    /// ```
     pub fn for_methods(methods: impl IntoIterator<Item = (MethodName, Intent)>) -> AcceptPayment {
         let range = |(method, intent)| Range { method: Some(method), intent: Some(intent), quality: FULL };
         AcceptPayment { ranges: methods.into_iter().map(range).collect() }
@@ -47,6 +54,13 @@ impl AcceptPayment {
     /// # Errors
     /// Anything that is not `#( (method / "*") "/" (intent / "*") [ ";q=" qvalue ] )` with at least one range. A server
     /// may then ignore the header.
+    ///
+    /// ```
+    /// use mpp::protocol::{AcceptError, AcceptPayment};
+    ///
+    /// assert!(AcceptPayment::parse("tempo/charge, */*;q=0.1").is_ok());
+    /// assert_eq!(AcceptPayment::parse("cash"), Err(AcceptError::Malformed));
+    /// ```
     pub fn parse(text: &str) -> Result<AcceptPayment, AcceptError> {
         if text.len() > MAX_CHARS {
             return Err(AcceptError::TooLarge);
@@ -64,8 +78,17 @@ impl AcceptPayment {
         if ranges.is_empty() { Err(AcceptError::Malformed) } else { Ok(AcceptPayment { ranges }) }
     }
 
-    /// Which of these offers (method, intent) the client accepts, best first: by quality, then in the given order. For
-    /// each offer the most specific range that matches it decides.
+    /// Which of these offers (method, intent) the client accepts, by their positions, best first: by quality, then in the
+    /// given order. For each offer the most specific range that matches it decides.
+    ///
+    /// ```
+    /// use mpp::protocol::AcceptPayment;
+    ///
+    /// let accept = AcceptPayment::parse("tempo/charge;q=0.5, stripe/*")?;
+    /// let offers = [("tempo", "charge"), ("evm", "charge"), ("stripe", "charge")];
+    /// assert_eq!(accept.rank(offers), [2, 0], "stripe, then tempo; evm is not accepted");
+    /// # Ok::<(), mpp::protocol::AcceptError>(())
+    /// ```
     pub fn rank<'o>(&self, offers: impl IntoIterator<Item = (&'o str, &'o str)>) -> Vec<usize> {
         let mut ranked: Vec<(Reverse<u16>, usize)> = offers
             .into_iter()

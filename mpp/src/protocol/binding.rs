@@ -223,6 +223,14 @@ impl SecretRing {
     ///
     /// Slots that contain `|` are ambiguous (the separator would be part of a value); an id computed over such slots
     /// [never verifies](SecretRing::verify).
+    ///
+    /// ```
+    /// use mpp::protocol::{Secret, SecretRing, Slots};
+    ///
+    /// let ring = SecretRing::new(Secret::generate());
+    /// let slots = Slots { realm: "example.com", method: "tempo", intent: "charge", request: "e30", ..Slots::default() };
+    /// assert_eq!(ring.id(&slots).as_str().len(), 43, "32 bytes in base64url");
+    /// ```
     pub fn id(&self, slots: &Slots<'_>) -> ChallengeId {
         ChallengeId::of(mac(&self.keys[0], slots))
     }
@@ -232,6 +240,16 @@ impl SecretRing {
     /// # Errors
     /// [`NotOurs`] when none did, or when a slot contains the separator `|`: every verified input then has exactly six
     /// of them, so that no two sets of slots share one.
+    ///
+    /// ```
+    /// use mpp::protocol::{Secret, SecretRing, Slots};
+    ///
+    /// let ring = SecretRing::new(Secret::generate());
+    /// let cheap = Slots { realm: "example.com", method: "tempo", intent: "charge", request: "e30", ..Slots::default() };
+    /// let id = ring.id(&cheap);
+    /// assert!(ring.verify(&cheap, id.as_str()).is_ok());
+    /// assert!(ring.verify(&Slots { request: "e31", ..cheap }, id.as_str()).is_err(), "another request, another id");
+    /// ```
     pub fn verify(&self, slots: &Slots<'_>, id: &str) -> Result<(), NotOurs> {
         if slots.in_order().iter().any(|slot| slot.as_bytes().contains(&b'|')) {
             return Err(NotOurs);
@@ -328,6 +346,13 @@ pub struct BoundPrefix {
 
 impl BoundPrefix {
     /// The id of one challenge of this offer, by the first secret. An absent slot is empty.
+    ///
+    /// ```
+    /// # use mpp::protocol::{Secret, SecretRing};
+    /// let offer = SecretRing::new(Secret::generate()).prefix("example.com", "tempo", "charge", "e30");
+    /// let id = offer.id("2026-11-21T10:05:00Z", "", "");
+    /// assert!(offer.verify("2026-11-21T10:05:00Z", "", "", id.as_str()).is_ok());
+    /// ```
     pub fn id(&self, expires: &str, digest: &str, opaque: &str) -> ChallengeId {
         finish(&self.states[0], expires, digest, opaque)
     }

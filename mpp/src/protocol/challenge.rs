@@ -80,6 +80,23 @@ pub struct Challenges {
 impl Challenge {
     /// The value of one `WWW-Authenticate` line. ASCII only: anything else is written as `\uXXXX` in a quoted string, as
     /// deployed peers do.
+    ///
+    /// ```
+    /// use mpp::protocol::{Challenge, Intent, MethodName};
+    ///
+    /// let challenge = Challenge {
+    ///     id: "x7Tg".into(),
+    ///     realm: "api.example.com".into(),
+    ///     method: MethodName::from_static("tempo"),
+    ///     intent: Intent::CHARGE,
+    ///     request: "e30".into(),
+    ///     expires: None,
+    ///     digest: None,
+    ///     opaque: None,
+    ///     description: Some("one \"café\"".into()),
+    /// };
+    /// assert!(challenge.to_header_value().ends_with(r#"request="e30", description="one \"caf\u00e9\"""#));
+    /// ```
     pub fn to_header_value(&self) -> String {
         let mut line = String::with_capacity(256 + self.request.len());
         line.push_str("Payment ");
@@ -112,6 +129,19 @@ impl Challenge {
     ///
     /// Reads at most 128 KiB and 64 challenges; what lies beyond is reported as one
     /// [`TooLarge`](ChallengeError::TooLarge).
+    ///
+    /// ```
+    /// use mpp::protocol::Challenge;
+    ///
+    /// let found = Challenge::parse_all([
+    ///     r#"Bearer realm="x", Payment id="a", realm="r", method="stripe", intent="charge", request="e30""#,
+    ///     r#"payment ID=b, realm=r, method=tempo, intent=charge, request=e30"#,
+    ///     r#"Payment id="c""#,
+    /// ]);
+    /// let methods: Vec<_> = found.offers.iter().map(|offer| offer.method.as_str()).collect();
+    /// assert_eq!(methods, ["stripe", "tempo"]);
+    /// assert_eq!(found.refused.len(), 1, "the third lacks its required parameters");
+    /// ```
     pub fn parse_all<'a>(lines: impl IntoIterator<Item = &'a str>) -> Challenges {
         let mut found = Challenges::default();
         let mut total = 0usize;
@@ -156,11 +186,32 @@ impl Challenge {
     }
 
     /// When the offer ends; none if it does not say.
+    ///
+    /// # Errors
+    /// [`TimestampError`] when `expires` is no RFC 3339 time. Such a challenge is not payable.
+    ///
+    /// ```
+    /// # use mpp::protocol::Challenge;
+    /// let header = r#"Payment id="x7Tg", realm="api.example.com", method="tempo", intent="charge", request="e30", expires="2026-11-21T10:05:00Z""#;
+    /// let challenge = &Challenge::parse_all([header]).offers[0];
+    /// assert_eq!(challenge.expires_at().unwrap().unwrap().to_rfc3339().as_str(), "2026-11-21T10:05:00Z");
+    /// ```
     pub fn expires_at(&self) -> Result<Option<Timestamp>, TimestampError> {
         self.expires.as_deref().map(Timestamp::parse).transpose()
     }
 
     /// The payment request of a `charge`.
+    ///
+    /// # Errors
+    /// [`RequestError::OtherIntent`] for another intent than `charge`, and what [`ChargeRequest::decode`] refuses.
+    ///
+    /// ```
+    /// # use mpp::protocol::{BaseUnits, Challenge, ChargeRequest};
+    /// let request = ChargeRequest::new(BaseUnits::new(50_000), "usd").encode();
+    /// let header = format!(r#"Payment id="x7Tg", realm="r", method="tempo", intent="charge", request="{request}""#);
+    /// let offers = Challenge::parse_all([header.as_str()]).offers;
+    /// assert_eq!(offers[0].charge().unwrap().amount, BaseUnits::new(50_000));
+    /// ```
     pub fn charge(&self) -> Result<ChargeRequest, RequestError> {
         if self.intent != Intent::CHARGE {
             return Err(RequestError::OtherIntent);
@@ -169,11 +220,32 @@ impl Challenge {
     }
 
     /// What the server wrote into `opaque`; none if it did not.
+    ///
+    /// # Errors
+    /// [`OpaqueError`] when `opaque` is not the base64url of a flat map of strings. Only the server that wrote it needs to care.
+    ///
+    /// ```
+    /// # use mpp::protocol::{Challenge, Opaque};
+    /// let opaque = Opaque::from_iter([("op", "GET /weather")]).encode();
+    /// let header = format!(
+    ///     r#"Payment id="x7Tg", realm="r", method="tempo", intent="charge", request="e30", opaque="{opaque}""#
+    /// );
+    /// let offers = Challenge::parse_all([header.as_str()]).offers;
+    /// assert_eq!(offers[0].opaque_map().unwrap().unwrap().get("op"), Some("GET /weather"));
+    /// ```
     pub fn opaque_map(&self) -> Result<Option<Opaque>, OpaqueError> {
         self.opaque.as_deref().map(Opaque::decode).transpose()
     }
 
-    /// The bound parameters.
+    /// The bound parameters (core draft, "Challenge Binding"); an absent one is empty.
+    ///
+    /// ```
+    /// # use mpp::protocol::Challenge;
+    /// let header = r#"Payment id="x7Tg", realm="api.example.com", method="tempo", intent="charge", request="e30""#;
+    /// let challenge = &Challenge::parse_all([header]).offers[0];
+    /// assert_eq!(challenge.slots().realm, "api.example.com");
+    /// assert_eq!(challenge.slots().digest, "");
+    /// ```
     pub fn slots(&self) -> Slots<'_> {
         Slots {
             realm: &self.realm,

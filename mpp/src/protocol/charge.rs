@@ -36,6 +36,12 @@ pub struct ChargeRequest {
 
 impl ChargeRequest {
     /// A request with nothing optional.
+    ///
+    /// ```
+    /// use mpp::protocol::{BaseUnits, ChargeRequest};
+    /// let five_cents = ChargeRequest::new(BaseUnits::new(50_000), "0x20c0000000000000000000000000000000000000");
+    /// assert_eq!(five_cents.recipient, None);
+    /// ```
     pub fn new(amount: BaseUnits, currency: impl Into<String>) -> ChargeRequest {
         ChargeRequest {
             amount,
@@ -48,11 +54,26 @@ impl ChargeRequest {
     }
 
     /// The `request` parameter: base64url of the canonical JSON.
+    ///
+    /// ```
+    /// use mpp::protocol::{BaseUnits, ChargeRequest, b64};
+    /// let text = ChargeRequest::new(BaseUnits::new(50), "usd").encode();
+    /// assert_eq!(b64::decode(&text).unwrap(), br#"{"amount":"50","currency":"usd"}"#);
+    /// ```
     pub fn encode(&self) -> String {
         b64::encode(jcs::canonical(self))
     }
 
     /// Reads a `request` parameter of at most 16 KiB. Members that are not in the draft are ignored.
+    ///
+    /// # Errors
+    /// [`RequestError`]: over 16 KiB, not base64url, or not the JSON of a charge request.
+    ///
+    /// ```
+    /// use mpp::protocol::{BaseUnits, ChargeRequest, b64};
+    /// let text = b64::encode(r#"{"amount":"50","currency":"usd","color":"blue"}"#);
+    /// assert_eq!(ChargeRequest::decode(&text), Ok(ChargeRequest::new(BaseUnits::new(50), "usd")));
+    /// ```
     pub fn decode(text: &str) -> Result<ChargeRequest, RequestError> {
         if text.len() > MAX_REQUEST_CHARS {
             return Err(RequestError::TooLarge);

@@ -36,6 +36,16 @@ pub struct CredentialBuf {
 impl CredentialBuf {
     /// Decodes what follows `Payment ` in the header: at most 64 KiB, checked first; base64url, also tolerated with
     /// padding or in the standard alphabet.
+    ///
+    /// # Errors
+    /// [`CredentialError::TooLarge`], [`CredentialError::Empty`], [`CredentialError::NotBase64`], and
+    /// [`CredentialError::NotJson`] for what is not UTF-8.
+    ///
+    /// ```
+    /// use mpp::protocol::{CredentialBuf, CredentialError};
+    /// assert_eq!(CredentialBuf::decode("?!").unwrap_err(), CredentialError::NotBase64);
+    /// assert_eq!(CredentialBuf::decode(&"A".repeat(70_000)).unwrap_err(), CredentialError::TooLarge);
+    /// ```
     pub fn decode(token: &str) -> Result<CredentialBuf, CredentialError> {
         let token = token.trim();
         if token.len() > MAX_CREDENTIAL_CHARS {
@@ -50,6 +60,16 @@ impl CredentialBuf {
     }
 
     /// Reads the JSON. Members that are not known are ignored, known ones that occur twice are refused.
+    ///
+    /// # Errors
+    /// [`CredentialError::NotJson`], and [`CredentialError::Shape`] when a required member is missing or of another type.
+    ///
+    /// ```
+    /// use mpp::protocol::{CredentialBuf, CredentialError};
+    /// let empty = CredentialBuf::decode("e30")?; // {}
+    /// assert_eq!(empty.parse().unwrap_err(), CredentialError::Shape);
+    /// # Ok::<(), CredentialError>(())
+    /// ```
     pub fn parse(&self) -> Result<CredentialRef<'_>, CredentialError> {
         let credential: CredentialRef<'_> = serde_json::from_str(&self.json).map_err(|error| {
             if error.is_data() { CredentialError::Shape } else { CredentialError::NotJson }
@@ -99,6 +119,17 @@ impl CredentialRef<'_> {
     /// # Errors
     /// [`CredentialError::Shape`] when the echoed method or intent is no name, or the payload has a member twice at any
     /// depth: such a payload has two readings.
+    ///
+    /// ```
+    /// use mpp::protocol::CredentialBuf;
+    /// # let token = mpp::protocol::b64::encode(
+    /// #     r#"{"challenge":{"id":"a","realm":"r","method":"tempo","intent":"charge","request":"e30"},"payload":{"k":1}}"#,
+    /// # );
+    /// let buffer = CredentialBuf::decode(&token)?;
+    /// let kept = buffer.parse()?.to_credential()?; // outlives the buffer
+    /// assert_eq!(kept.challenge.id, "a");
+    /// # Ok::<(), mpp::protocol::CredentialError>(())
+    /// ```
     pub fn to_credential(&self) -> Result<Credential, CredentialError> {
         let payload = jcs::parse_object(self.payload.get().as_bytes()).map_err(|_| CredentialError::Shape)?;
         Ok(Credential {
@@ -159,6 +190,18 @@ pub struct ChallengeRef<'a> {
 
 impl ChallengeRef<'_> {
     /// The bound parameters, as received.
+    ///
+    /// ```
+    /// use mpp::protocol::{CredentialBuf, NotOurs, Secret, SecretRing};
+    /// # let token = mpp::protocol::b64::encode(
+    /// #     r#"{"challenge":{"id":"a","realm":"r","method":"tempo","intent":"charge","request":"e30"},"payload":{"k":1}}"#,
+    /// # );
+    /// let buffer = CredentialBuf::decode(&token)?;
+    /// let echo = buffer.parse()?.challenge;
+    /// let ring = SecretRing::new(Secret::generate());
+    /// assert_eq!(ring.verify(&echo.slots(), &echo.id), Err(NotOurs));
+    /// # Ok::<(), mpp::protocol::CredentialError>(())
+    /// ```
     pub fn slots(&self) -> Slots<'_> {
         Slots {
             realm: &self.realm,
@@ -172,6 +215,19 @@ impl ChallengeRef<'_> {
     }
 
     /// When the challenge ends; none if it does not say.
+    ///
+    /// # Errors
+    /// [`TimestampError`] when it says something that is no RFC 3339 time.
+    ///
+    /// ```
+    /// # use mpp::protocol::CredentialBuf;
+    /// # let token = mpp::protocol::b64::encode(
+    /// #     r#"{"challenge":{"id":"a","realm":"r","method":"tempo","intent":"charge","request":"e30"},"payload":{"k":1}}"#,
+    /// # );
+    /// let buffer = CredentialBuf::decode(&token)?;
+    /// assert_eq!(buffer.parse()?.challenge.expires_at(), Ok(None));
+    /// # Ok::<(), mpp::protocol::CredentialError>(())
+    /// ```
     pub fn expires_at(&self) -> Result<Option<Timestamp>, TimestampError> {
         self.expires.as_deref().map(Timestamp::parse).transpose()
     }
@@ -180,6 +236,16 @@ impl ChallengeRef<'_> {
     ///
     /// # Errors
     /// [`CredentialError::Shape`] when the method or intent is no name, or a required member is empty.
+    ///
+    /// ```
+    /// # use mpp::protocol::{CredentialBuf, Intent};
+    /// # let token = mpp::protocol::b64::encode(
+    /// #     r#"{"challenge":{"id":"a","realm":"r","method":"tempo","intent":"charge","request":"e30"},"payload":{"k":1}}"#,
+    /// # );
+    /// let buffer = CredentialBuf::decode(&token)?;
+    /// assert_eq!(buffer.parse()?.challenge.to_challenge()?.intent, Intent::CHARGE);
+    /// # Ok::<(), mpp::protocol::CredentialError>(())
+    /// ```
     pub fn to_challenge(&self) -> Result<Challenge, CredentialError> {
         if self.id.is_empty() || self.realm.is_empty() || self.request.is_empty() {
             return Err(CredentialError::Shape);
@@ -228,11 +294,38 @@ pub struct Credential {
 
 impl Credential {
     /// The value of the `Authorization` header. A secret: it is the payment.
+    ///
+    /// ```
+    /// use mpp::protocol::{Challenge, Credential, CredentialBuf};
+    /// # let challenge = Challenge::parse_all([
+    /// #     r#"Payment id="x7Tg", realm="api.example.com", method="tempo", intent="charge", request="e30""#,
+    /// # ]).offers.remove(0);
+    /// let payload = [("hash".to_owned(), "0xabc".into())].into_iter().collect();
+    /// let credential = Credential { challenge, source: None, payload };
+    /// let header = credential.to_header_value();
+    /// let read = CredentialBuf::decode(header.strip_prefix("Payment ").unwrap())?;
+    /// assert!(read.parse()?.to_credential()? == credential);
+    /// # Ok::<(), mpp::protocol::CredentialError>(())
+    /// ```
     pub fn to_header_value(&self) -> String {
         format!("Payment {}", b64::encode(jcs::canonical(self)))
     }
 
     /// What tells this credential from every other one for the same challenge.
+    ///
+    /// ```
+    /// use mpp::protocol::{Challenge, Credential};
+    /// # let challenge = Challenge::parse_all([
+    /// #     r#"Payment id="x7Tg", realm="api.example.com", method="tempo", intent="charge", request="e30""#,
+    /// # ]).offers.remove(0);
+    /// let pay = |hash: &str| Credential {
+    ///     challenge: challenge.clone(),
+    ///     source: None,
+    ///     payload: [("hash".to_owned(), hash.into())].into_iter().collect(),
+    /// };
+    /// assert_eq!(pay("0xabc").fingerprint(), pay("0xabc").fingerprint());
+    /// assert_ne!(pay("0xabc").fingerprint(), pay("0xdef").fingerprint());
+    /// ```
     pub fn fingerprint(&self) -> Fingerprint {
         #[derive(Serialize)]
         struct Fingerprinted<'a> {
@@ -262,11 +355,22 @@ pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
     /// One read back from a store.
+    ///
+    /// ```
+    /// # use mpp::protocol::Fingerprint;
+    /// let stored = [7; 32];
+    /// assert_eq!(Fingerprint::from_bytes(stored).as_bytes(), &stored);
+    /// ```
     pub const fn from_bytes(bytes: [u8; 32]) -> Fingerprint {
         Fingerprint(bytes)
     }
 
     /// The 32 bytes, for a store.
+    ///
+    /// ```
+    /// # use mpp::protocol::Fingerprint;
+    /// assert_eq!(Fingerprint::from_bytes([7; 32]).as_bytes(), &[7; 32]);
+    /// ```
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }

@@ -57,11 +57,26 @@ pub enum PublicKey {
 
 impl Did {
     /// The DID of an ed25519 key.
+    ///
+    /// ```
+    /// use mpp::protocol::Did;
+    /// assert!(Did::ed25519(&[1; 32]).to_string().starts_with("did:key:z6Mk"));
+    /// ```
     pub fn ed25519(key: &[u8; 32]) -> Did {
         Did::Key(PublicKey::Ed25519(*key))
     }
 
     /// The DID of an account on an EVM chain. `address` is `0x` and 40 hexadecimal digits.
+    ///
+    /// # Errors
+    /// [`DidError::Pkh`] when the address is anything else.
+    ///
+    /// ```
+    /// use mpp::protocol::Did;
+    /// let account = Did::eip155(4217, "0x742d35Cc6634C0532925a3b844Bc9e7595f8fE00")?;
+    /// assert_eq!(account.to_string(), "did:pkh:eip155:4217:0x742d35Cc6634C0532925a3b844Bc9e7595f8fE00");
+    /// # Ok::<(), mpp::protocol::DidError>(())
+    /// ```
     pub fn eip155(chain_id: u64, address: &str) -> Result<Did, DidError> {
         pkh("eip155", &chain_id.to_string(), address)
     }
@@ -71,6 +86,13 @@ impl Did {
     /// # Errors
     /// [`DidError::NotADid`] for anything without the shape `did:method:id`, [`DidError::Pkh`] and [`DidError::Key`] for
     /// what breaks the rules of these two methods.
+    ///
+    /// ```
+    /// use mpp::protocol::{Did, DidError};
+    /// assert_eq!(Did::parse("did:web:example.com"), Ok(Did::Other("did:web:example.com".into())));
+    /// assert_eq!(Did::parse("did:pkh:eip155:01:0xabc"), Err(DidError::Pkh));
+    /// assert_eq!(Did::parse("alice"), Err(DidError::NotADid));
+    /// ```
     pub fn parse(text: &str) -> Result<Did, DidError> {
         if text.len() > MAX_CHARS {
             return Err(DidError::NotADid);

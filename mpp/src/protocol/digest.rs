@@ -26,21 +26,41 @@ pub struct BodyDigest([u8; 32]);
 
 impl BodyDigest {
     /// The digest of a whole body.
+    ///
+    /// ```
+    /// use mpp::protocol::BodyDigest;
+    /// assert_ne!(BodyDigest::of(b"{}"), BodyDigest::of(b"{ }"));
+    /// ```
     pub fn of(body: &[u8]) -> BodyDigest {
         BodyDigest(Sha256::digest(body).into())
     }
 
     /// A digest known by its bytes.
+    ///
+    /// ```
+    /// # use mpp::protocol::BodyDigest;
+    /// assert_eq!(BodyDigest::from_bytes([0; 32]).to_string(), "sha-256=:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:");
+    /// ```
     pub const fn from_bytes(bytes: [u8; 32]) -> BodyDigest {
         BodyDigest(bytes)
     }
 
     /// The 32 bytes.
+    ///
+    /// ```
+    /// # use mpp::protocol::BodyDigest;
+    /// assert_eq!(BodyDigest::of(b"").as_bytes()[..4], [0xe3, 0xb0, 0xc4, 0x42]);
+    /// ```
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
     /// Starts a digest of a body that arrives in parts.
+    ///
+    /// ```
+    /// # use mpp::protocol::BodyDigest;
+    /// assert_eq!(BodyDigest::hasher().finish(), BodyDigest::of(b""));
+    /// ```
     pub fn hasher() -> BodyHasher {
         BodyHasher(Sha256::new())
     }
@@ -51,6 +71,13 @@ impl BodyDigest {
     /// # Errors
     /// [`DigestError::NoSha256`] when there is no such member, [`DigestError::Malformed`] when it is not 32 bytes, occurs
     /// twice, or the whole is over 1024 characters.
+    ///
+    /// ```
+    /// use mpp::protocol::{BodyDigest, DigestError};
+    /// let digest = BodyDigest::of(b"hello");
+    /// assert_eq!(BodyDigest::parse(&format!("sha-512=:YQ==:, {digest}")), Ok(digest));
+    /// assert_eq!(BodyDigest::parse("sha-512=:YQ==:"), Err(DigestError::NoSha256));
+    /// ```
     pub fn parse(text: &str) -> Result<BodyDigest, DigestError> {
         if text.len() > MAX_CHARS {
             return Err(DigestError::Malformed);
@@ -104,11 +131,25 @@ pub struct BodyHasher(Sha256);
 
 impl BodyHasher {
     /// The next part of the body.
+    ///
+    /// ```
+    /// # use mpp::protocol::BodyDigest;
+    /// let mut hasher = BodyDigest::hasher();
+    /// ["stre", "amed"].iter().for_each(|part| hasher.update(part.as_bytes()));
+    /// assert_eq!(hasher.finish(), BodyDigest::of(b"streamed"));
+    /// ```
     pub fn update(&mut self, part: &[u8]) {
         self.0.update(part);
     }
 
     /// The digest of all parts.
+    ///
+    /// ```
+    /// # use mpp::protocol::BodyDigest;
+    /// let mut hasher = BodyDigest::hasher();
+    /// hasher.update(b"whole");
+    /// assert_eq!(hasher.finish(), BodyDigest::of(b"whole"));
+    /// ```
     pub fn finish(self) -> BodyDigest {
         BodyDigest(self.0.finalize().into())
     }

@@ -65,9 +65,10 @@ pub use self::timestamp::{Rfc3339, Timestamp, TimestampError};
 /// The media type of a [`Problem`] body (RFC 9457).
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
-/// Largest encoded `request` or `opaque` parameter that is decoded, in characters.
+/// Largest encoded `request` or `opaque` parameter that is decoded, in characters ([`RequestError::TooLarge`],
+/// [`OpaqueError::TooLarge`]).
 pub const MAX_REQUEST_CHARS: usize = 16 * 1024;
-/// Largest encoded credential that is decoded, in characters.
+/// Largest encoded credential that is decoded, in characters ([`CredentialError::TooLarge`]).
 pub const MAX_CREDENTIAL_CHARS: usize = 64 * 1024;
-/// Largest encoded receipt that is decoded, in characters.
+/// Largest encoded receipt that is decoded, in characters ([`ReceiptError::TooLarge`]).
 pub const MAX_RECEIPT_CHARS: usize = 16 * 1024;

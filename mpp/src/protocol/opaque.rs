@@ -18,21 +18,46 @@ pub struct Opaque(BTreeMap<String, String>);
 
 impl Opaque {
     /// The value under this key.
+    ///
+    /// ```
+    /// # use mpp::protocol::Opaque;
+    /// let opaque = Opaque::from_iter([("op", "GET /weather")]);
+    /// assert_eq!((opaque.get("op"), opaque.get("n")), (Some("GET /weather"), None));
+    /// ```
     pub fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
     }
 
-    /// Sets a value.
+    /// Sets a value, instead of the one that was there.
+    ///
+    /// ```
+    /// # use mpp::protocol::Opaque;
+    /// let mut opaque = Opaque::default();
+    /// opaque.insert("op", "GET /weather");
+    /// assert_eq!(opaque.get("op"), Some("GET /weather"));
+    /// ```
     pub fn insert(&mut self, key: impl Into<String>, value: impl Into<String>) {
         self.0.insert(key.into(), value.into());
     }
 
     /// Keys and values, sorted by key.
+    ///
+    /// ```
+    /// # use mpp::protocol::Opaque;
+    /// let opaque = Opaque::from_iter([("op", "GET /"), ("n", "b1f0")]);
+    /// assert_eq!(opaque.iter().collect::<Vec<_>>(), [("n", "b1f0"), ("op", "GET /")]);
+    /// ```
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
-    /// The base64url of the canonical JSON.
+    /// The parameter: base64url of the canonical JSON (RFC 8785).
+    ///
+    /// ```
+    /// # use mpp::protocol::{Opaque, b64};
+    /// let opaque = Opaque::from_iter([("op", "GET /"), ("n", "b1f0")]);
+    /// assert_eq!(b64::decode(&opaque.encode()).unwrap(), br#"{"n":"b1f0","op":"GET /"}"#);
+    /// ```
     pub fn encode(&self) -> String {
         // A general JCS serialiser costs more than everything else in a challenge; a flat map needs none. RFC 8785
         // sorts by UTF-16, which for ASCII keys is the order the map already has.
@@ -54,6 +79,15 @@ impl Opaque {
     }
 
     /// Reads a parameter of at most 16 KiB. Values must be strings.
+    ///
+    /// # Errors
+    /// [`OpaqueError`]: over 16 KiB, not base64url, or not a JSON object of strings in which every name occurs once.
+    ///
+    /// ```
+    /// # use mpp::protocol::{Opaque, OpaqueError, b64};
+    /// assert_eq!(Opaque::decode("e30"), Ok(Opaque::default()));
+    /// assert_eq!(Opaque::decode(&b64::encode(r#"{"n":1}"#)), Err(OpaqueError::NotAMap));
+    /// ```
     pub fn decode(text: &str) -> Result<Opaque, OpaqueError> {
         if text.len() > MAX_REQUEST_CHARS {
             return Err(OpaqueError::TooLarge);

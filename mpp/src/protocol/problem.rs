@@ -1,4 +1,6 @@
 //! What a refusal says: RFC 9457 problem details (core draft, "Error Handling"; the session drafts' error tables).
+//!
+//! The server writes a [`Problem`], a client reads a [`ReceivedProblem`]; the one list of types is [`ProblemType`].
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -32,16 +34,31 @@ macro_rules! problem_types {
             pub const ALL: &'static [ProblemType] = &[$(ProblemType::$variant,)*];
 
             /// The `type` member.
+            ///
+            /// ```
+            /// # use mpp::protocol::ProblemType;
+            /// assert_eq!(ProblemType::InProgress.uri(), "urn:mpp:problem:in-progress");
+            /// ```
             pub const fn uri(self) -> &'static str {
                 match self { $(ProblemType::$variant => $uri,)* }
             }
 
             /// The `title` member.
+            ///
+            /// ```
+            /// # use mpp::protocol::ProblemType;
+            /// assert_eq!(ProblemType::PaymentExpired.title(), "Payment Expired");
+            /// ```
             pub const fn title(self) -> &'static str {
                 match self { $(ProblemType::$variant => $title,)* }
             }
 
             /// The HTTP status it is answered with.
+            ///
+            /// ```
+            /// # use mpp::protocol::ProblemType;
+            /// assert_eq!(ProblemType::Unavailable.status(), 503);
+            /// ```
             pub const fn status(self) -> u16 {
                 match self { $(ProblemType::$variant => $status,)* }
             }
@@ -103,6 +120,13 @@ problem_types! {
 
 impl ProblemType {
     /// The type with this `type` member.
+    ///
+    /// ```
+    /// # use mpp::protocol::ProblemType;
+    /// let kind = ProblemType::by_uri("https://paymentauth.org/problems/payment-expired");
+    /// assert_eq!(kind, Some(ProblemType::PaymentExpired));
+    /// assert_eq!(ProblemType::by_uri("about:blank"), None);
+    /// ```
     pub fn by_uri(uri: &str) -> Option<ProblemType> {
         ProblemType::ALL.iter().copied().find(|kind| kind.uri() == uri)
     }
@@ -136,6 +160,12 @@ impl ProblemType {
     }
 
     /// Whether the response with this problem offers a challenge: only then does the body name one.
+    ///
+    /// ```
+    /// # use mpp::protocol::ProblemType;
+    /// assert!(ProblemType::PaymentExpired.carries_challenge());
+    /// assert!(!ProblemType::Unavailable.carries_challenge(), "nobody is asked to pay again");
+    /// ```
     pub const fn carries_challenge(self) -> bool {
         matches!(self.status(), 402 | 410) || matches!(self, ProblemType::SessionTransactionReverted)
     }
@@ -170,11 +200,23 @@ const OWN_MEMBERS: [&str; 6] = ["type", "title", "status", "detail", "instance",
 
 impl Problem {
     /// A problem of this kind.
+    ///
+    /// ```
+    /// # use mpp::protocol::{Problem, ProblemType};
+    /// let problem = Problem::new(ProblemType::PaymentExpired, "the challenge expired a minute ago");
+    /// assert_eq!(problem.challenge_id, None);
+    /// ```
     pub fn new(kind: ProblemType, detail: impl Into<Cow<'static, str>>) -> Problem {
         Problem { kind, detail: detail.into(), challenge_id: None, retry_after: None, members: Map::new() }
     }
 
     /// Names the challenge offered with it.
+    ///
+    /// ```
+    /// # use mpp::protocol::{Problem, ProblemType};
+    /// let problem = Problem::new(ProblemType::PaymentExpired, "too late").with_challenge("x7Tg");
+    /// assert!(problem.to_json().contains(r#""challengeId":"x7Tg""#));
+    /// ```
     #[must_use]
     pub fn with_challenge(mut self, id: impl Into<String>) -> Problem {
         self.challenge_id = Some(id.into());
@@ -182,13 +224,26 @@ impl Problem {
     }
 
     /// Says when to come back.
+    ///
+    /// ```
+    /// # use mpp::protocol::{Problem, ProblemType};
+    /// # use std::time::Duration;
+    /// let busy = Problem::new(ProblemType::Unavailable, "the node is out of reach").retry_after(Duration::from_secs(5));
+    /// assert_eq!(busy.retry_after_seconds(), Some(5));
+    /// ```
     #[must_use]
     pub fn retry_after(mut self, after: Duration) -> Problem {
         self.retry_after = Some(after);
         self
     }
 
-    /// Adds a member.
+    /// Adds a member. A standard member's name is not written.
+    ///
+    /// ```
+    /// # use mpp::protocol::{Problem, ProblemType};
+    /// let problem = Problem::new(ProblemType::SessionChannelNotFound, "no such channel").member("channelId", "0xabc");
+    /// assert!(problem.to_json().ends_with(r#""channelId":"0xabc"}"#));
+    /// ```
     #[must_use]
     pub fn member(mut self, name: impl Into<String>, value: impl Into<Value>) -> Problem {
         self.members.insert(name.into(), value.into());
@@ -196,17 +251,36 @@ impl Problem {
     }
 
     /// The HTTP status.
+    ///
+    /// ```
+    /// # use mpp::protocol::{Problem, ProblemType};
+    /// assert_eq!(Problem::new(ProblemType::PriceOutOfRange, "at most 1000 units").status(), 422);
+    /// ```
     pub fn status(&self) -> u16 {
         self.kind.status()
     }
 
     /// The value of `Retry-After`: whole seconds, rounded up, at least one.
+    ///
+    /// ```
+    /// # use mpp::protocol::{Problem, ProblemType};
+    /// # use std::time::Duration;
+    /// let soon = Problem::new(ProblemType::InProgress, "being answered").retry_after(Duration::from_millis(1500));
+    /// assert_eq!(soon.retry_after_seconds(), Some(2));
+    /// ```
     pub fn retry_after_seconds(&self) -> Option<u64> {
         let after = self.retry_after?;
         Some(after.as_secs().saturating_add(u64::from(after.subsec_nanos() > 0)).max(1))
     }
 
-    /// The body, `application/problem+json`.
+    /// The body, [`application/problem+json`](super::PROBLEM_JSON).
+    ///
+    /// ```
+    /// # use mpp::protocol::{Problem, ProblemType, ReceivedProblem};
+    /// let body = Problem::new(ProblemType::InvalidChallenge, "used already").to_json();
+    /// let received = ReceivedProblem::parse(body.as_bytes()).unwrap();
+    /// assert_eq!(received.status, Some(402));
+    /// ```
     pub fn to_json(&self) -> String {
         if self.members.is_empty() {
             return self.kind.to_json(&self.detail, self.challenge_id.as_deref());
@@ -236,7 +310,8 @@ impl Problem {
 
 /// Appends a JSON string. Nearly every one is plain and copied whole.
 fn push_json(json: &mut String, text: &str) {
-    if text.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\') {
+    // Without a way out in the middle the compiler looks at many bytes at once.
+    if text.bytes().fold(true, |plain, b| plain & matches!(b, b' '..=b'~') & (b != b'"') & (b != b'\\')) {
         json.push('"');
         json.push_str(text);
         json.push('"');
@@ -273,6 +348,14 @@ pub struct ReceivedProblem {
 
 impl ReceivedProblem {
     /// Reads a body of at most 64 KiB; none if it is not a JSON object.
+    ///
+    /// ```
+    /// # use mpp::protocol::ReceivedProblem;
+    /// let problem = ReceivedProblem::parse(br#"{"status":"many","balance":3}"#).unwrap();
+    /// assert_eq!((problem.type_uri.as_str(), problem.status), ("about:blank", None));
+    /// assert_eq!(problem.members["balance"], 3);
+    /// assert!(ReceivedProblem::parse(b"<html>").is_none());
+    /// ```
     pub fn parse(body: &[u8]) -> Option<ReceivedProblem> {
         if body.len() > MAX_BODY {
             return None;
@@ -299,6 +382,12 @@ impl ReceivedProblem {
     }
 
     /// The type, if it is one of [`ProblemType`].
+    ///
+    /// ```
+    /// # use mpp::protocol::{ProblemType, ReceivedProblem};
+    /// let problem = ReceivedProblem::parse(br#"{"type":"urn:mpp:problem:in-progress"}"#).unwrap();
+    /// assert_eq!(problem.kind(), Some(ProblemType::InProgress));
+    /// ```
     pub fn kind(&self) -> Option<ProblemType> {
         ProblemType::by_uri(&self.type_uri)
     }

@@ -36,6 +36,12 @@ const OWN_MEMBERS: [&str; 6] = ["status", "method", "reference", "timestamp", "c
 
 impl Receipt {
     /// A receipt with nothing optional.
+    ///
+    /// ```
+    /// # use mpp::protocol::{MethodName, Receipt, Timestamp};
+    /// let receipt = Receipt::new(MethodName::from_static("stripe"), "pi_123", Timestamp::from_unix(1_800_000_000));
+    /// assert_eq!((receipt.challenge_id, receipt.external_id), (None, None));
+    /// ```
     pub fn new(method: MethodName, reference: impl Into<String>, timestamp: Timestamp) -> Receipt {
         Receipt {
             method,
@@ -48,11 +54,30 @@ impl Receipt {
     }
 
     /// The header's value: base64url of the canonical JSON.
+    ///
+    /// ```
+    /// # use mpp::protocol::{MethodName, Receipt, Timestamp, b64};
+    /// let receipt = Receipt::new(MethodName::from_static("tempo"), "0xabc", Timestamp::from_unix(1_800_000_000));
+    /// let json = b64::decode(&receipt.to_header_value()).unwrap();
+    /// assert!(json.starts_with(br#"{"method":"tempo","reference":"0xabc","status":"success","#));
+    /// ```
     pub fn to_header_value(&self) -> String {
         b64::encode(jcs::canonical(self))
     }
 
     /// Reads a header's value of at most 16 KiB.
+    ///
+    /// # Errors
+    /// [`ReceiptError`]: over 16 KiB, not base64url, not JSON, or not the receipt of a payment that succeeded.
+    ///
+    /// ```
+    /// # use mpp::protocol::{Receipt, ReceiptError, b64};
+    /// let header = b64::encode(
+    ///     r#"{"status":"success","method":"tempo","reference":"0xabc","timestamp":"2026-11-21T10:00:00Z","block":7}"#,
+    /// );
+    /// assert_eq!(Receipt::parse_header(&header)?.extra["block"], 7);
+    /// # Ok::<(), ReceiptError>(())
+    /// ```
     pub fn parse_header(value: &str) -> Result<Receipt, ReceiptError> {
         let value = value.trim();
         if value.len() > MAX_RECEIPT_CHARS {

@@ -7,6 +7,7 @@ use super::respond::Answer;
 use crate::protocol::authorization::split;
 use crate::protocol::{CredentialBuf, CredentialError, ProblemType};
 use axum::http::{HeaderMap, HeaderValue, header};
+use std::borrow::Cow;
 
 /// The one Payment credential of a request, taken out of its headers and decoded.
 ///
@@ -21,12 +22,12 @@ pub(super) fn take(
     let mut credential = None;
     let mut kept: Vec<HeaderValue> = Vec::new();
     for line in headers.get_all(header::AUTHORIZATION) {
-        let Ok(text) = std::str::from_utf8(line.as_bytes()) else {
-            // Not ours to judge: another scheme may allow it.
-            kept.push(line.clone());
-            continue;
+        // One char per byte, whatever the charset: a byte beyond ASCII must neither hide a payment nor be lost.
+        let text: Cow<'_, str> = match line.to_str() {
+            Ok(ascii) => Cow::Borrowed(ascii),
+            Err(_) => Cow::Owned(line.as_bytes().iter().copied().map(char::from).collect()),
         };
-        let found = split(text);
+        let found = split(&text);
         for payment in &found.payments {
             if credential.is_some() {
                 return Err(Answer::problem(
@@ -39,7 +40,8 @@ pub(super) fn take(
         if found.payments.is_empty() {
             kept.push(line.clone());
         } else if let Some(rest) = found.rest
-            && let Ok(value) = HeaderValue::from_str(&rest)
+            && let Ok(value) =
+                HeaderValue::from_bytes(&rest.chars().map(|byte| byte as u8).collect::<Vec<_>>())
         {
             kept.push(value);
         }

@@ -1,7 +1,8 @@
 //! `Mpp::builder`: the configuration, checked whole.
 //!
 //! [`Builder::build`] reports every problem of every price at once, before a port opens. The library reads no
-//! environment variables and no files; what it needs, it is given.
+//! environment variables and no files; what it needs, it is given. What the settings mean on the wire is in
+//! draft-httpauth-payment-00: the realm and `expires` in section 5.1, secrets in 5.1.2, TLS in 11.2.
 
 use super::journal::Journal;
 use super::seal::Sealer;
@@ -25,20 +26,25 @@ const LIFETIME: Duration = Duration::from_secs(5 * 60);
 const GRACE: Duration = Duration::from_secs(10 * 60);
 /// How long a dead process keeps others away from an entry.
 const LEASE: Duration = Duration::from_secs(30);
+/// Below this a lease of whole seconds may be over before its first heartbeat.
+const SHORTEST_LEASE: Duration = Duration::from_secs(3);
 
 /// Builds an [`Mpp`]; see [`Mpp::builder`].
 ///
-/// ```
+/// ```standalone_crate
 /// # #[cfg(feature = "sandbox")] {
 /// use mpp::{Mpp, Sandbox, Secret};
+/// use std::time::Duration;
 ///
 /// let mpp = Mpp::builder("https://api.example.com")
-///     .secret(Secret::generate())
+///     .secret(Secret::generate()) // a server that is restarted or replicated is given one: `mpp secret`
 ///     .method(Sandbox::new())
 ///     .allow_test_money()
-///     .build();
-/// # drop(mpp);
+///     .challenge_lifetime(Duration::from_secs(120))
+///     .build()?;
+/// assert_eq!(mpp.realm(), "api.example.com");
 /// # }
+/// # Ok::<(), mpp::BuildError>(())
 /// ```
 #[must_use = "call `build`"]
 pub struct Builder {
@@ -106,25 +112,86 @@ impl Builder {
         }
     }
 
-    /// The secret that binds challenges to this server; shared by all its replicas.
+    /// The secret that binds challenges to this server (draft-httpauth-payment-00 section 5.1.2); shared by all its replicas.
+    /// Required.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, get}, testing};
+    /// # use std::{sync::Arc, time::Duration};
+    /// let forgotten = Mpp::builder("https://api.example.com").build().unwrap_err();
+    /// assert!(forgotten.to_string().contains("no secret"));
+    ///
+    /// // 64 hexadecimal digits, as `mpp secret` prints them; never in the source of a real server.
+    /// let secret = Secret::from_hex("202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f").unwrap();
+    /// let builder = Mpp::builder("https://api.example.com").secret(secret);
+    /// # drop(builder);
+    /// # }
+    /// ```
     pub fn secret(self, secret: Secret) -> Self {
         self.secrets(SecretRing::new(secret))
     }
 
     /// A ring of secrets: the first signs, all verify. Rotate in three deployments: `[old, new]`, `[new, old]`, and
     /// `[new]` after the longest challenge lifetime plus grace.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, get}, testing};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # let (current, next) = (Secret::generate(), Secret::generate());
+    /// // The first of three deployments: signs with the current secret, already verifies with the next.
+    /// let ring = SecretRing::new(current).also(next);
+    /// let builder = Mpp::builder("https://api.example.com").secrets(ring);
+    /// # drop(builder);
+    /// # }
+    /// ```
     pub fn secrets(mut self, ring: SecretRing) -> Self {
         self.ring = Some(ring);
         self
     }
 
-    /// A payment method that can be paid.
+    /// A payment method that can be paid. One of each name.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, get}, testing};
+    /// # use std::{sync::Arc, time::Duration};
+    /// let twice = Mpp::builder("https://api.example.com")
+    ///     .secret(Secret::generate())
+    ///     .method(Sandbox::named("tempo"))
+    ///     .method(Sandbox::named("tempo"))
+    ///     .allow_test_money();
+    /// assert!(twice.build().unwrap_err().to_string().contains("method `tempo` is configured twice"));
+    /// # }
+    /// ```
     pub fn method(mut self, method: impl ServerMethod) -> Self {
         self.methods.push(Arc::new(method));
         self
     }
 
     /// Runs without a method that prices name: its offers are left out, and a price left without any answers 503.
+    ///
+    /// ```standalone_crate
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, get}, testing};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo, stripe))]
+    /// async fn weather(_: Paid) -> &'static str { "sunny" }
+    ///
+    /// let mpp = Mpp::builder("https://api.example.com")
+    ///     .secret(Secret::generate())
+    ///     .method(testing::sandbox("tempo", Arc::new(SystemClock)))
+    ///     .allow_test_money()
+    ///     .switched_off("stripe")
+    ///     .build()
+    ///     .unwrap();
+    /// let client = testing::Client::new(Router::new().route("/weather", get(weather)).with_state(mpp));
+    /// client.get("/weather").unpaid().await.assert_offers(["tempo 0.05 usdc"]);
+    /// # });
+    /// # }
+    /// ```
     pub fn switched_off(mut self, method: impl Into<String>) -> Self {
         self.switched_off.push(method.into());
         self
@@ -132,84 +199,280 @@ impl Builder {
 
     /// Exempts the prices of a linked library that is not mounted, by module path prefix. If one is reached after all, it
     /// is resolved then, and answers 500 when that fails.
+    ///
+    /// ```standalone_crate
+    /// # #[cfg(feature = "testing")] {
+    /// // Another crate, really: linked for something else than its routes.
+    /// mod catalogue {
+    ///     #[mpp::charge(amount = "9.00", currency = "usd", methods(stripe))]
+    ///     pub async fn everything(_: mpp::Paid) {}
+    /// }
+    ///
+    /// let builder = || mpp::Mpp::builder("https://api.example.com").secret(mpp::Secret::generate());
+    /// assert!(builder().build().is_err(), "`stripe` is not configured");
+    ///
+    /// let module = concat!(module_path!(), "::catalogue"); // "their_crate::api"
+    /// assert!(builder().ignore_module(module).build().is_ok());
+    /// # }
+    /// ```
     pub fn ignore_module(mut self, module: impl Into<String>) -> Self {
         self.ignored.push(module.into());
         self
     }
 
     /// Where claims, journals and leases are kept. Default: a bounded [`MemoryStore`].
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, get}, testing};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # let builder = testing::builder(Arc::new(SystemClock));
+    /// use mpp::store::{Limits, MemoryStore};
+    ///
+    /// let small = MemoryStore::with_limits(Limits { paid: 10_000, free: 1_000 });
+    /// let mpp = builder.store(small).build().unwrap();
+    /// # }
+    /// ```
     pub fn store(mut self, store: impl Store) -> Self {
         self.store = Some(Arc::new(store));
         self
     }
 
     /// As [`store`](Self::store), for a store that is shared with something else.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, get}, testing};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # let builder = testing::builder(Arc::new(SystemClock));
+    /// use mpp::store::{MemoryStore, Store};
+    ///
+    /// let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    /// let mpp = builder.shared_store(store.clone()).build().unwrap();
+    /// # }
+    /// ```
     pub fn shared_store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = Some(store);
         self
     }
 
     /// Another source of time, for tests.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, get}, testing};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+    /// # async fn weather(_: Paid) -> &'static str { "sunny" }
+    /// # let builder = testing::builder(Arc::new(SystemClock));
+    /// let clock = Arc::new(ManualClock::at(Timestamp::from_unix(1_800_000_000)));
+    /// let mpp = builder.clock(clock.clone()).build().unwrap();
+    /// let client = testing::Client::new(Router::new().route("/weather", get(weather)).with_state(mpp));
+    /// let expires = client.get("/weather").unpaid().await.challenges().offers[0].expires_at().unwrap().unwrap();
+    /// assert_eq!(expires.since(clock.now()), Duration::from_secs(300));
+    /// # });
+    /// # }
+    /// ```
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// A name mixed into every challenge, for services that share a secret but not their routes.
+    /// A name mixed into every challenge (`s` of its `opaque`), for services that share a secret but not their routes: a
+    /// payment for one opens nothing at the other.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, get}, testing};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+    /// # async fn weather(_: Paid) -> &'static str { "sunny" }
+    /// # let builder = testing::builder(Arc::new(SystemClock));
+    /// let mpp = builder.service("forecasts").build().unwrap();
+    /// let client = testing::Client::new(Router::new().route("/weather", get(weather)).with_state(mpp));
+    /// let challenge = client.get("/weather").unpaid().await.challenges().offers.remove(0);
+    /// assert_eq!(challenge.opaque_map().unwrap().unwrap().get("s"), Some("forecasts"));
+    /// # });
+    /// # }
+    /// ```
     pub fn service(mut self, name: impl Into<String>) -> Self {
         self.service = Some(name.into());
         self
     }
 
-    /// How long a challenge can be paid. Default: 5 minutes.
+    /// How long a challenge can be paid: its `expires`, in whole seconds, at least one. Default: 5 minutes.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, get}, testing};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+    /// # async fn weather(_: Paid) -> &'static str { "sunny" }
+    /// # let clock = Arc::new(ManualClock::at(Timestamp::from_unix(1_800_000_000)));
+    /// # let builder = testing::builder(clock.clone());
+    /// let mpp = builder.challenge_lifetime(Duration::from_secs(60)).build().unwrap();
+    /// let client = testing::Client::new(Router::new().route("/weather", get(weather)).with_state(mpp));
+    /// let expires = client.get("/weather").unpaid().await.challenges().offers[0].expires_at().unwrap().unwrap();
+    /// assert_eq!(expires.since(clock.now()), Duration::from_secs(60));
+    /// # });
+    /// # }
+    /// ```
     pub fn challenge_lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = lifetime;
         self
     }
 
     /// How long after its challenge expired a settled but undelivered payment still opens the route. Default: 10 minutes.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, get}, testing};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let clock = Arc::new(ManualClock::at(Timestamp::from_unix(1_800_000_000)));
+    /// # let builder = testing::builder(clock.clone());
+    /// use axum::http::StatusCode;
+    ///
+    /// /// Out of order at first.
+    /// #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+    /// async fn weather(paid: Paid) -> Result<&'static str, StatusCode> {
+    ///     if paid.attempt() == 1 { Err(StatusCode::BAD_GATEWAY) } else { Ok("sunny") }
+    /// }
+    ///
+    /// let mpp = builder.grace(Duration::from_secs(3600)).build().unwrap();
+    /// let client = testing::Client::new(Router::new().route("/weather", get(weather)).with_state(mpp));
+    /// let credential = client.get("/weather").credential("tempo").await;
+    /// assert_eq!(client.get("/weather").presenting(&credential).await.status(), 502);
+    /// clock.advance(Duration::from_secs(1800)); // the challenge itself is long over
+    /// assert_eq!(client.get("/weather").presenting(&credential).await.status(), 200);
+    /// # });
+    /// # }
+    /// ```
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }
 
-    /// How long a process that died keeps others away from its payments. Default: 30 seconds.
+    /// How long a process that died keeps others away from its payments, at least 3 seconds. Default: 30 seconds.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, get}, testing};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # let builder = testing::builder(Arc::new(SystemClock));
+    /// let mpp = builder.lease(Duration::from_secs(10)).build().unwrap();
+    /// # }
+    /// ```
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
     }
 
     /// How often a handler may run for one payment before it is delivered. Default: 3.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, get}, testing};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let builder = testing::builder(Arc::new(SystemClock));
+    /// use axum::http::StatusCode;
+    ///
+    /// #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+    /// async fn broken(_: Paid) -> StatusCode { StatusCode::INTERNAL_SERVER_ERROR }
+    ///
+    /// let mpp = builder.max_runs(1).build().unwrap();
+    /// let client = testing::Client::new(Router::new().route("/broken", get(broken)).with_state(mpp));
+    /// let credential = client.get("/broken").credential("tempo").await;
+    /// assert_eq!(client.get("/broken").presenting(&credential).await.status(), 500);
+    /// client.get("/broken").presenting(&credential).await.assert_problem("unavailable"); // and "refund due" in the log
+    /// # });
+    /// # }
+    /// ```
     pub fn max_runs(mut self, runs: u32) -> Self {
         self.max_runs = runs.max(1);
         self
     }
 
     /// How many settlements may be under way at once; more are answered 503. Default: 1024.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, get}, testing};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # let builder = testing::builder(Arc::new(SystemClock));
+    /// let mpp = builder.max_settlements(64).build().unwrap();
+    /// # }
+    /// ```
     pub fn max_settlements(mut self, settlements: usize) -> Self {
         self.max_settlements = settlements.max(1);
         self
     }
 
-    /// How long a payment network may take before its answer counts as lost. Default: 60 seconds.
+    /// How long a payment network may take before its answer counts as lost: the client gets a 503 without a challenge,
+    /// and the method is asked what became of the payment. Default: 60 seconds.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, get}, testing};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # let builder = testing::builder(Arc::new(SystemClock));
+    /// let mpp = builder.settle_timeout(Duration::from_secs(20)).build().unwrap();
+    /// # }
+    /// ```
     pub fn settle_timeout(mut self, timeout: Duration) -> Self {
         self.settle_timeout = timeout;
         self
     }
 
-    /// How long a client may take to send the body of a priced request. Default: 30 seconds.
+    /// How long a client may take to send the body of a priced request; 408 after that. Default: 30 seconds.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, get}, testing};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # let builder = testing::builder(Arc::new(SystemClock));
+    /// let mpp = builder.body_deadline(Duration::from_secs(10)).build().unwrap();
+    /// # }
+    /// ```
     pub fn body_deadline(mut self, deadline: Duration) -> Self {
         self.body_deadline = deadline;
         self
     }
 
-    /// Accepts methods that deal in test money.
+    /// Accepts methods that deal in [test money](Money::Test).
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, get}, testing};
+    /// # use std::{sync::Arc, time::Duration};
+    /// let builder = || Mpp::builder("https://api.example.com").secret(Secret::generate()).method(Sandbox::new());
+    /// let complains = |builder: mpp::Builder| builder.build().is_err_and(|report| report.to_string().contains("test money"));
+    /// assert!(complains(builder()));
+    /// assert!(!complains(builder().allow_test_money()));
+    /// # }
+    /// ```
     pub fn allow_test_money(mut self) -> Self {
         self.test_money = Permission::Granted;
         self
     }
 
-    /// Accepts a public URL that is plain http beyond loopback. Payment credentials travel in the clear then.
+    /// Accepts a public URL that is plain http beyond loopback. Payment credentials travel in the clear then, against
+    /// draft-httpauth-payment-00 section 11.2.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, get}, testing};
+    /// # use std::{sync::Arc, time::Duration};
+    /// let builder = || Mpp::builder("http://shop.internal").secret(Secret::generate());
+    /// let complains = |builder: mpp::Builder| builder.build().is_err_and(|report| report.to_string().contains("plain http"));
+    /// assert!(complains(builder()));
+    /// assert!(!complains(builder().allow_insecure()));
+    /// # }
+    /// ```
     pub fn allow_insecure(mut self) -> Self {
         self.insecure = Permission::Granted;
         self
@@ -217,12 +480,42 @@ impl Builder {
 
     /// Says that this is the only process and that losing the journal on a restart is acceptable: required for
     /// real money on a store that does not survive the process.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, get}, testing};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # #[cfg(feature = "tempo")] {
+    /// # use mpp::Tempo;
+    /// let tempo = || Tempo::new("0x70997970C51812dc3A010C7d01b50e0d17dc79C8").rpc("https://rpc.example.org");
+    /// let builder = || Mpp::builder("https://api.example.com").secret(Secret::generate()).method(tempo());
+    /// let complains = |builder: mpp::Builder| builder.build().is_err_and(|report| report.to_string().contains("forgets"));
+    /// assert!(complains(builder()));
+    /// assert!(!complains(builder().single_process_volatile_store()));
+    /// # }
+    /// # }
+    /// ```
     pub fn single_process_volatile_store(mut self) -> Self {
         self.volatile = Permission::Granted;
         self
     }
 
-    /// Replaces a running configuration: its outstanding challenges for fixed prices are honoured until they expire.
+    /// Replaces a running configuration: its outstanding challenges for fixed prices are honoured until they expire. The
+    /// secrets and the store are the predecessor's unless others are given.
+    ///
+    /// ```standalone_crate
+    /// # #[cfg(feature = "sandbox")] {
+    /// # use mpp::{Mpp, Sandbox, Secret};
+    /// # use std::time::Duration;
+    /// let sandbox = Sandbox::new();
+    /// let builder = || Mpp::builder("https://api.example.com").method(sandbox.clone()).allow_test_money();
+    /// let running = builder().secret(Secret::generate()).build()?;
+    ///
+    /// let next = builder().challenge_lifetime(Duration::from_secs(60)).replaces(&running).build()?;
+    /// assert_eq!(next.realm(), running.realm());
+    /// # }
+    /// # Ok::<(), mpp::BuildError>(())
+    /// ```
     pub fn replaces(mut self, predecessor: &Mpp) -> Self {
         self.predecessor = Some(predecessor.clone());
         self
@@ -232,10 +525,24 @@ impl Builder {
     ///
     /// # Errors
     /// A [`BuildError`] that lists every problem, with the file and line of each price concerned.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, get}, testing};
+    /// # use std::{sync::Arc, time::Duration};
+    /// #[mpp::charge(amount = "0.05", currency = "usdc", methods(stripe))]
+    /// async fn yearly_report(_: Paid) -> &'static str { "sunny" }
+    ///
+    /// let report = Mpp::builder("https://api.example.com").secret(Secret::generate()).build().unwrap_err();
+    /// let ours = report.problems().iter().find(|problem| problem.contains("::yearly_report` (")).unwrap();
+    /// assert!(ours.contains("takes `stripe`, which is not configured (configured: none)"));
+    /// # }
+    /// ```
     pub fn build(self) -> Result<Mpp, BuildError> {
         let mut problems = Vec::new();
         let public = self.public(&mut problems);
-        let store = self.store.clone().unwrap_or_else(|| Arc::new(MemoryStore::new()));
+        let inherited = self.predecessor.as_ref().map(|old| old.0.journal.store().clone());
+        let store = self.store.clone().or(inherited).unwrap_or_else(|| Arc::new(MemoryStore::new()));
         self.check_methods(store.durability(), &mut problems);
         let ring = match (&self.ring, &self.predecessor) {
             (Some(ring), _) => Some(ring.clone()),
@@ -247,11 +554,20 @@ impl Builder {
                 None
             }
         };
+        if self.lease < SHORTEST_LEASE {
+            problems.push(
+                "the lease is under 3 seconds: the clock has whole ones, and a third of it is the heartbeat"
+                    .into(),
+            );
+        }
         if self.lifetime < Duration::from_secs(1) {
             problems.push("the challenge lifetime is under a second: `expires` has whole seconds".into());
         }
-        let (Some((public_url, realm)), Some(secrets)) = (public, ring) else {
-            return Err(BuildError { problems });
+        // Without a URL or a secret the prices are still checked, under ones that are never used: every problem at once.
+        let secrets = ring.unwrap_or_else(|| SecretRing::new(Secret::generate()));
+        let realm = match &public {
+            Some((_, realm)) => realm.clone(),
+            None => Realm::parse("localhost").expect("a host name is a realm"),
         };
         // A volatile store that was made anew has forgotten what was delivered, so the challenges of the one before it
         // must not verify any more.
@@ -267,7 +583,9 @@ impl Builder {
         };
         let mut report = Findings::default();
         let mut plans: Vec<Option<Arc<Plan>>> = Vec::with_capacity(registry().len());
-        let expired_at = self.clock.now() + self.lifetime;
+        // By the predecessor's own lifetime: its challenges may live longer than ours.
+        let expired_at =
+            self.clock.now() + self.predecessor.as_ref().map_or(self.lifetime, |old| old.0.lifetime);
         for spec in registry() {
             if self.ignored.iter().any(|m| covers(m, spec.module)) {
                 plans.push(None);
@@ -280,9 +598,10 @@ impl Builder {
             plans.push(Some(Arc::new(plan)));
         }
         problems.extend(report.problems);
-        if !problems.is_empty() {
-            return Err(BuildError { problems });
-        }
+        let public_url = match public {
+            Some((public_url, _)) if problems.is_empty() => public_url,
+            _ => return Err(BuildError { problems }),
+        };
         for warning in &report.warnings {
             tracing::warn!(target: "mpp::startup", "{warning}");
         }
@@ -394,9 +713,14 @@ fn covers(prefix: &str, module: &str) -> bool {
     module.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
-/// Every problem of a configuration.
+/// Every problem of a configuration: what [`Builder::build`] and [`Mpp::check`] found.
 ///
 /// Its `Display` is the report: one numbered line a problem.
+///
+/// ```
+/// let report = mpp::Mpp::builder("api.example.com").build().unwrap_err();
+/// assert!(report.to_string().starts_with("2 problems in the prices of this program:\n  1. the public URL `api.example.com`"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildError {
     pub(super) problems: Vec<String>,
@@ -404,6 +728,14 @@ pub struct BuildError {
 
 impl BuildError {
     /// The problems, one sentence each.
+    ///
+    /// ```
+    /// let report = mpp::Mpp::builder("api.example.com").build().unwrap_err();
+    /// for problem in report.problems() {
+    ///     eprintln!("- {problem}");
+    /// }
+    /// assert!(report.problems()[1].starts_with("no secret"));
+    /// ```
     pub fn problems(&self) -> &[String] {
         &self.problems
     }

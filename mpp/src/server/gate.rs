@@ -2,7 +2,8 @@
 //!
 //! `#[mpp::charge]` turns a handler into a function of one [`Gate`]. Its constructor is `FromRequest`, so there is no
 //! other way in: it runs the handler's other extractors, prices the request, and lets the pipeline challenge or
-//! settle. All that does not depend on the handler's types is in the pipeline.
+//! settle. All that does not depend on the handler's types is in the pipeline
+//! (`pipeline.rs`), whose steps are listed in [`server`](super).
 
 use super::Mpp;
 use super::paid::{Evidence, Paid};

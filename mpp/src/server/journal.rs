@@ -32,8 +32,9 @@ const PROOF: &str = "proof";
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Record {
     Open(Box<Entry>),
-    /// Delivered. Two bytes, so that a million of them cost little.
-    Delivered,
+    /// Delivered, by the run that owned this version of the entry: whoever lost the answer to that write can tell its own
+    /// delivery from another's. A few bytes, so that a million of them cost little.
+    Delivered(u64),
     /// Held and released again: this credential bought nothing and cannot be used again.
     Released,
 }
@@ -157,7 +158,7 @@ impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Open(entry) => entry.fmt(f),
-            Self::Delivered => f.write_str("delivered"),
+            Self::Delivered(_) => f.write_str("delivered"),
             Self::Released => f.write_str("released"),
         }
     }
@@ -181,6 +182,10 @@ impl Journal {
     pub(crate) fn new(store: Arc<dyn Store>, lease: Duration, call: Duration, grace: Duration) -> Self {
         // 0 is nobody.
         Self { store, owner: rand::random::<u64>() | 1, lease, call, grace }
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
     }
 
     pub(crate) fn lease_time(&self) -> Duration {
@@ -224,11 +229,12 @@ impl Journal {
             version: Version(0),
             entry,
             sealed_plan: new.sealed_plan,
+            keep: self.keep(new.quota, new.expires.unix(), now),
             state: PhantomData,
         };
         claim.key = Key::new(new.quota, ENTRY, &claim.id);
-        let written =
-            self.store.cas(&claim.key, None, Some(live(&Record::Open(Box::new(claim.entry.clone())))?)).await;
+        let write = open(&claim.entry, claim.keep)?;
+        let written = self.store.cas(&claim.key, None, Some(write)).await;
         claim.version = outcome(written)?;
         Ok(claim)
     }
@@ -264,7 +270,8 @@ impl Journal {
             entry.attempts = entry.attempts.saturating_add(1);
         }
         let key = Key::new(quota, ENTRY, &id);
-        let write = live(&Record::Open(Box::new(entry.clone())))?;
+        let keep = self.keep(quota, entry.expires, now);
+        let write = open(&entry, keep)?;
         let version = outcome(self.store.cas(&key, Some(found), Some(write)).await)?;
         let claim = Claim::<()> {
             journal: self.clone(),
@@ -274,6 +281,7 @@ impl Journal {
             version,
             entry,
             sealed_plan: plan,
+            keep,
             state: PhantomData,
         };
         Ok(match payment {
@@ -292,12 +300,13 @@ impl Journal {
         id: &str,
         found: Version,
         mut entry: Entry,
+        now: Timestamp,
     ) -> Result<(), JournalError> {
         entry.delivery = DeliveryState::RefundDue;
         entry.lease = Lease::NOBODY;
         let key = Key::new(quota, ENTRY, id);
-        outcome(self.store.cas(&key, Some(found), Some(live(&Record::Open(Box::new(entry)))?)).await)
-            .map(drop)
+        let write = open(&entry, self.keep(quota, entry.expires, now))?;
+        outcome(self.store.cas(&key, Some(found), Some(write)).await).map(drop)
     }
 
     fn lease_from(&self, now: Timestamp) -> Lease {
@@ -308,9 +317,18 @@ impl Journal {
         self.lease_from(now + self.call)
     }
 
+    /// How long an entry that is not terminal is kept: a payment until it is over; a free proof or test money only as
+    /// long as its credential could still open the route, so that abandoned ones cannot fill their quota for good.
+    fn keep(&self, quota: Quota, expires: i64, now: Timestamp) -> Keep {
+        match quota {
+            Quota::Paid => Keep::Live,
+            Quota::Free => Keep::For(self.retention(expires, now).saturating_add(self.call)),
+        }
+    }
+
     /// How long a terminal record must be remembered.
     fn retention(&self, expires: i64, now: Timestamp) -> Duration {
-        Timestamp::from_unix(expires).since(now) + self.grace + SKEW
+        Timestamp::from_unix(expires).since(now).saturating_add(self.grace).saturating_add(SKEW)
     }
 }
 
@@ -336,6 +354,7 @@ pub(crate) struct Claim<S> {
     version: Version,
     entry: Entry,
     sealed_plan: Vec<u8>,
+    keep: Keep,
     state: PhantomData<fn() -> S>,
 }
 
@@ -359,8 +378,8 @@ pub(crate) enum Taken {
 
 impl<S> Claim<S> {
     fn enter<T>(self) -> Claim<T> {
-        let Self { journal, quota, id, key, version, entry, sealed_plan, state: _ } = self;
-        Claim { journal, quota, id, key, version, entry, sealed_plan, state: PhantomData }
+        let Self { journal, quota, id, key, version, entry, sealed_plan, keep, state: _ } = self;
+        Claim { journal, quota, id, key, version, entry, sealed_plan, keep, state: PhantomData }
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -379,23 +398,30 @@ impl<S> Claim<S> {
         &self.sealed_plan
     }
 
-    /// Writes the entry as it stands. A lost answer is settled by reading back, so that a store that failed after it
-    /// wrote does not make us lose our own entry.
+    /// Writes the entry as it stands.
     async fn write(&mut self) -> Result<(), JournalError> {
-        let record = Record::Open(Box::new(self.entry.clone()));
-        let write = live(&record)?;
+        self.put(Record::Open(Box::new(self.entry.clone())), self.keep).await
+    }
+
+    /// Writes over our own version. A lost answer is settled by reading back, so that a store that failed after it wrote
+    /// does not make us lose our own entry, or withhold a delivery that is committed.
+    async fn put(&mut self, record: Record, keep: Keep) -> Result<(), JournalError> {
+        let write = Write { value: encode(&record)?, keep };
         let first = self.journal.store.cas(&self.key, Some(self.version), Some(write.clone())).await;
         let Err(StoreError::Backend(_)) = first else {
             self.version = outcome(first)?;
             return Ok(());
         };
-        let now = read(self.journal.store.get(&self.key).await.map_err(JournalError::Store)?);
-        self.version = match now.map_err(JournalError::Store)? {
-            Some(found) if found.version == self.version => {
-                outcome(self.journal.store.cas(&self.key, Some(self.version), Some(write)).await)?
+        let there = self.journal.store.get(&self.key).await.map_err(JournalError::Store)?;
+        let second = match there {
+            Some(there) if there.version == self.version => {
+                self.journal.store.cas(&self.key, Some(self.version), Some(write)).await
             }
-            Some(found) if found.record == record => found.version,
-            other => return Err(JournalError::Lost(other)),
+            other => Ok(Cas::Conflict(other)),
+        };
+        self.version = match outcome(second) {
+            Err(JournalError::Lost(Some(found))) if found.record == record => found.version,
+            written => written?,
         };
         Ok(())
     }
@@ -415,8 +441,7 @@ impl<S> Claim<S> {
     /// Replaces the entry by a terminal record and lets the proof keys expire with it.
     async fn close(&mut self, record: Record, now: Timestamp) -> Result<(), JournalError> {
         let keep = Keep::For(self.journal.retention(self.entry.expires, now));
-        let write = Write { value: encode(&record)?, keep };
-        self.version = outcome(self.journal.store.cas(&self.key, Some(self.version), Some(write)).await)?;
+        self.put(record, keep).await?;
         // The response does not wait for this; a key that stays live is only remembered longer than needed.
         if !self.entry.proof_keys.is_empty() {
             let (store, id) = (self.journal.store.clone(), self.id.clone());
@@ -473,7 +498,7 @@ impl Claim<Claiming> {
     pub(crate) async fn take_proofs(self) -> Result<Proofs, JournalError> {
         for proof in &self.entry.proof_keys {
             let key = Key::new(self.quota, PROOF, proof);
-            let write = Write { value: self.id.as_bytes().to_vec(), keep: Keep::Live };
+            let write = Write { value: self.id.as_bytes().to_vec(), keep: self.keep };
             match self.journal.store.cas(&key, None, Some(write)).await {
                 Ok(Cas::Written(_) | Cas::Removed) => {}
                 Ok(Cas::Conflict(Some(held))) if held.value == self.id.as_bytes() => {}
@@ -593,7 +618,7 @@ impl Claim<Settled> {
 
     /// The response head is about to leave.
     pub(crate) async fn delivered(&mut self, now: Timestamp) -> Result<(), JournalError> {
-        self.close(Record::Delivered, now).await
+        self.close(Record::Delivered(self.version.0), now).await
     }
 
     /// The handler failed or never answered: the same credential opens the route again.
@@ -618,8 +643,8 @@ fn encode(record: &Record) -> Result<Vec<u8>, JournalError> {
     postcard::to_allocvec(record).map_err(|e| JournalError::Store(StoreError::Backend(format!("entry: {e}"))))
 }
 
-fn live(record: &Record) -> Result<Write, JournalError> {
-    Ok(Write { value: encode(record)?, keep: Keep::Live })
+fn open(entry: &Entry, keep: Keep) -> Result<Write, JournalError> {
+    Ok(Write { value: encode(&Record::Open(Box::new(entry.clone())))?, keep })
 }
 
 fn read(found: Option<Versioned>) -> Result<Option<Found>, StoreError> {

@@ -2,13 +2,15 @@
 //!
 //! The layer goes through the same pipeline as a gate. It hands the evidence to the service as an extension
 //! (`Extension<Paid<Receipt>>`, or `Extension<Paid<Option<Receipt>>>` with `free_if`), takes the credential out of the
-//! request, lets a CORS preflight pass without a body, and drops a `Payment-Receipt` that came from upstream.
+//! request, lets the head of a CORS preflight pass (no body in, no body out; draft-httpauth-payment-00 section 11.11),
+//! and drops a `Payment-Receipt` that came from upstream.
 
-use super::Mpp;
 use super::gate::{Quote, Refusal};
 use super::paid::{Evidence, Paid};
 use super::pipeline::{Admission, Layered, Visit};
+use super::respond::deliver;
 use super::routing::MethodRouter;
+use super::{Mpp, authorization};
 use crate::pricing::{PriceSpec, Tier};
 use crate::protocol::Receipt;
 use axum::body::Body;
@@ -42,27 +44,103 @@ pub struct Head(Parts);
 
 impl Head {
     /// The verb.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Amount, Head, Mpp, routing::Router, testing};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let price = mpp::price!(
+    ///     amount = |req: &Head| if req.method() == "GET" { Amount::cents(1) } else { Amount::cents(5) },
+    ///     currency = "usdc",
+    ///     methods(tempo),
+    /// );
+    /// let free = axum::Router::new().route("/{*path}", axum::routing::any(|| async { "done" }));
+    /// let client = testing::Client::new(free.layer(testing::mpp().layer(price)));
+    /// client.post("/notes").unpaid().await.assert_offers(["tempo 0.05 usdc"]);
+    /// # });
+    /// # }
+    /// ```
     pub fn method(&self) -> &Method {
         &self.0.method
     }
 
     /// The target, as the layer sees it.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Amount, Head, Mpp, routing::Router, testing};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let price = mpp::price!(
+    ///     amount = |req: &Head| Amount::micros(10) * req.uri().path().len() as u32,
+    ///     currency = "usdc",
+    ///     methods(tempo),
+    /// );
+    /// let free = axum::Router::new().route("/{*path}", axum::routing::any(|| async { "done" }));
+    /// let client = testing::Client::new(free.layer(testing::mpp().layer(price)));
+    /// client.get("/abc").unpaid().await.assert_offers(["tempo 0.00004 usdc"]);
+    /// # });
+    /// # }
+    /// ```
     pub fn uri(&self) -> &Uri {
         &self.0.uri
     }
 
     /// The headers.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Amount, Head, Mpp, routing::Router, testing};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let price = mpp::price!(
+    ///     amount = "0.01",
+    ///     free_if = |req| req.headers().contains_key("x-member"),
+    ///     currency = "usdc",
+    ///     methods(tempo),
+    /// );
+    /// let free = axum::Router::new().route("/{*path}", axum::routing::any(|| async { "done" }));
+    /// let client = testing::Client::new(free.layer(testing::mpp().layer(price)));
+    /// assert_eq!(client.get("/notes").header("x-member", "7").unpaid().await.text(), "done");
+    /// # });
+    /// # }
+    /// ```
     pub fn headers(&self) -> &HeaderMap {
         &self.0.headers
     }
 
-    /// The extensions.
+    /// What outer layers found out about the request.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Amount, Head, Mpp, routing::Router, testing};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// #[derive(Clone)]
+    /// struct Member;
+    ///
+    /// let price = mpp::price!(
+    ///     amount = "0.01",
+    ///     free_if = |req| req.extensions().get::<Member>().is_some(),
+    ///     currency = "usdc",
+    ///     methods(tempo),
+    /// );
+    /// let free = axum::Router::new().route("/{*path}", axum::routing::any(|| async { "done" }));
+    /// let client = testing::Client::new(free.layer(testing::mpp().layer(price)).layer(axum::Extension(Member)));
+    /// assert_eq!(client.get("/notes").unpaid().await.text(), "done");
+    /// # });
+    /// # }
+    /// ```
     pub fn extensions(&self) -> &Extensions {
         &self.0.extensions
     }
 }
 
 /// A price made by [`price!`](crate::price): what it says, and how it follows from a request's head.
+///
+/// ```
+/// # #[cfg(feature = "testing")] {
+/// let price = mpp::price!(amount = "0.002", currency = "usdc", methods(tempo), name = "search");
+/// assert_eq!(price.spec().name, "search");
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct LayerPrice {
     spec: &'static PriceSpec,
@@ -82,6 +160,13 @@ impl LayerPrice {
     }
 
     /// What the price says.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// let price = mpp::price!(amount = "0.002", currency = "usdc", methods(tempo), name = "index", description = "Index");
+    /// assert_eq!(price.spec().description, Some("Index"));
+    /// # }
+    /// ```
     pub fn spec(&self) -> &'static PriceSpec {
         self.spec
     }
@@ -141,6 +226,18 @@ impl Mpp {
 }
 
 /// Made by [`Mpp::layer`].
+///
+/// ```
+/// # #[cfg(feature = "testing")] {
+/// # use mpp::{Amount, Head, Mpp, routing::Router, testing};
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let layer = testing::mpp().layer(mpp::price!(amount = "0.002", currency = "usdc", methods(tempo), name = "proxied"));
+/// let upstream = axum::Router::new().route("/search", axum::routing::get(|| async { "ten hits" }));
+/// let client = testing::Client::new(upstream.layer(layer));
+/// assert_eq!(client.get("/search").paying("tempo").await.text(), "ten hits");
+/// # });
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct PaymentLayer {
     mpp: Mpp,
@@ -155,7 +252,7 @@ impl<S> Layer<S> for PaymentLayer {
     }
 }
 
-/// A service that has to be paid for; made by [`PaymentLayer`].
+/// A service that has to be paid for; made by [`PaymentLayer`], where the example is.
 #[derive(Debug, Clone)]
 pub struct Payment<S> {
     inner: S,
@@ -184,11 +281,13 @@ where
         let (mpp, price) = (self.mpp.clone(), self.price.clone());
         Box::pin(async move {
             if is_preflight(&req) {
-                let (parts, _) = req.into_parts();
-                return inner
-                    .call(Request::from_parts(parts, Body::empty()))
-                    .await
-                    .map(IntoResponse::into_response);
+                let (mut parts, _) = req.into_parts();
+                // Never passed on, and never spent on a preflight.
+                if let Err(answer) = authorization::take(&mut parts.headers) {
+                    return Ok(answer.into());
+                }
+                let Ok(response) = inner.call(Request::from_parts(parts, Body::empty())).await;
+                return Ok(head_of(response.into_response()));
             }
             match price.admit(mpp, req).await {
                 Err(answer) => Ok(answer),
@@ -240,9 +339,38 @@ impl LayerPrice {
     }
 }
 
-/// A CORS preflight: the only request that passes a layer unpaid, and it passes without a body.
+/// What an unpaid preflight may learn: status and headers. A service that answers every verb alike would hand out what
+/// is to be paid for.
+fn head_of(response: Response) -> Response {
+    let (mut parts, _) = deliver(response, None).into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, Body::empty())
+}
+
+/// A CORS preflight: the only request that passes a layer unpaid, and only its head passes.
 fn is_preflight(req: &Request) -> bool {
     req.method() == Method::OPTIONS
         && req.headers().contains_key(header::ORIGIN)
         && req.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+    use crate::testing::{self, Client};
+    use axum::routing::any;
+
+    #[tokio::test]
+    async fn a_preflight_reads_nothing_of_what_a_service_that_answers_every_verb_sells() {
+        let price = crate::price!(crate = crate, amount = "0.01", currency = "usdc", methods(tempo));
+        let sold = any(|| async { ([("access-control-allow-methods", "GET")], "for sale") });
+        let client = Client::new(axum::Router::new().route("/", sold).layer(testing::mpp().layer(price)));
+        let preflight = client.request(Method::OPTIONS, "/");
+        let preflight = preflight.header("origin", "https://a.example");
+        let response = preflight.header("access-control-request-method", "GET").unpaid().await;
+        assert_eq!((response.status().as_u16(), response.text().as_str()), (200, ""));
+        assert_eq!(response.header("access-control-allow-methods"), Some("GET"));
+        assert_eq!(response.header("content-length"), Some("0"));
+        assert_eq!(client.get("/").paying("tempo").await.text(), "for sale");
+    }
 }

@@ -1,7 +1,22 @@
 //! The server: the gate, the routers, the layer, and the one pipeline they go through.
 //!
 //! [`Mpp`] is a configuration: methods, secrets, store, clock and a [plan](crate::pricing) per price. It goes into the
-//! router's state; priced handlers find it there.
+//! router's state; priced handlers find it there. A handler is mounted with [`routing`], takes [`Paid`], and what cannot be
+//! annotated is wrapped with [`Mpp::layer`] or [`Mpp::wrap`]. All of them go through one pipeline, in this order:
+//!
+//! | what happens | if not | draft-httpauth-payment-00 |
+//! | --- | --- | --- |
+//! | at most one Payment credential, taken out of the request | 400 | 5.2 |
+//! | its challenge was issued here, unchanged | 402 `invalid-challenge`, `malformed-credential` | 5.1.2, 8.2 |
+//! | the body is read, and is the one that was quoted | 413, 408, 402 | 5.1.3 |
+//! | the handler's other extractors accept the request | their response: 401, 404, 422 | 4.2, 4.3 |
+//! | it is paid, or free | 402 with a challenge per offer, `no-store` | 5.1, 11.10 |
+//! | the payment verifies, is claimed once and settled | 402; 409 while a copy is under way; 503 if nobody can know | 11.3, 11.5 |
+//! | the handler succeeds | its own response; the same credential opens the route again | 11.4 |
+//! | the delivery is recorded, before the first byte leaves | 503 | 11.5 |
+//! | the receipt goes out with a 2xx, `private` | | 5.3 |
+//!
+//! Refusals are problem documents (RFC 9457). After money may have moved the answer is never 402, because clients pay those.
 
 mod authorization;
 mod builder;
@@ -41,23 +56,22 @@ use url::Url;
 ///
 /// Cheap to clone; put it into the router's state. Several can live in one process, each with its own plans.
 ///
-/// ```
+/// ```standalone_crate
 /// # #[cfg(feature = "testing")] {
 /// use mpp::{Mpp, Paid, Sandbox, Secret, routing::{Router, get}};
 ///
 /// #[mpp::charge(amount = "0.05", currency = "usdc", methods(sandbox))]
 /// async fn weather(_: Paid) -> &'static str { "sunny" }
 ///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let mpp = Mpp::builder("https://api.example.com")
 ///     .secret(Secret::generate())
 ///     .method(Sandbox::new())
 ///     .allow_test_money()
-///     .ignore_module("other_examples")
 ///     .build()?;
 /// let app: axum::Router = Router::new().route("/weather", get(weather)).with_state(mpp).into_axum();
-/// # drop(app); Ok(()) }
+/// # drop(app);
 /// # }
+/// # Ok::<(), mpp::BuildError>(())
 /// ```
 #[derive(Clone)]
 pub struct Mpp(Arc<Inner>);
@@ -91,6 +105,12 @@ struct Inner {
 impl Mpp {
     /// Starts a configuration. `public_url` is where clients reach this server, e.g. `https://api.example.com`: the realm
     /// of its challenges is that host.
+    ///
+    /// ```
+    /// use mpp::{Mpp, Secret};
+    /// let builder = Mpp::builder("https://api.example.com").secret(Secret::generate());
+    /// # drop(builder);
+    /// ```
     pub fn builder(public_url: impl Into<String>) -> Builder {
         Builder::new(public_url.into())
     }
@@ -99,6 +119,17 @@ impl Mpp {
     ///
     /// # Errors
     /// A [`BuildError`] with one sentence per method that cannot be used.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::testing;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// // At start-up, after `build` and before the port opens.
+    /// let mpp = testing::mpp();
+    /// assert_eq!(mpp.check().await, Ok(()));
+    /// # });
+    /// # }
+    /// ```
     pub async fn check(&self) -> Result<(), BuildError> {
         let mut problems = Vec::new();
         for method in &self.0.methods {
@@ -110,16 +141,46 @@ impl Mpp {
     }
 
     /// The realm of the challenges: the host of the public URL.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// assert_eq!(mpp::testing::mpp().realm(), "test.example");
+    /// # }
+    /// ```
     pub fn realm(&self) -> &str {
         self.0.realm.as_str()
     }
 
     /// The public base URL.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// assert_eq!(mpp::testing::mpp().public_url(), "https://test.example/");
+    /// # }
+    /// ```
     pub fn public_url(&self) -> &str {
         self.0.public_url.as_str()
     }
 
     /// What start-up found worth saying: offers below a minimum, prices left without an offer.
+    ///
+    /// ```standalone_crate
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Mpp, Paid, Sandbox, Secret};
+    /// #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo, stripe))]
+    /// async fn weather(_: Paid) -> &'static str { "sunny" }
+    ///
+    /// // Cards cannot be charged five cents; the price stays payable by the other method.
+    /// let mpp = Mpp::builder("https://api.example.com")
+    ///     .secret(Secret::generate())
+    ///     .method(Sandbox::named("tempo"))
+    ///     .method(Sandbox::named("stripe").minimum("0.50"))
+    ///     .allow_test_money()
+    ///     .build()
+    ///     .unwrap();
+    /// assert!(mpp.warnings()[0].contains("0.05 usdc is below the minimum of `stripe`"));
+    /// # }
+    /// ```
     pub fn warnings(&self) -> &[String] {
         &self.0.warnings
     }

@@ -1,4 +1,7 @@
 //! `Paid<T>`: the proof, in a handler's hands, that this request was paid for.
+//!
+//! Nothing but a gate or a layer makes one, after settlement (draft-httpauth-payment-00 section 11.4: no side effects for
+//! those who have not paid). It is the second key of an annotated handler: without the annotation it is no extractor.
 
 use crate::protocol::Receipt;
 use axum::extract::FromRequestParts;
@@ -42,18 +45,63 @@ impl<T> Paid<T> {
 
     /// Who paid, as the payment method established it; usually a DID. `None` when nothing was charged or the
     /// method does not know.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Hold, Paid, routing::{Router, get}, testing};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// #[mpp::charge(amount = "0", currency = "pathusd", methods(tempo), proof = true)]
+    /// async fn whoami(paid: Paid) -> String {
+    ///     paid.payer().unwrap_or("nobody").to_owned()
+    /// }
+    ///
+    /// let client = testing::Client::new(Router::new().route("/whoami", get(whoami)).with_state(testing::mpp()));
+    /// assert_eq!(client.get("/whoami").paying("tempo").await.text(), testing::wallet().did());
+    /// # });
+    /// # }
+    /// ```
     pub fn payer(&self) -> Option<&str> {
         self.delivery.payer.as_deref()
     }
 
     /// Which run of the handler for this payment this is: 1 for the first, more after a failed or lost run.
     /// 0 when the request was let through unpaid.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Hold, Paid, routing::{Router, get}, testing};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use axum::http::StatusCode;
+    ///
+    /// #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+    /// async fn flaky(paid: Paid) -> Result<String, StatusCode> {
+    ///     if paid.attempt() == 1 { Err(StatusCode::BAD_GATEWAY) } else { Ok(format!("run {}", paid.attempt())) }
+    /// }
+    ///
+    /// let client = testing::Client::new(Router::new().route("/flaky", get(flaky)).with_state(testing::mpp()));
+    /// let credential = client.get("/flaky").credential("tempo").await;
+    /// assert_eq!(client.get("/flaky").presenting(&credential).await.status(), 502);
+    /// assert_eq!(client.get("/flaky").presenting(&credential).await.text(), "run 2");
+    /// # });
+    /// # }
+    /// ```
     pub fn attempt(&self) -> u32 {
         self.delivery.attempt
     }
 
     /// The same for every run of one payment: the natural idempotency key for the handler's own side effects.
     /// `None` when the request was let through unpaid.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Hold, Paid, routing::{Router, get}, testing};
+    /// # fn render_once(_key: &str) -> &'static str { "an image" }
+    /// #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+    /// async fn render(paid: Paid) -> &'static str {
+    ///     render_once(paid.delivery_id().unwrap_or_default())
+    /// }
+    /// # }
+    /// ```
     pub fn delivery_id(&self) -> Option<&str> {
         self.delivery.id.as_deref()
     }
@@ -91,6 +139,21 @@ impl Hold {
     }
 
     /// The payment method that holds the funds.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Hold, Paid, routing::{Router, get}, testing};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// #[mpp::charge(amount = "0.05", currency = "usdc", methods(sandbox), capture = "success")]
+    /// async fn render(hold: Paid<Hold>) -> String {
+    ///     hold.method().to_owned()
+    /// }
+    ///
+    /// let client = testing::Client::new(Router::new().route("/render", get(render)).with_state(testing::mpp()));
+    /// assert_eq!(client.get("/render").paying("sandbox").await.text(), "sandbox");
+    /// # });
+    /// # }
+    /// ```
     pub fn method(&self) -> &str {
         &self.method
     }
@@ -103,6 +166,7 @@ pub enum Proved {
     Settled(Box<Receipt>),
     Held(Hold),
     Free,
+    Nothing,
 }
 
 /// Every request pays.
@@ -134,7 +198,7 @@ impl Evidence<Always> for Receipt {
     fn from_proved(proved: Proved) -> Option<Self> {
         match proved {
             Proved::Settled(receipt) => Some(*receipt),
-            Proved::Held(_) | Proved::Free => None,
+            Proved::Held(_) | Proved::Free | Proved::Nothing => None,
         }
     }
 }
@@ -144,7 +208,7 @@ impl Evidence<Maybe> for Option<Receipt> {
         match proved {
             Proved::Settled(receipt) => Some(Some(*receipt)),
             Proved::Free => Some(None),
-            Proved::Held(_) => None,
+            Proved::Held(_) | Proved::Nothing => None,
         }
     }
 }
@@ -161,7 +225,7 @@ impl Evidence<Reserved> for Hold {
             Proved::Held(hold) => Some(hold),
             // Captured by a run whose response was lost: this run only has to deliver.
             Proved::Settled(receipt) => Some(Hold::new(receipt.method.as_str())),
-            Proved::Free => None,
+            Proved::Free | Proved::Nothing => None,
         }
     }
 }

@@ -24,7 +24,7 @@ use super::paid::{Delivery, Proved};
 use super::respond::{ACCEPT_PAYMENT, Answer, Challenges};
 use super::scope::{Scope, Target, hash_request};
 pub(crate) use super::settlement::Exit;
-use super::settlement::{self, Outcome, Run};
+use super::settlement::{self, Outcome};
 use crate::method::{CredentialCx, Money, Rejection, Verified};
 use crate::pricing::{Binding, Capture, Honor, Offer, Order, Plan, Prepared, PriceSpec, Tier};
 use crate::protocol::{
@@ -35,7 +35,7 @@ use crate::store::{Quota, StoreError, Version};
 use axum::RequestExt;
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, MatchedPath, OriginalUri, Request};
-use axum::http::{HeaderValue, Method, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError};
 use sha2::{Digest, Sha256};
@@ -72,6 +72,11 @@ enum Presented {
     /// A credential for a challenge of ours.
     Authentic(Box<Authentic>),
 }
+
+const NOT_OURS: Refused = Refused {
+    kind: ProblemType::InvalidChallenge,
+    detail: Cow::Borrowed("this challenge was not issued by this server"),
+};
 
 const USED: Refused = Refused {
     kind: ProblemType::InvalidChallenge,
@@ -148,7 +153,7 @@ impl Visit {
             None => Presented::Nothing,
             Some(credential) => mpp.judge(credential, &plan, verb, uri, req),
         };
-        let accept = req.headers().get(ACCEPT_PAYMENT).cloned();
+        let accept = accept_payment(req.headers());
         Ok(Self { mpp, plan, scope, target, digest: None, accept, presented })
     }
 
@@ -308,7 +313,7 @@ impl Visit {
             }
             if entry.attempts >= mpp.0.max_runs || too_late {
                 tracing::error!(target: "mpp::ledger", challenge = id, method = entry.method, runs = entry.attempts, "a payment was taken and could not be delivered: refund due");
-                return match journal.refund_due(quota, id, version, entry).await {
+                return match journal.refund_due(quota, id, version, entry, now).await {
                     Ok(()) => Some(Outcome::RefundDue),
                     Err(JournalError::Lost(_)) => None,
                     Err(JournalError::Store(e)) => Some(Outcome::Store(e)),
@@ -321,7 +326,7 @@ impl Visit {
             return Some(Outcome::Unknown);
         };
         match journal.take_over(quota, id.to_owned(), version, entry, now).await {
-            Ok(Taken::Settled(claim)) => Some(Outcome::Paid(Run::redelivery(mpp.clone(), claim))),
+            Ok(Taken::Settled(claim)) => Some(settlement::redeliver(mpp, claim)),
             Ok(taken) => {
                 Some(settlement::detached(mpp, None, method, settlement::Work::Recover(taken)).await)
             }
@@ -713,26 +718,24 @@ impl Mpp {
             ));
         };
         let slots = echo.slots();
+        // Another service with the same secret has another realm.
+        if slots.realm != self.0.realm.as_str() {
+            return Presented::Refused(NOT_OURS);
+        }
         // The HMAC of this route's own fixed offer has absorbed most of the input already.
         let own = plan
             .offers
             .iter()
             .find(|offer| slots.method == offer.name.as_str())
             .and_then(|o| o.fixed.as_ref());
-        let own = own.filter(|fixed| {
-            slots.request == fixed.request
-                && slots.intent == Intent::CHARGE.as_str()
-                && slots.realm == self.0.realm.as_str()
-        });
+        let own =
+            own.filter(|fixed| slots.request == fixed.request && slots.intent == Intent::CHARGE.as_str());
         let verified = match own {
             Some(fixed) => fixed.prefix.verify(slots.expires, slots.digest, slots.opaque, &echo.id),
             None => self.0.ring.verify(&slots, &echo.id),
         };
         if verified.is_err() {
-            return Presented::Refused(Refused::new(
-                ProblemType::InvalidChallenge,
-                "this challenge was not issued by this server",
-            ));
+            return Presented::Refused(NOT_OURS);
         }
         // Authentic: only now is it worth copying.
         let Ok(credential) = credential.to_credential() else { return malformed() };
@@ -760,6 +763,21 @@ impl Mpp {
             client,
         }))
     }
+}
+
+/// `Accept-Payment`; several lines are one list (RFC 9110 section 5.3).
+fn accept_payment(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut lines = headers.get_all(ACCEPT_PAYMENT).iter();
+    let first = lines.next()?;
+    let mut all = Vec::new();
+    for line in lines {
+        if all.is_empty() {
+            all.extend_from_slice(first.as_bytes());
+        }
+        all.push(b',');
+        all.extend_from_slice(line.as_bytes());
+    }
+    if all.is_empty() { Some(first.clone()) } else { HeaderValue::from_bytes(&all).ok() }
 }
 
 /// Adds the body's digest to the identity of a request.

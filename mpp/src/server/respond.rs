@@ -1,6 +1,6 @@
 //! What goes back to the client instead of, or along with, the handler's response.
 //!
-//! The only place where payment headers and problem bodies are written (RFC 9457; draft-httpauth-payment sections 5.3
+//! The only place where payment headers and problem bodies are written (RFC 9457; draft-httpauth-payment-00 sections 5.3
 //! and 8). A 402 always carries a challenge and `no-store`; anything after money may have moved is never a 402.
 
 use crate::protocol::{ChallengeId, Problem, ProblemType, Receipt};

@@ -2,7 +2,8 @@
 //!
 //! A thin wrapper: every call goes to axum's own router. It keeps a *list* of mounts, because the same prefix may
 //! be nested twice and axum serves both. Enforcement does not depend on it: a priced handler on a plain
-//! `axum::Router` charges all the same, it is only not listed.
+//! `axum::Router` charges all the same, it is only not listed. What is mounted is also what a challenge is good for: its
+//! `opaque` (draft-httpauth-payment-00 section 5.1.2) names verb and path template.
 
 use super::Mpp;
 use super::gate::{Gate, Gated, Priced};
@@ -77,7 +78,7 @@ impl FromRef<SomeOtherState> for Mpp {
     }
 }
 
-/// Priced handlers by verb, for one path.
+/// Priced handlers by verb, for one path. Verbs without a handler answer 405, as axum does.
 ///
 /// ```
 /// # #[cfg(feature = "testing")] {
@@ -155,6 +156,22 @@ macro_rules! chained {
         impl<S: HasMpp + Clone + Send + Sync + 'static> MethodRouter<S> {
             $(
                 #[doc = concat!("Adds a priced handler for ", stringify!($method), ".")]
+                ///
+                /// # Panics
+                /// As axum's, when the route answers this verb already.
+                ///
+                /// ```
+                /// # #[cfg(feature = "testing")] {
+                /// # use mpp::{Mpp, Paid, routing::{Router, options}};
+                /// # #[mpp::charge(amount = "0.01", currency = "usdc", methods(tempo))]
+                /// # async fn first(_: Paid) {}
+                /// #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+                /// async fn priced(_: Paid) -> &'static str { "paid for" }
+                ///
+                #[doc = concat!("let app: Router<Mpp> = Router::new().route(\"/\", options(first).", stringify!($verb), "(priced));")]
+                #[doc = concat!("assert_eq!(app.mounted()[1].method.as_ref().unwrap(), \"", stringify!($method), "\");")]
+                /// # }
+                /// ```
                 pub fn $verb<H, T>(mut self, handler: H) -> Self
                 where
                     H: Handler<T, S>,
@@ -172,6 +189,18 @@ macro_rules! chained {
 chained! { get GET post POST put PUT patch PATCH delete DELETE }
 
 /// A price and where it is mounted.
+///
+/// ```
+/// # #[cfg(feature = "testing")] {
+/// # use mpp::{Mpp, Paid, routing::{MethodRouter, Router, get, post}, testing};
+/// # #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+/// # async fn weather(_: Paid) -> &'static str { "sunny" }
+/// let app: Router<Mpp> = Router::new().route("/weather", get(weather));
+/// let mounted = &app.mounted()[0];
+/// assert_eq!(mounted.method.as_ref().map(|verb| verb.as_str()), Some("GET"));
+/// assert_eq!((mounted.path.as_str(), mounted.spec.name), ("/weather", "weather"));
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Mounted {
@@ -218,11 +247,36 @@ impl<S: Clone + Send + Sync + 'static> Default for Router<S> {
 
 impl<S: Clone + Send + Sync + 'static> Router<S> {
     /// An empty router.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Mpp, Paid, routing::{MethodRouter, Router, get, post}, testing};
+    /// # #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+    /// # async fn weather(_: Paid) -> &'static str { "sunny" }
+    /// let app: Router<Mpp> = Router::new();
+    /// assert!(app.mounted().is_empty());
+    /// # }
+    /// ```
     pub fn new() -> Self {
         Self { inner: axum::Router::new(), mounted: Vec::new() }
     }
 
     /// Adds a route: priced handlers with [`get`] and friends, free ones with `axum::routing`.
+    ///
+    /// # Panics
+    /// As [`axum::Router::route`]: a path that is malformed, or overlaps another one.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Mpp, Paid, routing::{MethodRouter, Router, get, post}, testing};
+    /// # #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+    /// # async fn weather(_: Paid) -> &'static str { "sunny" }
+    /// let app: Router<Mpp> = Router::new()
+    ///     .route("/weather", get(weather))
+    ///     .route("/health", axum::routing::get(|| async { "ok" }));
+    /// assert_eq!(app.mounted().len(), 1);
+    /// # }
+    /// ```
     pub fn route(mut self, path: &str, route: impl Into<MethodRouter<S>>) -> Self
     where
         S: HasMpp,
@@ -236,6 +290,20 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     }
 
     /// Nests a router under a prefix. The same prefix may be used more than once.
+    ///
+    /// # Panics
+    /// As [`axum::Router::nest`]: an empty prefix, or one with a wildcard.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Mpp, Paid, routing::{MethodRouter, Router, get, post}, testing};
+    /// # #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+    /// # async fn weather(_: Paid) -> &'static str { "sunny" }
+    /// let v1: Router<Mpp> = Router::new().route("/weather", get(weather));
+    /// let app = Router::new().nest("/v1", v1);
+    /// assert_eq!(app.mounted()[0].path, "/v1/weather");
+    /// # }
+    /// ```
     pub fn nest(mut self, prefix: &str, other: impl Into<Self>) -> Self {
         let other = other.into();
         self.mounted.extend(other.mounted.into_iter().map(|m| Mounted { path: join(prefix, &m.path), ..m }));
@@ -244,6 +312,20 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     }
 
     /// Merges a router, one of ours or a plain axum one.
+    ///
+    /// # Panics
+    /// As [`axum::Router::merge`]: when both have the same route, or both a fallback.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Mpp, Paid, routing::{MethodRouter, Router, get, post}, testing};
+    /// # #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+    /// # async fn weather(_: Paid) -> &'static str { "sunny" }
+    /// let free = axum::Router::new().route("/health", axum::routing::get(|| async { "ok" }));
+    /// let app: Router<Mpp> = Router::new().route("/weather", get(weather)).merge(free);
+    /// assert_eq!(app.mounted().len(), 1);
+    /// # }
+    /// ```
     pub fn merge(mut self, other: impl Into<Self>) -> Self {
         let other = other.into();
         self.mounted.extend(other.mounted);
@@ -251,7 +333,20 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         self
     }
 
-    /// The handler for requests no route matches. A priced fallback charges under the literal path.
+    /// The handler for requests no route matches. A priced fallback charges under the literal path; it is not
+    /// [listed](Self::mounted).
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Mpp, Paid, routing::{MethodRouter, Router, get, post}, testing};
+    /// # #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+    /// # async fn weather(_: Paid) -> &'static str { "sunny" }
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let client = testing::Client::new(Router::new().fallback(weather).with_state(testing::mpp()));
+    /// client.get("/any/where").unpaid().await.assert_offers(["tempo 0.05 usdc"]);
+    /// # });
+    /// # }
+    /// ```
     pub fn fallback<H, T>(mut self, handler: H) -> Self
     where
         H: Handler<T, S>,
@@ -262,6 +357,17 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     }
 
     /// Wraps every route so far; see [`axum::Router::layer`].
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Mpp, Paid, routing::{MethodRouter, Router, get, post}, testing};
+    /// # #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+    /// # async fn weather(_: Paid) -> &'static str { "sunny" }
+    /// use axum::extract::DefaultBodyLimit;
+    ///
+    /// let app: Router<Mpp> = Router::new().route("/weather", get(weather)).layer(DefaultBodyLimit::max(64 * 1024));
+    /// # }
+    /// ```
     pub fn layer<L>(mut self, layer: L) -> Self
     where
         L: Layer<axum::routing::Route> + Clone + Send + Sync + 'static,
@@ -274,17 +380,55 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         self
     }
 
-    /// Provides the state.
+    /// Provides the state: an [`Mpp`], or [what holds one](HasMpp).
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Mpp, Paid, routing::{MethodRouter, Router, get, post}, testing};
+    /// # #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+    /// # async fn weather(_: Paid) -> &'static str { "sunny" }
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let app = Router::new().route("/weather", get(weather)).with_state(testing::mpp());
+    /// assert_eq!(testing::Client::new(app).get("/weather").unpaid().await.status(), 402);
+    /// # });
+    /// # }
+    /// ```
     pub fn with_state<S2: Clone + Send + Sync + 'static>(self, state: S) -> Router<S2> {
         Router { inner: self.inner.with_state(state), mounted: self.mounted }
     }
 
     /// Every price on this router, in the order of mounting.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Mpp, Paid, routing::{MethodRouter, Router, get, post}, testing};
+    /// # #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+    /// # async fn weather(_: Paid) -> &'static str { "sunny" }
+    /// let app: Router<Mpp> = Router::new().route("/weather", get(weather));
+    /// for price in app.mounted() {
+    ///     println!("{:?} {}: {}", price.method, price.path, price.spec.summary());
+    /// }
+    /// assert_eq!(app.mounted().len(), 1);
+    /// # }
+    /// ```
     pub fn mounted(&self) -> &[Mounted] {
         &self.mounted
     }
 
     /// Prices linked into this program but mounted nowhere on this router.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Mpp, Paid, routing::{MethodRouter, Router, get, post}, testing};
+    /// # #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+    /// # async fn weather(_: Paid) -> &'static str { "sunny" }
+    /// #[mpp::charge(amount = "0.10", currency = "usdc", methods(tempo))]
+    /// async fn forgotten(_: Paid) {}
+    ///
+    /// let app: Router<Mpp> = Router::new().route("/weather", get(weather));
+    /// assert!(app.unmounted().iter().any(|price| price.name == "forgotten"));
+    /// # }
+    /// ```
     pub fn unmounted(&self) -> Vec<&'static PriceSpec> {
         registry()
             .iter()
@@ -294,6 +438,15 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     }
 
     /// The axum router, to be served.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Mpp, Paid, routing::{MethodRouter, Router, get, post}, testing};
+    /// # #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+    /// # async fn weather(_: Paid) -> &'static str { "sunny" }
+    /// let app: axum::Router = Router::new().route("/weather", get(weather)).with_state(testing::mpp()).into_axum();
+    /// # }
+    /// ```
     pub fn into_axum(self) -> axum::Router<S> {
         self.inner
     }

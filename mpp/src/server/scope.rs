@@ -21,6 +21,17 @@ const LONGEST_OPERATION: usize = 256;
 /// Templates remembered per price; a router has few, and a literal path is never remembered.
 const REMEMBERED: usize = 256;
 
+const STANDARD: [Method; 8] = [
+    Method::GET,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+    Method::TRACE,
+    Method::CONNECT,
+];
+
 /// One operation of one price.
 pub(crate) struct Scope {
     verb: Method,
@@ -44,7 +55,8 @@ impl Scopes {
         }
         let scope = Arc::new(Scope::new(verb, template, service));
         let mut scopes = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if scopes.len() < REMEMBERED {
+        // A made-up verb is a stranger's choice: never remembered.
+        if scopes.len() < REMEMBERED && STANDARD.contains(verb) {
             scopes.push(scope.clone());
         }
         scope

@@ -1,4 +1,4 @@
-//! From the first claim to a delivered response.
+//! From the first claim to a delivered response (draft-httpauth-payment-00 sections 11.3 to 11.5).
 //!
 //! The work between the first claim and a terminal payment state runs on a detached task that the request only awaits: a
 //! client that hangs up cancels nothing. How many run at once is bounded. Once a payment is settled (or held), its handler
@@ -201,9 +201,9 @@ impl Task {
             Taken::Held(claim) => {
                 let Some(plan) = self.plan(&claim) else { return Ok(Outcome::Unknown) };
                 let cx = SettleCx::new(claim.id(), &plan, self.mpp.now());
-                match self.method.release(&cx).await {
-                    Ok(()) => claim.forget().await.map(|()| Outcome::Vacant),
-                    Err(_) => Ok(Outcome::Unknown),
+                match tokio::time::timeout(self.mpp.0.settle_timeout, self.method.release(&cx)).await {
+                    Ok(Ok(())) => claim.forget().await.map(|()| Outcome::Vacant),
+                    Ok(Err(_)) | Err(_) => Ok(Outcome::Unknown),
                 }
             }
             Taken::Settling(claim) => {
@@ -214,7 +214,7 @@ impl Task {
                     found.unwrap_or_else(|_| Settlement::Unknown { detail: "no answer in time".to_owned() });
                 self.after(claim, settlement).await
             }
-            Taken::Settled(claim) => Ok(Outcome::Paid(Run::redelivery(self.mpp.clone(), claim))),
+            Taken::Settled(claim) => Ok(redeliver(&self.mpp, claim)),
         }
     }
 
@@ -240,6 +240,17 @@ impl Running {
         match self {
             Self::Settled(claim) => claim.renew(now).await,
             Self::Held { claim, .. } => claim.renew(now).await,
+        }
+    }
+}
+
+/// A payment that was settled before and has not been delivered.
+pub(super) fn redeliver(mpp: &Mpp, claim: Claim<Settled>) -> Outcome {
+    match serde_json::from_slice(claim.receipt()) {
+        Ok(receipt) => Outcome::Paid(Run::new(mpp.clone(), Running::Settled(claim), Some(receipt), None)),
+        Err(_) => {
+            tracing::error!(target: "mpp", challenge = claim.id(), "a journaled receipt cannot be read");
+            Outcome::Unknown
         }
     }
 }
@@ -271,12 +282,6 @@ impl Run {
         }))))
     }
 
-    /// A payment that was settled before and has not been delivered.
-    pub(super) fn redelivery(mpp: Mpp, claim: Claim<Settled>) -> Self {
-        let receipt = serde_json::from_slice(claim.receipt()).ok();
-        Self::new(mpp, Running::Settled(claim), receipt, None)
-    }
-
     /// Opens the gate: from here on the run counts.
     pub(super) fn admit(self) -> Admission {
         let Self(mut exit) = self;
@@ -287,8 +292,8 @@ impl Run {
                 let proved = match (&open.receipt, &open.hold) {
                     (Some(receipt), _) => Proved::Settled(Box::new(receipt.clone())),
                     (None, Some(method)) => Proved::Held(Hold::new(method.clone())),
-                    // A journaled receipt that cannot be read: the gate answers 500, and the payment stays undelivered.
-                    (None, None) => Proved::Free,
+                    // Neither settled nor held does not happen; the gate answers it with 500.
+                    (None, None) => Proved::Nothing,
                 };
                 (proved, open.delivery.clone())
             }
@@ -519,9 +524,11 @@ async fn capture(
 /// Gives held funds back. If the network does not answer, the entry stays held, and whoever comes after its lease tries again.
 async fn release(mpp: &Mpp, claim: Claim<Held>, method: &dyn ServerMethod, plan: &SettlementPlan) {
     let cx = SettleCx::new(claim.id(), plan, mpp.now());
-    match method.release(&cx).await {
-        Ok(()) => report(claim.released(mpp.now()).await),
-        Err(_) => tracing::warn!(target: "mpp", challenge = claim.id(), "a hold could not be released yet"),
+    match tokio::time::timeout(mpp.0.settle_timeout, method.release(&cx)).await {
+        Ok(Ok(())) => report(claim.released(mpp.now()).await),
+        Ok(Err(_)) | Err(_) => {
+            tracing::warn!(target: "mpp", challenge = claim.id(), "a hold could not be released yet")
+        }
     }
 }
 

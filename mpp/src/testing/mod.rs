@@ -3,6 +3,16 @@
 //! Belongs in `[dev-dependencies]` with the feature `testing`. Without it nothing outside this crate can make a
 //! `Paid` or call a priced handler without paying.
 //!
+//! | to | use |
+//! | --- | --- |
+//! | configure a server that takes test money for every price | [`mpp()`], [`builder`] |
+//! | buy from it, in process and through the whole protocol | [`Client`] |
+//! | call a priced handler directly | [`gate`] |
+//! | notice when a price changes | [`assert_price_list`] |
+//! | test a payment method or a store of your own | [`sandbox`], [`wallet`], [`store_conformance`] |
+//!
+//! Everything here panics where a test should fail; nothing here belongs in a server.
+//!
 //! ```
 //! # #[cfg(feature = "testing")] {
 //! use mpp::{Paid, Receipt, routing::{Router, get}, testing};
@@ -50,6 +60,17 @@ const OPENING: Amount = Amount::whole(1_000_000);
 ///
 /// # Panics
 /// When the prices of the program do not add up; the message is the start-up report.
+///
+/// ```
+/// # use mpp::{Amount, Mpp, Paid, Receipt, routing::{Router, get, post}, testing};
+/// # #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+/// # async fn weather(_: Paid) -> &'static str { "sunny" }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let client = testing::Client::new(Router::new().route("/weather", get(weather)).with_state(testing::mpp()));
+/// assert_eq!(client.get("/weather").paying("tempo").await.status(), 200);
+/// # }
+/// ```
 pub fn mpp() -> Mpp {
     match builder(Arc::new(SystemClock)).build() {
         Ok(mpp) => mpp,
@@ -58,6 +79,24 @@ pub fn mpp() -> Mpp {
 }
 
 /// As [`mpp()`], before `build`: to change the clock, the store or anything else.
+///
+/// ```
+/// # use mpp::{Amount, Mpp, Paid, Receipt, routing::{Router, get, post}, testing};
+/// # #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+/// # async fn weather(_: Paid) -> &'static str { "sunny" }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// use mpp::{ManualClock, protocol::Timestamp};
+/// use std::{sync::Arc, time::Duration};
+///
+/// let clock = Arc::new(ManualClock::at(Timestamp::from_unix(1_800_000_000)));
+/// let mpp = testing::builder(clock.clone()).build().unwrap();
+/// let client = testing::Client::new(Router::new().route("/weather", get(weather)).with_state(mpp));
+/// let credential = client.get("/weather").credential("tempo").await;
+/// clock.advance(Duration::from_secs(5 * 60 + 1));
+/// client.get("/weather").presenting(&credential).await.assert_problem("payment-expired");
+/// # }
+/// ```
 pub fn builder(clock: Arc<dyn Clock>) -> Builder {
     let names: BTreeSet<&str> = registry()
         .iter()
@@ -73,12 +112,30 @@ pub fn builder(clock: Arc<dyn Clock>) -> Builder {
     names.into_iter().fold(builder, |builder, name| builder.method(sandbox(name, clock.clone())))
 }
 
-/// A sandbox that plays `name`, with the kit's [`wallet`] funded.
+/// A sandbox that plays the payment method `name`, with the kit's [`wallet`] funded: a million units.
+///
+/// ```
+/// # use mpp::{Amount, Mpp, Paid, Receipt, routing::{Router, get, post}, testing};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// use mpp::SystemClock;
+/// use std::sync::Arc;
+///
+/// // Kept here to look at the books; clones share them.
+/// let tempo = testing::sandbox("tempo", Arc::new(SystemClock));
+/// assert_eq!(tempo.balance(&testing::wallet().did()).await.unwrap(), Some(Amount::whole(1_000_000)));
+/// assert_eq!(tempo.till().await.unwrap(), Amount::ZERO);
+/// # }
+/// ```
 pub fn sandbox(name: &str, clock: Arc<dyn Clock>) -> Sandbox {
     Sandbox::named(name).with_clock(clock).account(&wallet().did(), OPENING)
 }
 
-/// The wallet the kit's client pays with.
+/// The wallet the kit's client pays with: the same one in every test.
+///
+/// ```
+/// assert!(mpp::testing::wallet().did().starts_with("did:key:z6Mk"));
+/// ```
 pub fn wallet() -> Wallet {
     Wallet::from_seed([7; 32])
 }
@@ -112,6 +169,11 @@ where
 
 impl Receipt {
     /// A receipt for tests: method `sandbox`, reference `test`, 1970.
+    ///
+    /// ```
+    /// let receipt = mpp::Receipt::test();
+    /// assert_eq!((receipt.method.as_str(), receipt.reference.as_str()), ("sandbox", "test"));
+    /// ```
     pub fn test() -> Self {
         Self::new(MethodName::from_static("sandbox"), "test", Timestamp::from_unix(0))
     }

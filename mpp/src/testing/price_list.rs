@@ -1,10 +1,21 @@
 //! The price list as a file under review: a price change shows up as a diff.
+//!
+//! It lists what a [`Router`] has mounted, so a route that lost its price shows up too.
 
 use crate::pricing::{OfferSpec, Price, PriceSpec};
 use crate::routing::Router;
 use std::path::Path;
 
 /// Every mounted price, one line each, sorted: verb, path, offers, handler.
+///
+/// ```
+/// # use mpp::{Amount, Mpp, Paid, Receipt, routing::{Router, get, post}, testing};
+/// # #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+/// # async fn weather(_: Paid) -> &'static str { "sunny" }
+///
+/// let app: Router<Mpp> = Router::new().route("/weather", get(weather));
+/// assert_eq!(testing::price_list(&app), "GET /weather   tempo 0.05 usdc   weather\n");
+/// ```
 pub fn price_list<S>(router: &Router<S>) -> String
 where
     S: Clone + Send + Sync + 'static,
@@ -42,6 +53,19 @@ fn line(spec: &PriceSpec, offer: &OfferSpec) -> String {
 ///
 /// # Panics
 /// When they differ, with both lists.
+///
+/// ```
+/// # use mpp::{Amount, Mpp, Paid, Receipt, routing::{Router, get, post}, testing};
+/// # #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+/// # async fn weather(_: Paid) -> &'static str { "sunny" }
+/// # let file = std::env::temp_dir().join(format!("mpp-doc-prices-{}.txt", std::process::id()));
+/// # std::fs::write(&file, "GET /weather   tempo 0.05 usdc   weather\n").unwrap();
+///
+/// let app: Router<Mpp> = Router::new().route("/weather", get(weather));
+/// // A file in the repository: `concat!(env!("CARGO_MANIFEST_DIR"), "/prices.txt")`.
+/// testing::assert_price_list(&file, &app);
+/// # std::fs::remove_file(file).unwrap();
+/// ```
 #[track_caller]
 pub fn assert_price_list<S>(file: impl AsRef<Path>, router: &Router<S>)
 where

@@ -11,6 +11,8 @@ pub struct Faulty {
     /// Operations until the fault; negative when there is none.
     countdown: Mutex<Option<(usize, Fault)>>,
     pub operations: AtomicUsize,
+    /// Every value that was to be written.
+    pub written: Mutex<Vec<Vec<u8>>>,
 }
 
 /// What goes wrong.
@@ -28,7 +30,12 @@ pub enum Fault {
 
 impl Faulty {
     pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { inner, countdown: Mutex::new(None), operations: AtomicUsize::new(0) })
+        Arc::new(Self {
+            inner,
+            countdown: Mutex::new(None),
+            operations: AtomicUsize::new(0),
+            written: Mutex::default(),
+        })
     }
 
     /// After `operations` more, `fault`.
@@ -86,6 +93,7 @@ impl Store for Faulty {
         expect: Option<Version>,
         new: Option<Write>,
     ) -> Step<'a, Result<Cas, StoreError>> {
+        self.written.lock().unwrap().extend(new.as_ref().map(|write| write.value.clone()));
         match self.fault() {
             None => Step::boxed(async move {
                 tokio::task::yield_now().await;

@@ -12,6 +12,7 @@ use mpp::protocol::{Challenge, Secret, Timestamp};
 use mpp::store::{Limits, MemoryStore, Store};
 use mpp::testing::{Client, Response};
 use mpp::{Builder, ManualClock, Mpp};
+use std::future::Future;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -50,6 +51,16 @@ impl Lab {
         Self::over(clock, shelf, Network::new("tempo"), Network::new("stripe"), |builder| builder)
     }
 
+    /// A lab whose first method takes real money.
+    pub fn with_real_money(limits: Limits) -> Self {
+        let clock = clock();
+        let shelf = Arc::new(MemoryStore::with_limits(limits).with_clock(clock.clone()));
+        let network = Network::with_money("tempo", mpp::method::Money::Real);
+        Self::over(clock, shelf, network, Network::new("stripe"), |builder| {
+            builder.single_process_volatile_store()
+        })
+    }
+
     /// A lab whose configuration is changed by `change`.
     pub fn on(network: Arc<Network>, change: impl FnOnce(Builder) -> Builder) -> Self {
         let clock = clock();
@@ -74,7 +85,7 @@ impl Lab {
             seen: Mutex::default(),
         });
         let secret = Secret::generate();
-        let builder = builder(&network, &cards, &clock, store.clone(), &secret);
+        let builder = builder(URL, &network, &cards, &clock, store.clone(), &secret);
         let mpp = change(builder).build().unwrap_or_else(|report| panic!("{report}"));
         let client = client(&mpp, &bench);
         Self { network, cards, clock, shelf, store, bench, secret, mpp, client }
@@ -93,7 +104,12 @@ impl Lab {
 
     /// A configuration like this lab's, on its store.
     pub fn builder(&self) -> Builder {
-        builder(&self.network, &self.cards, &self.clock, self.store.clone(), &self.secret)
+        self.builder_at(URL)
+    }
+
+    /// The same, reached under another public URL.
+    pub fn builder_at(&self, url: &str) -> Builder {
+        builder(url, &self.network, &self.cards, &self.clock, self.store.clone(), &self.secret)
     }
 
     /// A client of the shop under another configuration.
@@ -136,14 +152,17 @@ pub fn clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::at(Timestamp::from_unix(START)))
 }
 
+const URL: &str = "https://api.example.com";
+
 fn builder(
+    url: &str,
     network: &Arc<Network>,
     cards: &Arc<Network>,
     clock: &Arc<ManualClock>,
     store: Arc<dyn Store>,
     secret: &Secret,
 ) -> Builder {
-    Mpp::builder("https://api.example.com")
+    Mpp::builder(url)
         .secret(secret.clone())
         .method(Wired(network.clone()))
         .method(Wired(cards.clone()))
@@ -161,6 +180,21 @@ pub fn first(response: &Response) -> Challenge {
     let challenges = response.challenges();
     assert_eq!(challenges.refused, []);
     challenges.offers.into_iter().next().expect("a challenge")
+}
+
+/// Lets others run until something is so; a test that waits for what never happens fails instead of hanging.
+#[track_caller]
+pub fn until(mut condition: impl FnMut() -> bool) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    async move {
+        for _ in 0..100_000 {
+            if condition() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("never so: {caller}")
+    }
 }
 
 /// Lets background tasks finish.

@@ -15,9 +15,7 @@ async fn ten_thousand_copies_of_a_credential_in_flight_pay_once_and_deliver_once
         tokio::spawn(async move { lab.client.get("/slow").presenting(&paid).await })
     };
     let winner = send();
-    while lab.bench.inside.load(Ordering::SeqCst) == 0 {
-        tokio::task::yield_now().await;
-    }
+    until(|| lab.bench.inside.load(Ordering::SeqCst) > 0).await;
     let copies: Vec<_> = (0..10_000).map(|_| send()).collect();
     settle_down().await;
     lab.bench.door.add_permits(10);
@@ -52,9 +50,7 @@ async fn a_waiting_copy_takes_over_when_the_first_one_fails() {
         tokio::spawn(async move { lab.client.get("/slow").presenting(&paid).await })
     };
     let first = send();
-    while lab.bench.inside.load(Ordering::SeqCst) == 0 {
-        tokio::task::yield_now().await;
-    }
+    until(|| lab.bench.inside.load(Ordering::SeqCst) > 0).await;
     let second = send();
     settle_down().await;
     first.abort();
@@ -72,15 +68,11 @@ async fn a_handler_that_outlives_its_lease_loses_its_response_to_the_one_that_to
         tokio::spawn(async move { lab.client.get("/slow").presenting(&paid).await })
     };
     let stuck = send();
-    while lab.bench.inside.load(Ordering::SeqCst) < 1 {
-        tokio::task::yield_now().await;
-    }
+    until(|| lab.bench.inside.load(Ordering::SeqCst) >= 1).await;
     // Its process is suspended: no heartbeat, and the others' clocks go on.
     lab.clock.advance(Duration::from_secs(31));
     let heir = send();
-    while lab.bench.inside.load(Ordering::SeqCst) < 2 {
-        tokio::task::yield_now().await;
-    }
+    until(|| lab.bench.inside.load(Ordering::SeqCst) >= 2).await;
     lab.bench.door.add_permits(2);
     let (stuck, heir) = (stuck.await.unwrap(), heir.await.unwrap());
     stuck.assert_problem("unavailable");

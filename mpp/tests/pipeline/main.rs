@@ -8,9 +8,16 @@ mod common;
 #[path = "../common/lab.rs"]
 mod lab;
 
+mod body;
+mod capture;
 mod computed;
 mod concurrency;
+mod configurations;
 mod exchange;
 mod faults;
+mod headers;
+mod layer;
+mod limits;
 mod order;
 mod redelivery;
+mod volatile;

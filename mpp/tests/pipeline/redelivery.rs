@@ -65,8 +65,9 @@ async fn a_price_that_changed_between_settlement_and_redelivery_does_not_matter(
     let lab = Lab::new();
     let paid = credential(&lab.challenge("/units/3").await, "tx1");
     // The delivery is lost: the store dies when it is committed.
-    lab.store.after(OPERATIONS_BEFORE_COMMIT, Fault::Refuses);
+    lab.store.after(OPERATIONS_BEFORE_COMMIT, Fault::Dies);
     lab.client.get("/units/3").presenting(&paid).await.assert_problem("unavailable");
+    lab.store.heal();
     assert_eq!((lab.network.payments(), lab.bench.runs.load(Ordering::SeqCst)), (1, 1));
     lab.bench.unit.store(9_000_000, Ordering::SeqCst);
     let response = lab.until_delivered("/units/3", &paid).await;

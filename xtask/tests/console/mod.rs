@@ -1,7 +1,8 @@
 //! Runs what a README tells its reader to type, and compares what is printed with what the README says.
 //!
-//! In a fenced `console` block a line that starts with `$ ` is a command for `sh`, and the lines below it are its output (both
-//! streams). `…` stands for any text within a line; on a line of its own, for any number of lines.
+//! In a fenced `console` block a line that starts with `$ ` is a command for `sh`, and the lines below it are
+//! its output (both streams). `…` stands for any text within a line; on a line of its own, for any number of
+//! lines.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

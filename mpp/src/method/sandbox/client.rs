@@ -1,4 +1,7 @@
 //! The paying side: a key that signs for challenges of any sandbox.
+//!
+//! What it signs and sends is in the [module](super)'s "On the wire" (`source` and `payload` of
+//! draft-httpauth-payment-00 section 5.2).
 
 use super::SANDBOX;
 use super::request::{Signed, is_test_money, payload};

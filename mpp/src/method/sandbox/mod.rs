@@ -2,7 +2,7 @@
 //!
 //! An account is an ed25519 key, named by its `did:key`. The operator opens it with [`Sandbox::fund`]; the payer's
 //! [`Wallet`] signs for a challenge; the server checks the signature and moves the money in its
-//! [`Store`](crate::store::Store). A sandbox under another method's name ([`Sandbox::named`]) plays that method, so that a
+//! store. A sandbox under another method's name ([`Sandbox::named`]) plays that method, so that a
 //! priced handler runs before there is an account with the real network. Nothing outside this folder knows that the
 //! money is not real, except that the builder wants `.allow_test_money()`.
 //!
@@ -30,6 +30,9 @@
 //! says so, and nothing that lost to it can settle any more. Records of ended payments are kept past the challenge's end
 //! (ten minutes in a volatile store, a day in a durable one) and a payment is not begun after that end; only a process
 //! that was suspended between reading the time and its first write for longer than that could begin one anew.
+//!
+#![cfg_attr(not(feature = "server"), doc = "[`Sandbox::fund`]: ../../index.html#cargo-features")]
+#![cfg_attr(not(feature = "server"), doc = "[`Sandbox::named`]: ../../index.html#cargo-features")]
 
 mod client;
 #[cfg(feature = "server")]

@@ -1,4 +1,7 @@
-//! The receiving side: offers, checks signatures, and has the books moved.
+//! The receiving side: offers (draft-payment-intent-charge-00), checks signatures, and has the books moved.
+//!
+//! Checks of a credential change nothing; `settle`, `hold` and `release` change the books of `ledger.rs`, from the
+//! journaled plan alone.
 
 use super::SANDBOX;
 use super::ledger::{DECIMALS, FundError, Ledger, MOST_UNITS, Order, Outcome, Reason, Trouble};

@@ -113,6 +113,12 @@ impl Default for Pace {
 impl Tempo {
     /// Takes payments to `recipient`, an address (`0x…`, mixed case with a right EIP-55 checksum), on Tempo's main
     /// network unless [`chain_id`](Self::chain_id) says otherwise.
+    ///
+    /// ```
+    /// # use mpp::{Tempo, method::ServerMethod};
+    /// let tempo = Tempo::new("0x0000000000000000000000000000000000000000").rpc("https://rpc.example.org");
+    /// assert_eq!(tempo.problems()[0].to_string(), "the recipient is the zero address");
+    /// ```
     pub fn new(recipient: &str) -> Self {
         let mut wrong = Vec::new();
         let recipient = match parse_address(recipient) {

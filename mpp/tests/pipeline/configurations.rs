@@ -1,0 +1,284 @@
+//! Several configurations: two in one process, successors, services, methods switched off, prices start-up did not see.
+
+use crate::common::{Network, Terms, Wired, credential};
+use crate::lab::*;
+use axum::http::Method;
+use mpp::protocol::{Secret, SecretRing};
+use mpp::store::MemoryStore;
+use mpp::testing::Client;
+use mpp::{Mpp, Paid};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// A configuration of its own: a network, a secret, a store.
+fn mpp(network: &Arc<Network>) -> Mpp {
+    Mpp::builder("http://localhost:3000")
+        .secret(Secret::generate())
+        .method(Wired(network.clone()))
+        .switched_off("stripe")
+        .allow_test_money()
+        .build()
+        .unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_configurations_in_one_process_have_their_own_methods_prices_and_secrets() {
+    let lab = Lab::new();
+    // The other one takes tempo only, in a currency of three decimals.
+    let network = Network::on("tempo", Terms { decimals: Some(3), ..Terms::default() });
+    let other = lab.client_of(&mpp(&network));
+    lab.client.get("/both").unpaid().await.assert_offers(["tempo 0.6 usdc", "stripe 0.6 usdc"]);
+    let theirs = first(&other.get("/both").unpaid().await);
+    assert_eq!(theirs.charge().unwrap().amount.get(), 600);
+    assert_eq!(
+        (theirs.realm.as_str(), other.get("/both").unpaid().await.challenges().offers.len()),
+        ("localhost", 1)
+    );
+    let (mine, theirs) = (credential(&lab.challenge("/both").await, "tx1"), credential(&theirs, "tx1"));
+    lab.client.get("/both").presenting(&theirs).await.assert_problem("invalid-challenge");
+    other.get("/both").presenting(&mine).await.assert_problem("invalid-challenge");
+    other.get("/both").presenting(&theirs).await.assert_ok();
+    lab.client.get("/both").presenting(&mine).await.assert_ok();
+    assert_eq!((lab.network.payments(), network.payments()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_successor_honours_its_predecessors_fixed_prices_until_they_expire() {
+    let coarse = Network::on("tempo", Terms { recipient: 9, ..Terms::default() });
+    // Challenges of the predecessor live longer than those of its successor.
+    let lab = Lab::on(Network::new("tempo"), |b| b.challenge_lifetime(Duration::from_secs(900)));
+    let old: Vec<_> =
+        [lab.challenge("/cheap").await, lab.challenge("/cheap").await, lab.challenge("/cheap").await].into();
+    let computed = credential(&lab.challenge("/units/1").await, "tx9");
+    let next = |old: &Mpp, network: &Arc<Network>| {
+        Mpp::builder("https://api.example.com")
+            .method(Wired(network.clone()))
+            .method(Wired(lab.cards.clone()))
+            .allow_test_money()
+            .clock(lab.clock.clone())
+            .shared_store(lab.store.clone())
+            .replaces(old)
+            .build()
+            .unwrap()
+    };
+    let successor = next(&lab.mpp, &coarse);
+    let client = lab.client_of(&successor);
+    let now = first(&client.get("/cheap").unpaid().await);
+    assert_ne!(now.request, old[0].request, "it asks for something else now");
+    client.get("/cheap").presenting(&credential(&old[0], "tx1")).await.assert_ok();
+    client.get("/cheap").presenting(&credential(&now, "tx2")).await.assert_ok();
+    client.get("/units/1").presenting(&computed).await.assert_problem("invalid-challenge");
+    client.get("/dear").presenting(&credential(&old[1], "tx3")).await.assert_problem("invalid-challenge");
+    // Through a second successor, whose price is the first one's again.
+    let client =
+        lab.client_of(&next(&successor, &Network::on("tempo", Terms { recipient: 3, ..Terms::default() })));
+    lab.clock.advance(Duration::from_secs(899));
+    client.get("/cheap").presenting(&credential(&old[1], "tx4")).await.assert_ok();
+    lab.clock.advance(Duration::from_secs(1));
+    client.get("/cheap").presenting(&credential(&old[2], "tx5")).await.assert_problem("payment-expired");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_replaces_a_changed_price_refuses_the_old_challenge() {
+    let lab = Lab::new();
+    let old = credential(&lab.challenge("/cheap").await, "tx1");
+    let client = {
+        let network = Network::on("tempo", Terms { recipient: 9, ..Terms::default() });
+        let mpp = Mpp::builder("https://api.example.com")
+            .secret(lab.secret.clone())
+            .method(Wired(network))
+            .method(Wired(lab.cards.clone()))
+            .allow_test_money()
+            .clock(lab.clock.clone())
+            .shared_store(lab.store.clone())
+            .build()
+            .unwrap();
+        lab.client_of(&mpp)
+    };
+    let response = client.get("/cheap").presenting(&old).await;
+    response.assert_problem("invalid-challenge");
+    assert_eq!(response.json()["detail"], "this challenge is not what this resource charges");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retired_request_is_good_for_no_longer_than_its_configuration_lasted() {
+    // A credential minted by the old instance after the new one took over, with the same secret: its request is retired.
+    let lab = Lab::new();
+    let network = Network::on("tempo", Terms { recipient: 9, ..Terms::default() });
+    let successor = Mpp::builder("https://api.example.com")
+        .method(Wired(network))
+        .method(Wired(lab.cards.clone()))
+        .allow_test_money()
+        .clock(lab.clock.clone())
+        .shared_store(lab.store.clone())
+        .replaces(&lab.mpp)
+        .build()
+        .unwrap();
+    let client = lab.client_of(&successor);
+    lab.clock.advance(Duration::from_secs(299));
+    let late = lab.challenge("/cheap").await;
+    client.get("/cheap").presenting(&credential(&late, "tx1")).await.assert_ok();
+    lab.clock.advance(Duration::from_secs(1));
+    client.get("/cheap").presenting(&credential(&late, "tx1")).await.assert_problem("invalid-challenge");
+    let later = lab.challenge("/cheap").await;
+    client.get("/cheap").presenting(&credential(&later, "tx2")).await.assert_problem("invalid-challenge");
+}
+
+#[tokio::test(start_paused = true)]
+async fn services_that_share_a_secret_and_a_store_refuse_each_others_credentials() {
+    let lab = Lab::new();
+    let client = |name: Option<&str>| {
+        let builder = lab.builder();
+        lab.client_of(&name.map_or(lab.builder(), |name| builder.service(name)).build().unwrap())
+    };
+    let (a, b, none) = (client(Some("a")), client(Some("b")), client(None));
+    let paid = credential(&first(&a.get("/cheap").unpaid().await), "tx1");
+    for other in [&b, &none] {
+        other.get("/cheap").presenting(&paid).await.assert_problem("invalid-challenge");
+    }
+    let unnamed = credential(&lab.challenge("/cheap").await, "tx2");
+    a.get("/cheap").presenting(&unnamed).await.assert_problem("invalid-challenge");
+    a.get("/cheap").presenting(&paid).await.assert_ok();
+    assert_eq!(lab.network.payments(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn secrets_are_rotated_in_three_deployments() {
+    let mut lab = Lab::new();
+    let (old, new) = (lab.secret.clone(), Secret::generate());
+    let under_old = credential(&lab.challenge("/cheap").await, "tx1");
+    lab.restart_with(|b| b.secrets(SecretRing::new(old.clone()).also(new.clone())));
+    let signed_by_old = credential(&lab.challenge("/cheap").await, "tx2");
+    lab.client.get("/cheap").presenting(&under_old).await.assert_ok();
+    lab.restart_with(|b| b.secrets(SecretRing::new(new.clone()).also(old.clone())));
+    let signed_by_new = credential(&lab.challenge("/cheap").await, "tx3");
+    lab.client.get("/cheap").presenting(&signed_by_old).await.assert_ok();
+    lab.restart_with(|b| b.secret(new.clone()));
+    lab.client.get("/cheap").presenting(&signed_by_new).await.assert_ok();
+    lab.client.get("/cheap").presenting(&under_old).await.assert_problem("invalid-challenge");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_price_whose_methods_are_all_switched_off_is_a_503_without_a_challenge_or_a_free_pass() {
+    let lab = Lab::new();
+    let off = Mpp::builder("https://api.example.com")
+        .secret(lab.secret.clone())
+        .switched_off("tempo")
+        .method(Wired(lab.cards.clone()))
+        .allow_test_money()
+        .shared_store(lab.store.clone())
+        .clock(lab.clock.clone())
+        .build()
+        .unwrap();
+    let client = lab.client_of(&off);
+    client.get("/both").unpaid().await.assert_offers(["stripe 0.6 usdc"]);
+    for verb in [Method::GET, Method::HEAD] {
+        let response = client.request(verb, "/cheap").unpaid().await;
+        assert_eq!(response.status(), 503);
+        assert!(response.header("retry-after").is_some() && response.challenges().offers.is_empty());
+    }
+    // A credential of before: the method is not there.
+    let paid = credential(&lab.challenge("/cheap").await, "tx1");
+    client.get("/cheap").presenting(&paid).await.assert_problem("method-unsupported");
+    assert!(
+        off.warnings().iter().any(|w| w.contains("::cheap` (") && w.contains("switched off")),
+        "{:?}",
+        off.warnings()
+    );
+}
+
+mod elsewhere {
+    use super::*;
+
+    #[mpp::charge(amount = "0.04", currency = "usdc", methods(tempo))]
+    pub(super) async fn late(_: Paid) -> &'static str {
+        "late"
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_price_that_start_up_ignored_is_enforced_all_the_same_or_answers_500() {
+    let lab = Lab::new();
+    let mounted = |mpp: &Mpp| {
+        let app = mpp::routing::Router::new().route("/late", mpp::routing::get(elsewhere::late));
+        Client::new(app.with_state(mpp.clone()))
+    };
+    let module = concat!(module_path!(), "::elsewhere");
+    let client = mounted(&lab.builder().ignore_module(module).build().unwrap());
+    let challenge = first(&client.get("/late").unpaid().await);
+    client.get("/late").presenting(&credential(&challenge, "tx1")).await.assert_ok();
+    client.get("/late").presenting(&credential(&challenge, "tx1")).await.assert_problem("invalid-challenge");
+    assert_eq!(lab.network.payments(), 1);
+
+    // Nothing in this configuration can resolve it.
+    let none = Mpp::builder("https://api.example.com")
+        .secret(Secret::generate())
+        .store(MemoryStore::new())
+        .ignore_module(module_path!().split("::").next().unwrap())
+        .build()
+        .unwrap();
+    for _ in 0..2 {
+        let response = mounted(&none).get("/late").unpaid().await;
+        response.assert_problem("internal");
+        assert!(response.challenges().offers.is_empty());
+        assert!(!response.text().contains("tempo"), "the configuration is nobody's business");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_module_prefix_ends_at_a_path_segment() {
+    let lab = Lab::new();
+    // `…::else` is no prefix of `…::elsewhere`, so its price is still checked.
+    let module = concat!(module_path!(), "::else");
+    let report =
+        Mpp::builder("https://api.example.com").secret(Secret::generate()).ignore_module(module).build();
+    let report = report.unwrap_err().to_string();
+    assert!(report.contains("::elsewhere::late`"), "{report}");
+    drop(lab);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_price_on_a_plain_axum_router_charges_all_the_same() {
+    let lab = Lab::new();
+    let app =
+        axum::Router::new().route("/late", axum::routing::get(elsewhere::late)).with_state(lab.mpp.clone());
+    let client = Client::new(app);
+    let challenge = first(&client.get("/late").unpaid().await);
+    client.get("/late").presenting(&credential(&challenge, "tx1")).await.assert_ok();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_priced_fallback_charges_under_its_name_and_the_literal_path() {
+    let lab = Lab::new();
+    let quote = lab.client.get("/no/such/path").unpaid().await;
+    quote.assert_offers(["tempo 0.02 usdc"]);
+    let opaque = mpp::protocol::Opaque::decode(first(&quote).opaque.as_deref().unwrap()).unwrap();
+    assert_eq!(opaque.get("op"), Some("GET anything_else /no/such/path"));
+    let paid = credential(&first(&quote), "tx1");
+    lab.client.get("/no/such").presenting(&paid).await.assert_problem("invalid-challenge");
+    assert_eq!(lab.client.get("/no/such/path").presenting(&paid).await.text(), "fallback 1");
+    // However long the path is.
+    let long = format!("/{}", "x".repeat(5_000));
+    let paid = credential(&lab.challenge(&long).await, "tx2");
+    lab.client.get(&format!("{long}y")).presenting(&paid).await.assert_problem("invalid-challenge");
+    lab.client.get(&long).presenting(&paid).await.assert_ok();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_nested_route_is_scoped_by_its_whole_path() {
+    let lab = Lab::new();
+    let nested = lab.challenge("/v1/cheap").await;
+    let opaque = mpp::protocol::Opaque::decode(nested.opaque.as_deref().unwrap()).unwrap();
+    assert_eq!(opaque.get("op"), Some("GET /v1/cheap"));
+    lab.client
+        .get("/cheap")
+        .presenting(&credential(&nested, "tx1"))
+        .await
+        .assert_problem("invalid-challenge");
+    lab.client.get("/v1/cheap").presenting(&credential(&nested, "tx1")).await.assert_ok();
+    let template = lab.challenge("/city/oslo").await;
+    let opaque = mpp::protocol::Opaque::decode(template.opaque.as_deref().unwrap()).unwrap();
+    assert_eq!(opaque.get("op"), Some("GET /city/{city}"));
+    assert_eq!(lab.network.verified.load(Ordering::SeqCst), 1);
+}
