@@ -210,7 +210,11 @@ async fn a_payment_that_is_processing_is_unknown_until_it_has_ended() {
         assert_unknown(&scene.resolve(&paid).await);
         scene.stand_in.finish_processing(end);
         let settlement = scene.resolve(&paid).await;
-        if settled { assert_settled(&settlement) } else { assert_refused(&settlement) }
+        if settled {
+            assert_settled(&settlement)
+        } else {
+            assert_refused(&settlement)
+        }
         assert_eq!(scene.stand_in.intents().len(), 1);
     }
 }
@@ -313,7 +317,8 @@ async fn what_is_wrong_on_our_side_is_no_402_and_takes_nothing() {
         assert_unavailable(&scene.settle(&scene.plan(&scene.token()).await).await);
     }
     // A minimum below the account's.
-    let scene = Scene { stripe: stripe(SECRET_KEY), stand_in: stand_in.clone(), challenges: AtomicU32::new(0) };
+    let scene =
+        Scene { stripe: stripe(SECRET_KEY), stand_in: stand_in.clone(), challenges: AtomicU32::new(0) };
     let currency = scene.stripe.currency("usd").expect("dollars");
     let request = scene.stripe.offer(&OfferCx::new(BaseUnits::new(1), &currency)).expect("an offer");
     let (challenge, token) = (challenge(&"s".repeat(43), &request), scene.token());

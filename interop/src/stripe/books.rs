@@ -133,7 +133,9 @@ impl Books {
         let rest: Vec<_> = path.trim_start_matches("/v1/").split('/').collect();
         let not_acted = |refusal| (refusal, Keep::No);
         match (verb, rest.as_slice()) {
-            ("POST", ["test_helpers", "shared_payment", "granted_tokens"]) => self.grant(form).map_err(not_acted),
+            ("POST", ["test_helpers", "shared_payment", "granted_tokens"]) => {
+                self.grant(form).map_err(not_acted)
+            }
             ("GET", ["shared_payment", "granted_tokens", id]) => self.token(id).map(shown).map_err(not_acted),
             ("POST", ["test_helpers", "shared_payment", "granted_tokens", id, "revoke"]) => {
                 form.finish().map_err(not_acted)?;
@@ -155,7 +157,8 @@ impl Books {
                 self.intent(id).map(|intent| intent.clone()).map_err(not_acted)
             }
             ("POST", ["payment_intents", id, "cancel"]) => {
-                form.word("cancellation_reason", &["abandoned", "requested_by_customer"]).map_err(not_acted)?;
+                form.word("cancellation_reason", &["abandoned", "requested_by_customer"])
+                    .map_err(not_acted)?;
                 form.finish().map_err(not_acted)?;
                 let intent = self.intent(id).map_err(not_acted)?;
                 match intent["status"].as_str() {
@@ -173,7 +176,13 @@ impl Books {
                     _ => Err((Refusal::unexpected_state(intent.clone()), Keep::Yes)),
                 }
             }
-            _ => Err(not_acted(Refusal::new(404, "invalid_request_error", "", "", "Unrecognized request URL."))),
+            _ => Err(not_acted(Refusal::new(
+                404,
+                "invalid_request_error",
+                "",
+                "",
+                "Unrecognized request URL.",
+            ))),
         }
     }
 
@@ -181,13 +190,15 @@ impl Books {
         let limits = Limits {
             card: form.required("payment_method")?,
             currency: form.required("usage_limits[currency]")?,
-            max_amount: form
-                .number("usage_limits[max_amount]")?
-                .ok_or_else(|| Refusal::invalid("parameter_missing", "usage_limits[max_amount]", "Missing."))?,
+            max_amount: form.number("usage_limits[max_amount]")?.ok_or_else(|| {
+                Refusal::invalid("parameter_missing", "usage_limits[max_amount]", "Missing.")
+            })?,
             expires_at: form
                 .number("usage_limits[expires_at]")?
                 .and_then(|at| i64::try_from(at).ok())
-                .ok_or_else(|| Refusal::invalid("parameter_missing", "usage_limits[expires_at]", "Missing."))?,
+                .ok_or_else(|| {
+                    Refusal::invalid("parameter_missing", "usage_limits[expires_at]", "Missing.")
+                })?,
             seller: form.take("seller_details[network_id]")?.unwrap_or_else(|| PROFILE.to_owned()),
         };
         form.map("shared_metadata")?;
@@ -220,8 +231,12 @@ impl Books {
             TokenState::Used => Some("shared_payment_token_used"),
             TokenState::Revoked => Some("shared_payment_token_deactivated"),
             TokenState::Active if limits.expires_at <= now => Some("shared_payment_token_expired"),
-            TokenState::Active if limits.currency != order.currency => Some("shared_payment_token_currency_mismatch"),
-            TokenState::Active if limits.max_amount < order.amount => Some("shared_payment_token_amount_exceeded"),
+            TokenState::Active if limits.currency != order.currency => {
+                Some("shared_payment_token_currency_mismatch")
+            }
+            TokenState::Active if limits.max_amount < order.amount => {
+                Some("shared_payment_token_amount_exceeded")
+            }
             TokenState::Active if limits.seller != PROFILE => Some("shared_payment_token_wrong_seller"),
             TokenState::Active => None,
         };
@@ -352,7 +367,9 @@ impl Order {
         let destination = connected("transfer_data[destination]", form.take("transfer_data[destination]")?)?;
         let part = form.number("transfer_data[amount]")?;
         let fee = form.number("application_fee_amount")?;
-        if part.is_some() && (destination.is_none() || fee.is_some()) || part.is_some_and(|part| part > amount) {
+        if part.is_some() && (destination.is_none() || fee.is_some())
+            || part.is_some_and(|part| part > amount)
+        {
             return Err(Refusal::invalid("parameter_invalid", "transfer_data[amount]", "Invalid."));
         }
         let somebody = destination.is_some() || on_behalf_of.is_some() || seen.account.is_some();

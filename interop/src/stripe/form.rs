@@ -81,9 +81,11 @@ impl Form {
     /// Nothing may be left.
     pub(super) fn finish(&self) -> Result<(), Refusal> {
         match self.fields.iter().zip(&self.taken).find(|(_, taken)| !**taken) {
-            Some(((name, _), _)) => {
-                Err(Refusal::invalid("parameter_unknown", name, &format!("Received unknown parameter: {name}")))
-            }
+            Some(((name, _), _)) => Err(Refusal::invalid(
+                "parameter_unknown",
+                name,
+                &format!("Received unknown parameter: {name}"),
+            )),
             None => Ok(()),
         }
     }

@@ -121,8 +121,7 @@ impl StandIn {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
         let desk = Desk { books: Books::at(now), ..Desk::default() };
-        let stand_in =
-            Self { url, desk: Arc::new(Mutex::new(desk)), door: Arc::new(Semaphore::new(0)) };
+        let stand_in = Self { url, desk: Arc::new(Mutex::new(desk)), door: Arc::new(Semaphore::new(0)) };
         let app = axum::Router::new().fallback(answer).with_state(stand_in.clone());
         tokio::spawn(async move { axum::serve(listener, app).await });
         stand_in
@@ -294,7 +293,9 @@ impl Desk {
         if self.busy.contains(key) {
             return Answered::of(Refusal::trouble(409));
         }
-        let request = [seen.what.as_bytes(), b"\0", seen.account.as_deref().unwrap_or("").as_bytes(), b"\0", raw].concat();
+        let request =
+            [seen.what.as_bytes(), b"\0", seen.account.as_deref().unwrap_or("").as_bytes(), b"\0", raw]
+                .concat();
         if let Some(kept) = self.keys.get(key).filter(|kept| self.books.now - kept.since < KEYS_LIVE) {
             return if kept.request == request {
                 Answered { status: kept.status, body: kept.body.clone(), replayed: true }
