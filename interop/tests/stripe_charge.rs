@@ -269,6 +269,8 @@ async fn either_is_offered_by_card_only_where_the_minimum_allows_it() {
     assert!(["either", "0.05", "0.5"].iter().all(|word| warnings[0].contains(word)), "{warnings:?}");
 
     let shop = Shop::start(SHOP, &chain.url, &[&flags[..], &["--stripe-minimum", "0.01"]].concat()).await;
+    let both = methods(&ask("GET", &shop.at("/either"), None, None).await);
+    assert_eq!(both, ["tempo", "stripe"]);
     for (mode, method) in [(Mode::Pull, "tempo"), (Mode::Card("pm_card_visa"), "stripe")] {
         let answer = wallet.fetch("GET", &shop.at("/either"), None, mode).await;
         assert_eq!(answer.status, 200, "{method}: {answer:?}\n{}", shop.log());
