@@ -95,25 +95,18 @@ impl Form {
 #[derive(Debug, Clone)]
 pub(super) struct Refusal {
     pub(super) status: u16,
-    kind: &'static str,
-    code: String,
-    param: String,
-    message: String,
-    decline: Option<String>,
-    intent: Option<Value>,
+    error: Box<Value>,
 }
 
 impl Refusal {
-    pub(super) fn new(status: u16, kind: &'static str, code: &str, param: &str, message: &str) -> Self {
-        Self {
-            status,
-            kind,
-            code: code.to_owned(),
-            param: param.to_owned(),
-            message: message.to_owned(),
-            decline: None,
-            intent: None,
+    pub(super) fn new(status: u16, kind: &str, code: &str, param: &str, message: &str) -> Self {
+        let mut error = json!({ "type": kind, "message": message });
+        for (name, value) in [("code", code), ("param", param)] {
+            if !value.is_empty() {
+                error[name] = value.into();
+            }
         }
+        Self { status, error: Box::new(error) }
     }
 
     pub(super) fn invalid(code: &str, param: &str, message: &str) -> Self {
@@ -129,27 +122,19 @@ impl Refusal {
             "authentication_required" | "expired_card" => decline,
             _ => "card_declined",
         };
-        let refusal = Self::new(402, "card_error", code, "", "Your card was declined.");
-        Self { decline: Some(decline.to_owned()), intent: Some(intent), ..refusal }
+        let mut refusal = Self::new(402, "card_error", code, "", "Your card was declined.").about(intent);
+        refusal.error["decline_code"] = decline.into();
+        refusal
     }
 
     pub(super) fn unexpected_state(intent: Value) -> Self {
-        let refusal = Self::invalid(
-            "payment_intent_unexpected_state",
-            "",
-            "This PaymentIntent's status does not allow this.",
-        );
-        Self { intent: Some(intent), ..refusal }
+        const MESSAGE: &str = "This PaymentIntent's status does not allow this.";
+        Self::invalid("payment_intent_unexpected_state", "", MESSAGE).about(intent)
     }
 
     pub(super) fn other_parameters() -> Self {
-        Self::new(
-            400,
-            "idempotency_error",
-            "",
-            "",
-            "Keys for idempotent requests can only be used with the same parameters they were first used with.",
-        )
+        const MESSAGE: &str = "Keys for idempotent requests can only be used with the same parameters they were first used with.";
+        Self::new(400, "idempotency_error", "", "", MESSAGE)
     }
 
     /// An error that says nothing about the request.
@@ -163,19 +148,11 @@ impl Refusal {
     }
 
     pub(super) fn body(&self) -> Value {
-        let mut error = json!({ "type": self.kind, "message": self.message });
-        if !self.code.is_empty() {
-            error["code"] = self.code.as_str().into();
-        }
-        if !self.param.is_empty() {
-            error["param"] = self.param.as_str().into();
-        }
-        if let Some(decline) = &self.decline {
-            error["decline_code"] = decline.as_str().into();
-        }
-        if let Some(intent) = &self.intent {
-            error["payment_intent"] = intent.clone();
-        }
-        json!({ "error": error })
+        json!({ "error": self.error })
+    }
+
+    fn about(mut self, intent: Value) -> Self {
+        self.error["payment_intent"] = intent;
+        self
     }
 }
