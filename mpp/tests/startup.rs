@@ -134,7 +134,7 @@ fn every_problem_is_reported_at_once_with_file_and_line() {
         .build()
         .unwrap_err();
     let golden = "\
-15 problems in the prices of this program:
+15 problems in this configuration:
   1. the public URL has the scheme `ftp`; it must be https
   2. method `stripe` is both configured and switched off
   3. method `stripe` deals in test money; `.allow_test_money()` accepts that
@@ -202,10 +202,7 @@ fn a_sound_configuration_builds_and_says_what_it_is() {
 #[test]
 fn one_problem_is_counted_as_one() {
     let error: BuildError = Mpp::builder("https://a.example").ignore_module("startup").build().unwrap_err();
-    assert!(
-        error.to_string().starts_with("1 problem in the prices of this program:\n  1. no secret"),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("1 problem in this configuration:\n  1. no secret"), "{error}");
 }
 
 #[test]

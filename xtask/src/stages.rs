@@ -39,12 +39,12 @@ pub(crate) struct Selection {
 pub(crate) enum Stage {
     /// rustfmt has nothing to change
     Format,
-    /// This repository's own promises: dependency trees, README, and the tests of xtask
-    Repository,
     /// Licences, sources and bans (cargo-deny)
     Deny,
     /// `cargo run -p quickstart` ends with exit code 0
     Quickstart,
+    /// This repository's own promises: dependency trees, README, and the tests of xtask
+    Repository,
     /// Unit, expansion and documentation tests of the macros
     Macros,
     /// Every mistake gives the compiler error it should

@@ -32,7 +32,7 @@ pub(crate) fn cargo_deny(workspace: &Workspace) -> (OsString, Option<Step>) {
         .arg("cargo-deny")
         // Its own build goes to a temporary folder, not among the artefacts of this repository.
         .env_remove("CARGO_TARGET_DIR");
-    (own.into(), Some(Step::new(install, Counting::Setup, Duration::from_secs(12 * 60))))
+    (own.into(), Some(Step::new(install, Counting::Setup, Duration::from_secs(15 * 60))))
 }
 
 /// The installation of the npm packages that `interop/package.json` pins; none before there is such a file.

@@ -233,7 +233,7 @@ impl<'a> CredentialCx<'a> {
 ///     proof_keys: vec!["0x9f3c".into()],
 ///     plan: SettlementPlan(json!({ "transaction": "0x9f3c" })),
 /// };
-/// assert!(format!("{verified:?}").ends_with("plan: SettlementPlan(..) }"));
+/// assert!(!format!("{verified:?}").contains("0x9f3c"));
 /// ```
 #[derive(Clone)]
 pub struct Verified {

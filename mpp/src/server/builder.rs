@@ -715,13 +715,14 @@ fn covers(prefix: &str, module: &str) -> bool {
 
 /// Every problem of a configuration: what [`Builder::build`] and [`Mpp::check`] found.
 ///
-/// Its `Display` is the report: one numbered line a problem.
+/// Its `Display` is the report, one numbered line a problem; so is its `Debug`, because that is what a `main` that returns
+/// it prints.
 ///
 /// ```
 /// let report = mpp::Mpp::builder("api.example.com").build().unwrap_err();
-/// assert!(report.to_string().starts_with("2 problems in the prices of this program:\n  1. the public URL `api.example.com`"));
+/// assert!(report.to_string().contains("\n  1. the public URL `api.example.com` is not a URL"));
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct BuildError {
     pub(super) problems: Vec<String>,
 }
@@ -744,13 +745,19 @@ impl BuildError {
 impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.problems.len() {
-            1 => write!(f, "1 problem in the prices of this program:")?,
-            n => write!(f, "{n} problems in the prices of this program:")?,
+            1 => write!(f, "1 problem in this configuration:")?,
+            n => write!(f, "{n} problems in this configuration:")?,
         }
         for (i, problem) in self.problems.iter().enumerate() {
             write!(f, "\n  {}. {problem}", i + 1)?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -191,7 +191,9 @@ impl HeadQuote {
 }
 
 impl Mpp {
-    /// A layer that charges for every request of the service below it.
+    /// A layer that charges for every request of the service below it, before that service is asked: a path or verb it
+    /// does not have is paid for, too, and then answered 404 or 405. `route_layer` of axum's `Router` leaves unknown paths
+    /// alone, and that of its `MethodRouter` unknown verbs.
     ///
     /// ```
     /// # #[cfg(feature = "testing")] {
@@ -205,7 +207,8 @@ impl Mpp {
         PaymentLayer { mpp: self.clone(), price }
     }
 
-    /// One route of somebody else's handlers, charged for and listed like a priced handler.
+    /// One route of somebody else's handlers, charged for and listed like a priced handler. Every verb is charged for,
+    /// also one the route does not have, because axum does not tell `any` from "405".
     ///
     /// ```
     /// # #[cfg(feature = "testing")] {

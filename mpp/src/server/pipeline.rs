@@ -554,25 +554,31 @@ impl Visit {
             Quote::Each(amounts) => amounts.get(offer.index).copied().flatten(),
             Quote::Fixed | Quote::Free => None,
         };
-        let out_of_range = |why: &str| {
+        let out_of_range = |why: &'static str| {
             tracing::error!(target: "mpp", price = spec.name, at = %spec.location, why, "a computed price is out of range");
-            Answer::problem(ProblemType::PriceOutOfRange, "this request cannot be priced")
+            Answer::problem(ProblemType::PriceOutOfRange, why)
         };
         let Some(amount) = amount else {
             tracing::error!(target: "mpp", price = spec.name, at = %spec.location, "the price expression yielded no amount for an offer");
             return Err(Answer::fault(ProblemType::Internal, "this request could not be priced"));
         };
         if amount.is_overflow() {
-            return Err(out_of_range("overflow"));
+            return Err(out_of_range("the price of this request is too large to be counted"));
         }
         if amount.is_zero() {
             // A charge that charges nothing is a slip of the price function; `free_if` says it on purpose.
-            return Err(out_of_range("zero; use `free_if` to let requests through"));
+            return Err(out_of_range(
+                "the price of this request came to zero, and this resource is not free",
+            ));
         }
         if spec.up_to.is_some_and(|ceiling| amount > ceiling) {
-            return Err(out_of_range("over `up_to`"));
+            return Err(out_of_range(
+                "the price of this request is above what this resource charges at most",
+            ));
         }
-        offer.base_units(amount).map_err(|_| out_of_range("finer than the currency, or too large"))
+        offer.base_units(amount).map_err(|_| {
+            out_of_range("the price of this request is not a whole number of the currency's smallest unit")
+        })
     }
 
     /// The 402 of a request without a credential.

@@ -170,6 +170,22 @@ mod tests {
     }
 
     #[test]
+    fn a_million_ids_of_two_instances_with_one_secret_at_one_moment_are_all_different() {
+        let secret = crate::protocol::Secret::generate();
+        let instance = || {
+            let ring = crate::protocol::SecretRing::new(secret.clone());
+            (Scope::new(&Method::GET, "/a", None), ring.prefix("api.example.com", "tempo", "charge", "e30"))
+        };
+        let instances = [instance(), instance()];
+        let mut ids = std::collections::HashSet::with_capacity(1_000_000);
+        for n in 0..1_000_000 {
+            let (scope, prefix) = &instances[n % 2];
+            let id = prefix.id("2027-01-15T08:05:00Z", "", &scope.opaque(None));
+            assert!(ids.insert(id), "the same id twice");
+        }
+    }
+
+    #[test]
     fn a_scope_covers_no_other_verb_template_service_or_target() {
         let get = Scope::new(&Method::GET, "/a", None);
         let opaque = get.opaque(None);

@@ -2,7 +2,7 @@
 //!
 //! It lists what a [`Router`] has mounted, so a route that lost its price shows up too.
 
-use crate::pricing::{OfferSpec, Price, PriceSpec};
+use crate::pricing::{OfferSpec, Price, PriceSpec, Tier};
 use crate::routing::Router;
 use std::path::Path;
 
@@ -36,7 +36,8 @@ where
 
 fn offers(spec: &PriceSpec) -> String {
     let all: Vec<_> = spec.offers.iter().map(|offer| line(spec, offer)).collect();
-    all.join(" · ")
+    let free = if spec.tier == Tier::FreeIf { " · or free" } else { "" };
+    all.join(" · ") + free
 }
 
 fn line(spec: &PriceSpec, offer: &OfferSpec) -> String {

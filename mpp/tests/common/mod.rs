@@ -9,7 +9,7 @@ use mpp::method::{
     CredentialCx, Held, Holding, MethodCurrency, MethodProblem, Money, OfferCx, Payment, Rejection,
     ServerMethod, SettleCx, Settlement, SettlementPlan, Step, Verified,
 };
-use mpp::protocol::{BaseUnits, Challenge, ChargeRequest, Credential, MethodName};
+use mpp::protocol::{BaseUnits, Challenge, ChargeRequest, Credential, MethodName, ProblemType};
 use serde_json::{Map, json};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -78,6 +78,10 @@ impl Default for Terms {
 pub enum Script {
     Settle,
     Decline,
+    /// Declines with a problem that is no 402.
+    DeclineAsBad,
+    /// Declines, and cannot say why: nothing moved.
+    DeclineForNow,
     /// The money moves, the answer is lost.
     LoseAnswer,
     /// The money does not move, and nobody knows.
@@ -241,6 +245,14 @@ impl ServerMethod for Wired {
                     Settlement::Settled(self.0.payment(cx.challenge_id))
                 }
                 Script::Decline => Settlement::Declined(Rejection::failed("declined")),
+                Script::DeclineAsBad => Settlement::Declined(Rejection::Refused {
+                    kind: ProblemType::BadRequest,
+                    detail: "no such account".into(),
+                }),
+                Script::DeclineForNow => Settlement::Declined(Rejection::unavailable(
+                    Duration::from_secs(9),
+                    format!("{INTERNALS} is full"),
+                )),
                 Script::LoseAnswer => {
                     self.0.move_money(cx.challenge_id);
                     Settlement::Unknown { detail: format!("{INTERNALS} timed out") }

@@ -115,6 +115,29 @@ async fn a_declined_capture_discards_the_response_because_nothing_was_paid() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_capture_declined_for_another_reason_is_answered_with_that_reason_and_no_challenge() {
+    for (script, problem) in [(Script::DeclineAsBad, "bad-request"), (Script::DeclineForNow, "unavailable")] {
+        let lab = Lab::new();
+        capture(&lab, script);
+        let (_, response) = lab.pay("/held-status/200", "tx1").await;
+        response.assert_problem(problem);
+        assert!(response.challenges().offers.is_empty() && !response.text().contains("secret"));
+        assert_eq!(lab.network.payments(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_capture_declined_when_nothing_can_be_offered_any_more_is_no_402() {
+    let lab = Lab::new();
+    let paid = credential(&lab.challenge("/held-status/200").await, "tx1");
+    capture(&lab, Script::Decline);
+    lab.network.available.store(false, Ordering::SeqCst);
+    let response = lab.client.get("/held-status/200").presenting(&paid).await;
+    response.assert_problem("unavailable");
+    assert!(response.challenges().offers.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unknown_capture_withholds_the_response_and_is_delivered_later_once() {
     for script in [Script::LoseAnswer, Script::Hang] {
         let lab = Lab::new();

@@ -148,3 +148,18 @@ async fn a_method_that_cannot_tell_is_a_503_without_a_challenge_or_internals() {
     lab.network.will(Script::Settle);
     assert_eq!(lab.client.get("/cheap").presenting(&paid).await.status(), 200, "nothing was claimed");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_payment_declined_for_another_reason_is_answered_with_that_reason_and_no_challenge() {
+    for (script, problem) in [(Script::DeclineAsBad, "bad-request"), (Script::DeclineForNow, "unavailable")] {
+        let lab = Lab::new();
+        lab.network.will(script);
+        let (paid, response) = lab.pay("/cheap", "tx1").await;
+        response.assert_problem(problem);
+        assert!(response.challenges().offers.is_empty() && !response.text().contains("secret"));
+        // Nothing moved: the claims are free again.
+        lab.network.will(Script::Settle);
+        lab.client.get("/cheap").presenting(&paid).await.assert_ok();
+        assert_eq!(lab.network.payments(), 1);
+    }
+}

@@ -21,7 +21,8 @@ async fn upstream(
     let authorization: Vec<_> =
         headers.get_all("authorization").iter().map(|v| v.to_str().unwrap()).collect();
     let attempt = paid.map(|paid| paid.attempt());
-    ([("payment-receipt", "forged")], format!("{method} {authorization:?} {attempt:?} {}", body.len()))
+    let saw = format!("{method} {authorization:?} {attempt:?} {}", body.len());
+    ([("payment-receipt", "forged".to_owned()), ("x-saw", saw.clone())], saw)
 }
 
 fn service() -> axum::Router {
@@ -93,7 +94,11 @@ async fn only_a_cors_preflight_passes_a_layer_and_without_its_body() {
             .body("smuggled")
     };
     let response = preflight().unpaid().await;
-    assert_eq!((response.status().as_u16(), response.text().as_str()), (200, "OPTIONS [] None 0"));
+    assert_eq!((response.status().as_u16(), response.text().as_str()), (200, ""));
+    assert_eq!(
+        (response.header("x-saw"), response.header("payment-receipt")),
+        (Some("OPTIONS [] None 0"), None)
+    );
     let options = || client.request(Method::OPTIONS, "/item/1");
     options().unpaid().await.assert_problem("payment-required");
     options().header("origin", "https://a.example").unpaid().await.assert_problem("payment-required");
@@ -109,7 +114,7 @@ async fn only_a_cors_preflight_passes_a_layer_and_without_its_body() {
     get.unpaid().await.assert_problem("payment-required");
     // A credential on a preflight is neither spent nor passed on.
     let paid = credential(&first(&options().unpaid().await), "tx1");
-    assert_eq!(preflight().presenting(&paid).await.text(), "OPTIONS [] None 0");
+    assert_eq!(preflight().presenting(&paid).await.header("x-saw"), Some("OPTIONS [] None 0"));
     assert_eq!(lab.network.payments(), 0);
     assert_eq!(options().presenting(&paid).await.text(), "OPTIONS [] Some(1) 0");
 }

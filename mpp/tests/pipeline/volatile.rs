@@ -49,15 +49,15 @@ async fn two_configurations_on_one_memory_store_share_challenges_and_refuse_each
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_million_challenges_of_two_instances_at_one_moment_are_all_different() {
-    // Through the public API: one secret, one store, a clock that stands still.
+async fn challenges_of_two_instances_at_one_moment_are_all_different() {
+    // One secret, one store, a clock that stands still. A million of them: beside the scopes, without the router.
     let lab = Lab::new();
     let instances = [lab.client.clone(), lab.client_of(&lab.builder().build().unwrap())];
-    let mut nonces = std::collections::HashSet::with_capacity(20_000);
+    let mut ids = std::collections::HashSet::with_capacity(20_000);
     for n in 0..20_000 {
         let response = instances[n % 2].get("/cheap").unpaid().await;
         let challenge = first(&response);
-        assert!(nonces.insert(challenge.id.clone()), "the same id twice");
+        assert!(ids.insert(challenge.id.clone()), "the same id twice");
     }
 }
 
