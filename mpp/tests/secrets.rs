@@ -312,6 +312,9 @@ async fn handlers_that_fail_or_panic_leave_no_secret_in_log_or_response() {
         watch.present(Method::GET, "/flaky", &line).await;
     }
     assert!(LOG.lock().unwrap().contains("the handler is out of order"), "panics are searched too");
+    assert!(LOG.lock().unwrap().contains("this server takes test money"), "and said at start-up");
+    let ledger = LOG.lock().unwrap().matches("mpp::ledger").count();
+    assert_eq!(ledger, 1, "one entry says that a refund is due, however often the credential comes back");
     watch.finish();
 }
 

@@ -303,3 +303,21 @@ impl Drop for Waiting<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_may_wait_for_a_payment_and_nothing_of_them_is_left_when_they_are_gone() {
+        let waits = Waits::default();
+        let (first, second) = (waits.enter("a"), waits.enter("a"));
+        assert!(first.is_some() && second.is_some() && waits.enter("a").is_none());
+        assert!(waits.enter("b").is_some(), "each payment has its own places");
+        drop(first);
+        let third = waits.enter("a");
+        assert!(third.is_some() && waits.enter("a").is_none());
+        drop((second, third));
+        assert!(waits.0.lock().unwrap().is_empty());
+    }
+}

@@ -218,4 +218,41 @@ mod tests {
             Target::new(&Method::GET, &uri, &HeaderMap::new(), &[]).0
         );
     }
+
+    #[test]
+    fn two_bound_headers_are_not_mistaken_for_each_other() {
+        let target = |pairs: &[(&'static str, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.append(*name, value.parse().unwrap());
+            }
+            Target::new(&Method::GET, &Uri::from_static("/a"), &headers, &["x-a", "x-b"]).0
+        };
+        let different = [
+            target(&[]),
+            target(&[("x-a", "1")]),
+            target(&[("x-b", "1")]),
+            target(&[("x-a", "1"), ("x-a", "1")]),
+            target(&[("x-a", "1"), ("x-b", "1")]),
+            target(&[("x-a", "1, 1")]),
+        ];
+        let distinct: std::collections::HashSet<_> = different.iter().collect();
+        assert_eq!(distinct.len(), different.len());
+    }
+
+    #[test]
+    fn only_so_many_scopes_are_remembered_and_none_of_invented_verbs() {
+        let scopes = Scopes::default();
+        let remembered = || scopes.0.read().unwrap().len();
+        let invented = Method::from_bytes(b"PURGE").unwrap();
+        let scope = scopes.matched(&invented, "/a", None);
+        assert!(scope.covers(&scope.opaque(None), None));
+        assert_eq!(remembered(), 0);
+        for n in 0..2 * REMEMBERED {
+            scopes.matched(&Method::GET, &format!("/{n}"), None);
+        }
+        assert_eq!(remembered(), REMEMBERED);
+        scopes.matched(&Method::GET, "/0", None);
+        assert_eq!(remembered(), REMEMBERED, "and none twice");
+    }
 }

@@ -25,7 +25,11 @@ pub struct Network {
     pub moved: Mutex<HashMap<String, usize>>,
     /// Challenge ids whose funds were reserved.
     pub reserved: Mutex<HashSet<String>>,
+    /// Those whose hold was answered: what was answered must come back.
+    pub answered: Mutex<HashSet<String>>,
     pub released: Mutex<Vec<String>>,
+    /// Releases that did not know what `hold` had answered.
+    pub blind: AtomicUsize,
     pub verified: AtomicUsize,
     pub resolved: AtomicUsize,
     /// The peers it was told about.
@@ -109,6 +113,8 @@ impl Network {
             terms,
             moved: Mutex::default(),
             reserved: Mutex::default(),
+            answered: Mutex::default(),
+            blind: AtomicUsize::new(0),
             released: Mutex::default(),
             verified: AtomicUsize::new(0),
             resolved: AtomicUsize::new(0),
@@ -142,6 +148,15 @@ impl Network {
     /// The most often that money moved for one challenge.
     pub fn worst(&self) -> usize {
         self.moved.lock().unwrap().values().copied().max().unwrap_or(0)
+    }
+
+    /// The plan came back as it was given: by `verify`, and for what is held by `hold`.
+    fn check(&self, cx: &SettleCx<'_>) {
+        assert_eq!(cx.plan.0["secret"], PLAN_SECRET);
+        let answered = self.answered.lock().unwrap().contains(cx.challenge_id);
+        if answered {
+            assert_eq!(cx.plan.0["hold"], cx.challenge_id, "without it nobody can find the hold");
+        }
     }
 
     fn payment(&self, id: &str) -> Payment {
@@ -234,7 +249,7 @@ impl ServerMethod for Wired {
 
     fn settle<'a>(&'a self, cx: &'a SettleCx<'a>) -> Step<'a, Settlement> {
         Step::boxed(async move {
-            assert_eq!(cx.plan.0["secret"], PLAN_SECRET, "the plan came back as it was");
+            self.0.check(cx);
             self.0.waiting.fetch_add(1, Ordering::SeqCst);
             let _turn = self.0.turnstile.acquire().await.expect("never closed");
             let captures = self.0.reserved.lock().unwrap().contains(cx.challenge_id);
@@ -268,7 +283,7 @@ impl ServerMethod for Wired {
     }
 
     fn resolve<'a>(&'a self, cx: &'a SettleCx<'a>) -> Step<'a, Settlement> {
-        assert_eq!(cx.plan.0["secret"], PLAN_SECRET, "the plan came back as it was");
+        self.0.check(cx);
         self.0.resolved.fetch_add(1, Ordering::SeqCst);
         let moved = self.0.moved.lock().unwrap().contains_key(cx.challenge_id);
         match (moved, self.0.script()) {
@@ -295,7 +310,10 @@ impl ServerMethod for Wired {
             }
             _ => {
                 reserve();
-                Step::ready(Held::Held(cx.plan.clone()))
+                self.0.answered.lock().unwrap().insert(cx.challenge_id.to_owned());
+                let mut plan = cx.plan.clone();
+                plan.0["hold"] = cx.challenge_id.into();
+                Step::ready(Held::Held(plan))
             }
         }
     }
@@ -308,6 +326,9 @@ impl ServerMethod for Wired {
             ))),
             Script::Hang => Step::boxed(std::future::pending()),
             _ => {
+                if cx.plan.0.get("hold").is_none() {
+                    self.0.blind.fetch_add(1, Ordering::SeqCst);
+                }
                 self.0.released.lock().unwrap().push(cx.challenge_id.to_owned());
                 Step::ready(Ok(()))
             }

@@ -80,7 +80,9 @@ async fn expired_tampered_forged_and_garbage_credentials_have_their_own_problem_
         credential(&other, "tx1")
     };
     let dear = lab.challenge("/dear").await.request;
-    let forged: [(&str, String); 8] = [
+    let forged: [(&str, String); 10] = [
+        ("intent", change(&|c| c.intent = mpp::protocol::Intent::SESSION)),
+        ("method", change(&|c| c.method = mpp::protocol::MethodName::from_static("stripe"))),
         ("id", change(&|c| c.id = "A".repeat(43))),
         ("realm", change(&|c| c.realm = "evil.example.com".to_owned())),
         ("request", change(&|c| c.request = dear.clone())),

@@ -72,6 +72,7 @@ async fn more_than_one_payment_is_a_400_that_touches_nothing() {
         response.assert_problem("bad-request");
         assert!(response.challenges().offers.is_empty());
         assert_eq!(response.header("cache-control"), Some("no-store"));
+        assert_eq!(response.header("content-type"), Some("application/problem+json"));
     }
     assert_eq!(
         (lab.store.operations.load(Ordering::SeqCst), lab.network.verified.load(Ordering::SeqCst)),

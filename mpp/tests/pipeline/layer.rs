@@ -289,3 +289,26 @@ fn a_priced_layer_over_a_priced_handler_is_stopped_at_start_up() {
     let price = mpp::price!(amount = "0.01", currency = "usdc", methods(tempo), name = "over");
     drop(router().layer(lab.mpp.layer(price)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_layers_price_that_rose_after_the_payment_does_not_matter() {
+    let lab = Lab::new();
+    let (cents, runs) = (Arc::new(AtomicU32::new(1)), Arc::new(AtomicU32::new(0)));
+    let (today, seen) = (cents.clone(), runs.clone());
+    let flaky = move || async move {
+        if seen.fetch_add(1, Ordering::SeqCst) == 0 { Err(StatusCode::BAD_GATEWAY) } else { Ok("bought") }
+    };
+    let price = mpp::price!(
+        amount = move |_| Amount::cents(today.load(Ordering::SeqCst).into()),
+        currency = "usdc",
+        methods(tempo),
+        name = "volatile",
+    );
+    let client =
+        Client::new(axum::Router::new().route("/", axum::routing::get(flaky)).layer(lab.mpp.layer(price)));
+    let paid = credential(&first(&client.get("/").unpaid().await), "tx1");
+    assert_eq!(client.get("/").presenting(&paid).await.status(), 502);
+    cents.store(900, Ordering::SeqCst);
+    assert_eq!(client.get("/").presenting(&paid).await.text(), "bought");
+    assert_eq!(lab.network.payments(), 1);
+}

@@ -141,6 +141,26 @@ async fn a_copy_that_hangs_up_gives_its_place_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_copy_that_hangs_up_gives_back_no_more_than_its_own_place() {
+    let lab = Arc::new(Lab::new());
+    let paid = credential(&lab.challenge("/slow").await, "tx1");
+    let winner = send(&lab, "/slow", &paid);
+    until(|| lab.bench.inside.load(Ordering::SeqCst) == 1).await;
+    let copies = [send(&lab, "/slow", &paid), send(&lab, "/slow", &paid)];
+    settle_down().await;
+    copies[0].abort();
+    settle_down().await;
+    let third = send(&lab, "/slow", &paid);
+    settle_down().await;
+    let started = tokio::time::Instant::now();
+    assert_eq!(lab.client.get("/slow").presenting(&paid).await.status(), 409);
+    assert_eq!(started.elapsed().as_secs(), 0, "both places are taken");
+    lab.bench.door.add_permits(1);
+    winner.await.unwrap().assert_ok();
+    third.await.unwrap().assert_problem("invalid-challenge");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_lease_of_a_slow_handler_is_renewed() {
     let lab = Arc::new(Lab::new());
     let paid = credential(&lab.challenge("/slow").await, "tx1");
@@ -187,4 +207,20 @@ async fn a_credential_over_its_size_is_malformed_and_costs_nothing() {
     let huge = format!("Payment {}", "A".repeat(200_000));
     lab.client.get("/cheap").presenting(&huge).await.assert_problem("malformed-credential");
     assert_eq!(lab.network.verified.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_hangs_up_before_its_handler_ran_has_used_no_run() {
+    let lab = Arc::new(Lab::on(Network::new("tempo"), |b| b.max_runs(1)));
+    lab.network.turnstile.forget_permits(usize::MAX >> 3);
+    let paid = credential(&lab.challenge("/flaky").await, "tx1");
+    let request = send(&lab, "/flaky", &paid);
+    until(|| lab.network.waiting.load(Ordering::SeqCst) == 1).await;
+    request.abort();
+    lab.network.turnstile.add_permits(1);
+    until(|| lab.network.payments() == 1).await;
+    settle_down().await;
+    let response = lab.client.get("/flaky").presenting(&paid).await;
+    assert_eq!((response.status().as_u16(), response.text().as_str()), (200, "run 1"));
+    assert_eq!(lab.bench.runs.load(Ordering::SeqCst), 1);
 }
