@@ -213,7 +213,7 @@ impl Journal {
         let page = self.store.scan(&prefix, after, PAGE).await?;
         let entries = page.into_iter().filter_map(|(key, versioned)| {
             let id = key.as_str().strip_prefix(&prefix)?.to_owned();
-            Some(read(Some(versioned)).map(|found| found.map(|found| (key, id, found))).transpose()?)
+            read(Some(versioned)).map(|found| found.map(|found| (key, id, found))).transpose()
         });
         entries.collect()
     }
