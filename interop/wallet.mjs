@@ -1,7 +1,7 @@
 // A payer on npm `mppx`, driven by one JSON object a line on stdin and answering each with one on stdout. It ends with its
 // stdin.
 //
-//   node wallet.mjs <rpc url> <chain id>
+//   node wallet.mjs <rpc url> <chain id> [<stripe url> <stripe key>]
 //   {"op": "credential", "challenge": "Payment …", "account": 0, "mode": "pull"}  -> {"authorization": "Payment …"}
 //   {"op": "fetch", "url": …, "method": "GET", "body": null, "account": 0, "mode": "pull"}
 //        -> {"status": 200, "headers": {…}, "body": "…", "statuses": [402, 200]}
@@ -9,11 +9,34 @@ import { createInterface } from 'node:readline'
 import { createClient, defineChain, http, publicActions, walletActions } from 'viem'
 import { mnemonicToAccount } from 'viem/accounts'
 import { tempoLocalnet } from 'viem/tempo/chains'
-import { Mppx, tempo } from 'mppx/client'
+import { Mppx, stripe, tempo } from 'mppx/client'
 
-const [rpc, chainId] = process.argv.slice(2)
+const [rpc, chainId, stripeUrl, stripeKey] = process.argv.slice(2)
 const chain = defineChain({ ...tempoLocalnet, id: Number(chainId), rpcUrls: { default: { http: [rpc] } } })
 const mnemonic = 'test test test test test test test test test test test junk' // anvil's dev accounts
+
+// What a payer's own backend does: issues a token for this amount to this seller.
+async function createToken({ amount, currency, expiresAt, networkId, paymentMethod }) {
+  const response = await fetch(`${stripeUrl}/v1/test_helpers/shared_payment/granted_tokens`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${stripeKey}`, 'stripe-version': '2026-07-29.preview' },
+    body: new URLSearchParams({
+      payment_method: paymentMethod,
+      'usage_limits[currency]': currency,
+      'usage_limits[max_amount]': amount,
+      'usage_limits[expires_at]': String(expiresAt),
+      'seller_details[network_id]': networkId,
+    }),
+  })
+  const token = await response.json()
+  if (!response.ok) throw new Error(`no token: ${JSON.stringify(token)}`)
+  return token.id
+}
+
+function methods(account, mode, client) {
+  if (mode.startsWith('pm_')) return [stripe.charge({ paymentMethod: mode, createToken })]
+  return [tempo.charge({ account, mode, getClient: () => client })]
+}
 
 const wallets = new Map()
 function wallet(index, mode) {
@@ -29,8 +52,8 @@ function wallet(index, mode) {
       statuses.push(response.status)
       return response
     }
-    const methods = [tempo.charge({ account, mode, getClient: () => client })]
-    wallets.set(key, { statuses, mppx: Mppx.create({ methods, polyfill: false, fetch: counted }) })
+    const mppx = Mppx.create({ methods: methods(account, mode, client), polyfill: false, fetch: counted })
+    wallets.set(key, { statuses, mppx })
   }
   return wallets.get(key)
 }

@@ -75,8 +75,11 @@ pub async fn ask(verb: &str, url: &str, authorization: Option<&str>, body: Optio
     let header = |name: &str| {
         response.headers().get(name).map(|v| v.to_str().expect("header values are ASCII").to_owned())
     };
-    let (challenge, receipt, cache_control) =
-        (header("www-authenticate"), header("payment-receipt"), header("cache-control"));
+    // Each offer has a line of its own.
+    let offers: Vec<_> = response.headers().get_all("www-authenticate").iter().collect();
+    let offers: Vec<_> = offers.iter().map(|v| v.to_str().expect("header values are ASCII")).collect();
+    let challenge = (!offers.is_empty()).then(|| offers.join(", "));
+    let (receipt, cache_control) = (header("payment-receipt"), header("cache-control"));
     Answer {
         status: response.status().as_u16(),
         challenge,

@@ -16,6 +16,7 @@ mod chain;
 mod lossy;
 mod process;
 mod shop;
+pub mod stripe;
 mod wallet;
 
 pub use answer::{Answer, ask};

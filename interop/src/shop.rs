@@ -22,8 +22,18 @@ impl Shop {
 
     /// As [`start`](Self::start), for a shop that opens again.
     pub async fn paid_to(recipient: String, program: &str, rpc: &str, flags: &[&str]) -> Self {
+        let tempo = ["--tempo-rpc", rpc, "--recipient", &recipient];
+        Self::with_flags(program, &[&tempo, flags].concat(), recipient.clone()).await
+    }
+
+    /// A shop that takes nothing on Tempo.
+    pub async fn without_tempo(program: &str, flags: &[&str]) -> Self {
+        Self::with_flags(program, flags, fresh_address()).await
+    }
+
+    async fn with_flags(program: &str, flags: &[&str], recipient: String) -> Self {
         let mut command = Command::new(program);
-        command.args(["--listen", "127.0.0.1:0", "--tempo-rpc", rpc, "--recipient", &recipient]).args(flags);
+        command.args(["--listen", "127.0.0.1:0"]).args(flags);
         let mut process = Process::start("shop", &mut command);
         let url = process.line_after("shop: listening on ").await;
         Self { url, recipient, process: process.ignore_output() }

@@ -2,6 +2,7 @@
 
 use crate::answer::Answer;
 use crate::process::Process;
+use crate::stripe::{SECRET_KEY, StandIn};
 use crate::{CHAIN_ID, Chain, Lab};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -14,6 +15,8 @@ pub enum Mode {
     Pull,
     /// It broadcasts and sends the hash.
     Push,
+    /// By a Stripe token on this test card, like `pm_card_visa`.
+    Card(&'static str),
 }
 
 /// A payer; stopped when dropped.
@@ -25,6 +28,15 @@ impl Lab {
     pub fn wallet(&self, chain: &Chain) -> Wallet {
         let mut command = Command::new("node");
         command.current_dir(&self.folder).args(["wallet.mjs", &chain.url, &CHAIN_ID.to_string()]);
+        Wallet(Process::start("the wallet", &mut command))
+    }
+
+    /// Starts a payer with test cards at this stand-in, and with anvil's dev accounts where there is a chain.
+    pub fn card_wallet(&self, chain: Option<&Chain>, stripe: &StandIn) -> Wallet {
+        let rpc = chain.map_or("http://127.0.0.1:1", |chain| &chain.url);
+        let mut command = Command::new("node");
+        command.current_dir(&self.folder).args(["wallet.mjs", rpc, &CHAIN_ID.to_string()]);
+        command.args([&stripe.url, SECRET_KEY]);
         Wallet(Process::start("the wallet", &mut command))
     }
 }
@@ -60,6 +72,7 @@ impl Mode {
         match self {
             Self::Pull => "pull",
             Self::Push => "push",
+            Self::Card(card) => card,
         }
     }
 }

@@ -71,7 +71,7 @@
 //! | `server` | yes | the macros, the gate, [`routing`], [`Mpp`], the pipeline and the memory store, on axum 0.8 |
 //! | `sandbox` | | play money with real balances and signatures; no network |
 //! | `tempo` | | the `tempo` method: stablecoins on Tempo (brings in alloy) |
-//! | `stripe` | | the name in `methods(stripe)`; the method itself is not in this release |
+//! | `stripe` | | the `stripe` method: cards by shared payment token (brings in reqwest, no chain) |
 //! | `redb` | | the embedded durable store, `mpp::store::RedbStore` |
 //! | `testing` | | the [testing kit][`testing`]; for `[dev-dependencies]` |
 //!
@@ -80,7 +80,7 @@
 //! # Drafts
 //!
 //! draft-httpauth-payment-00 (the scheme; "core" in these pages), draft-payment-intent-charge-00 ("charge"),
-//! draft-tempo-charge-00, RFC 9457 (problems), RFC 9530 (body digests), RFC 8785 (canonical JSON).
+//! draft-tempo-charge-00, draft-stripe-charge-00, RFC 9457 (problems), RFC 9530 (body digests), RFC 8785 (canonical JSON).
 //!
 // What a feature adds is linked to the table of features in documentation without it.
 #![cfg_attr(not(feature = "server"), doc = "[`charge`]: #cargo-features")]
@@ -107,7 +107,7 @@ extern crate self as mpp;
 mod chain;
 mod clock;
 pub mod method;
-#[cfg(feature = "tempo")]
+#[cfg(any(feature = "tempo", feature = "stripe"))]
 mod outbound;
 pub mod pricing;
 pub mod protocol;
@@ -129,6 +129,8 @@ pub use protocol::{Amount, Currency, Receipt, Secret, SecretRing};
 
 #[cfg(all(feature = "sandbox", feature = "server"))]
 pub use method::sandbox::Sandbox;
+#[cfg(feature = "stripe")]
+pub use method::stripe::Stripe;
 #[cfg(feature = "tempo")]
 pub use method::tempo::Tempo;
 #[cfg(feature = "server")]
@@ -143,7 +145,7 @@ pub use mpp_macros::terms;
 #[cfg(feature = "server")]
 pub use pricing::registry;
 #[cfg(feature = "server")]
-pub use server::{BuildError, Builder, Head, Hold, Mpp, Paid, routing};
+pub use server::{BuildError, Builder, Head, Hold, LayerPrice, Mpp, Paid, PaymentLayer, routing};
 
 /// The README's Rust blocks, compiled and run.
 #[cfg(all(doctest, feature = "testing", feature = "tempo", feature = "redb"))]

@@ -1,4 +1,4 @@
-//! The one place where an HTTP client is built: for RPC nodes now, for payment providers later.
+//! The one place where an HTTP client is built: for RPC nodes and for payment providers.
 //!
 //! Every client gets its TLS provider in its own configuration (`ring`), so the library neither installs a process
 //! default nor depends on one. It follows no redirects and no proxies from the environment: what it sends
@@ -6,6 +6,7 @@
 
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,16 @@ pub(crate) fn client(wire: Wire, timeout: Duration) -> Result<reqwest::Client, C
         .build()
         // reqwest's own message may quote configuration; the two causes left are not the operator's to fix.
         .map_err(|_| ClientError::Http)
+}
+
+/// Whether a URL's host is this machine: the only one that plain http may go to unasked.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    host == "localhost"
+        || host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse::<IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
 }
 
 fn tls(wire: Wire) -> Result<ClientConfig, ClientError> {

@@ -32,7 +32,7 @@ fn of_families<'a>(packages: &'a BTreeSet<String>, families: &[&str]) -> Vec<&'a
 }
 
 const NONE: [&str; 0] = [];
-const CHAINS: [&str; 7] = ["alloy", "tempo", "tempo-alloy", "aws-lc-sys", "aws-lc-rs", "k256", "reqwest"];
+const CHAINS: [&str; 6] = ["alloy", "tempo", "tempo-alloy", "aws-lc-sys", "aws-lc-rs", "k256"];
 
 #[test]
 fn the_protocol_core_without_features_has_no_io_and_no_web_framework() {
@@ -48,6 +48,18 @@ fn a_server_with_the_sandbox_or_with_stripe_has_no_chain_in_it() {
         let server = packages(features);
         assert!(server.contains("axum"), "the tree of `{features}` was not read: {server:?}");
         assert_eq!(of_families(&server, &CHAINS), NONE, "with the features {features}");
+    }
+}
+
+#[test]
+fn stripe_brings_one_http_client_and_the_others_none() {
+    let stripe = packages("stripe");
+    for needed in ["reqwest", "rustls", "ring"] {
+        assert!(stripe.contains(needed), "{needed}: {stripe:?}");
+    }
+    assert_eq!(of_families(&stripe, &["openssl-sys", "native-tls", "h2", "aws-lc-rs"]), NONE);
+    for features in ["server,sandbox", "server,redb", "testing"] {
+        assert_eq!(of_families(&packages(features), &["reqwest", "hyper-rustls"]), NONE, "with {features}");
     }
 }
 

@@ -17,9 +17,12 @@ Routes:
   POST /echo       0.01, says what it was told; the JSON body is bound to the payment
   GET  /units/<n>  0.001 for each of 1 to 1000 units
   GET  /flaky      0.01, fails at the first attempt and is delivered at the second
+  GET  /stripe     1.00 usd by card (needs --stripe-key-file)
+  GET  /either     0.05 usdc by Tempo or by card, whichever this shop takes
   GET  /health     free";
 
-/// A shop that is paid over HTTP 402 in TIP-20 tokens on Tempo.
+/// A shop that is paid over HTTP 402: in TIP-20 tokens on Tempo, by card through Stripe, or both. What it gets no flags for is
+/// switched off.
 #[derive(Debug, Parser)]
 #[command(name = "shop", version, after_help = ROUTES)]
 pub(crate) struct Flags {
@@ -28,20 +31,37 @@ pub(crate) struct Flags {
     pub(crate) listen: SocketAddr,
 
     /// JSON-RPC node of the Tempo chain: https, or http on this machine.
-    #[arg(long, value_name = "URL")]
-    pub(crate) tempo_rpc: String,
+    #[arg(long, value_name = "URL", required_unless_present = "stripe_key_file", requires = "recipient")]
+    pub(crate) tempo_rpc: Option<String>,
 
-    /// Who is paid.
-    #[arg(long, value_name = "0x…")]
-    pub(crate) recipient: String,
+    /// Who is paid on Tempo.
+    #[arg(long, value_name = "0x…", required_unless_present = "stripe_key_file", requires = "tempo_rpc")]
+    pub(crate) recipient: Option<String>,
 
     /// Chain id the node has to serve (4217 main network, 42431 Moderato). Default: whatever it serves.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", requires = "tempo_rpc")]
     pub(crate) chain_id: Option<u64>,
 
-    /// Address of a token, over the known ones; may be given more than once.
-    #[arg(long, value_name = "NAME=0x…")]
+    /// Address of a token, over the known ones; may be given more than once. Where the chain has no `usdc`, its pathUSD
+    /// is taken for it.
+    #[arg(long, value_name = "NAME=0x…", requires = "tempo_rpc")]
     pub(crate) tempo_token: Vec<TokenAt>,
+
+    /// File with the Stripe secret key (sk_… or rk_…) whose account is paid by card.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) stripe_key_file: Option<PathBuf>,
+
+    /// Stripe's API: https, or http on this machine. Default: https://api.stripe.com.
+    #[arg(long, value_name = "URL", requires = "stripe_key_file")]
+    pub(crate) stripe_url: Option<String>,
+
+    /// The least that is charged by card, in usd, instead of Stripe's 0.50.
+    #[arg(long, value_name = "AMOUNT", requires = "stripe_key_file")]
+    pub(crate) stripe_minimum: Option<String>,
+
+    /// The Stripe Business Network Profile that payers issue their tokens to.
+    #[arg(long, value_name = "ID", requires = "stripe_key_file", default_value = "internal")]
+    pub(crate) stripe_network_id: String,
 
     /// Where clients reach this shop; its host is the realm of every challenge. Default: http and the address it
     /// listens on.
@@ -135,9 +155,20 @@ mod tests {
     }
 
     #[test]
+    fn tempo_stripe_or_both_is_a_shop() {
+        const TEMPO: [&str; 4] = ["--tempo-rpc", "x", "--recipient", "y"];
+        const STRIPE: [&str; 2] = ["--stripe-key-file", "k"];
+        for args in [&TEMPO[..], &STRIPE[..], &[TEMPO.as_slice(), STRIPE.as_slice()].concat()] {
+            assert!(Flags::try_parse_from([&["shop"], args].concat()).is_ok(), "{args:?}");
+        }
+    }
+
+    #[test]
     fn a_wrong_command_line_is_one_sentence() {
         for args in [
-            &["shop"][..],
+            &["shop", "--stripe-url", "x", "--tempo-rpc", "x", "--recipient", "y"][..],
+            &["shop", "--stripe-key-file", "k", "--tempo-rpc", "x"],
+            &["shop"],
             &["shop", "--frobnicate"],
             &["shop", "--tempo-rpc", "x", "--recipient", "y", "--store", "disk"],
             &["shop", "--tempo-rpc", "x", "--recipient", "y", "--expires", "0"],

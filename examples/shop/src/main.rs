@@ -1,7 +1,7 @@
 //! A shop on real payment methods: start it, point a paying client at it, and it earns.
 //!
 //! `cargo run -p shop -- --tempo-rpc http://127.0.0.1:8545 --recipient 0x…` serves the routes of [`routes`] and takes
-//! Tempo payments. Everything that can be wrong with the configuration stops it at start with one sentence; see
+//! Tempo payments, `--stripe-key-file` cards. Everything that can be wrong with the configuration stops it at start with one sentence; see
 //! `--help` for the flags.
 
 mod cli;
@@ -9,10 +9,10 @@ mod routes;
 
 use axum::serve::ListenerExt;
 use cli::{Flags, StoreAt};
-use mpp::method::MethodProblem;
 use mpp::method::tempo::rpc_chain_id;
+use mpp::method::{MethodProblem, ServerMethod};
 use mpp::store::RedbStore;
-use mpp::{Mpp, Secret, Tempo};
+use mpp::{Mpp, Secret, Stripe, Tempo};
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -70,6 +70,7 @@ async fn run(flags: Flags) -> Result<(), Closed> {
 
     let mpp = configured(&flags, address).await?;
     mpp.check().await?;
+    let sweeper = tokio::spawn(sweep(mpp.clone()));
 
     println!("shop: listening on http://{address}");
     let app = routes::router(mpp).into_make_service_with_connect_info::<SocketAddr>();
@@ -78,23 +79,37 @@ async fn run(flags: Flags) -> Result<(), Closed> {
     axum::serve(listener, app)
         .with_graceful_shutdown(asked_to_stop())
         .await
-        .map_err(while_doing("the server stopped"))
+        .map_err(while_doing("the server stopped"))?;
+    sweeper.abort();
+    Ok(())
+}
+
+/// Finishes what a process before this one left, and whatever gets stuck later.
+async fn sweep(mpp: Mpp) {
+    let mut every_minute = tokio::time::interval(Duration::from_secs(60));
+    loop {
+        every_minute.tick().await;
+        match mpp.recover().await {
+            Ok(0) => {}
+            Ok(finished) => tracing::info!(finished, "payments that were left behind are finished"),
+            Err(error) => tracing::error!(%error, "payments that were left behind could not be finished"),
+        }
+    }
 }
 
 async fn configured(flags: &Flags, address: SocketAddr) -> Result<Mpp, Closed> {
-    let chain_id = match flags.chain_id {
-        Some(id) => id,
-        None => rpc_chain_id(&flags.tempo_rpc).await?,
-    };
-    let mut tempo = Tempo::new(&flags.recipient).rpc(&flags.tempo_rpc).chain_id(chain_id);
-    for token in &flags.tempo_token {
-        tempo = tempo.token(&token.name, &token.address);
-    }
     let public_url = flags.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     let builder = Mpp::builder(public_url)
         .secret(secret(flags)?)
-        .method(tempo)
         .challenge_lifetime(Duration::from_secs(flags.expires));
+    let builder = match tempo(flags).await? {
+        Some(tempo) => builder.method(tempo),
+        None => builder.switched_off("tempo"),
+    };
+    let builder = match stripe(flags)? {
+        Some(stripe) => builder.method(stripe),
+        None => builder.switched_off("stripe"),
+    };
     let builder = match &flags.store {
         StoreAt::Memory => builder.single_process_volatile_store(),
         StoreAt::File(path) => {
@@ -104,6 +119,39 @@ async fn configured(flags: &Flags, address: SocketAddr) -> Result<Mpp, Closed> {
         }
     };
     Ok(builder.build()?)
+}
+
+/// Tempo, if there are flags for it.
+async fn tempo(flags: &Flags) -> Result<Option<Tempo>, Closed> {
+    let (Some(rpc), Some(recipient)) = (&flags.tempo_rpc, &flags.recipient) else { return Ok(None) };
+    let chain_id = match flags.chain_id {
+        Some(id) => id,
+        None => rpc_chain_id(rpc).await?,
+    };
+    let mut tempo = Tempo::new(recipient).rpc(rpc).chain_id(chain_id);
+    for token in &flags.tempo_token {
+        tempo = tempo.token(&token.name, &token.address);
+    }
+    // Only the main network has USDC; elsewhere the money is play money anyway.
+    if let (None, Some(pathusd)) = (tempo.currency("usdc"), tempo.currency("pathusd")) {
+        tempo = tempo.token("usdc", &pathusd.id);
+    }
+    Ok(Some(tempo))
+}
+
+/// Stripe, if there is a key for it.
+fn stripe(flags: &Flags) -> Result<Option<Stripe>, Closed> {
+    let Some(path) = &flags.stripe_key_file else { return Ok(None) };
+    let key = std::fs::read_to_string(path)
+        .map_err(while_doing(format!("cannot read the Stripe key in {}", path.display())))?;
+    let mut stripe = Stripe::new(key.trim()).network_id(&flags.stripe_network_id);
+    if let Some(url) = &flags.stripe_url {
+        stripe = stripe.base_url(url);
+    }
+    if let Some(minimum) = &flags.stripe_minimum {
+        stripe = stripe.minimum("usd", minimum);
+    }
+    Ok(Some(stripe))
 }
 
 /// The secret of `--secret-file`; without one, a file store keeps its own beside it, and a memory store has a new one

@@ -16,6 +16,8 @@ pub(crate) fn router(mpp: Mpp) -> axum::Router {
         .route("/echo", post(echo))
         .route("/units/{n}", get(units))
         .route("/flaky", get(flaky))
+        .route("/stripe", get(stripe))
+        .route("/either", get(either))
         .route("/health", axum::routing::get(|| async { "ok\n" }))
         .with_state(mpp)
         .into_axum()
@@ -72,6 +74,18 @@ async fn flaky(paid: Paid<Receipt>) -> Result<Json<Value>, (StatusCode, &'static
         1 => Err((StatusCode::INTERNAL_SERVER_ERROR, "out of paper; send the same credential again\n")),
         _ => Ok(sold("flaky", &paid)),
     }
+}
+
+/// Something by card.
+#[mpp::charge(amount = "1.00", currency = "usd", methods(stripe))]
+async fn stripe(paid: Paid<Receipt>) -> Json<Value> {
+    sold("stripe", &paid)
+}
+
+/// The same price by either method; cards take it where their minimum allows.
+#[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo, stripe))]
+async fn either(paid: Paid<Receipt>) -> Json<Value> {
+    sold("either", &paid)
 }
 
 fn sold(what: &str, paid: &Paid<Receipt>) -> Json<Value> {

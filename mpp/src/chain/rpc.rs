@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::fmt;
-use std::net::IpAddr;
 use std::time::Duration;
 
 /// How long one attempt may take.
@@ -129,7 +128,7 @@ impl Rpc {
         let host = url.host_str().ok_or(EndpointError::NotAUrl)?;
         let wire = match url.scheme() {
             "https" => Wire::Tls,
-            "http" if reach == Reach::PrivateNetwork || is_loopback(host) => Wire::Plain,
+            "http" if reach == Reach::PrivateNetwork || outbound::is_loopback(host) => Wire::Plain,
             "http" => return Err(EndpointError::InTheClear(host.to_owned())),
             _ => return Err(EndpointError::NotAUrl),
         };
@@ -296,15 +295,6 @@ fn answers_in<const N: usize>(body: &[u8]) -> Option<Result<[Answer; N], RpcErro
 
 fn shortened(message: &str) -> String {
     message.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE).collect()
-}
-
-fn is_loopback(host: &str) -> bool {
-    host == "localhost"
-        || host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse::<IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]

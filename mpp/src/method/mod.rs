@@ -18,6 +18,8 @@
 pub mod marker;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
+#[cfg(feature = "stripe")]
+pub mod stripe;
 #[cfg(feature = "tempo")]
 pub mod tempo;
 

@@ -202,6 +202,22 @@ impl Journal {
         read(self.store.get(&key).await?)
     }
 
+    /// A page of entries, in the order of their ids, and the key to go on after.
+    pub(crate) async fn page(
+        &self,
+        quota: Quota,
+        after: Option<&Key>,
+    ) -> Result<Vec<(Key, String, Found)>, StoreError> {
+        const PAGE: usize = 100;
+        let prefix = format!("{}/{ENTRY}/", quota.name());
+        let page = self.store.scan(&prefix, after, PAGE).await?;
+        let entries = page.into_iter().filter_map(|(key, versioned)| {
+            let id = key.as_str().strip_prefix(&prefix)?.to_owned();
+            read(Some(versioned)).map(|found| found.map(|found| (key, id, found))).transpose()
+        });
+        entries.collect()
+    }
+
     /// Returns when the entry may have changed since `version`.
     pub(crate) async fn changed(&self, quota: Quota, id: &str, version: Version) {
         self.store.changed(&Key::new(quota, ENTRY, id), version).await;

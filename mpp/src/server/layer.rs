@@ -248,22 +248,22 @@ pub struct PaymentLayer {
 }
 
 impl<S> Layer<S> for PaymentLayer {
-    type Service = Payment<S>;
+    type Service = PaymentService<S>;
 
-    fn layer(&self, inner: S) -> Payment<S> {
-        Payment { inner, mpp: self.mpp.clone(), price: self.price.clone() }
+    fn layer(&self, inner: S) -> PaymentService<S> {
+        PaymentService { inner, mpp: self.mpp.clone(), price: self.price.clone() }
     }
 }
 
 /// A service that has to be paid for; made by [`PaymentLayer`], where the example is.
 #[derive(Debug, Clone)]
-pub struct Payment<S> {
+pub struct PaymentService<S> {
     inner: S,
     mpp: Mpp,
     price: LayerPrice,
 }
 
-impl<S> Service<Request> for Payment<S>
+impl<S> Service<Request> for PaymentService<S>
 where
     S: Service<Request, Error = Infallible> + Clone + Send + 'static,
     S::Response: IntoResponse + Send,

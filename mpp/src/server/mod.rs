@@ -35,13 +35,14 @@ mod seal;
 mod settlement;
 
 pub use builder::{BuildError, Builder};
-pub use layer::Head;
+pub use layer::{Head, LayerPrice, PaymentLayer, PaymentService};
 pub use paid::{Hold, Paid};
 
 use crate::clock::Clock;
 use crate::method::{MethodProblem, ServerMethod};
 use crate::pricing::{Configuration, Findings, Plan, PriceSpec};
 use crate::protocol::{ProblemType, Realm, SecretRing, Timestamp};
+use crate::store::{Quota, StoreError};
 use journal::Journal;
 use respond::Answer;
 use seal::Sealer;
@@ -138,6 +139,39 @@ impl Mpp {
             }
         }
         if problems.is_empty() { Ok(()) } else { Err(BuildError { problems }) }
+    }
+
+    /// Finishes what dead processes left behind: looks up settlements whose outcome nobody learnt, rolls back claims that
+    /// went no further, cancels holds that were never captured. Call it at start-up, and every minute or so after that.
+    ///
+    /// Payments are only looked up, never made. What turns out to be paid waits for its credential. Returns how many
+    /// entries it could finish; the others are looked at again next time.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store fails; what was finished until then stays finished.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let mpp = mpp::testing::mpp();
+    /// assert_eq!(mpp.recover().await, Ok(0)); // nothing was left behind
+    /// # });
+    /// # }
+    /// ```
+    pub async fn recover(&self) -> Result<usize, StoreError> {
+        let mut finished = 0;
+        for quota in [Quota::Paid, Quota::Free] {
+            let mut after = None;
+            loop {
+                let page = self.0.journal.page(quota, after.as_ref()).await?;
+                let Some((last, ..)) = page.last() else { break };
+                after = Some(last.clone());
+                for (_, id, found) in page {
+                    finished += usize::from(settlement::finish(self, quota, id, found).await?);
+                }
+            }
+        }
+        Ok(finished)
     }
 
     /// The realm of the challenges: the host of the public URL.

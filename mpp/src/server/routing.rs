@@ -7,6 +7,7 @@
 
 use super::Mpp;
 use super::gate::{Gate, Gated, Priced};
+use super::layer::PaymentLayer;
 use crate::pricing::{PriceSpec, registry};
 use axum::extract::FromRef;
 use axum::handler::Handler;
@@ -358,6 +359,10 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
 
     /// Wraps every route so far; see [`axum::Router::layer`].
     ///
+    /// # Panics
+    /// At start-up, as axum does for overlapping routes: when the layer is a price ([`Mpp::layer`]) and a route below it has
+    /// one already. On a plain `axum::Router` such a request answers 500 instead.
+    ///
     /// ```
     /// # #[cfg(feature = "testing")] {
     /// # use mpp::{Mpp, Paid, routing::{MethodRouter, Router, get, post}, testing};
@@ -376,6 +381,14 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         <L::Service as Service<axum::extract::Request>>::Error: Into<Infallible> + 'static,
         <L::Service as Service<axum::extract::Request>>::Future: Send + 'static,
     {
+        if std::any::TypeId::of::<L>() == std::any::TypeId::of::<PaymentLayer>()
+            && let Some(priced) = self.mounted.first()
+        {
+            panic!(
+                "`{}` ({}) has a price of its own and is under a priced layer: a request would have two prices",
+                priced.spec.name, priced.spec.location
+            );
+        }
         self.inner = self.inner.layer(layer);
         self
     }

@@ -7,7 +7,8 @@
 
 use super::Mpp;
 use super::journal::{
-    Claim, Claimed, Found, Held, JournalError, NewClaim, Proofs, Settled, Settling, Started, Taken,
+    Claim, Claimed, Found, Held, JournalError, NewClaim, PaymentState, Proofs, Record, Settled, Settling,
+    Started, Taken,
 };
 use super::paid::{Delivery, Hold, Proved};
 use super::pipeline::Admission;
@@ -15,7 +16,7 @@ use super::respond::{Answer, Challenges, deliver, is_delivery};
 use crate::method::{self, Payment, Rejection, ServerMethod, SettleCx, Settlement, SettlementPlan};
 use crate::pricing::Capture;
 use crate::protocol::{Problem, ProblemType, Receipt, Timestamp};
-use crate::store::StoreError;
+use crate::store::{Quota, StoreError};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use std::borrow::Cow;
@@ -226,6 +227,29 @@ impl Task {
             tracing::error!(target: "mpp", challenge = claim.id(), "a settlement plan cannot be opened: was its secret rotated away?");
         }
         plan
+    }
+}
+
+/// Finishes an entry that nobody works on. `false` when there is nothing to finish, or when nobody can tell yet.
+pub(super) async fn finish(mpp: &Mpp, quota: Quota, id: String, found: Found) -> Result<bool, StoreError> {
+    let Record::Open(entry) = found.record else { return Ok(false) };
+    let now = mpp.now();
+    if entry.lease.is_live(now) || matches!(entry.payment, PaymentState::Settled(_)) {
+        return Ok(false);
+    }
+    let Some(method) = mpp.0.methods.iter().find(|m| m.name().as_str() == entry.method).cloned() else {
+        return Ok(false);
+    };
+    match mpp.0.journal.take_over(quota, id, found.version, *entry, now).await {
+        Ok(taken) => match detached(mpp, None, method, Work::Recover(taken)).await {
+            // A `Run` that is not admitted gives the payment back to its credential.
+            Outcome::Paid(_) | Outcome::Vacant | Outcome::Rejected(_) => Ok(true),
+            Outcome::Store(error) => Err(error),
+            Outcome::Existing(_) | Outcome::Busy | Outcome::Unknown | Outcome::RefundDue => Ok(false),
+        },
+        // Somebody else was quicker.
+        Err(JournalError::Lost(_)) => Ok(false),
+        Err(JournalError::Store(error)) => Err(error),
     }
 }
 

@@ -278,6 +278,18 @@ async fn a_layer_of_another_configuration_has_its_own_secret_and_methods() {
     assert_eq!(one.get("/other").presenting(&paid).await.status(), 200);
 }
 
+#[test]
+#[should_panic(expected = "`cheap` (")]
+fn a_priced_layer_over_a_priced_handler_is_stopped_at_start_up() {
+    let lab = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(async { Lab::new() });
+    let price = mpp::price!(amount = "0.01", currency = "usdc", methods(tempo), name = "over");
+    drop(router().layer(lab.mpp.layer(price)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_layers_price_that_rose_after_the_payment_does_not_matter() {
     let lab = Lab::new();

@@ -19,5 +19,6 @@ mod headers;
 mod layer;
 mod limits;
 mod order;
+mod recovery;
 mod redelivery;
 mod volatile;
