@@ -116,7 +116,11 @@ impl Store for Faulty {
         after: Option<&'a Key>,
         limit: usize,
     ) -> Step<'a, Result<Vec<(Key, Versioned)>, StoreError>> {
-        self.inner.scan(prefix, after, limit)
+        match self.fault() {
+            None => self.inner.scan(prefix, after, limit),
+            Some(Fault::Hangs) => Step::boxed(std::future::pending()),
+            Some(_) => Step::ready(broken()),
+        }
     }
 
     fn changed<'a>(&'a self, key: &'a Key, since: Version) -> Step<'a, ()> {

@@ -1,7 +1,9 @@
 //! `Mpp::recover`: what dead processes left behind is finished without their clients.
 
-use crate::common::{Fault, Script, credential};
+use crate::common::{Fault, Network, Script, Terms, Wired, credential};
 use crate::lab::*;
+use mpp::method::Money;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -60,4 +62,89 @@ async fn an_outcome_that_stays_unknown_is_looked_up_again_and_never_paid_again()
     assert_eq!(lab.mpp.recover().await, Ok(1));
     assert_eq!(lab.network.payments(), 0, "it never arrived, and its claims are given back");
     lab.pay("/cheap", "tx1").await.1.assert_ok();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_payment_whose_answer_was_lost_is_looked_up_once_and_waits_for_its_credential() {
+    let lab = Lab::new();
+    lab.network.will(Script::LoseAnswer);
+    let (paid, response) = lab.pay("/flaky", "tx1").await;
+    response.assert_problem("unavailable");
+    assert_eq!(lab.mpp.recover().await, Ok(1));
+    settle_down().await;
+    assert_eq!(lab.mpp.recover().await, Ok(0));
+    assert_eq!((lab.network.resolved.load(Ordering::SeqCst), lab.network.payments()), (1, 1));
+    assert_eq!(lab.bench.runs.load(Ordering::SeqCst), 0, "no handler runs without a request");
+    assert_eq!(lab.client.get("/flaky").presenting(&paid).await.text(), "run 1", "and no run is used up");
+    assert_eq!(lab.network.resolved.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_works_on_is_left_alone() {
+    let lab = Arc::new(Lab::new());
+    lab.network.turnstile.forget_permits(usize::MAX >> 3);
+    let paid = credential(&lab.challenge("/cheap").await, "tx1");
+    let (other, line) = (lab.clone(), paid.clone());
+    let request = tokio::spawn(async move { other.client.get("/cheap").presenting(&line).await });
+    until(|| lab.network.waiting.load(Ordering::SeqCst) == 1).await;
+    assert_eq!(lab.mpp.recover().await, Ok(0));
+    lab.clock.advance(Duration::from_secs(89));
+    assert_eq!(lab.mpp.recover().await, Ok(0));
+    assert_eq!(lab.network.resolved.load(Ordering::SeqCst), 0);
+    lab.network.turnstile.add_permits(1);
+    request.await.unwrap().assert_ok();
+    assert_eq!(lab.mpp.recover().await, Ok(0), "what is delivered is over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undelivered_payment_keeps_its_runs() {
+    let lab = Lab::on(Network::new("tempo"), |b| b.max_runs(2));
+    lab.bench.failures.store(1, Ordering::SeqCst);
+    let (paid, _) = lab.pay("/flaky", "tx1").await;
+    for _ in 0..5 {
+        assert_eq!(lab.mpp.recover().await, Ok(0));
+    }
+    assert_eq!(lab.client.get("/flaky").presenting(&paid).await.text(), "run 2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_number_of_entries_of_both_quotas_is_gone_through() {
+    let real = Network::on("tempo", Terms { money: Money::Real, ..Terms::default() });
+    let lab = Lab::on(real, |b| b.single_process_volatile_store());
+    lab.network.will(Script::LoseAnswer);
+    for n in 0..230 {
+        lab.pay("/cheap", &format!("tx{n}")).await.1.assert_problem("unavailable");
+    }
+    for n in 0..3 {
+        lab.pay("/whoami", &format!("me{n}")).await.1.assert_problem("unavailable");
+    }
+    assert_eq!(lab.mpp.recover().await, Ok(233));
+    settle_down().await;
+    assert_eq!(lab.mpp.recover().await, Ok(0));
+    assert_eq!((lab.network.worst(), lab.network.resolved.load(Ordering::SeqCst)), (1, 233));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_is_said_and_a_method_that_is_gone_keeps_its_entries() {
+    let mut lab = Lab::new();
+    lab.network.will(Script::LoseAnswer);
+    let (paid, _) = lab.pay("/cheap", "tx1").await;
+    lab.store.after(0, Fault::Dies);
+    assert!(lab.mpp.recover().await.is_err());
+    lab.store.heal();
+    let without = mpp::Mpp::builder("https://api.example.com")
+        .secret(lab.secret.clone())
+        .switched_off("tempo")
+        .method(Wired(lab.cards.clone()))
+        .allow_test_money()
+        .clock(lab.clock.clone())
+        .shared_store(lab.store.clone())
+        .build()
+        .unwrap();
+    assert_eq!(without.recover().await, Ok(0));
+    lab.restart();
+    assert_eq!(lab.mpp.recover().await, Ok(1));
+    settle_down().await;
+    lab.client.get("/cheap").presenting(&paid).await.assert_ok();
+    assert_eq!(lab.network.worst(), 1);
 }
