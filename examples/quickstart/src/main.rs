@@ -94,8 +94,8 @@ async fn run() -> Result<(), Failure> {
         .secret(Secret::generate())
         .method(purse("sandbox"))
         .method(purse("tempo"))
-        // Stripe takes dollars and cents, whatever the price is written in.
-        .method(purse("stripe").currency("usdc", "usd", 2))
+        // Like the real one it takes dollars and cents, also for a price written in usdc.
+        .method(purse("stripe"))
         .allow_test_money()
         .build()?;
     let server = axum::serve(listener, router(mpp));
