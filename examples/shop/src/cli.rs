@@ -51,7 +51,7 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "PATH")]
     pub(crate) stripe_key_file: Option<PathBuf>,
 
-    /// Stripe's API: https, or http on this machine. Default: https://api.stripe.com.
+    /// Stripe's API: https, or http on this machine. Default: `https://api.stripe.com`.
     #[arg(long, value_name = "URL", requires = "stripe_key_file")]
     pub(crate) stripe_url: Option<String>,
 
