@@ -26,7 +26,6 @@ async fn main() -> ExitCode {
         Ok(flags) => flags,
         Err(exit) => return exit,
     };
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::INFO).init();
     match run(flags).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
@@ -70,6 +69,9 @@ async fn run(flags: Flags) -> Result<(), Closed> {
 
     let mpp = configured(&flags, address).await?;
     mpp.check().await?;
+    // Only now: a shop that does not open says why in one line.
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::INFO).init();
+    mpp.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let sweeper = tokio::spawn(sweep(mpp.clone()));
 
     println!("shop: listening on http://{address}");

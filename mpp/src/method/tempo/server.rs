@@ -34,6 +34,8 @@ const LONGEST_EXPIRING: Duration = Duration::from_secs(30);
 const REJECTED: i64 = -32003;
 /// When a client may come back after trouble on our side.
 const RETRY: Duration = Duration::from_secs(2);
+/// How often a transaction that the newest block would not take is looked at.
+const LOOKS: u32 = 3;
 
 /// Asks the node at `url` which chain it serves, for programs that let the node decide.
 ///
@@ -211,7 +213,14 @@ impl Tempo {
             return Err(Rejection::failed("the transaction is not signed by the account in `source`"));
         }
         let rpc = self.trusted_node().await?;
-        self.can_pay(rpc, ask, &signed, cx.now).await?;
+        for look in 1.. {
+            match self.can_pay(rpc, ask, &signed, cx.now).await {
+                Ok(()) => break,
+                // The node may be a block behind what the payer's wallet has seen.
+                Err(Doubt::AtThisBlock(_)) if look < LOOKS => tokio::time::sleep(self.pace.step * 3).await,
+                Err(Doubt::AtThisBlock(refused) | Doubt::Final(refused)) => return Err(refused),
+            }
+        }
         let plan = Plan::Transaction(Broadcast {
             raw: signed.raw,
             hash: signed.hash,
@@ -235,7 +244,7 @@ impl Tempo {
         ask: &Ask,
         signed: &SignedTransfer,
         now: Timestamp,
-    ) -> Result<(), Rejection> {
+    ) -> Result<(), Doubt> {
         let balance = ITIP20::balanceOfCall { account: signed.payer }.abi_encode();
         let [mined, balance, simulated] = rpc
             .read_all([
@@ -253,17 +262,19 @@ impl Tempo {
         let balance: Bytes = balance.into_result().map_err(|e| self.unavailable(rpc, &e))?;
         let balance = U256::try_from_be_slice(&balance).unwrap_or_default();
         if balance < ask.amount {
-            return Err(Rejection::failed("the payer's balance does not cover the amount"));
+            return Err(Rejection::failed("the payer's balance does not cover the amount").into());
         }
         match simulated.into_result::<Bytes>() {
             Ok(_) => Ok(()),
             Err(RpcError::Node(refusal)) => {
                 let ahead =
                     Timestamp::from_unix(i64::try_from(signed.valid_before).unwrap_or(i64::MAX)).since(now);
-                Err(cannot_be_mined(&refusal, ahead)
-                    .map_or_else(|| self.unavailable(rpc, &RpcError::Node(refusal)), Rejection::failed))
+                let revert = refusal.is_revert();
+                let refused = cannot_be_mined(&refusal, ahead)
+                    .map_or_else(|| self.unavailable(rpc, &RpcError::Node(refusal)), Rejection::failed);
+                Err(if revert { Doubt::Final(refused) } else { Doubt::AtThisBlock(refused) })
             }
-            Err(e) => Err(self.unavailable(rpc, &e)),
+            Err(e) => Err(self.unavailable(rpc, &e).into()),
         }
     }
 
@@ -464,6 +475,19 @@ impl Tempo {
     async fn receipt(&self, rpc: &Rpc, hash: B256) -> Result<Option<TxReceipt>, RpcError> {
         let receipt: Option<TxReceipt> = rpc.read(receipt_of(hash)).await?;
         Ok(receipt.filter(|receipt| receipt.transaction_hash == hash))
+    }
+}
+
+/// Why a transaction does not look payable.
+enum Doubt {
+    /// To the newest block (its time, its base fee, the nonces in it): the next one may see it otherwise.
+    AtThisBlock(Rejection),
+    Final(Rejection),
+}
+
+impl From<Rejection> for Doubt {
+    fn from(rejection: Rejection) -> Self {
+        Self::Final(rejection)
     }
 }
 
