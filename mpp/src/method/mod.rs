@@ -100,6 +100,11 @@ pub struct OfferCx<'a> {
     pub currency: &'a MethodCurrency,
     /// `description` of the annotation.
     pub description: Option<&'a str>,
+    /// Who pays the network's fee. [`Fees::Sponsored`] only of a method that said it [can](ServerMethod::sponsoring).
+    pub fees: Fees,
+    /// Parts of `amount` that go to others; the rest, at least one base unit, goes to the method's own recipient. Only
+    /// of a method that said it [can](ServerMethod::splitting).
+    pub splits: &'a [Share<'a>],
 }
 
 impl<'a> OfferCx<'a> {
@@ -111,8 +116,38 @@ impl<'a> OfferCx<'a> {
     /// assert_eq!(OfferCx::new(BaseUnits::new(50), &usd).description, None);
     /// ```
     pub fn new(amount: BaseUnits, currency: &'a MethodCurrency) -> Self {
-        Self { amount, currency, description: None }
+        Self { amount, currency, description: None, fees: Fees::Payer, splits: &[] }
     }
+}
+
+/// Who pays the network's own fee of a payment (gas), which is not part of the price.
+///
+/// ```
+/// use mpp::method::Fees;
+/// assert_eq!(Fees::default(), Fees::Payer);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Fees {
+    /// Whoever pays the price.
+    #[default]
+    Payer,
+    /// The server.
+    Sponsored,
+}
+
+/// A part of a price that goes to somebody else than the method's own recipient.
+///
+/// ```
+/// use mpp::{method::Share, protocol::BaseUnits};
+/// let share = Share { payee: "platform", units: BaseUnits::new(500) };
+/// assert_eq!(share.payee, "platform");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share<'a> {
+    /// A name the annotation uses and the method's configuration maps to an account.
+    pub payee: &'a str,
+    /// How much of the amount, in base units of the method's currency; never zero.
+    pub units: BaseUnits,
 }
 
 /// An authentic credential for one of this method's own offers, with everything a method may look at.
@@ -529,6 +564,42 @@ pub enum Holding {
     Unsupported,
 }
 
+/// Whether a method can pay the network's fees for its payers.
+///
+/// ```
+/// # #[cfg(all(feature = "sandbox", feature = "server"))] {
+/// use mpp::{Sandbox, method::{ServerMethod, Sponsoring}};
+/// assert_eq!(Sandbox::new().sponsoring(), Sponsoring::NoFees);
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sponsoring {
+    /// There is no fee a payer could be asked for: cards, test money, networks where the server always pays.
+    NoFees,
+    /// Payers pay: no sponsor is configured.
+    Unconfigured,
+    /// The sponsor pays.
+    Open,
+    /// A sponsor is configured and has stopped, for now: its budget is spent, or it was abused. Offers go out unsponsored.
+    Paused,
+}
+
+/// Whether one payment of a method can go to several recipients.
+///
+/// ```
+/// # #[cfg(all(feature = "sandbox", feature = "server"))] {
+/// use mpp::{Sandbox, method::{ServerMethod, Splitting}};
+/// assert_eq!(Sandbox::new().splitting(), Splitting::Unsupported);
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Splitting {
+    /// It can, to this many besides the recipient.
+    Legs(usize),
+    /// It cannot: a price with a `split` is refused at start-up.
+    Unsupported,
+}
+
 /// The server side of a payment method: the only trait the pipeline knows. Configured with `Builder::method`.
 ///
 /// # Contract
@@ -651,6 +722,16 @@ pub trait ServerMethod: Send + Sync + 'static {
     /// Whether it can reserve funds.
     fn holding(&self) -> Holding {
         Holding::Unsupported
+    }
+
+    /// Whether it pays the network's fees for its payers right now. Cheap: asked for every challenge of a sponsored price.
+    fn sponsoring(&self) -> Sponsoring {
+        Sponsoring::NoFees
+    }
+
+    /// Whether one payment can go to several recipients.
+    fn splitting(&self) -> Splitting {
+        Splitting::Unsupported
     }
 
     /// Problems of the configuration itself (recipient malformed, limits contradictory). No network.
