@@ -71,6 +71,7 @@
 //! | `server` | yes | the macros, the gate, [`routing`], [`Mpp`], the pipeline and the memory store, on axum 0.8 |
 //! | `sandbox` | | play money with real balances and signatures; no network |
 //! | `tempo` | | the `tempo` method: stablecoins on Tempo (brings in alloy) |
+//! | `evm` | | the `evm` method: tokens and native coins on any EVM chain (brings in alloy) |
 //! | `stripe` | | the `stripe` method: cards by shared payment token (brings in reqwest, no chain) |
 //! | `redb` | | the embedded durable store, `mpp::store::RedbStore` |
 //! | `testing` | | the [testing kit][`testing`]; for `[dev-dependencies]` |
@@ -80,7 +81,7 @@
 //! # Drafts
 //!
 //! draft-httpauth-payment-00 (the scheme; "core" in these pages), draft-payment-intent-charge-00 ("charge"),
-//! draft-tempo-charge-00, draft-stripe-charge-00, RFC 9457 (problems), RFC 9530 (body digests), RFC 8785 (canonical JSON).
+//! draft-tempo-charge-00, draft-evm-charge-00, draft-stripe-charge-00, RFC 9457 (problems), RFC 9530 (body digests), RFC 8785 (canonical JSON).
 //!
 // What a feature adds is linked to the table of features in documentation without it.
 #![cfg_attr(not(feature = "server"), doc = "[`charge`]: #cargo-features")]
@@ -103,11 +104,11 @@
 // The macros write `::mpp::…`; this makes them work inside this crate too.
 extern crate self as mpp;
 
-#[cfg(feature = "tempo")]
+#[cfg(any(feature = "tempo", feature = "evm"))]
 mod chain;
 mod clock;
 pub mod method;
-#[cfg(any(feature = "tempo", feature = "stripe"))]
+#[cfg(any(feature = "tempo", feature = "evm", feature = "stripe"))]
 mod outbound;
 pub mod pricing;
 pub mod protocol;
@@ -127,6 +128,8 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use pricing::{PriceSpec, Terms};
 pub use protocol::{Amount, Currency, Receipt, Secret, SecretRing};
 
+#[cfg(feature = "evm")]
+pub use method::evm::Evm;
 #[cfg(all(feature = "sandbox", feature = "server"))]
 pub use method::sandbox::Sandbox;
 #[cfg(feature = "stripe")]
