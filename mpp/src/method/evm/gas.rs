@@ -52,8 +52,8 @@ impl GasPolicy {
     /// What replaces a transaction that was offered `old`: at least an eighth more of both, which nodes ask for, and enough for
     /// today. `None` when the policy does not allow that.
     pub(super) fn bumped(&self, old: Fees, today: Fees) -> Option<Fees> {
-        let more = |fee: u128| fee.saturating_add((fee / 8).max(1)).saturating_add(fee / 8);
         let least = |fee: u128| fee.saturating_add(fee.div_ceil(8)).saturating_add(1);
+        let more = |fee: u128| least(fee).saturating_add(fee / 8);
         let max = more(old.max).max(today.max).min(self.fee_per_gas);
         let priority = more(old.priority).max(today.priority).min(self.priority_fee_per_gas).min(max);
         (max >= least(old.max) && priority >= least(old.priority)).then_some(Fees { max, priority })

@@ -12,7 +12,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | `request.rs` | the challenge's `request`, both ways |
-//! | `server.rs` | `offer` and `verify` |
+//! | `server.rs`, `verify.rs` | what is offered and checked at start-up; `verify` |
 //! | `offchain.rs`, `onchain.rs` | the credential types: signatures for us to use, transactions of the payer |
 //! | `settle.rs`, `lookup.rs` | `settle` and `resolve` |
 //! | `settler.rs`, `gas.rs` | the settlement key: nonces, fees, replacement |
@@ -62,6 +62,7 @@ mod settler;
 #[cfg(test)]
 mod tests;
 mod typed;
+mod verify;
 
 pub use self::assets::{Asset, Chain, PERMIT2, Standard};
 pub use self::client::EvmWallet;
@@ -223,6 +224,8 @@ struct Pace {
     step: Duration,
     /// For the answer to a broadcast.
     broadcast: Duration,
+    /// Before a transaction of the settlement key that is not mined is replaced.
+    stuck: Duration,
 }
 
 impl Default for Pace {
@@ -233,6 +236,7 @@ impl Default for Pace {
             receipt: Duration::from_secs(3),
             step: Duration::from_millis(250),
             broadcast: Duration::from_secs(8),
+            stuck: Duration::from_secs(15),
         }
     }
 }

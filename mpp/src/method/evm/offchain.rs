@@ -5,13 +5,14 @@ use super::abi::{
     IPermit2, IToken, PermitTransferFrom, SignatureTransferDetails, TokenPermissions,
     TransferWithAuthorization,
 };
+use super::node;
 use super::plan::{Effect, Guard, Submit};
 use super::request::Ask;
 use super::typed::{
     self, Permit, WitnessType, authorization_digest, challenge_hash, parse_signature, permit2_domain,
     signer_of,
 };
-use crate::chain::{parse_address, parse_hex};
+use crate::chain::parse_hex;
 use crate::method::{CredentialCx, Rejection};
 use crate::protocol::Timestamp;
 use alloy::primitives::{Address, B256, U256};
@@ -189,7 +190,7 @@ fn unusable_signature() -> Rejection {
 }
 
 fn seconds(value: U256) -> Timestamp {
-    super::node::at(value.saturating_to())
+    node::at(value.saturating_to())
 }
 
 fn missing(name: &str, what: &str) -> Rejection {
@@ -201,7 +202,7 @@ fn text<'a>(members: &'a Map<String, Value>, name: &str) -> Result<&'a str, Reje
 }
 
 fn address(members: &Map<String, Value>, name: &str) -> Result<Address, Rejection> {
-    parse_address(text(members, name)?).map_err(|_| missing(name, "an address"))
+    node::address(text(members, name)?).ok_or_else(|| missing(name, "an address"))
 }
 
 fn word(members: &Map<String, Value>, name: &str) -> Result<B256, Rejection> {

@@ -7,7 +7,7 @@
 
 use super::CredentialType;
 use super::assets::PERMIT2;
-use crate::chain::parse_address;
+use super::node;
 use crate::method::Rejection;
 use crate::protocol::{BaseUnits, ChargeRequest, ProblemType};
 use alloy::primitives::{Address, U256};
@@ -95,7 +95,7 @@ impl Ask {
         let details = request.method_details.as_ref()?;
         let address = |name: &str| match details.get(name) {
             None => Some(None),
-            Some(value) => parse_address(value.as_str()?).ok().map(Some),
+            Some(value) => node::address(value.as_str()?).map(Some),
         };
         let accepted = match details.get("credentialTypes") {
             // EC-04: what a server takes that does not say.
@@ -105,11 +105,11 @@ impl Ask {
                 names.filter_map(|name| CredentialType::by_name(name.as_str()?)).collect()
             }
         };
-        let currency = parse_address(&request.currency).ok()?;
+        let currency = node::address(&request.currency)?;
         Some(Self {
             amount: U256::from(request.amount.get()),
             token: (!currency.is_zero()).then_some(currency),
-            recipient: parse_address(request.recipient.as_deref()?).ok()?,
+            recipient: node::address(request.recipient.as_deref()?)?,
             chain_id: details.get("chainId")?.as_u64()?,
             accepted,
             spender: address("spender")?,

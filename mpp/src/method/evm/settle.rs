@@ -22,8 +22,6 @@ pub(super) const RETRY: Duration = Duration::from_secs(2);
 const SENDS: u32 = 3;
 /// How many looks in a row have to find our nonce used and our transaction missing.
 const MISSES: u32 = 3;
-/// When a transaction of the settlement key that is not mined is replaced.
-const STUCK: Duration = Duration::from_secs(15);
 
 /// How looking for a transaction of ours ended.
 enum Followed {
@@ -49,7 +47,7 @@ impl Evm {
         Care {
             policy: self.gas,
             broadcast: self.pace.broadcast,
-            stuck: STUCK.min(self.pace.settled / 2),
+            stuck: self.pace.stuck,
             step: self.pace.step,
         }
     }
@@ -184,10 +182,10 @@ impl Evm {
                 Err(error) => return nothing_sent(format!("evm: {}: {error}", rpc.shown())),
             }
         }
-        match rpc.write::<B256>(node::broadcast(&plan.raw), self.pace.broadcast).await {
-            Err(error @ RpcError::NotSent) => return nothing_sent(format!("evm: {}: {error}", rpc.shown())),
-            // Whatever the node says now, an earlier copy of these bytes may have been taken: only the chain knows.
-            Ok(_) | Err(_) => {}
+        let taken = rpc.write::<B256>(node::broadcast(&plan.raw), self.pace.broadcast).await;
+        // Whatever else the node says, an earlier copy of these bytes may have been taken: only the chain knows.
+        if let Err(error @ RpcError::NotSent) = taken {
+            return nothing_sent(format!("evm: {}: {error}", rpc.shown()));
         }
         let until = Instant::now() + self.pace.settled;
         loop {
