@@ -23,7 +23,7 @@ Routes:
 
 /// A shop that is paid over HTTP 402: in TIP-20 tokens on Tempo, by card through Stripe, or both. What it gets no flags for is
 /// switched off.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "shop", version, after_help = ROUTES)]
 pub(crate) struct Flags {
     /// Where to listen; port 0 takes a free port and prints it.
