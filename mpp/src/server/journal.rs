@@ -53,7 +53,6 @@ pub(crate) struct Entry {
     /// As established by the method.
     pub(crate) payer: Option<String>,
     /// The merchant's reference of the request, for the receipt.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) external_id: Option<String>,
     /// Proof keys claimed for this payment.
     pub(crate) proof_keys: Vec<String>,
