@@ -748,7 +748,9 @@ pub trait ServerMethod: Send + Sync + 'static {
         Step::ready(Ok(()))
     }
 
-    /// The `request` of a challenge for this much. For fixed prices it is asked once, at start-up.
+    /// The `request` of a challenge for this much. For fixed prices it is asked at start-up only: once, or for a sponsored
+    /// price once for each form. For computed ones with a split it is asked there too, so that a payee without an account
+    /// is found. `externalId` is added by the caller.
     ///
     /// # Errors
     /// When this amount cannot be offered at all; the start-up report shows it.
