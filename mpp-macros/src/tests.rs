@@ -141,6 +141,9 @@ fn every_other_key() {
                 challenge = "first",
                 capture = "success",
                 digest = false,
+                fees = "sponsored",
+                split(platform = "0.01", r#type = "2.5%"),
+                external_id = "sku-42",
             ),
             quote!(
                 async fn render(_: Paid<Hold>) {}
@@ -254,6 +257,15 @@ fn a_renamed_library_leaves_no_trace_of_its_name() {
             free_if = true
         ),
         quote!(amount = "0.05", terms = STANDARD, challenge = "first"),
+        quote!(amount = "0.05", terms = STANDARD, split(a = "1%"), fees = "sponsored"),
+        quote!(
+            amount = "0.05",
+            currency = "usdc",
+            methods(tempo),
+            split(a = "1%", b = "0.01"),
+            fees = "sponsored",
+            external_id = "sku-42"
+        ),
         quote!(ammount = "0.05"),
     ];
     for handler in &handlers {
@@ -261,7 +273,13 @@ fn a_renamed_library_leaves_no_trace_of_its_name() {
             assert_unnamed(expand::charge(quote!(#keys, crate = renamed), handler.clone()));
         }
     }
-    assert_unnamed(terms::terms(quote!(currency = "usdc", methods(tempo), crate = renamed)));
+    assert_unnamed(terms::terms(quote!(
+        currency = "usdc",
+        methods(tempo),
+        split(a = "1%"),
+        fees = "sponsored",
+        crate = renamed
+    )));
     assert_unnamed(terms::terms(quote!(crate = renamed)));
     for keys in [quote!(amount = "1"), quote!(amount = |h| price(h), free_if = |h| true), quote!(amount = 1)]
     {

@@ -82,12 +82,27 @@ pub(crate) struct Findings {
     pub(crate) warnings: Vec<String>,
 }
 
+impl Findings {
+    /// Each sentence once: two offers of one method may have the same fault.
+    fn problem(&mut self, text: String) {
+        if !self.problems.contains(&text) {
+            self.problems.push(text);
+        }
+    }
+
+    fn warning(&mut self, text: String) {
+        if !self.warnings.contains(&text) {
+            self.warnings.push(text);
+        }
+    }
+}
+
 impl Plan {
     /// Resolves a price. Offers that cannot be made are left out and reported.
     pub(crate) fn resolve(spec: &'static PriceSpec, cx: &Configuration<'_>, report: &mut Findings) -> Self {
         let who = format!("`{}::{}` ({})", spec.module, spec.name, spec.location);
         let problems_before = report.problems.len();
-        let mut offers = Vec::new();
+        let mut offers: Vec<Offer> = Vec::new();
         let mut below_minimum = false;
         let mut broken_method = false;
         for (index, offer) in spec.offers.iter().enumerate() {
@@ -95,7 +110,7 @@ impl Plan {
                 continue;
             }
             let Some(method) = cx.methods.iter().find(|m| m.name().as_str() == offer.method) else {
-                report.problems.push(format!(
+                report.problem(format!(
                     "{who} takes `{}`, which is not configured (configured: {}); add it, or `.switched_off(\"{}\")`",
                     offer.method,
                     names(cx.methods.iter().map(|m| m.name().to_string())),
@@ -105,10 +120,9 @@ impl Plan {
             };
             match Offer::resolve(index, spec, offer, method, cx) {
                 Ok(offer) => {
-                    let earlier: Vec<&Offer> =
-                        offers.iter().filter(|o: &&Offer| o.name == offer.name).collect();
-                    if let Some(twin) = earlier.iter().find(|o| o.currency.id == offer.currency.id) {
-                        report.problems.push(format!(
+                    let twin = |o: &&Offer| o.name == offer.name && o.currency.id == offer.currency.id;
+                    if let Some(twin) = offers.iter().find(twin) {
+                        report.problem(format!(
                             "{who}: `{}` takes `{}` and `{}` as the same currency, `{}`; offer one of them",
                             offer.name,
                             spec.offers[twin.index].currency.name,
@@ -116,30 +130,27 @@ impl Plan {
                             offer.currency.id,
                         ));
                     }
-                    if earlier.is_empty()
-                        && spec.fees == Fees::Sponsored
-                        && offer.method.sponsoring() == Sponsoring::Unconfigured
-                    {
-                        report.warnings.push(format!(
+                    if spec.fees == Fees::Sponsored && offer.method.sponsoring() == Sponsoring::Unconfigured {
+                        report.warning(format!(
                             "{who}: fees are sponsored, but `{}` has no sponsor; its payers pay the network's fee themselves",
                             offer.name
                         ));
                     }
                     offers.push(offer);
                 }
-                Err(Omitted::Problem(text)) => report.problems.push(format!("{who}: {text}")),
+                Err(Omitted::Problem(text)) => report.problem(format!("{who}: {text}")),
                 Err(Omitted::BrokenMethod) => broken_method = true,
                 Err(Omitted::BelowMinimum(text)) => {
                     below_minimum = true;
-                    report.warnings.push(format!("{who}: {text}; the offer is left out"));
+                    report.warning(format!("{who}: {text}; the offer is left out"));
                 }
             }
         }
         if offers.is_empty() && report.problems.len() == problems_before && !broken_method {
             if below_minimum {
-                report.problems.push(format!("{who}: no method of this price is payable"));
+                report.problem(format!("{who}: no method of this price is payable"));
             } else {
-                report.warnings.push(format!(
+                report.warning(format!(
                     "{who}: every method of this price is switched off; it answers 503 and is left out of the documents"
                 ));
             }

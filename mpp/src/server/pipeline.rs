@@ -527,7 +527,7 @@ impl Visit {
                     }
                     if let Err(SplitError::NothingLeft) = offer.shares(units, spec) {
                         return Err(self.out_of_range(
-                            "the price of this request is not more than what is passed on of it",
+                            "the price of this request is too small to be split as this resource splits it",
                         ));
                     }
                     match offer.prepare(units, offer.fees(), spec, &inner.realm, &inner.ring) {

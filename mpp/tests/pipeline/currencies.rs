@@ -172,7 +172,21 @@ fn two_currencies_that_a_method_takes_as_one_are_a_start_up_problem() {
         found[0].contains("`tempo` takes `usdc` and `pathusd` as the same currency, `0x20c0`"),
         "{found:#?}"
     );
-    assert_eq!(found.len(), report.problems().len(), "prices in one currency are sound: {report}");
+    assert!(!report.to_string().contains("::cheap`"), "a price in one currency is sound: {report}");
+}
+
+#[test]
+fn what_is_wrong_with_a_method_is_said_once_per_price_however_many_its_currencies() {
+    let report = Mpp::builder("https://api.example.com")
+        .secret(Secret::generate())
+        .method(Wired(Network::new("stripe")))
+        .allow_test_money()
+        .build()
+        .unwrap_err();
+    let of_fixed = |p: &&String| p.contains("::currencies::fixed` (");
+    let found: Vec<_> = report.problems().iter().filter(of_fixed).collect();
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].contains("takes `tempo`, which is not configured"), "{found:#?}");
 }
 
 #[test]

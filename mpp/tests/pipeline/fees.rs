@@ -12,7 +12,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-#[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo, stripe), fees = "sponsored")]
+#[mpp::charge(
+    amount = "0.05",
+    currency = "usdc",
+    methods(tempo, stripe, tempo(currency = "pathusd")),
+    fees = "sponsored"
+)]
 async fn fixed(_: Paid) -> &'static str {
     "fixed"
 }
@@ -66,8 +71,9 @@ async fn offers_are_sponsored_while_the_sponsor_pays_and_plain_while_it_pauses()
     for uri in ["/fixed", "/computed/5"] {
         assert!(is_sponsored(&first(&client.get(uri).unpaid().await)), "{uri}");
     }
-    // A card has no fee that somebody could pay.
-    assert!(!is_sponsored(&client.get("/fixed").unpaid().await.challenges().offers[1]));
+    // A card has no fee that somebody could pay; the other currency of the network has.
+    let offers = client.get("/fixed").unpaid().await.challenges().offers;
+    assert_eq!(offers.iter().map(is_sponsored).collect::<Vec<_>>(), [true, false, true]);
     assert!(!is_sponsored(&first(&client.get("/unsponsored").unpaid().await)));
     lab.network.sponsors(Sponsoring::Paused);
     for uri in ["/fixed", "/computed/5"] {
@@ -167,7 +173,10 @@ async fn a_successor_without_a_sponsor_still_takes_what_its_predecessor_sponsore
 #[test]
 fn the_price_list_says_that_fees_are_sponsored() {
     let list = price_list(&router());
-    assert!(list.contains("tempo 0.05 usdc · stripe 0.05 usdc · fees sponsored   fixed\n"), "{list}");
+    assert!(
+        list.contains("tempo 0.05 usdc · stripe 0.05 usdc · tempo 0.05 pathusd · fees sponsored   fixed\n"),
+        "{list}"
+    );
     let unsponsored = list.lines().find(|line| line.ends_with(" unsponsored")).unwrap();
     assert!(!unsponsored.contains("fees"), "{list}");
 }

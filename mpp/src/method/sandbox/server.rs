@@ -380,7 +380,7 @@ impl Sandbox {
 
     async fn cancel(&self, cx: &SettleCx<'_>) -> Result<(), Rejection> {
         let plan = Plan::read(cx.plan).ok_or_else(|| Rejection::unavailable(RETRY, UNREADABLE))?;
-        if matches!(plan, Plan::Proof { .. }) {
+        if matches!(plan, Plan::Proof) {
             return Ok(());
         }
         let order = plan.order(cx).ok_or_else(|| Rejection::unavailable(RETRY, UNREADABLE))?;
@@ -558,7 +558,7 @@ impl Plan {
 
     fn order<'a>(&'a self, cx: &SettleCx<'a>) -> Option<Order<'a>> {
         match self {
-            Self::Proof { .. } => None,
+            Self::Proof => None,
             Self::Transfer { account, units, until, .. } => Some(Order {
                 challenge_id: cx.challenge_id,
                 account,
