@@ -358,12 +358,16 @@ impl Visit {
     /// # Errors
     /// 402 with fresh challenges, or the other statuses of ARCHITECTURE section 5.
     pub(crate) async fn redeem(&self, quote: &Quote) -> Result<Admission, Answer> {
-        let quoted = match self.plan.spec.honor {
-            Honor::Recomputed => self.quote(quote)?,
-            // The quoted amount stands; today's is only needed for a fresh challenge.
-            Honor::Quoted(_) => self.quote(quote).unwrap_or_default(),
+        let quoted = self.quote(quote);
+        let Presented::Authentic(authentic) = &self.presented else { return Err(self.unpaid(&quoted?)) };
+        let quoted = match quoted {
+            Ok(quoted) => quoted,
+            // Today's price cannot be offered. What was quoted before still stands if it covers that price, or was promised.
+            Err(answer) => match self.paid_offer(authentic, self.mpp.now()) {
+                Ok(offer) if self.check_price(authentic, offer, quote).is_ok() => Vec::new(),
+                Ok(_) | Err(_) => return Err(answer),
+            },
         };
-        let Presented::Authentic(authentic) = &self.presented else { return Err(self.unpaid(&quoted)) };
         for _ in 0..RACES {
             let redeemed = self
                 .settle(authentic, quote, &quoted)

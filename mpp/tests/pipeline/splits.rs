@@ -104,15 +104,22 @@ async fn a_computed_price_that_leaves_nothing_for_the_recipient_is_a_422_without
     lab.bench.unit.store(1, Ordering::SeqCst);
     client.get("/computed/10256").unpaid().await.assert_problem("price-out-of-range");
     assert_eq!(parts(&first(&client.get("/computed/10257").unpaid().await)), of("10000", "256"));
-    // A quote of before stays good, whatever today's price is.
-    let quoted = first(&client.get("/computed/20000").unpaid().await);
-    lab.bench.unit.store(0, Ordering::SeqCst);
-    client
-        .get("/computed/20000")
-        .presenting(&credential(&quoted, "tx1"))
-        .await
-        .assert_problem("price-out-of-range");
-    assert_eq!(lab.network.payments(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quote_still_covers_a_price_that_fell_too_low_to_be_split() {
+    let lab = Lab::new();
+    let client = client(&lab);
+    lab.bench.unit.store(2, Ordering::SeqCst);
+    let quoted = client.get("/computed/10000").unpaid().await;
+    let paid = credential(&first(&quoted), "tx1");
+    let other = credential(&first(&client.get("/computed/9000").unpaid().await), "tx2");
+    lab.bench.unit.store(1, Ordering::SeqCst);
+    client.get("/computed/10000").unpaid().await.assert_problem("price-out-of-range");
+    client.get("/computed/10000").presenting(&other).await.assert_problem("price-out-of-range");
+    // May have been paid on the network already.
+    client.get("/computed/10000").presenting(&paid).await.assert_ok();
+    assert_eq!(lab.network.payments(), 1);
 }
 
 #[tokio::test(start_paused = true)]
