@@ -180,7 +180,8 @@ mod tests {
             &["shop", "--tempo-rpc", "x", "--recipient", "y", "--expires", "0"],
             &["shop", "--tempo-rpc", "x", "--recipient", "y", "--tempo-token", "pathusd"],
         ] {
-            let said = sentence(&Flags::try_parse_from(args).unwrap_err().to_string());
+            let refused = Flags::try_parse_from(args).err().expect("a wrong command line");
+            let said = sentence(&refused.to_string());
             assert!(!said.contains('\n') && !said.contains("Usage"), "{said}");
         }
     }
