@@ -74,6 +74,8 @@
 //! | `evm` | | the `evm` method: tokens and native coins on any EVM chain (brings in alloy) |
 //! | `stripe` | | the `stripe` method: cards by shared payment token (brings in reqwest, no chain) |
 //! | `redb` | | the embedded durable store, `mpp::store::RedbStore` |
+//! | `redis` | | the shared store on Redis or Valkey, `mpp::store::RedisStore` |
+//! | `postgres` | | the shared store on PostgreSQL, `mpp::store::PostgresStore` |
 //! | `testing` | | the [testing kit][`testing`]; for `[dev-dependencies]` |
 //!
 //! Features add and never change. Without any there are [`protocol`], [`pricing`]'s data and the traits of [`method`].
@@ -118,6 +120,8 @@ pub mod server;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(any(feature = "tempo", feature = "stripe", feature = "redis"))]
+mod tls;
 
 #[cfg(feature = "server")]
 #[doc(hidden)]
