@@ -13,6 +13,7 @@
 
 mod answer;
 mod chain;
+mod evm;
 mod lossy;
 mod process;
 mod shop;
@@ -21,6 +22,7 @@ mod wallet;
 
 pub use answer::{Answer, ask};
 pub use chain::{Chain, Transfer, fresh_address};
+pub use evm::{DEV_ACCOUNTS, DEV_KEYS, EvmChain};
 pub use lossy::Lossy;
 pub use shop::Shop;
 pub use wallet::{Mode, Wallet};

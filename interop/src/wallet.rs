@@ -3,7 +3,7 @@
 use crate::answer::Answer;
 use crate::process::Process;
 use crate::stripe::{SECRET_KEY, StandIn};
-use crate::{CHAIN_ID, Chain, Lab};
+use crate::{CHAIN_ID, Chain, EvmChain, Lab};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -15,6 +15,8 @@ pub enum Mode {
     Pull,
     /// It broadcasts and sends the hash.
     Push,
+    /// By an EIP-3009 signature.
+    Evm,
     /// By a Stripe token on this test card, like `pm_card_visa`.
     Card(&'static str),
 }
@@ -29,6 +31,11 @@ impl Lab {
         let mut command = Command::new("node");
         command.current_dir(&self.folder).args(["wallet.mjs", &chain.url, &CHAIN_ID.to_string()]);
         Wallet(Process::start("the wallet", &mut command))
+    }
+
+    /// Starts a payer with anvil's dev accounts on an EVM chain.
+    pub fn evm_wallet(&self, chain: &EvmChain) -> Wallet {
+        self.wallet(&chain.node)
     }
 
     /// Starts a payer with test cards at this stand-in, and with anvil's dev accounts where there is a chain.
@@ -58,6 +65,12 @@ impl Wallet {
         said["authorization"].as_str().unwrap_or_else(|| panic!("no credential: {said}")).to_owned()
     }
 
+    /// A Permit2 payload for a challenge, signed by viem as wallets sign typed data.
+    pub async fn permit2(&mut self, challenge: &Value, request: &Value) -> Value {
+        self.ask(json!({ "op": "permit2", "challenge": challenge, "request": request })).await["payload"]
+            .take()
+    }
+
     async fn ask(&mut self, question: Value) -> Value {
         let line = format!("{question}\n");
         self.0.input().write_all(line.as_bytes()).await.expect("the wallet listens");
@@ -72,6 +85,7 @@ impl Mode {
         match self {
             Self::Pull => "pull",
             Self::Push => "push",
+            Self::Evm => "evm",
             Self::Card(card) => card,
         }
     }

@@ -17,6 +17,7 @@ pub(crate) fn router(mpp: Mpp) -> axum::Router {
         .route("/units/{n}", get(units))
         .route("/flaky", get(flaky))
         .route("/stripe", get(stripe))
+        .route("/evm", get(evm))
         .route("/either", get(either))
         .route("/health", axum::routing::get(|| async { "ok\n" }))
         .with_state(mpp)
@@ -80,6 +81,12 @@ async fn flaky(paid: Paid<Receipt>) -> Result<Json<Value>, (StatusCode, &'static
 #[mpp::charge(amount = "1.00", currency = "usd", methods(stripe))]
 async fn stripe(paid: Paid<Receipt>) -> Json<Value> {
     sold("stripe", &paid)
+}
+
+/// Something on an EVM chain.
+#[mpp::charge(amount = "0.01", currency = "usdc", methods(evm))]
+async fn evm(paid: Paid<Receipt>) -> Json<Value> {
+    sold("evm", &paid)
 }
 
 /// The same price by either method; cards take it where their minimum allows.

@@ -9,6 +9,10 @@ sol! {
         function version() external view returns (string);
         function decimals() external view returns (uint8);
         function DOMAIN_SEPARATOR() external view returns (bytes32);
+        function eip712Domain() external view returns (
+            bytes1 fields, string name, string version, uint256 chainId, address verifyingContract, bytes32 salt,
+            uint256[] extensions
+        );
         function balanceOf(address account) external view returns (uint256);
         function allowance(address owner, address spender) external view returns (uint256);
         function transfer(address to, uint256 value) external returns (bool);

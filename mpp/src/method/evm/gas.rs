@@ -1,12 +1,19 @@
 //! What a settlement may cost, and what it is offered for.
 
+use std::time::Duration;
+
 /// The most that one settlement may cost the settlement key. Above it nothing is sent and the client is told to come back.
 ///
 /// ```
 /// use mpp::method::evm::GasPolicy;
 ///
 /// // At most 150,000 gas at 3 gwei: 0.00045 ETH.
-/// let policy = GasPolicy { gas: 150_000, fee_per_gas: 3_000_000_000, priority_fee_per_gas: 1_000_000_000 };
+/// let policy = GasPolicy {
+///     gas: 150_000,
+///     fee_per_gas: 3_000_000_000,
+///     priority_fee_per_gas: 1_000_000_000,
+///     ..GasPolicy::default()
+/// };
 /// assert!(policy.fee_per_gas < GasPolicy::default().fee_per_gas);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,12 +24,19 @@ pub struct GasPolicy {
     pub fee_per_gas: u128,
     /// Most for a unit of gas to the block's proposer, in wei.
     pub priority_fee_per_gas: u128,
+    /// When a transaction that is not mined is replaced with one that pays more, if that stays within the rest of the policy.
+    pub replace_after: Duration,
 }
 
 impl Default for GasPolicy {
-    /// 300,000 gas at 300 gwei, 60 gwei of it to the proposer.
+    /// 300,000 gas at 300 gwei, 60 gwei of it to the proposer; replaced after 15 seconds.
     fn default() -> Self {
-        Self { gas: 300_000, fee_per_gas: 300_000_000_000, priority_fee_per_gas: 60_000_000_000 }
+        Self {
+            gas: 300_000,
+            fee_per_gas: 300_000_000_000,
+            priority_fee_per_gas: 60_000_000_000,
+            replace_after: Duration::from_secs(15),
+        }
     }
 }
 
@@ -64,7 +78,12 @@ impl GasPolicy {
 mod tests {
     use super::*;
 
-    const POLICY: GasPolicy = GasPolicy { gas: 100_000, fee_per_gas: 1_000, priority_fee_per_gas: 100 };
+    const POLICY: GasPolicy = GasPolicy {
+        gas: 100_000,
+        fee_per_gas: 1_000,
+        priority_fee_per_gas: 100,
+        replace_after: Duration::ZERO,
+    };
 
     #[test]
     fn nothing_is_ever_offered_above_the_policy() {

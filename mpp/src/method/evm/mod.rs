@@ -224,8 +224,6 @@ struct Pace {
     step: Duration,
     /// For the answer to a broadcast.
     broadcast: Duration,
-    /// Before a transaction of the settlement key that is not mined is replaced.
-    stuck: Duration,
 }
 
 impl Default for Pace {
@@ -236,7 +234,6 @@ impl Default for Pace {
             receipt: Duration::from_secs(3),
             step: Duration::from_millis(250),
             broadcast: Duration::from_secs(8),
-            stuck: Duration::from_secs(15),
         }
     }
 }
@@ -397,6 +394,23 @@ impl Evm {
     /// ```
     pub fn confirmations(mut self, blocks: u64) -> Self {
         self.confirmations = blocks;
+        self
+    }
+
+    /// How long a payer waits for a payment to be mined and confirmed before it is told to come back (503); 30 seconds by default.
+    /// Keep it below the server's [`settle_timeout`](crate::Builder::settle_timeout).
+    ///
+    /// ```
+    /// # use mpp::{Evm, method::{ServerMethod, evm::Chain}};
+    /// use std::time::Duration;
+    /// let evm = Evm::new("0x70997970C51812dc3A010C7d01b50e0d17dc79C8")
+    ///     .chain(Chain::ETHEREUM)
+    ///     .rpc("https://rpc.example.org")
+    ///     .settle_within(Duration::from_secs(50));
+    /// assert_eq!(evm.problems(), []);
+    /// ```
+    pub fn settle_within(mut self, wait: Duration) -> Self {
+        self.pace.settled = wait;
         self
     }
 

@@ -318,27 +318,43 @@ impl Evm {
     }
 }
 
-/// Reads a token's EIP-712 domain and compares it with what the token verifies under.
+/// Reads a token's EIP-712 domain: its name and version, compared with the separator it verifies under, or what it says of itself
+/// by ERC-5267 where it has no separator to show.
 pub(super) async fn read_domain(rpc: &Rpc, chain: u64, token: Address) -> Result<B256, NoDomain> {
-    let [name, version, separator] = rpc
+    let [name, version, separator, described] = rpc
         .read_all([
             node::call(token, &IToken::nameCall {}),
             node::call(token, &IToken::versionCall {}),
             node::call(token, &IToken::DOMAIN_SEPARATORCall {}),
+            node::call(token, &IToken::eip712DomainCall {}),
         ])
         .await
         .map_err(NoDomain::Trouble)?;
     let read = |answer: Answer| match answer.into_result::<Bytes>() {
-        Ok(bytes) => Ok(bytes),
+        Ok(bytes) => Ok(Some(bytes)),
         // A contract that does not know the function reverts.
-        Err(RpcError::Node(refusal)) if refusal.is_revert() => Err(NoDomain::Other),
+        Err(RpcError::Node(refusal)) if refusal.is_revert() => Ok(None),
         Err(e) => Err(NoDomain::Trouble(e)),
     };
-    let (name, version, separator) = (read(name)?, read(version)?, read(separator)?);
-    let name = IToken::nameCall::abi_decode_returns(&name).map_err(|_| NoDomain::Other)?;
-    let version = IToken::versionCall::abi_decode_returns(&version).map_err(|_| NoDomain::Other)?;
-    let domain = token_domain(&name, &version, chain, token);
-    (**separator == *domain).then_some(domain).ok_or(NoDomain::Other)
+    let (name, version, separator, described) =
+        (read(name)?, read(version)?, read(separator)?, read(described)?);
+    let said = described.and_then(|answer| IToken::eip712DomainCall::abi_decode_returns(&answer).ok());
+    let domain = match (said, name, version) {
+        (Some(said), ..) => {
+            // Name, version, chain and contract, nothing else: what EIP-3009 signs under.
+            let plain = said.fields.0 == [0x0f] && said.extensions.is_empty();
+            let here = said.chainId == U256::from(chain) && said.verifyingContract == token;
+            (plain && here).then(|| token_domain(&said.name, &said.version, chain, token))
+        }
+        (None, Some(name), Some(version)) => {
+            let name = IToken::nameCall::abi_decode_returns(&name).map_err(|_| NoDomain::Other)?;
+            let version = IToken::versionCall::abi_decode_returns(&version).map_err(|_| NoDomain::Other)?;
+            // Nothing but the separator can confirm these.
+            separator.is_some().then(|| token_domain(&name, &version, chain, token))
+        }
+        (None, ..) => None,
+    };
+    domain.filter(|domain| separator.is_none_or(|separator| **separator == **domain)).ok_or(NoDomain::Other)
 }
 
 /// Why the domain of a token is not known.

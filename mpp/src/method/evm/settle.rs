@@ -44,12 +44,7 @@ impl Evm {
     }
 
     pub(super) fn care(&self) -> Care {
-        Care {
-            policy: self.gas,
-            broadcast: self.pace.broadcast,
-            stuck: self.pace.stuck,
-            step: self.pace.step,
-        }
+        Care { policy: self.gas, broadcast: self.pace.broadcast, step: self.pace.step }
     }
 
     /// Makes the call that a signature allows.

@@ -105,8 +105,6 @@ pub(super) struct Care {
     pub(super) policy: GasPolicy,
     /// For the answer to a broadcast.
     pub(super) broadcast: Duration,
-    /// When a transaction that is not mined is replaced.
-    pub(super) stuck: Duration,
     /// Between two looks.
     pub(super) step: Duration,
 }
@@ -225,7 +223,7 @@ impl Settler {
         let (settler, rpc) = (Arc::downgrade(self), rpc.clone());
         tokio::spawn(async move {
             loop {
-                tokio::time::sleep(care.stuck.min(care.step * 8)).await;
+                tokio::time::sleep(care.policy.replace_after.min(care.step * 8)).await;
                 let Some(settler) = settler.upgrade() else { return };
                 if settler.look_after(&rpc, care).await == Tending::Idle {
                     return;
@@ -257,7 +255,7 @@ impl Settler {
     /// Helps the lowest nonce, which is what everything above it waits for.
     async fn unstick(&self, rpc: &Rpc, desk: &mut Desk, latest: u64, pending: u64, care: Care) {
         let Some((&lowest, flight)) = desk.flying.first_key_value() else { return };
-        if flight.since.elapsed() < care.stuck {
+        if flight.since.elapsed() < care.policy.replace_after {
             return;
         }
         let Ok(today) = self.today(rpc, care).await else { return };

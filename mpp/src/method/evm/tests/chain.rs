@@ -54,6 +54,8 @@ pub(super) struct State {
     pub(super) base_fee: u64,
     /// What the token says of its domain.
     pub(super) domain: Option<B256>,
+    /// What it says of its domain by ERC-5267: name and chain.
+    pub(super) described: Option<(&'static str, u64)>,
     /// Instead of a gas estimate or a simulation.
     pub(super) refuses: Option<Reply>,
     /// Everything is answered with this.
@@ -142,6 +144,10 @@ impl State {
             IToken::decimalsCall::SELECTOR => U256::from(6).abi_encode(),
             IToken::DOMAIN_SEPARATORCall::SELECTOR => match self.domain {
                 Some(domain) => domain.to_vec(),
+                None => return Reply::Error(3, "execution reverted"),
+            },
+            IToken::eip712DomainCall::SELECTOR => match &self.described {
+                Some((name, chain)) => IToken::eip712DomainCall::abi_encode_returns(&described(name, *chain)),
                 None => return Reply::Error(3, "execution reverted"),
             },
             IToken::balanceOfCall::SELECTOR => {
@@ -308,6 +314,18 @@ impl State {
     /// How much the token has moved to `recipient`.
     pub(super) fn received(&self, recipient: Address) -> U256 {
         self.balances.get(&recipient).copied().unwrap_or_default()
+    }
+}
+
+fn described(name: &str, chain: u64) -> IToken::eip712DomainReturn {
+    IToken::eip712DomainReturn {
+        fields: [0x0f].into(),
+        name: name.to_owned(),
+        version: "2".to_owned(),
+        chainId: U256::from(chain),
+        verifyingContract: TOKEN,
+        salt: B256::ZERO,
+        extensions: vec![],
     }
 }
 

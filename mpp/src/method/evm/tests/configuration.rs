@@ -117,6 +117,28 @@ async fn start_up_compares_the_tokens_domain_with_its_name_and_version() {
 }
 
 #[tokio::test]
+async fn a_token_may_describe_its_domain_instead_and_must_not_contradict_itself() {
+    let scene = Scene::of("usdc", |evm| evm.accept(&[CredentialType::Authorization])).await;
+    let separator = scene.chain.state().domain;
+    for (domain, described, accepted) in [
+        (None, Some(("USDC", CHAIN)), true),
+        (separator, Some(("USDC", CHAIN)), true),
+        (None, Some(("USDC", 1)), false),
+        (separator, Some(("Euro", CHAIN)), false),
+        (None, None, false),
+    ] {
+        {
+            let mut state = scene.chain.state();
+            (state.domain, state.described) = (domain, described);
+        }
+        let evm = shop_at(&scene.chain.node.url, &scene.settler).accept(&[CredentialType::Authorization]);
+        assert_eq!(evm.check().await.is_ok(), accepted, "{domain:?} {described:?}");
+        let kept = evm.domains.lock().unwrap().get(&TOKEN).copied();
+        assert_eq!(kept, separator.filter(|_| accepted));
+    }
+}
+
+#[tokio::test]
 async fn start_up_refuses_a_token_of_other_decimals_and_a_chain_without_permit2() {
     let scene = Scene::new().await;
     let url = &scene.chain.node.url;

@@ -127,6 +127,11 @@ fn patient(mut evm: Evm) -> Evm {
     long(evm)
 }
 
+/// Replaces soon.
+fn quick() -> GasPolicy {
+    GasPolicy { replace_after: Duration::from_millis(80), ..GasPolicy::default() }
+}
+
 fn shop_at(url: &str, settler: &PrivateKeySigner) -> Evm {
     let mut evm = Evm::new(&SHOP.to_string())
         .chain(CHAIN)
@@ -134,13 +139,13 @@ fn shop_at(url: &str, settler: &PrivateKeySigner) -> Evm {
         .eip3009_token("usdc", &TOKEN.to_string(), 6)
         .native_coin("eth")
         .settlement_signer(settler.clone())
+        .gas_policy(quick())
         .accept(&CredentialType::ALL);
     evm.pace = Pace {
         settled: Duration::from_millis(400),
         receipt: Duration::from_millis(40),
         step: Duration::from_millis(10),
         broadcast: Duration::from_millis(60),
-        stuck: Duration::from_millis(80),
     };
     evm
 }

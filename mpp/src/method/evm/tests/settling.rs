@@ -133,7 +133,7 @@ async fn a_stuck_settlement_is_replaced_at_its_nonce_for_more() {
 
 #[tokio::test]
 async fn what_is_not_mined_within_the_policy_stays_unknown_until_it_is() {
-    let policy = GasPolicy { fee_per_gas: 3_000_000_000, ..GasPolicy::default() };
+    let policy = GasPolicy { fee_per_gas: 3_000_000_000, ..quick() };
     let scene = Scene::of("usdc", |evm| evm.gas_policy(policy)).await;
     let verified = verified(&scene, CredentialType::Authorization).await;
     scene.chain.state().fates = vec![Fate::Waits; 50].into();
@@ -366,8 +366,8 @@ async fn what_never_left_is_declined_without_a_402() {
         assert_eq!(kind(&elsewhere.settle(cx).await), "declined: unavailable");
         assert_said(&kind(&elsewhere.resolve(cx).await), "unknown: evm: no RPC node for chain 31337");
     }
-    let low = GasPolicy { gas: 50_000, ..GasPolicy::default() };
-    let dear = GasPolicy { fee_per_gas: 1_000_000_000, ..GasPolicy::default() };
+    let low = GasPolicy { gas: 50_000, ..quick() };
+    let dear = GasPolicy { fee_per_gas: 1_000_000_000, ..quick() };
     for policy in [low, dear] {
         let evm = shop_at(&scene.chain.node.url, &scene.settler).gas_policy(policy);
         assert_eq!(kind(&evm.settle(&cx).await), "declined: unavailable");
