@@ -55,6 +55,7 @@
 //! | price what cannot be annotated | [`price!`], [`Mpp::layer`], [`Mpp::wrap`] |
 //! | mount priced handlers and see what is mounted where | [`routing`] |
 //! | configure methods, secrets, the store, time limits | [`Mpp::builder`], [`Builder`] |
+//! | pay for what others price | [`client`] |
 //! | test without money | [`testing`] |
 //! | list the prices of a program | [`registry`], [`pricing`] |
 //! | add a payment method | [`method`], [`method::ServerMethod`] |
@@ -72,6 +73,7 @@
 //! | `sandbox` | | play money with real balances and signatures; no network |
 //! | `tempo` | | the `tempo` method: stablecoins on Tempo (brings in alloy) |
 //! | `stripe` | | the `stripe` method: cards by shared payment token (brings in reqwest, no chain) |
+//! | `client` | | [`client`]: pays, within a policy (brings in reqwest with rustls, no web framework) |
 //! | `redb` | | the embedded durable store, `mpp::store::RedbStore` |
 //! | `testing` | | the [testing kit][`testing`]; for `[dev-dependencies]` |
 //!
@@ -97,6 +99,7 @@
 #![cfg_attr(not(feature = "server"), doc = "[`registry`]: #cargo-features")]
 #![cfg_attr(not(feature = "server"), doc = "[`store`]: #cargo-features")]
 #![cfg_attr(not(feature = "server"), doc = "[`server`]: #cargo-features")]
+#![cfg_attr(not(feature = "client"), doc = "[`client`]: #cargo-features")]
 #![cfg_attr(not(feature = "testing"), doc = "[`testing`]: #cargo-features")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -105,9 +108,11 @@ extern crate self as mpp;
 
 #[cfg(feature = "tempo")]
 mod chain;
+#[cfg(feature = "client")]
+pub mod client;
 mod clock;
 pub mod method;
-#[cfg(any(feature = "tempo", feature = "stripe"))]
+#[cfg(any(feature = "tempo", feature = "stripe", feature = "client"))]
 mod outbound;
 pub mod pricing;
 pub mod protocol;

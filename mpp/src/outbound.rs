@@ -1,8 +1,8 @@
-//! The one place where an HTTP client is built: for RPC nodes and for payment providers.
+//! The one place where an HTTP client is built: for RPC nodes, for payment providers, and for a client that pays.
 //!
 //! Every client gets its TLS provider in its own configuration (`ring`), so the library neither installs a process
-//! default nor depends on one. It follows no redirects and no proxies from the environment: what it sends
-//! authorises payments and must reach exactly the configured endpoint.
+//! default nor depends on one, and uses no proxies from the environment. The clients of methods follow no redirects: what they
+//! send authorises payments and must reach exactly the configured endpoint.
 
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
@@ -11,7 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Longest time to open a connection.
+#[cfg(any(feature = "tempo", feature = "stripe"))]
 const CONNECT: Duration = Duration::from_secs(2);
+
+/// The same for servers anywhere, which are further away than one's own node.
+#[cfg(feature = "client")]
+const CONNECT_ANYWHERE: Duration = Duration::from_secs(10);
 
 /// Whether a client speaks TLS; plain http is for loopback nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +39,7 @@ pub(crate) enum ClientError {
 }
 
 /// Builds a client that keeps its connections and gives up on a request after `timeout`.
+#[cfg(any(feature = "tempo", feature = "stripe"))]
 pub(crate) fn client(wire: Wire, timeout: Duration) -> Result<reqwest::Client, ClientError> {
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls(wire)?)
@@ -44,6 +50,22 @@ pub(crate) fn client(wire: Wire, timeout: Duration) -> Result<reqwest::Client, C
         .user_agent(concat!("mpp/", env!("CARGO_PKG_VERSION")))
         .build()
         // reqwest's own message may quote configuration; the two causes left are not the operator's to fix.
+        .map_err(|_| ClientError::Http)
+}
+
+/// A client for whatever URLs a user asks for: as [`client`], and it follows redirects.
+#[cfg(feature = "client")]
+pub(crate) fn browsing(timeout: Duration) -> Result<reqwest::Client, ClientError> {
+    // A machine without root certificates can still reach itself.
+    let tls = tls(Wire::Tls).or_else(|_| tls(Wire::Plain))?;
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::limited(10))
+        .connect_timeout(CONNECT_ANYWHERE)
+        .timeout(timeout)
+        .user_agent(concat!("mpp/", env!("CARGO_PKG_VERSION")))
+        .build()
         .map_err(|_| ClientError::Http)
 }
 
@@ -71,7 +93,7 @@ fn tls(wire: Wire) -> Result<ClientConfig, ClientError> {
     })
 }
 
-#[cfg(test)]
+#[cfg(all(test, any(feature = "tempo", feature = "stripe")))]
 mod tests {
     use super::*;
 
