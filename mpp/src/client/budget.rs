@@ -294,7 +294,7 @@ impl Limit<'_> {
     }
 
     /// The limit as its own value, for what outlives the policy.
-    pub(super) fn to_broken(&self, origin: &Origin, would_be: Amount) -> BrokenLimit {
+    pub(super) fn to_broken(self, origin: &Origin, would_be: Amount) -> BrokenLimit {
         BrokenLimit {
             budget: self.budget.names().collect::<Vec<_>>().join(", "),
             scope: self.scope,

@@ -34,8 +34,8 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[non_exhaustive]
 pub enum Error {
     /// No offer passed the policy.
-    #[error(transparent)]
-    NotPaid(#[from] NotPaid),
+    #[error("{0}")]
+    NotPaid(Box<NotPaid>),
     /// Nobody can be paid at this URL.
     #[error("not an http or https URL with a host, such as https://api.example.com")]
     NoOrigin,
@@ -51,7 +51,7 @@ pub enum Error {
     #[error("{failed}")]
     Wallet {
         /// What failed.
-        failed: WalletFailed,
+        failed: Box<WalletFailed>,
     },
     /// The runtime shut down while the wallet was at work.
     #[error("the program is stopping; the ledger says what was paid")]
@@ -62,6 +62,12 @@ pub enum Error {
     /// The payment was sent, and what became of it is not known.
     #[error("the outcome of the payment is unknown: {0}")]
     OutcomeUnknown(Box<Unsettled>),
+}
+
+impl From<NotPaid> for Error {
+    fn from(refused: NotPaid) -> Error {
+        Error::NotPaid(Box::new(refused))
+    }
 }
 
 impl Error {
@@ -89,10 +95,10 @@ impl Error {
         let mut next = Some(error);
         while let Some(error) = next {
             // reqwest-middleware hands its own wrapper out, transparent to `source`.
-            if let Some(reqwest_middleware::Error::Middleware(inner)) = error.downcast_ref() {
-                if let Some(found) = inner.downcast_ref() {
-                    return Some(found);
-                }
+            if let Some(reqwest_middleware::Error::Middleware(inner)) = error.downcast_ref()
+                && let Some(found) = inner.downcast_ref()
+            {
+                return Some(found);
             }
             if let Some(found) = error.downcast_ref() {
                 return Some(found);

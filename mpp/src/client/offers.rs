@@ -79,7 +79,8 @@ impl Offers {
                 Ok((cost, wallet, preference)) => {
                     offers.candidates.push(Candidate { challenge, cost, wallet, preference });
                 }
-                Err((why, cost)) => {
+                Err(refused) => {
+                    let (why, cost) = *refused;
                     offers.refused.push(RefusedOffer { method: challenge.method, cost, why });
                 }
             }
@@ -103,7 +104,7 @@ pub(super) fn rank(candidates: &mut [Candidate]) {
     candidates.sort_by_key(|candidate| (candidate.preference, place(candidate), candidate.cost.amount));
 }
 
-type Considered = Result<(Cost, Arc<dyn ClientMethod>, usize), (Refusal, Option<Cost>)>;
+type Considered = Result<(Cost, Arc<dyn ClientMethod>, usize), Box<(Refusal, Option<Cost>)>>;
 
 fn consider(
     challenge: &Challenge,
@@ -113,7 +114,7 @@ fn consider(
     wallets: &[Arc<dyn ClientMethod>],
     now: Timestamp,
 ) -> Considered {
-    let bare = |why| (why, None);
+    let bare = |why| Box::new((why, None));
     check_origin(origin, policy).map_err(bare)?;
     check_validity(challenge, policy, now).map_err(bare)?;
     check_digest(challenge, &asked.body).map_err(bare)?;
@@ -129,10 +130,10 @@ fn consider(
         match wallet.cost(challenge) {
             Ok(cost) => match check_cost(challenge, &cost, origin, policy) {
                 Ok(()) => return Ok((cost, wallet.clone(), preference)),
-                Err(why) => refused = Some((why, Some(cost))),
+                Err(why) => refused = Some(Box::new((why, Some(cost)))),
             },
             // What a wallet that got further was refused says more.
-            Err(error) => refused = refused.or(Some((Refusal::Unsupported(error), None))),
+            Err(error) => refused = refused.or(Some(bare(Refusal::Unsupported(error)))),
         }
     }
     Err(refused.unwrap_or_else(|| bare(Refusal::NoWallet(challenge.method.clone()))))

@@ -5,7 +5,7 @@
 //! next request for the same thing sends it again before anything new is paid.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::{Asked, Cause, Unsettled};
@@ -16,11 +16,16 @@ use crate::protocol::Timestamp;
 /// The most that are remembered; the oldest is forgotten then, which costs its redelivery and nothing else.
 const MOST: usize = 1024;
 
+/// How often requests for the same thing send a payment again before they buy anew: a server that answers a credential for
+/// ever with something else shall not close what it sells.
+const RESUMES: u32 = 3;
+
 /// One payment under way.
 pub(super) struct Open {
     pub(super) payment: Payment,
     pub(super) asked: Arc<Asked>,
     driven: AtomicBool,
+    resumed: AtomicU32,
 }
 
 #[derive(Default)]
@@ -40,7 +45,8 @@ impl Drop for Driving {
 impl OpenPayments {
     /// Remembers a new payment. Whoever asked for it drives it: from here on, so that nobody else takes it before.
     pub(super) fn begin(&self, payment: Payment, asked: Arc<Asked>) -> Driving {
-        let open = Arc::new(Open { payment, asked, driven: AtomicBool::new(true) });
+        let open =
+            Arc::new(Open { payment, asked, driven: AtomicBool::new(true), resumed: AtomicU32::new(0) });
         let mut list = self.lock();
         if list.len() >= MOST {
             list.pop_front();
@@ -55,8 +61,13 @@ impl OpenPayments {
 
     /// An idle payment for the same request, if it may still be sent.
     pub(super) fn resume(&self, asked: &Asked, now: Timestamp) -> Option<Driving> {
-        let same = |open: &&Arc<Open>| is_same(&open.asked, asked) && open.payment.may_be_sent(now);
-        self.lock().iter().filter(same).find_map(drive)
+        let same = |open: &&Arc<Open>| {
+            let tried = open.resumed.load(Ordering::Relaxed);
+            tried < RESUMES && is_same(&open.asked, asked) && open.payment.may_be_sent(now)
+        };
+        let driving = self.lock().iter().filter(same).find_map(drive)?;
+        driving.0.resumed.fetch_add(1, Ordering::Relaxed);
+        Some(driving)
     }
 
     /// The payment of a credential that a caller sends again by itself.

@@ -133,7 +133,7 @@ impl Client {
             Err(error) => {
                 self.conclude(entry.id, &Outcome::Unknown).await;
                 self.tell(Event::Unsettled { entry: entry.id });
-                let failed = WalletFailed { method: challenge.method, entry: entry.id, error };
+                let failed = Box::new(WalletFailed { method: challenge.method, entry: entry.id, error });
                 return Err(Error::Wallet { failed });
             }
         };
@@ -143,9 +143,8 @@ impl Client {
         let Ok(mut authorization) = HeaderValue::try_from(credential.to_header_value()) else {
             self.conclude(entry.id, &Outcome::Unknown).await;
             let error = PayError::Failed("its proof does not fit into a header".into());
-            return Err(Error::Wallet {
-                failed: WalletFailed { method: challenge.method, entry: entry.id, error },
-            });
+            let failed = Box::new(WalletFailed { method: challenge.method, entry: entry.id, error });
+            return Err(Error::Wallet { failed });
         };
         authorization.set_sensitive(true);
         let payment = Payment::new(entry.id, challenge, cost, proof, authorization, wallet);

@@ -86,7 +86,7 @@ pub enum Refusal {
     CurrencyNotAllowed(String),
     /// A limit of a budget.
     #[error("{0}")]
-    Limit(BrokenLimit),
+    Limit(Box<BrokenLimit>),
     /// The challenge is in the ledger already.
     #[error("this challenge was paid already")]
     PaidAlready,

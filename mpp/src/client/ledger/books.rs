@@ -53,7 +53,7 @@ impl Books {
             let would_be = adding + self.counted(&limit, entry);
             // The explicit test is for a limit that is itself out of range.
             if would_be.is_overflow() || would_be > limit.most() {
-                return Err(ReserveError::Limit(limit.to_broken(&entry.origin, would_be)));
+                return Err(ReserveError::Limit(Box::new(limit.to_broken(&entry.origin, would_be))));
             }
         }
         Ok(())

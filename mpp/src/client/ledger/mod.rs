@@ -352,7 +352,7 @@ impl Outcome {
 pub enum ReserveError {
     /// A limit does not hold.
     #[error("{0}")]
-    Limit(BrokenLimit),
+    Limit(Box<BrokenLimit>),
     /// The origin's challenge of this id is in the ledger already: paying it again would be paying twice.
     #[error("this challenge was paid already")]
     Challenge,
