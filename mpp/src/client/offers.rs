@@ -26,7 +26,7 @@ const LEAD: Duration = Duration::from_secs(2);
 /// // Takes whatever is offered by cards, and else what comes first.
 /// let client = Client::builder(Policy::unlimited(), MemoryLedger::new())
 ///     .method(Wallet::generate())
-///     .select(|offers: &[Candidate]| offers.iter().position(|offer| *offer.challenge.method == *"stripe").or(Some(0)))
+///     .select(|offers: &[Candidate]| offers.iter().position(|offer| offer.challenge.method.as_str() == "stripe").or(Some(0)))
 ///     .build();
 /// ```
 #[derive(Clone)]
@@ -286,7 +286,7 @@ mod tests {
     fn what_has_expired_or_ends_too_late_or_never_is_not_paid() {
         let with =
             |expires: Option<&str>| Challenge { expires: expires.map(str::to_owned), ..challenge("r") };
-        let check = |expires, policy: &Policy| check_validity(&with(expires), policy, NOW);
+        let check = |expires: Option<&str>, policy: &Policy| check_validity(&with(expires), policy, NOW);
         let at = |seconds: i64| Timestamp::from_unix(NOW.unix() + seconds).to_rfc3339().as_str().to_owned();
         assert_eq!(check(Some(&at(300)), &policy()), Ok(()));
         assert_eq!(check(Some(&at(0)), &policy()), Err(Refusal::Expired));
