@@ -75,6 +75,8 @@
 //! | `stripe` | | the `stripe` method: cards by shared payment token (brings in reqwest, no chain) |
 //! | `client` | | [`client`]: pays, within a policy (brings in reqwest with rustls, no web framework) |
 //! | `redb` | | the embedded durable store, `mpp::store::RedbStore` |
+//! | `redis` | | the shared store on Redis or Valkey, `mpp::store::RedisStore` |
+//! | `postgres` | | the shared store on PostgreSQL, `mpp::store::PostgresStore` |
 //! | `testing` | | the [testing kit][`testing`]; for `[dev-dependencies]` |
 //!
 //! Features add and never change. Without any there are [`protocol`], [`pricing`]'s data and the traits of [`method`].
@@ -122,6 +124,8 @@ pub mod server;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(any(feature = "tempo", feature = "stripe", feature = "client", feature = "redis"))]
+mod tls;
 
 #[cfg(feature = "server")]
 #[doc(hidden)]
@@ -153,6 +157,6 @@ pub use pricing::registry;
 pub use server::{BuildError, Builder, Head, Hold, LayerPrice, Mpp, Paid, PaymentLayer, routing};
 
 /// The README's Rust blocks, compiled and run.
-#[cfg(all(doctest, feature = "testing", feature = "tempo", feature = "redb"))]
+#[cfg(all(doctest, feature = "testing", feature = "tempo", feature = "redb", feature = "client"))]
 #[doc = include_str!("../../README.md")]
 mod readme {}
