@@ -76,6 +76,9 @@ pub(super) trait Exchange: Send {
 
     /// The problem in the body, bounded in size and time.
     fn problem(response: Self::Response) -> impl Future<Output = Option<ReceivedProblem>> + Send;
+
+    /// Reads what is there of a body that nobody wants, so that its connection can be used again.
+    fn discard(response: Self::Response) -> impl Future<Output = ()> + Send;
 }
 
 /// What is added to a request.
@@ -138,7 +141,7 @@ impl Client {
         let Ok(from) = Origin::of(&url) else { return Ok(response) };
         let url = X::answered_by(&response).cloned().unwrap_or(url);
         let Ok(origin) = Origin::of(&url) else { return Ok(response) };
-        drop(response);
+        X::discard(response).await;
         self.tell(Event::Challenged { origin: &origin, offers: challenges.offers.len() });
         if origin != from {
             let why = Refusal::Redirected { from, to: origin.clone() };
@@ -228,7 +231,7 @@ impl Client {
             match after.filter(|after| attempt < ROUNDS && *after <= left) {
                 Some(after) => {
                     left -= after;
-                    drop(response);
+                    X::discard(response).await;
                     self.tell(Event::Waiting { entry: payment.entry(), status, after });
                     tokio::time::sleep(after).await;
                 }

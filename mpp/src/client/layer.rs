@@ -15,7 +15,7 @@ use url::Url;
 use super::Client;
 use super::engine::{ACCEPT_PAYMENT, Exchange, Failure, Sent};
 use super::error::{Asked, BoxError};
-use super::middleware::{PROBLEM_BYTES, PROBLEM_TIME};
+use super::middleware::{DISCARD_TIME, PROBLEM_BYTES, PROBLEM_TIME};
 use super::origin::Origin;
 use crate::protocol::ReceivedProblem;
 
@@ -187,20 +187,27 @@ where
     }
 
     async fn problem(response: Response<R>) -> Option<ReceivedProblem> {
-        let read = async {
-            let mut text = Vec::new();
-            let mut body = std::pin::pin!(response.into_body());
-            while let Some(Ok(frame)) = body.frame().await {
-                let Ok(mut part) = frame.into_data() else { continue };
-                if text.len() + part.remaining() > PROBLEM_BYTES {
-                    return None;
-                }
-                text.extend_from_slice(&part.copy_to_bytes(part.remaining()));
-            }
-            ReceivedProblem::parse(&text)
-        };
-        tokio::time::timeout(PROBLEM_TIME, read).await.ok().flatten()
+        let text = tokio::time::timeout(PROBLEM_TIME, read(response)).await.ok().flatten()?;
+        ReceivedProblem::parse(&text)
     }
+
+    async fn discard(response: Response<R>) {
+        let _ = tokio::time::timeout(DISCARD_TIME, read(response)).await;
+    }
+}
+
+/// A body that ends, and is not too large.
+async fn read<R: Body>(response: Response<R>) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    let mut body = std::pin::pin!(response.into_body());
+    while let Some(frame) = body.frame().await {
+        let Ok(mut part) = frame.ok()?.into_data() else { continue };
+        if text.len() + part.remaining() > PROBLEM_BYTES {
+            return None;
+        }
+        text.extend_from_slice(&part.copy_to_bytes(part.remaining()));
+    }
+    Some(text)
 }
 
 impl fmt::Debug for PayLayer {

@@ -19,6 +19,9 @@ use crate::protocol::ReceivedProblem;
 pub(super) const PROBLEM_BYTES: usize = 64 * 1024;
 pub(super) const PROBLEM_TIME: Duration = Duration::from_secs(5);
 
+/// A body that nobody wants is read for its connection's sake; a new connection costs about as much.
+pub(super) const DISCARD_TIME: Duration = Duration::from_millis(200);
+
 /// Pays for requests of a `reqwest-middleware` client; from [`Client::middleware`].
 ///
 /// Bodies that `reqwest` can send again (bytes, text, JSON, forms) are; a stream is refused before anything is paid
@@ -161,18 +164,25 @@ impl Exchange for Call<'_> {
     }
 
     async fn problem(mut response: Response) -> Option<ReceivedProblem> {
-        let read = async {
-            let mut body = Vec::new();
-            while let Ok(Some(part)) = response.chunk().await {
-                if body.len() + part.len() > PROBLEM_BYTES {
-                    return None;
-                }
-                body.extend_from_slice(&part);
-            }
-            ReceivedProblem::parse(&body)
-        };
-        tokio::time::timeout(PROBLEM_TIME, read).await.ok().flatten()
+        let body = tokio::time::timeout(PROBLEM_TIME, read(&mut response)).await.ok().flatten()?;
+        ReceivedProblem::parse(&body)
     }
+
+    async fn discard(mut response: Response) {
+        let _ = tokio::time::timeout(DISCARD_TIME, read(&mut response)).await;
+    }
+}
+
+/// A body that ends, and is not too large.
+async fn read(response: &mut Response) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(part) = response.chunk().await.ok()? {
+        if body.len() + part.len() > PROBLEM_BYTES {
+            return None;
+        }
+        body.extend_from_slice(&part);
+    }
+    Some(body)
 }
 
 fn prepare(mut request: Request, with: Sent<'_>) -> Request {

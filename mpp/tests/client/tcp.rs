@@ -7,6 +7,7 @@ use mpp::client::{Budget, Cause, Client, Error, MemoryLedger, Paid, Policy, Refu
 use mpp::method::sandbox::Wallet;
 use mpp::{Amount, ManualClock, Sandbox};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -60,6 +61,28 @@ async fn a_request_over_a_socket_is_paid_and_says_so() {
     let echoed = shop.http.post(format!("{}/echo", shop.base)).body("hello").send().await.unwrap();
     assert_eq!(echoed.text().await.unwrap(), "hello 1");
     assert_eq!(shop.till().await, Amount::cents(6));
+}
+
+#[tokio::test]
+async fn a_402_and_its_payment_go_over_one_connection() {
+    let shop = Shop::open(policy()).await;
+    let upstream = shop.base.strip_prefix("http://").unwrap().to_owned();
+    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", proxy.local_addr().unwrap());
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = connections.clone();
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = proxy.accept().await {
+            count.fetch_add(1, Ordering::SeqCst);
+            let mut far = tokio::net::TcpStream::connect(&upstream).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
+        }
+    });
+    for _ in 0..3 {
+        let response = shop.http.get(format!("{base}/weather")).send().await.unwrap();
+        assert_eq!(response.text().await.unwrap(), "sunny");
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
