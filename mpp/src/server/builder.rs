@@ -170,6 +170,22 @@ impl Builder {
         self
     }
 
+    /// As [`method`](Self::method), for a method that is shared with something else.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, get}, testing};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # let builder = testing::builder(Arc::new(SystemClock));
+    /// let invoice = Arc::new(Sandbox::named("invoice"));
+    /// let mpp = builder.shared_method(invoice.clone()).build().unwrap();
+    /// # }
+    /// ```
+    pub fn shared_method(mut self, method: Arc<dyn ServerMethod>) -> Self {
+        self.methods.push(method);
+        self
+    }
+
     /// Runs without a method that prices name: its offers are left out, and a price left without any answers 503.
     ///
     /// ```standalone_crate

@@ -1,0 +1,90 @@
+//! The methods with a network against the conformance kit that any method can be held to (`mpp::testing`).
+
+use interop::stripe::{Limits, Mischief, PROFILE, SECRET_KEY, StandIn};
+use mpp::method::Proof;
+use mpp::protocol::{Challenge, Currency, Timestamp};
+use mpp::testing::{MethodBench, method_conformance};
+use mpp::{Amount, Clock, Stripe};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const NOW: i64 = 1_800_000_000;
+
+/// Cards at the strict stand-in.
+struct Cards {
+    stand_in: StandIn,
+    tokens: Mutex<Vec<String>>,
+}
+
+impl MethodBench for Cards {
+    type Method = Stripe;
+
+    async fn method(&self, _: Arc<dyn Clock>) -> Stripe {
+        Stripe::new(SECRET_KEY).network_id(PROFILE).base_url(&self.stand_in.url)
+    }
+
+    fn price(&self) -> (Amount, Currency) {
+        (Amount::whole(1), Currency::USD)
+    }
+
+    async fn pay(&self, challenge: &Challenge) -> Proof {
+        assert_eq!(challenge.charge().expect("a charge").amount.get(), 100);
+        let token = self.stand_in.token(Limits::of(100, "usd"));
+        self.tokens.lock().expect("nobody panics").push(token.clone());
+        let payload = [("spt".to_owned(), token.into()), ("externalId".to_owned(), "order-7".into())];
+        Proof { payload: payload.into_iter().collect(), source: None }
+    }
+
+    async fn taken(&self) -> u128 {
+        self.stand_in.taken().into()
+    }
+
+    /// `verify` and `offer` ask Stripe nothing at all.
+    async fn traces(&self) -> String {
+        format!("{} requests", self.stand_in.requests().len())
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        let tokens = self.tokens.lock().expect("nobody panics");
+        [SECRET_KEY.to_owned()].into_iter().chain(tokens.iter().cloned()).collect()
+    }
+
+    /// The payer's own reference: it is echoed in the receipt and decides nothing.
+    fn unbound(&self) -> &'static [&'static str] {
+        &["externalId"]
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix(NOW)
+    }
+
+    async fn wait(&self, by: Duration) {
+        self.stand_in.advance(by);
+    }
+
+    fn faults(&self) -> Vec<&'static str> {
+        FAULTS.iter().map(|(name, _)| *name).collect()
+    }
+
+    async fn inject(&self, fault: &'static str) {
+        let (_, mischief) = FAULTS.iter().find(|(name, _)| *name == fault).expect("one of ours");
+        self.stand_in.next("POST /v1/payment_intents", mischief.clone());
+    }
+}
+
+const FAULTS: [(&str, Mischief); 8] = [
+    ("a key in use (409)", Mischief::Refused(409)),
+    ("too many requests (429)", Mischief::Refused(429)),
+    ("a failure before it began (503)", Mischief::Refused(503)),
+    ("a failure after it was done (500)", Mischief::FailedAfter(500)),
+    ("a lost request", Mischief::LostRequest),
+    ("a lost answer", Mischief::LostAnswer),
+    ("an answer of something in between", Mischief::Garbled("<html>502 Bad Gateway</html>")),
+    ("an answer without sense", Mischief::Garbled("{}")),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stripe_keeps_the_contract_of_payment_methods() {
+    let cards = Cards { stand_in: StandIn::start(NOW).await, tokens: Mutex::default() };
+    method_conformance(&cards).await.assert_kept();
+}

@@ -1,0 +1,275 @@
+//! `settle` and `hold` that are stopped where they wait, and faults of the network. However they end, the money has
+//! moved once or not at all, and another process finds out which.
+
+use super::stand::{Stand, Ticket};
+use super::{Found, MethodBench};
+use crate::method::{Held, Holding, ServerMethod, Settlement, SettlementPlan};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// More points at which a settlement waits than are worth looking at.
+const MOST_POINTS: usize = 40;
+
+/// What becomes of a call that is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stopped {
+    /// It is gone, with its process.
+    Dropped,
+    /// Its process was suspended, and goes on after another one has looked.
+    Resumed,
+}
+
+pub(super) async fn stopped_settlements<B: MethodBench>(stand: &Stand<'_, B>) -> Found {
+    let mut found = Found::new();
+    for stopped in [Stopped::Dropped, Stopped::Resumed] {
+        for point in 0..MOST_POINTS {
+            let ticket = stand.ticket().await;
+            let plan = stand.verified(&ticket).await.plan;
+            let what = format!("`settle` {stopped:?} at its wait number {point}").to_lowercase();
+            if !settle_stopped(stand, &ticket, &plan, stopped, point, &what, &mut found).await {
+                break;
+            }
+        }
+    }
+    if stand.method.holding() == Holding::Supported {
+        for point in 0..MOST_POINTS {
+            let ticket = stand.ticket().await;
+            let verified = stand.verified(&ticket).await;
+            let held = stand.method.hold(&ticket.settle(&verified.plan, stand.now())).await;
+            let Held::Held(plan) = held else {
+                found.push(format!("an honest payment is not held: {held:?}"));
+                break;
+            };
+            let what = format!("a capture dropped at its wait number {point}");
+            if !settle_stopped(stand, &ticket, &plan, Stopped::Dropped, point, &what, &mut found).await {
+                break;
+            }
+        }
+    }
+    found
+}
+
+/// `false` when it was over before it could be stopped.
+async fn settle_stopped<B: MethodBench>(
+    stand: &Stand<'_, B>,
+    ticket: &Ticket,
+    plan: &SettlementPlan,
+    stopped: Stopped,
+    point: usize,
+    what: &str,
+    found: &mut Found,
+) -> bool {
+    let cx = ticket.settle(plan, stand.now());
+    let mut settling = Box::pin(stand.method.settle(&cx));
+    if (UpTo { future: settling.as_mut(), waits: point }).await.is_some() {
+        return false;
+    }
+    match stopped {
+        Stopped::Dropped => {
+            drop(settling);
+            tells_the_truth(stand, ticket, plan, what, found).await;
+        }
+        Stopped::Resumed => {
+            let first = stand.resolved(ticket, plan, found).await;
+            // Whatever it says now is of no interest to anybody, only what it does.
+            drop(tokio::time::timeout(LATE, settling).await);
+            stand.wait().await;
+            let payments = stand.since(ticket).await.payments;
+            match first {
+                Some(Err(_)) if payments != Some(0) => {
+                    found.push(format!(
+                        "{what}: declined by `resolve`, then {payments:?} payments when it went on"
+                    ));
+                }
+                Some(Ok(_)) if payments != Some(1) => {
+                    found.push(format!(
+                        "{what}: settled by `resolve`, then {payments:?} payments when it went on"
+                    ));
+                }
+                _ => {}
+            }
+        }
+    }
+    true
+}
+
+/// Another process finds out, and then the payer tries again.
+async fn tells_the_truth<B: MethodBench>(
+    stand: &Stand<'_, B>,
+    ticket: &Ticket,
+    plan: &SettlementPlan,
+    what: &str,
+    found: &mut Found,
+) {
+    let Some(outcome) = stand.resolved(ticket, plan, found).await else { return };
+    // What was under way has arrived by now.
+    stand.wait().await;
+    let payments = stand.since(ticket).await.payments;
+    let expected = Some(u128::from(outcome.is_ok()));
+    if payments != expected {
+        found
+            .push(format!("{what}: `resolve` says {}, {payments:?} payments arrived", said(outcome.is_ok())));
+        return;
+    }
+    if outcome.is_ok() {
+        if let Some(Err(_)) = stand.resolved(ticket, plan, found).await {
+            found.push(format!("{what}: settled, and declined when asked again"));
+        }
+        return;
+    }
+    // The claims were released: the same credential may come again.
+    let again = stand.another_method().await;
+    let Ok(verified) = again.verify(&ticket.cx(stand.now())).await else { return };
+    let cx = ticket.settle(&verified.plan, stand.now());
+    let settled = match again.settle(&cx).await {
+        Settlement::Settled(_) => Some(true),
+        Settlement::Declined(_) => Some(false),
+        Settlement::Unknown { .. } => {
+            stand.resolved(ticket, &verified.plan, found).await.map(|outcome| outcome.is_ok())
+        }
+    };
+    stand.wait().await;
+    let payments = stand.since(ticket).await.payments;
+    if let Some(settled) = settled
+        && payments != Some(u128::from(settled))
+    {
+        found.push(format!("{what}: tried again it is {}, {payments:?} payments arrived", said(settled)));
+    }
+}
+
+pub(super) async fn stopped_holds<B: MethodBench>(stand: &Stand<'_, B>) -> Found {
+    let mut found = Found::new();
+    if stand.method.holding() == Holding::Unsupported {
+        return found;
+    }
+    for point in 0..MOST_POINTS {
+        let ticket = stand.ticket().await;
+        let plan = stand.verified(&ticket).await.plan;
+        let cx = ticket.settle(&plan, stand.now());
+        let mut holding = Box::pin(stand.method.hold(&cx));
+        if (UpTo { future: holding.as_mut(), waits: point }).await.is_some() {
+            break;
+        }
+        drop(holding);
+        given_back(stand, &ticket, &plan, &format!("`hold` dropped at its wait number {point}"), &mut found)
+            .await;
+    }
+    for fault in stand.bench.faults() {
+        let ticket = stand.ticket().await;
+        let plan = stand.verified(&ticket).await.plan;
+        stand.bench.inject(fault).await;
+        match stand.method.hold(&ticket.settle(&plan, stand.now())).await {
+            Held::Held(plan) => {
+                given_back(stand, &ticket, &plan, &format!("`hold` with {fault}"), &mut found).await
+            }
+            Held::Declined(_) => {}
+            Held::Unknown { .. } => {
+                given_back(stand, &ticket, &plan, &format!("`hold` with {fault}"), &mut found).await;
+            }
+        }
+        if stand.since(&ticket).await.payments != Some(0) {
+            found.push(format!("a hold with {fault} took money"));
+        }
+    }
+    found
+}
+
+/// From the plan that is journaled, a hold nobody knows the end of can be released, and then takes nothing.
+async fn given_back<B: MethodBench>(
+    stand: &Stand<'_, B>,
+    ticket: &Ticket,
+    plan: &SettlementPlan,
+    what: &str,
+    found: &mut Found,
+) {
+    let other = stand.another_method().await;
+    let mut last = None;
+    for _ in 0..super::stand::PATIENCE {
+        match other.release(&ticket.settle(plan, stand.now())).await {
+            Ok(()) => {
+                last = None;
+                break;
+            }
+            Err(rejection) => last = Some(rejection),
+        }
+        stand.wait().await;
+    }
+    if let Some(rejection) = last {
+        found.push(format!("{what} is never released: {rejection:?}"));
+    }
+    if stand.since(ticket).await.payments != Some(0) {
+        found.push(format!("{what} took money"));
+    }
+}
+
+pub(super) async fn faults<B: MethodBench>(stand: &Stand<'_, B>) -> Found {
+    let mut found = Found::new();
+    for fault in stand.bench.faults() {
+        let ticket = stand.ticket().await;
+        let plan = stand.verified(&ticket).await.plan;
+        stand.bench.inject(fault).await;
+        let settled = stand.method.settle(&ticket.settle(&plan, stand.now())).await;
+        let what = format!("`settle` with {fault}");
+        if let Settlement::Unknown { .. } = settled {
+            tells_the_truth(stand, &ticket, &plan, &what, &mut found).await;
+        } else {
+            stand.wait().await;
+            let (settled, payments) =
+                (matches!(settled, Settlement::Settled(_)), stand.since(&ticket).await.payments);
+            if payments != Some(u128::from(settled)) {
+                found.push(format!("{what} is {}, {payments:?} payments arrived", said(settled)));
+            }
+        }
+
+        // And as a client of the server sees it.
+        let ticket = stand.ticket().await;
+        stand.bench.inject(fault).await;
+        let first = stand.present(&stand.client, &ticket.header()).await;
+        if first.status() != 402 && first.status() != 200 && !first.challenges().offers.is_empty() {
+            found.push(format!("{fault}: {} with a challenge", first.status()));
+        }
+        if first.status() == 402 && stand.since(&ticket).await.payments != Some(0) {
+            found.push(format!("{fault}: a 402 after money moved; the client would pay again"));
+        }
+        let status = match first.status().as_u16() {
+            409 | 503 => {
+                stand.wait().await;
+                stand.until_answered(&stand.client, &ticket.header(), &mut found).await.as_u16()
+            }
+            status => status,
+        };
+        let payments = stand.since(&ticket).await.payments;
+        if payments != Some(u128::from(status == 200)) {
+            found.push(format!("{fault}: HTTP {status} in the end, {payments:?} payments arrived"));
+        }
+    }
+    found
+}
+
+fn said(settled: bool) -> &'static str {
+    if settled { "settled" } else { "declined" }
+}
+
+/// Runs a future up to its n-th wait, counted from zero; `None` if it got there.
+struct UpTo<'a, F> {
+    future: Pin<&'a mut F>,
+    waits: usize,
+}
+
+impl<F: Future> Future for UpTo<'_, F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.future.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending if self.waits == 0 => Poll::Ready(None),
+            Poll::Pending => {
+                self.waits -= 1;
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// A bound for a call that went on too late, not a time anything takes.
+const LATE: std::time::Duration = std::time::Duration::from_secs(30);
