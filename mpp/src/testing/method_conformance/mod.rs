@@ -109,8 +109,7 @@ pub trait MethodBench: Send + Sync {
     }
 
     /// Lets the network's time go on by this much (blocks, an index that catches up). By default nothing happens.
-    fn wait(&self, by: Duration) -> impl Future<Output = ()> + Send {
-        drop(by);
+    fn wait(&self, _by: Duration) -> impl Future<Output = ()> + Send {
         std::future::ready(())
     }
 
@@ -120,8 +119,7 @@ pub trait MethodBench: Send + Sync {
     }
 
     /// The next call that spends goes wrong in this way, once.
-    fn inject(&self, fault: &'static str) -> impl Future<Output = ()> + Send {
-        drop(fault);
+    fn inject(&self, _fault: &'static str) -> impl Future<Output = ()> + Send {
         std::future::ready(())
     }
 }
