@@ -1,4 +1,4 @@
-//! What the tests need that cargo does not bring: cargo-deny, and the npm packages of the interop tests.
+//! What the tests need that cargo does not bring: cargo-deny, and the npm and PyPI packages of the interop tests.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -45,6 +45,24 @@ pub(crate) fn npm_packages(workspace: &Workspace) -> Option<Step> {
     // The pins in package.json are exact; a lock file would carry the addresses of one registry.
     npm.args(["install", "--no-audit", "--no-fund", "--no-package-lock"]).current_dir(folder);
     Some(Step::new(npm, Counting::Setup, Duration::from_secs(5 * 60)))
+}
+
+/// The installation of the PyPI packages that `interop/requirements.txt` pins, into an environment of their own beside the
+/// built programs, where the tests look for it. Checks, not preparation: without Python the other tests still run.
+pub(crate) fn python_packages(workspace: &Workspace) -> Vec<Step> {
+    let requirements = workspace.root().join("interop/requirements.txt");
+    if !requirements.is_file() {
+        return Vec::new();
+    }
+    let environment = workspace.scratch("interop-python");
+    let mut make = Command::new("python3");
+    make.args(["-m", "venv"]).arg(&environment);
+    let own = ["bin/python", "Scripts/python.exe"].map(|file| environment.join(file));
+    let mut install = Command::new(own.iter().find(|file| file.is_file()).unwrap_or(&own[0]));
+    install
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
+        .arg(requirements);
+    [make, install].map(|command| Step::new(command, Counting::Check, Duration::from_secs(5 * 60))).into()
 }
 
 /// What `<program> --version` prints, if there is such a program.
