@@ -1,10 +1,11 @@
 //! The methods with a network against the conformance kit that any method can be held to (`mpp::testing`).
 
 use interop::stripe::{Limits, Mischief, PROFILE, SECRET_KEY, StandIn};
+use interop::{CHAIN_ID, Chain, Mode, Wallet, fresh_address, lab};
 use mpp::method::Proof;
-use mpp::protocol::{Challenge, Currency, Timestamp};
+use mpp::protocol::{Challenge, Credential, CredentialBuf, Currency, Timestamp};
 use mpp::testing::{MethodBench, method_conformance};
-use mpp::{Amount, Clock, Stripe};
+use mpp::{Amount, Clock, Stripe, Tempo};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -87,4 +88,65 @@ const FAULTS: [(&str, Mischief); 8] = [
 async fn stripe_keeps_the_contract_of_payment_methods() {
     let cards = Cards { stand_in: StandIn::start(NOW).await, tokens: Mutex::default() };
     method_conformance(&cards).await.assert_kept();
+}
+
+/// A Tempo chain, and npm `mppx` as the payer.
+struct Tokens {
+    chain: Chain,
+    recipient: String,
+    mode: Mode,
+    wallet: tokio::sync::Mutex<Wallet>,
+}
+
+impl MethodBench for Tokens {
+    type Method = Tempo;
+
+    async fn method(&self, _: Arc<dyn Clock>) -> Tempo {
+        Tempo::new(&self.recipient).rpc(&self.chain.url).chain_id(CHAIN_ID)
+    }
+
+    fn price(&self) -> (Amount, Currency) {
+        (Amount::cents(1), Currency::PATHUSD)
+    }
+
+    async fn pay(&self, challenge: &Challenge) -> Proof {
+        let mut wallet = self.wallet.lock().await;
+        let header = wallet.credential(&challenge.to_header_value(), self.mode).await;
+        let credential = read(&header);
+        Proof { payload: credential.payload, source: credential.source }
+    }
+
+    async fn taken(&self) -> u128 {
+        self.chain.payments_to(&self.recipient).await.iter().map(|transfer| transfer.amount).sum()
+    }
+
+    /// The chain, the payer and the kit go ahead together.
+    async fn wait(&self, by: Duration) {
+        self.chain.advance(by).await;
+        self.wallet.lock().await.advance(by).await;
+    }
+}
+
+fn read(authorization: &str) -> Credential {
+    let token = authorization.strip_prefix("Payment ").expect("the scheme");
+    let buffer = CredentialBuf::decode(token).expect("a credential");
+    buffer.parse().and_then(|credential| credential.to_credential()).expect("a credential")
+}
+
+async fn tempo_keeps_the_contract(mode: Mode) {
+    let Some(lab) = lab() else { return };
+    let chain = lab.chain().await;
+    let wallet = tokio::sync::Mutex::new(lab.wallet(&chain));
+    let recipient = fresh_address();
+    method_conformance(&Tokens { chain, recipient, mode, wallet }).await.assert_kept();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tempo_keeps_the_contract_of_payment_methods_with_transactions() {
+    tempo_keeps_the_contract(Mode::Pull).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tempo_keeps_the_contract_of_payment_methods_with_hashes() {
+    tempo_keeps_the_contract(Mode::Push).await;
 }
