@@ -22,7 +22,7 @@ mod wallet;
 
 pub use answer::{Answer, ask};
 pub use chain::{Chain, Transfer, fresh_address};
-pub use lossy::Lossy;
+pub use lossy::{Loses, Lossy};
 pub use sdk::{Language, Sdk, SdkError};
 pub use shop::Shop;
 pub use wallet::{Mode, Wallet};

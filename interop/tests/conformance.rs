@@ -1,7 +1,7 @@
 //! The methods with a network against the conformance kit that any method can be held to (`mpp::testing`).
 
 use interop::stripe::{Limits, Mischief, PROFILE, SECRET_KEY, StandIn};
-use interop::{CHAIN_ID, Chain, Mode, Wallet, fresh_address, lab};
+use interop::{CHAIN_ID, Chain, Loses, Lossy, Mode, Wallet, fresh_address, lab};
 use mpp::method::Proof;
 use mpp::protocol::{Challenge, Credential, CredentialBuf, Currency, Timestamp};
 use mpp::testing::{MethodBench, method_conformance};
@@ -87,12 +87,15 @@ const FAULTS: [(&str, Mischief); 8] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn stripe_keeps_the_contract_of_payment_methods() {
     let cards = Cards { stand_in: StandIn::start(NOW).await, tokens: Mutex::default() };
-    method_conformance(&cards).await.assert_kept();
+    let found = method_conformance(&cards).await;
+    found.assert_kept();
+    assert!(found.stops() >= 40, "{found}");
 }
 
 /// A Tempo chain, and npm `mppx` as the payer.
 struct Tokens {
     chain: Chain,
+    node: Lossy,
     recipient: String,
     mode: Mode,
     wallet: tokio::sync::Mutex<Wallet>,
@@ -102,7 +105,7 @@ impl MethodBench for Tokens {
     type Method = Tempo;
 
     async fn method(&self, _: Arc<dyn Clock>) -> Tempo {
-        Tempo::new(&self.recipient).rpc(&self.chain.url).chain_id(CHAIN_ID)
+        Tempo::new(&self.recipient).rpc(&self.node.url).chain_id(CHAIN_ID)
     }
 
     fn price(&self) -> (Amount, Currency) {
@@ -125,7 +128,24 @@ impl MethodBench for Tokens {
         self.chain.advance(by).await;
         self.wallet.lock().await.advance(by).await;
     }
+
+    /// Each of them waits until a transaction cannot be mined any more.
+    fn most_stops(&self) -> usize {
+        6
+    }
+
+    fn faults(&self) -> Vec<&'static str> {
+        // By push the payer broadcasts; the method has nothing to lose.
+        if self.mode == Mode::Pull { vec![LOST_REQUEST, LOST_ANSWER] } else { Vec::new() }
+    }
+
+    async fn inject(&self, fault: &'static str) {
+        self.node.next(if fault == LOST_REQUEST { Loses::Request } else { Loses::Answer });
+    }
 }
+
+const LOST_REQUEST: &str = "a lost broadcast";
+const LOST_ANSWER: &str = "a lost answer to a broadcast";
 
 fn read(authorization: &str) -> Credential {
     let token = authorization.strip_prefix("Payment ").expect("the scheme");
@@ -136,9 +156,12 @@ fn read(authorization: &str) -> Credential {
 async fn tempo_keeps_the_contract(mode: Mode) {
     let Some(lab) = lab() else { return };
     let chain = lab.chain().await;
-    let wallet = tokio::sync::Mutex::new(lab.wallet(&chain));
+    let (node, wallet) = (Lossy::obedient(&chain).await, tokio::sync::Mutex::new(lab.wallet(&chain)));
     let recipient = fresh_address();
-    method_conformance(&Tokens { chain, recipient, mode, wallet }).await.assert_kept();
+    let found = method_conformance(&Tokens { chain, node, recipient, mode, wallet }).await;
+    found.assert_kept();
+    // A transaction is broadcast by the method, so that there is something to stop; a hash is settled already.
+    assert!(found.stops() >= if mode == Mode::Pull { 18 } else { 10 }, "{found}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! `settle` and `hold` that are stopped where they wait, and faults of the network. However they end, the money has
+//! `settle` and `hold` that are stopped before they end, and faults of the network. However they end, the money has
 //! moved once or not at all, and another process finds out which.
 
 use super::stand::{Stand, Ticket};
@@ -7,8 +7,37 @@ use crate::method::{Held, Holding, ServerMethod, Settlement, SettlementPlan};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// More points at which a settlement waits than are worth looking at.
-const MOST_POINTS: usize = 40;
+/// When a call is stopped: at which of its polls, counted from zero. Every early one, because a method without a network
+/// takes a step at each; then rarer ones, because a method with a network is polled on while its answer travels.
+fn points(most: usize) -> impl Iterator<Item = usize> {
+    let all = (0..EVERY).chain((0..DOUBLINGS).map(|doublings| EVERY << doublings));
+    all.step_by((EVERY + DOUBLINGS).div_ceil(most.max(1)))
+}
+
+const EVERY: usize = 24;
+const DOUBLINGS: usize = 12;
+
+/// A call whose answer travels may be over sooner this time than the last: so many in a row that ended before they could be
+/// stopped say that it takes no longer.
+#[derive(Default)]
+struct Ended(usize);
+
+impl Ended {
+    /// Whether there is nothing left to stop.
+    fn after(&mut self, met: Met) -> bool {
+        self.0 = if met == Met::Stopped { 0 } else { self.0 + 1 };
+        self.0 == 4
+    }
+}
+
+/// What a stop met with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Met {
+    /// A call under way.
+    Stopped,
+    /// One that was over.
+    Over,
+}
 
 /// What becomes of a call that is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,17 +51,19 @@ enum Stopped {
 pub(super) async fn stopped_settlements<B: MethodBench>(stand: &Stand<'_, B>) -> Found {
     let mut found = Found::new();
     for stopped in [Stopped::Dropped, Stopped::Resumed] {
-        for point in 0..MOST_POINTS {
+        let mut ended = Ended::default();
+        for point in points(stand.bench.most_stops()) {
             let ticket = stand.ticket().await;
             let plan = stand.verified(&ticket).await.plan;
-            let what = format!("`settle` {stopped:?} at its wait number {point}").to_lowercase();
-            if !settle_stopped(stand, &ticket, &plan, stopped, point, &what, &mut found).await {
+            let what = format!("`settle` {stopped:?} at its poll number {point}").to_lowercase();
+            if ended.after(settle_stopped(stand, &ticket, &plan, stopped, point, &what, &mut found).await) {
                 break;
             }
         }
     }
     if stand.method.holding() == Holding::Supported {
-        for point in 0..MOST_POINTS {
+        let mut ended = Ended::default();
+        for point in points(stand.bench.most_stops()) {
             let ticket = stand.ticket().await;
             let verified = stand.verified(&ticket).await;
             let held = stand.method.hold(&ticket.settle(&verified.plan, stand.now())).await;
@@ -40,8 +71,10 @@ pub(super) async fn stopped_settlements<B: MethodBench>(stand: &Stand<'_, B>) ->
                 found.push(format!("an honest payment is not held: {held:?}"));
                 break;
             };
-            let what = format!("a capture dropped at its wait number {point}");
-            if !settle_stopped(stand, &ticket, &plan, Stopped::Dropped, point, &what, &mut found).await {
+            let what = format!("a capture dropped at its poll number {point}");
+            if ended.after(
+                settle_stopped(stand, &ticket, &plan, Stopped::Dropped, point, &what, &mut found).await,
+            ) {
                 break;
             }
         }
@@ -49,7 +82,6 @@ pub(super) async fn stopped_settlements<B: MethodBench>(stand: &Stand<'_, B>) ->
     found
 }
 
-/// `false` when it was over before it could be stopped.
 async fn settle_stopped<B: MethodBench>(
     stand: &Stand<'_, B>,
     ticket: &Ticket,
@@ -58,12 +90,13 @@ async fn settle_stopped<B: MethodBench>(
     point: usize,
     what: &str,
     found: &mut Found,
-) -> bool {
+) -> Met {
     let cx = ticket.settle(plan, stand.now());
     let mut settling = Box::pin(stand.method.settle(&cx));
-    if (UpTo { future: settling.as_mut(), waits: point }).await.is_some() {
-        return false;
+    if (UpTo { future: settling.as_mut(), polls: point }).await.is_some() {
+        return Met::Over;
     }
+    stand.stopped();
     match stopped {
         Stopped::Dropped => {
             drop(settling);
@@ -90,7 +123,7 @@ async fn settle_stopped<B: MethodBench>(
             }
         }
     }
-    true
+    Met::Stopped
 }
 
 /// Another process finds out, and then the payer tries again.
@@ -142,16 +175,22 @@ pub(super) async fn stopped_holds<B: MethodBench>(stand: &Stand<'_, B>) -> Found
     if stand.method.holding() == Holding::Unsupported {
         return found;
     }
-    for point in 0..MOST_POINTS {
+    let mut ended = Ended::default();
+    for point in points(stand.bench.most_stops()) {
         let ticket = stand.ticket().await;
         let plan = stand.verified(&ticket).await.plan;
         let cx = ticket.settle(&plan, stand.now());
         let mut holding = Box::pin(stand.method.hold(&cx));
-        if (UpTo { future: holding.as_mut(), waits: point }).await.is_some() {
+        let over = (UpTo { future: holding.as_mut(), polls: point }).await.is_some();
+        drop(holding);
+        if ended.after(if over { Met::Over } else { Met::Stopped }) {
             break;
         }
-        drop(holding);
-        given_back(stand, &ticket, &plan, &format!("`hold` dropped at its wait number {point}"), &mut found)
+        if over {
+            continue;
+        }
+        stand.stopped();
+        given_back(stand, &ticket, &plan, &format!("`hold` dropped at its poll number {point}"), &mut found)
             .await;
     }
     for fault in stand.bench.faults() {
@@ -250,10 +289,11 @@ fn said(settled: bool) -> &'static str {
     if settled { "settled" } else { "declined" }
 }
 
-/// Runs a future up to its n-th wait, counted from zero; `None` if it got there.
+/// Polls a future up to its n-th poll that yields nothing, counted from zero, and as often as others get their turn in
+/// between; `None` if it got there.
 struct UpTo<'a, F> {
     future: Pin<&'a mut F>,
-    waits: usize,
+    polls: usize,
 }
 
 impl<F: Future> Future for UpTo<'_, F> {
@@ -262,9 +302,11 @@ impl<F: Future> Future for UpTo<'_, F> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.future.as_mut().poll(cx) {
             Poll::Ready(done) => Poll::Ready(Some(done)),
-            Poll::Pending if self.waits == 0 => Poll::Ready(None),
+            Poll::Pending if self.polls == 0 => Poll::Ready(None),
             Poll::Pending => {
-                self.waits -= 1;
+                self.polls -= 1;
+                // A call to a network waits once from here, and is at many places meanwhile.
+                cx.waker().wake_by_ref();
                 Poll::Pending
             }
         }

@@ -4,12 +4,12 @@
 //! a [`MethodBench`]: how to make the method, how to pay a challenge, and how to count what has arrived. The kit does the
 //! rest through the public trait and through the real pipeline, in process: it pays honestly, in copies, with a proof that
 //! was used, with every member of the credential changed; it stops the server at every operation of its store, and
-//! `settle` at every point where it waits; and each time it counts the money.
+//! `settle` at every step it takes; and each time it counts the money.
 //!
 //! | file | what is checked there |
 //! | --- | --- |
 //! | `trait_rules.rs` | on the trait alone: offers, `verify`, `resolve`, holds, secrets |
-//! | `interrupted.rs` | `settle` and `hold` that are stopped where they wait, and faults of the network |
+//! | `interrupted.rs` | `settle` and `hold` that are stopped before they end, and faults of the network |
 //! | `served.rs` | through the pipeline: one payment, one delivery, also across crashes |
 //! | `altered.rs` | through the pipeline: changed, extended and senseless credentials |
 //! | `stand.rs` | the server in process, its clock, and the store that stops |
@@ -113,6 +113,11 @@ pub trait MethodBench: Send + Sync {
         std::future::ready(())
     }
 
+    /// At how many points of a call it is stopped at most, for a network on which that takes long.
+    fn most_stops(&self) -> usize {
+        36
+    }
+
     /// Names of what can go wrong between the method and its network, for [`inject`](Self::inject). None by default.
     fn faults(&self) -> Vec<&'static str> {
         Vec::new()
@@ -158,14 +163,14 @@ pub async fn method_conformance<B: MethodBench>(bench: &B) -> Conformance {
         Ok(stand) => stand,
         Err(detail) => {
             let breaches = vec![Breach { rule: MethodRule::Pays, detail }];
-            return Conformance { breaches, checked: vec![MethodRule::Pays] };
+            return Conformance { breaches, checked: vec![MethodRule::Pays], stops: 0 };
         }
     };
     let mut report = Report::default();
     report.check(MethodRule::Pays, served::an_honest_payment_is_delivered(&stand)).await;
     if !report.breaches.is_empty() {
         // Nothing that follows would say more than that.
-        return report.finish();
+        return report.finish(&stand);
     }
     report.check(MethodRule::OffersArePure, trait_rules::offers_are_pure(&stand)).await;
     report.check(MethodRule::VerifyIsPure, trait_rules::verify_is_pure(&stand)).await;
@@ -184,7 +189,7 @@ pub async fn method_conformance<B: MethodBench>(bench: &B) -> Conformance {
     report.check(MethodRule::PayloadsAreBound, altered::payloads_are_bound(&stand)).await;
     report.check(MethodRule::UnknownMembersAreIgnored, altered::unknown_members(&stand)).await;
     report.check(MethodRule::GarbageIsRefused, altered::garbage_is_refused(&stand)).await;
-    report.finish()
+    report.finish(&stand)
 }
 
 /// A line of the contract of [`ServerMethod`]. `Display` is the line.
@@ -317,6 +322,7 @@ impl fmt::Display for Breach {
 pub struct Conformance {
     breaches: Vec<Breach>,
     checked: Vec<MethodRule>,
+    stops: usize,
 }
 
 impl Conformance {
@@ -335,6 +341,12 @@ impl Conformance {
         &self.checked
     }
 
+    /// How often a settlement, a hold or the server was stopped in the middle. A method that never waits is stopped only
+    /// with the server.
+    pub fn stops(&self) -> usize {
+        self.stops
+    }
+
     /// Asserts that nothing was broken.
     ///
     /// # Panics
@@ -347,7 +359,13 @@ impl Conformance {
 
 impl fmt::Display for Conformance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} rules checked, {} broken", self.checked.len(), self.broken().len())?;
+        write!(
+            f,
+            "{} rules checked, {} stops, {} broken",
+            self.checked.len(),
+            self.stops,
+            self.broken().len()
+        )?;
         self.breaches.iter().try_for_each(|breach| write!(f, "\n  - {breach}"))
     }
 }
@@ -374,8 +392,8 @@ impl Report {
         self.breaches.extend(found.into_iter().map(|detail| Breach { rule, detail }));
     }
 
-    fn finish(self) -> Conformance {
-        Conformance { breaches: self.breaches, checked: self.checked }
+    fn finish<B: MethodBench>(self, stand: &Stand<'_, B>) -> Conformance {
+        Conformance { breaches: self.breaches, checked: self.checked, stops: stand.stops() }
     }
 }
 

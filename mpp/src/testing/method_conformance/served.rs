@@ -139,6 +139,7 @@ async fn crashes_at<B: MethodBench>(stand: &Stand<'_, B>, stop: Stop, found: &mu
         }
         () = store.stopped.notified() => {}
     }
+    stand.stopped();
     // The other process waits until the dead one's lease has run out.
     let next = stand.restart(Arc::clone(&stand.shelf())).await;
     stand.wait().await;

@@ -38,6 +38,7 @@ pub(super) struct Stand<'b, B: MethodBench> {
     pub(super) price: u128,
     /// How often the handler has run.
     runs: Arc<AtomicUsize>,
+    stops: AtomicUsize,
     spec: &'static PriceSpec,
     shelf: Arc<dyn Store>,
     secret: Secret,
@@ -117,9 +118,8 @@ impl<'b, B: MethodBench> Stand<'b, B> {
         let shelf: Arc<dyn Store> = Arc::new(MemoryStore::new().with_clock(clock.clone()));
         let (secret, runs) = (Secret::generate(), Arc::default());
         let client = serve(method.clone(), &clock, shelf.clone(), &secret, spec, &runs)?;
-        let currency = own;
-        let price = price.get();
-        Ok(Self { bench, clock, method, currency, price, runs, spec, shelf, secret, client })
+        let (currency, price, stops) = (own, price.get(), AtomicUsize::new(0));
+        Ok(Self { bench, clock, method, currency, price, runs, stops, spec, shelf, secret, client })
     }
 
     /// The server in another process, over this store.
@@ -142,6 +142,15 @@ impl<'b, B: MethodBench> Stand<'b, B> {
     pub(super) fn now(&self) -> Timestamp {
         use crate::clock::Clock;
         self.clock.now()
+    }
+
+    /// Something was stopped in the middle.
+    pub(super) fn stopped(&self) {
+        self.stops.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(super) fn stops(&self) -> usize {
+        self.stops.load(Ordering::SeqCst)
     }
 
     /// Time goes on here and there.
