@@ -131,7 +131,7 @@ impl MethodBench for Tokens {
 
     /// Each of them waits until a transaction cannot be mined any more.
     fn most_stops(&self) -> usize {
-        6
+        4
     }
 
     fn faults(&self) -> Vec<&'static str> {
@@ -161,7 +161,7 @@ async fn tempo_keeps_the_contract(mode: Mode) {
     let found = method_conformance(&Tokens { chain, node, recipient, mode, wallet }).await;
     found.assert_kept();
     // A transaction is broadcast by the method, so that there is something to stop; a hash is settled already.
-    assert!(found.stops() >= if mode == Mode::Pull { 18 } else { 10 }, "{found}");
+    assert!(found.stops() >= if mode == Mode::Pull { 16 } else { 10 }, "{found}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,20 +23,45 @@ pub struct Authorization<'a> {
     pub rest: Option<Cow<'a, str>>,
 }
 
-/// The Payment elements of one `Authorization` value. `Debug` prints no token.
+/// The Payment elements of one `Authorization` value: what follows the scheme of each, empty where nothing does. `Debug`
+/// prints no token. The usual case, one, costs no allocation.
 ///
 /// ```
 /// use mpp::protocol::authorization::{PaymentElement, split};
-/// assert_eq!(split("Payment a, Payment b").payment, PaymentElement::Several);
+/// assert_eq!(split("Payment a, Payment b").payment, PaymentElement::Several(vec!["a", "b"]));
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum PaymentElement<'a> {
     /// Nobody pays here.
     None,
-    /// What follows the scheme; empty where nothing does.
+    /// A credential.
     One(&'a str),
-    /// More than one, which is an error (CORE-46).
-    Several,
+    /// More than one, which is an error in a request (CORE-46).
+    Several(Vec<&'a str>),
+}
+
+impl<'a> PaymentElement<'a> {
+    /// All of them.
+    ///
+    /// ```
+    /// use mpp::protocol::authorization::split;
+    /// assert_eq!(split("Bearer x, Payment a").payment.as_slice(), ["a"]);
+    /// ```
+    pub fn as_slice(&self) -> &[&'a str] {
+        match self {
+            Self::None => &[],
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Several(several) => several,
+        }
+    }
+
+    fn push(&mut self, token: &'a str) {
+        match self {
+            Self::None => *self = Self::One(token),
+            Self::One(first) => *self = Self::Several(vec![*first, token]),
+            Self::Several(several) => several.push(token),
+        }
+    }
 }
 
 /// Takes the Payment elements out of a header value. Linear in its length.
@@ -65,10 +90,7 @@ pub fn split(value: &str) -> Authorization<'_> {
         let element = &value[start..end];
         match scheme_of(element) {
             Scheme::Payment(token) => {
-                payment = match payment {
-                    PaymentElement::None => PaymentElement::One(token),
-                    PaymentElement::One(_) | PaymentElement::Several => PaymentElement::Several,
-                };
+                payment.push(token);
                 owner = Owner::Payment;
             }
             Scheme::Other => owner = Owner::Other,
@@ -120,7 +142,7 @@ impl fmt::Debug for PaymentElement<'_> {
         f.write_str(match self {
             Self::None => "None",
             Self::One(_) => "One(..)",
-            Self::Several => "Several",
+            Self::Several(_) => "Several(..)",
         })
     }
 }
@@ -216,7 +238,7 @@ mod tests {
             ("Payment ,", One(""), None),
             ("Bearer a.b-c==, Payment x", One("x"), Some("Bearer a.b-c==")),
             ("Payment x, Bearer  a.b-c==", One("x"), Some("Bearer  a.b-c==")),
-            ("Payment x,Payment y", Several, None),
+            ("Payment x,Payment y", Several(vec!["x", "y"]), None),
             ("Bearer a, Payment x, Basic b=", One("x"), Some("Bearer a, Basic b=")),
             (
                 r#"Digest username="Payment q, \", Payment r", uri="/",  qop=auth, Payment x"#,
@@ -262,7 +284,7 @@ mod tests {
         fn splitting_never_panics_and_leaves_no_payment(value in r#"(Payment|Bearer|é|[ \t,="\\a-c]){0,30}"#, any in ".*") {
             split(&any);
             let found = split(&value);
-            if let (One(_) | Several, Some(rest)) = (found.payment, &found.rest) {
+            if let (One(_) | Several(_), Some(rest)) = (&found.payment, &found.rest) {
                 prop_assert_eq!(split(rest).payment, PaymentElement::None, "{:?} left {:?}", value, rest);
             }
         }

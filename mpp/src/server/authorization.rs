@@ -36,7 +36,7 @@ pub(super) fn take(
             PaymentElement::One(payment) if credential.is_none() => {
                 credential = Some(CredentialBuf::decode(payment));
             }
-            PaymentElement::One(_) | PaymentElement::Several => {
+            PaymentElement::One(_) | PaymentElement::Several(_) => {
                 return Err(Answer::problem(
                     ProblemType::BadRequest,
                     "more than one Payment credential; a request pays once",
