@@ -54,8 +54,11 @@ pub fn lab() -> Option<Lab> {
     found.map(|anvil| Lab { folder, anvil })
 }
 
-/// A peer is not there: a skip that says so, and a failure under `cargo xtask test`.
-fn missing(what: &str) {
+/// Says that a peer is not there, so that the test is skipped.
+///
+/// # Panics
+/// Under `cargo xtask test`, which installs them.
+pub fn missing(what: &str) {
     assert!(std::env::var_os("MPP_XTASK").is_none_or(|v| v != "1"), "interop: {what}");
     // Not `eprintln!`: the test harness would swallow it, and a skip has to be seen.
     drop(writeln!(std::io::stderr(), "interop: {what}: skipped"));

@@ -177,8 +177,8 @@ impl Builder {
     /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, get}, testing};
     /// # use std::{sync::Arc, time::Duration};
     /// # let builder = testing::builder(Arc::new(SystemClock));
-    /// let invoice = Arc::new(Sandbox::named("invoice"));
-    /// let mpp = builder.shared_method(invoice.clone()).build().unwrap();
+    /// let barter = Arc::new(Sandbox::named("barter"));
+    /// let mpp = builder.shared_method(barter.clone()).build().unwrap();
     /// # }
     /// ```
     pub fn shared_method(mut self, method: Arc<dyn ServerMethod>) -> Self {
