@@ -1,4 +1,4 @@
-//! A node behind a gateway that loses the answers to broadcasts: everything arrives, but whoever broadcasts is told 502.
+//! A node behind a gateway that loses broadcasts or the answers to them, always or when told: whoever broadcasts is told 502.
 
 use crate::Chain;
 use crate::answer::http_client;
@@ -7,8 +7,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// A gateway; it lives as long as the test's runtime.
 #[derive(Debug)]
@@ -16,50 +16,68 @@ pub struct Lossy {
     /// Where it listens.
     pub url: String,
     broadcasts: Arc<AtomicUsize>,
-    outage: Arc<AtomicUsize>,
+    next: Arc<Mutex<Option<Loses>>>,
+    gone: Arc<AtomicBool>,
 }
 
-/// Nothing is wrong but the answers to broadcasts.
-const UP: usize = 0;
-/// The next broadcast is the last thing that comes through.
-const FAILING: usize = 1;
-/// Nothing comes through.
-const DOWN: usize = 2;
+/// What is lost of a broadcast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loses {
+    /// It never arrives.
+    Request,
+    /// It arrives, and nobody hears of it.
+    Answer,
+    /// It arrives, and then the node is gone until its [restart](Lossy::restart).
+    Everything,
+}
 
 #[derive(Clone)]
 struct Gateway {
     node: String,
     http: reqwest::Client,
     broadcasts: Arc<AtomicUsize>,
-    outage: Arc<AtomicUsize>,
+    always: Option<Loses>,
+    next: Arc<Mutex<Option<Loses>>>,
+    gone: Arc<AtomicBool>,
 }
 
 impl Lossy {
-    /// In front of `chain`.
+    /// In front of `chain`: every answer to a broadcast is lost.
     pub async fn start(chain: &Chain) -> Self {
-        let broadcasts = Arc::<AtomicUsize>::default();
-        let outage = Arc::<AtomicUsize>::default();
+        Self::that(Some(Loses::Answer), chain).await
+    }
+
+    /// In front of `chain`: loses what it is told to.
+    pub async fn obedient(chain: &Chain) -> Self {
+        Self::that(None, chain).await
+    }
+
+    async fn that(always: Option<Loses>, chain: &Chain) -> Self {
+        let (broadcasts, next) = (Arc::<AtomicUsize>::default(), Arc::default());
+        let gone = Arc::<AtomicBool>::default();
         let gateway = Gateway {
             node: chain.url.clone(),
             http: http_client(),
             broadcasts: Arc::clone(&broadcasts),
-            outage: Arc::clone(&outage),
+            always,
+            next: Arc::clone(&next),
+            gone: Arc::clone(&gone),
         };
         let app = axum::Router::new().fallback(forward).with_state(gateway);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
         tokio::spawn(async move { axum::serve(listener, app).await });
-        Self { url, broadcasts, outage }
+        Self { url, broadcasts, next, gone }
     }
 
-    /// The node crashes once it has taken the next transaction.
-    pub fn crash_after_the_next_broadcast(&self) {
-        self.outage.store(FAILING, Ordering::SeqCst);
+    /// This is lost of the next broadcast.
+    pub fn next(&self, loses: Loses) {
+        *self.next.lock().expect("nobody panics while holding it") = Some(loses);
     }
 
-    /// It is back.
+    /// The node is back.
     pub fn restart(&self) {
-        self.outage.store(UP, Ordering::SeqCst);
+        self.gone.store(false, Ordering::SeqCst);
     }
 
     /// How many transactions went through.
@@ -69,19 +87,23 @@ impl Lossy {
 }
 
 async fn forward(State(gateway): State<Gateway>, Json(question): Json<Value>) -> Response {
-    if gateway.outage.load(Ordering::SeqCst) == DOWN {
+    let broadcast =
+        question["method"].as_str().is_some_and(|method| method.starts_with("eth_sendRawTransaction"));
+    let told = || gateway.next.lock().expect("nobody panics while holding it").take();
+    let loses = if broadcast { told().or(gateway.always) } else { None };
+    if loses == Some(Loses::Request) || gateway.gone.load(Ordering::SeqCst) {
         return StatusCode::BAD_GATEWAY.into_response();
     }
     let answer = match gateway.http.post(&gateway.node).json(&question).send().await {
         Ok(answer) => answer.json::<Value>().await.unwrap_or_default(),
         Err(_) => return StatusCode::BAD_GATEWAY.into_response(),
     };
-    if question["method"].as_str().is_some_and(|method| method.starts_with("eth_sendRawTransaction")) {
+    if broadcast {
         gateway.broadcasts.fetch_add(1, Ordering::SeqCst);
-        if gateway.outage.load(Ordering::SeqCst) == FAILING {
-            gateway.outage.store(DOWN, Ordering::SeqCst);
-        }
-        return StatusCode::BAD_GATEWAY.into_response();
+        gateway.gone.store(loses == Some(Loses::Everything), Ordering::SeqCst);
     }
-    Json(answer).into_response()
+    match loses {
+        None => Json(answer).into_response(),
+        Some(_) => StatusCode::BAD_GATEWAY.into_response(),
+    }
 }

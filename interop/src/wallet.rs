@@ -5,6 +5,7 @@ use crate::process::Process;
 use crate::stripe::{SECRET_KEY, StandIn};
 use crate::{CHAIN_ID, Chain, EvmChain, Lab};
 use serde_json::{Value, json};
+use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
@@ -69,6 +70,11 @@ impl Wallet {
     pub async fn permit2(&mut self, challenge: &Value, request: &Value) -> Value {
         self.ask(json!({ "op": "permit2", "challenge": challenge, "request": request })).await["payload"]
             .take()
+    }
+
+    /// Sets the payer's clock ahead, as far as the [chain's](Chain::advance).
+    pub async fn advance(&mut self, by: Duration) {
+        self.ask(json!({ "op": "advance", "seconds": by.as_secs() })).await;
     }
 
     async fn ask(&mut self, question: Value) -> Value {

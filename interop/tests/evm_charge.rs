@@ -9,7 +9,8 @@ use alloy::signers::{SignerSync, local::PrivateKeySigner};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use interop::{
-    Answer, CHAIN_ID, DEV_ACCOUNTS, DEV_KEYS, EvmChain, Lab, Lossy, Mode, Shop, ask, fresh_address, lab,
+    Answer, CHAIN_ID, DEV_ACCOUNTS, DEV_KEYS, EvmChain, Lab, Loses, Lossy, Mode, Shop, ask, fresh_address,
+    lab,
 };
 use mpp::method::ClientMethod;
 use mpp::method::evm::CredentialType::{self, Authorization, Hash, Permit2, Transaction};
@@ -560,12 +561,12 @@ async fn a_settlement_whose_answer_is_lost_is_looked_up_and_not_repeated() {
 #[tokio::test]
 async fn a_node_that_crashes_in_the_middle_costs_no_second_payment() {
     let Some(mut till) = Till::open(|evm| evm).await else { return };
-    let lossy = Lossy::start(&till.chain.node).await;
+    let lossy = Lossy::obedient(&till.chain.node).await;
     let soon = |evm: Evm| evm.settle_within(Duration::from_secs(1));
     (till.url, till.recipient) = serve(&lossy.url, &till.chain.token, soon).await;
     for (n, kind) in [Authorization, Permit2, Transaction].into_iter().enumerate() {
         let credential = till.credential("/goods", kind).await;
-        lossy.crash_after_the_next_broadcast();
+        lossy.next(Loses::Everything);
         let answer = till.show(&credential).await;
         assert_eq!((answer.status, answer.challenge), (503, None), "{kind}");
         // Still down: still unknown, and nothing else to pay.
