@@ -5,7 +5,7 @@
 //! for broadcasting ends in the challenge hash, so that nobody else can present it.
 
 use super::CredentialType;
-use super::abi::{IToken, TransferWithAuthorization};
+use super::abi::TransferWithAuthorization;
 use super::assets::{Chain, PERMIT2, Standard};
 use super::gas::GasPolicy;
 use super::node::{self, Block};
@@ -14,8 +14,10 @@ use super::request::{Ask, Split};
 use super::server::{NoDomain, read_domain};
 use super::typed::{Permit, WitnessType, authorization_digest, challenge_hash, permit2_domain, token_domain};
 use crate::chain::{Reach, Rpc, RpcError, TxReceipt, did_of, parse_address};
-use crate::method::{ClientMethod, MethodName, MethodProblem, PayError, Proof, Step};
-use crate::protocol::{Challenge, Intent, Timestamp};
+use crate::method::{
+    Asset, ClientMethod, Cost, Fate, MethodName, MethodProblem, PayError, Payee, Proof, Step,
+};
+use crate::protocol::{BaseUnits, Challenge, ChargeRequest, Intent};
 use crate::{Clock, SystemClock};
 use alloy::consensus::{SignableTransaction, TxEip1559};
 use alloy::eips::eip2718::Encodable2718;
@@ -36,8 +38,8 @@ const MINED: (Duration, Duration) = (Duration::from_secs(60), Duration::from_mil
 /// An account on one EVM chain that pays challenges: anything alloy signs with.
 ///
 /// Of the credential types a challenge accepts it uses the first that it can: `authorization` where the token's EIP-712 domain is
-/// known or can be read, `permit2` where the account has approved Permit2, `transaction` and `hash` with a [node](Self::rpc). Whether
-/// a price is worth paying is decided before.
+/// known or can be read, `transaction` and `hash` with a [node](Self::rpc), and `permit2` where it is [told to](Self::pays_by). What a
+/// payment costs is known before: see [`ClientMethod::cost`].
 ///
 /// ```
 /// use mpp::method::evm::{Chain, EvmWallet, PrivateKeySigner};
@@ -49,9 +51,10 @@ const MINED: (Duration, Duration) = (Duration::from_secs(60), Duration::from_mil
 pub struct EvmWallet {
     name: MethodName,
     signer: Box<dyn Signer + Send + Sync>,
-    chain: Chain,
-    node: Option<Rpc>,
+    pub(super) chain: Chain,
+    pub(super) node: Option<Rpc>,
     domains: Vec<(Address, B256)>,
+    names: Vec<(Address, String, u8)>,
     pays_by: Option<Vec<CredentialType>>,
     permit2: Address,
     gas: GasPolicy,
@@ -82,6 +85,7 @@ impl EvmWallet {
             chain: chain.into(),
             node: None,
             domains: Vec::new(),
+            names: Vec::new(),
             pays_by: None,
             permit2: PERMIT2,
             gas: GasPolicy::default(),
@@ -136,7 +140,27 @@ impl EvmWallet {
         Ok(self)
     }
 
-    /// Pays by these credential types only. `permit2` is then used without asking whether Permit2 is approved.
+    /// Names a token that is not one of the chain's [known assets](Chain::assets), so that a spend policy knows what it is.
+    ///
+    /// # Errors
+    /// When the address is none.
+    ///
+    /// ```
+    /// # use mpp::method::evm::{Chain, EvmWallet, PrivateKeySigner};
+    /// let wallet = EvmWallet::new(Chain::BASE, PrivateKeySigner::random())
+    ///     .token("eurc", "0x60a3E35Cc302bFA44Cb288Bc5a4F316Fdb1adb42", 6)?;
+    /// # Ok::<(), mpp::method::MethodProblem>(())
+    /// ```
+    pub fn token(mut self, name: &str, address: &str, decimals: u8) -> Result<Self, MethodProblem> {
+        let address = parse_address(address)
+            .map_err(|e| MethodProblem(format!("the token {name:?} is not usable: {e}")))?;
+        self.names.retain(|(other, ..)| *other != address);
+        self.names.push((address, name.to_owned(), decimals));
+        Ok(self)
+    }
+
+    /// Pays by these credential types only. [`CredentialType::Permit2`] needs an approval of Permit2 by this account, and is used
+    /// only when it is listed here.
     ///
     /// ```
     /// # use mpp::method::evm::{Chain, CredentialType, EvmWallet, PrivateKeySigner};
@@ -182,8 +206,27 @@ impl ClientMethod for EvmWallet {
         &self.name
     }
 
+    fn cost(&self, challenge: &Challenge) -> Result<Cost, PayError> {
+        let (request, ask) = self.read_request(challenge)?;
+        let kind = self.choose(&ask)?;
+        let payee = Payee { account: ask.recipient.to_string(), units: request.amount };
+        let cost = Cost::new(request.amount, self.asset(ask.token)).paid_to([payee]);
+        Ok(match kind.needs_key() {
+            // The server pays for what it settles.
+            true => cost,
+            false => {
+                let most = u128::from(self.gas.gas).saturating_mul(self.gas.fee_per_gas);
+                cost.fee(BaseUnits::new(most), self.asset(None))
+            }
+        })
+    }
+
     fn pay<'a>(&'a self, challenge: &'a Challenge) -> Step<'a, Result<Proof, PayError>> {
         Step::boxed(self.answer(challenge))
+    }
+
+    fn fate<'a>(&'a self, challenge: &'a Challenge, proof: &'a Proof) -> Step<'a, Fate> {
+        Step::boxed(async move { self.fate_of(challenge, proof).await.unwrap_or(Fate::Unknown) })
     }
 }
 
@@ -198,23 +241,22 @@ struct Bill {
 impl EvmWallet {
     async fn answer(&self, challenge: &Challenge) -> Result<Proof, PayError> {
         let bill = self.read(challenge)?;
+        let payload = match self.choose(&bill.ask)? {
+            CredentialType::Authorization => self.authorize(&bill).await,
+            CredentialType::Permit2 => self.permit(&bill).await,
+            CredentialType::Transaction => self.sign_transfer(&bill).await,
+            CredentialType::Hash => self.broadcast_transfer(&bill).await,
+        }?;
+        Ok(Proof { payload, source: Some(self.did()) })
+    }
+
+    /// The first credential type of the challenge that this wallet can answer with.
+    fn choose(&self, ask: &Ask) -> Result<CredentialType, PayError> {
         let mut why = Vec::new();
-        for kind in &bill.ask.accepted {
-            if self.pays_by.as_ref().is_some_and(|types| !types.contains(kind)) {
-                why.push(format!("{kind}: this wallet does not pay so"));
-                continue;
-            }
-            let payload = match kind {
-                CredentialType::Authorization => self.authorize(&bill).await,
-                CredentialType::Permit2 => self.permit(&bill).await,
-                CredentialType::Transaction => self.sign_transfer(&bill).await,
-                CredentialType::Hash => self.broadcast_transfer(&bill).await,
-            };
-            match payload {
-                Ok(payload) => return Ok(Proof { payload, source: Some(self.did()) }),
-                Err(PayError::Unsupported(reason)) => why.push(format!("{kind}: {reason}")),
-                // Something may have been signed or sent: another try could pay twice.
-                Err(error) => return Err(error),
+        for kind in &ask.accepted {
+            match self.can_pay_by(*kind, ask) {
+                Ok(()) => return Ok(*kind),
+                Err(reason) => why.push(format!("{kind}: {reason}")),
             }
         }
         Err(PayError::Unsupported(match why.is_empty() {
@@ -223,8 +265,47 @@ impl EvmWallet {
         }))
     }
 
-    /// Everything that can be refused before a key is used (EC-29).
-    fn read(&self, challenge: &Challenge) -> Result<Bill, PayError> {
+    fn can_pay_by(&self, kind: CredentialType, ask: &Ask) -> Result<(), &'static str> {
+        if self.pays_by.as_ref().map_or(kind == CredentialType::Permit2, |types| !types.contains(&kind)) {
+            return Err("this wallet does not pay so");
+        }
+        match (kind, ask.token) {
+            (CredentialType::Authorization | CredentialType::Permit2, None) => {
+                Err("the chain's own coin cannot be paid by a signature")
+            }
+            (CredentialType::Authorization, Some(token))
+                if self.node.is_none() && self.told_domain(token).is_none() =>
+            {
+                Err("the token's EIP-712 domain is not known, and there is no node to ask")
+            }
+            // X-30: it is signed, and nothing else says it.
+            (CredentialType::Permit2, _) if ask.spender.is_none() => {
+                Err("it does not say who will use the permit (`spender`)")
+            }
+            (CredentialType::Permit2, _) if ask.permit2 != self.permit2 => {
+                Err("it names another Permit2 contract")
+            }
+            (CredentialType::Transaction | CredentialType::Hash, _) if self.node.is_none() => {
+                Err("there is no node to ask for nonce and fees")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Money as this wallet knows it; `None` is the chain's own coin.
+    fn asset(&self, token: Option<Address>) -> Asset {
+        let (network, address) = (format!("eip155:{}", self.chain.id()), token.unwrap_or_default());
+        let known = self.chain.assets().iter().find(|asset| asset.address == address);
+        let known = known.map(|asset| (asset.name, asset.decimals));
+        let named = self.names.iter().find(|(other, ..)| *other == address);
+        match named.map(|(_, name, decimals)| (name.as_str(), *decimals)).or(known) {
+            Some((name, decimals)) => Asset::known(network, address.to_string(), name, decimals),
+            None => Asset::unknown(network, address.to_string()),
+        }
+    }
+
+    /// Everything that can be refused by the request alone (EC-29).
+    pub(super) fn read_request(&self, challenge: &Challenge) -> Result<(ChargeRequest, Ask), PayError> {
         let unsupported = |why: String| PayError::Unsupported(why);
         if challenge.method != self.name {
             return Err(unsupported(format!("it is for the payment method `{}`", challenge.method)));
@@ -248,13 +329,18 @@ impl EvmWallet {
         if ask.amount.is_zero() || ask.recipient.is_zero() {
             return Err(unsupported("it asks for nothing, or for nobody".into()));
         }
+        Ok((request, ask))
+    }
+
+    fn read(&self, challenge: &Challenge) -> Result<Bill, PayError> {
+        let (request, ask) = self.read_request(challenge)?;
         let now = SystemClock.now();
-        let until = match &challenge.expires {
-            Some(text) => Timestamp::parse(text).map_err(|e| unsupported(e.to_string()))?,
+        let until = match challenge.expires_at().map_err(|e| PayError::Unsupported(e.to_string()))? {
+            Some(expires) => expires,
             None => now + LIFE,
         };
         if until <= now {
-            return Err(unsupported("it has expired".into()));
+            return Err(PayError::Unsupported("it has expired".into()));
         }
         Ok(Bill {
             challenge: challenge_hash(&challenge.id, &challenge.realm),
@@ -289,15 +375,19 @@ impl EvmWallet {
         })))
     }
 
-    /// The domain separator a token verifies under. What is known or configured is confirmed by the token where there is a node.
-    async fn domain_of(&self, token: Address) -> Result<B256, PayError> {
+    /// The domain separator of a token, as far as it is known without asking.
+    fn told_domain(&self, token: Address) -> Option<B256> {
+        let told = self.domains.iter().find(|(other, _)| *other == token).map(|(_, domain)| *domain);
         let asset = self.chain.assets().iter().find(|asset| asset.address == token);
-        let known = asset.and_then(|asset| match asset.standard {
+        told.or_else(|| match asset?.standard {
             Standard::Eip3009 { name, version } => Some(token_domain(name, version, self.chain.id(), token)),
             Standard::Native | Standard::Erc20 => None,
-        });
-        let told =
-            self.domains.iter().find(|(other, _)| *other == token).map(|(_, domain)| *domain).or(known);
+        })
+    }
+
+    /// The domain separator a token verifies under. What is known or configured is confirmed by the token where there is a node.
+    pub(super) async fn domain_of(&self, token: Address) -> Result<B256, PayError> {
+        let told = self.told_domain(token);
         let Some(rpc) = &self.node else {
             return told.ok_or_else(|| {
                 unable("the token's EIP-712 domain is not known, and there is no node to ask")
@@ -317,24 +407,7 @@ impl EvmWallet {
 
     async fn permit(&self, bill: &Bill) -> Result<Map<String, Value>, PayError> {
         let token = token_of(bill)?;
-        // X-30: it is signed, and nothing else says it.
-        let spender =
-            bill.ask.spender.ok_or_else(|| unable("it does not say who will use the permit (`spender`)"))?;
-        if bill.ask.permit2 != self.permit2 {
-            return Err(unable("it names another Permit2 contract"));
-        }
-        match (&self.node, &self.pays_by) {
-            (_, Some(_)) => {}
-            (None, None) => return Err(unable("there is no node to ask whether Permit2 is approved")),
-            (Some(rpc), None) => {
-                let question = IToken::allowanceCall { owner: self.signer.address(), spender: self.permit2 };
-                let allowed: Bytes =
-                    rpc.read(node::call(token, &question)).await.map_err(|e| trouble(rpc, &e))?;
-                if node::word(&allowed).unwrap_or_default() < bill.ask.amount {
-                    return Err(unable("the account has not approved Permit2 for this amount"));
-                }
-            }
-        }
+        let spender = bill.ask.spender.ok_or_else(|| unable("it names no spender"))?;
         let permit = Permit {
             token,
             amount: bill.ask.amount,
@@ -374,7 +447,9 @@ impl EvmWallet {
         let (raw, hash) = self.transfer(bill).await?;
         let rpc = self.rpc_or_unable()?;
         match rpc.write::<B256>(node::broadcast(&raw), BROADCAST).await {
-            Err(RpcError::NotSent) => return Err(unable("the RPC node cannot be reached")),
+            Err(RpcError::NotSent) => {
+                return Err(PayError::Declined("the RPC node cannot be reached".into()));
+            }
             Err(RpcError::Node(refusal)) => return Err(PayError::Failed(refusal.to_string())),
             // Without an answer it may be on its way.
             Ok(_) | Err(_) => {}
@@ -471,12 +546,13 @@ fn token_of(bill: &Bill) -> Result<Address, PayError> {
     bill.ask.token.ok_or_else(|| unable("the chain's own coin cannot be paid by a signature"))
 }
 
+/// Before anything was signed.
 fn unable(why: &str) -> PayError {
-    PayError::Unsupported(why.to_owned())
+    PayError::Declined(why.to_owned())
 }
 
 fn trouble(rpc: &Rpc, error: &RpcError) -> PayError {
-    PayError::Unsupported(format!("{}: {error}", rpc.shown()))
+    PayError::Declined(format!("{}: {error}", rpc.shown()))
 }
 
 fn members(value: Value) -> Map<String, Value> {

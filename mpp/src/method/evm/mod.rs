@@ -16,7 +16,7 @@
 //! | `offchain.rs`, `onchain.rs` | the credential types: signatures for us to use, transactions of the payer |
 //! | `settle.rs`, `lookup.rs` | `settle` and `resolve` |
 //! | `settler.rs`, `gas.rs` | the settlement key: nonces, fees, replacement |
-//! | `client.rs` | the payer's side, [`EvmWallet`] |
+//! | `client.rs`, `fate.rs` | the payer's side, [`EvmWallet`]; what became of its payments |
 //! | `typed.rs`, `abi.rs` | what is signed, what is called |
 //! | `assets.rs`, `plan.rs`, `node.rs` | known chains and money, what is journaled, what the node is asked |
 //!
@@ -49,6 +49,7 @@
 mod abi;
 mod assets;
 mod client;
+mod fate;
 mod gas;
 mod lookup;
 mod node;

@@ -191,7 +191,12 @@ async fn the_wallet_signs_nothing_it_does_not_understand() {
             with(&|_| {}),
             "the token's EIP-712 domain is not the one that is known",
         ),
-        (wallet(), with(&|_| {}), "there is no node to ask whether Permit2 is approved"),
+        (
+            wallet(),
+            with(&|_| {}),
+            "permit2: this wallet does not pay so; authorization: the token's EIP-712 domain is not known, and there is \
+             no node to ask; transaction: there is no node to ask for nonce and fees; hash: there is no node",
+        ),
         (wallet(), with(&details("credentialTypes", json!(["teleport"]))), "it accepts no credential type"),
         (
             authorize(),
@@ -207,6 +212,37 @@ async fn the_wallet_signs_nothing_it_does_not_understand() {
     let refused = authorize().rpc(url).unwrap().pay(&with(&|_| {})).await.unwrap_err().to_string();
     assert!(refused.contains("is not what its name and version give"), "{refused}");
     assert_eq!(scene.chain.node.asked("eth_sendRawTransaction"), 0);
+}
+
+#[test]
+fn the_wallet_says_what_a_payment_costs_at_worst_and_to_whom() {
+    let evm = Evm::new(&SHOP.to_string()).chain(Chain::BASE).settlement_signer(PrivateKeySigner::random());
+    let of = |currency: &str, wallet: &EvmWallet| {
+        let request = offered(&evm, currency).unwrap();
+        wallet.cost(&challenge(&request, "x")).unwrap()
+    };
+    let wallet = || EvmWallet::new(Chain::BASE, PrivateKeySigner::random());
+    let cost = of("usdc", &wallet());
+    assert_eq!(cost.to_string(), "0.000005 usdc", "the server pays the gas");
+    assert_eq!(
+        (cost.payees[0].account.as_str(), cost.payees[0].units),
+        (SHOP.to_string().as_str(), cost.amount)
+    );
+
+    let policy = GasPolicy { gas: 100_000, fee_per_gas: 1_000_000_000, ..GasPolicy::default() };
+    let node = wallet().rpc("http://127.0.0.1:1").unwrap().gas_policy(policy);
+    let by_transaction = node.pays_by(&[CredentialType::Transaction]);
+    assert_eq!(of("usdc", &by_transaction).to_string(), "0.000005 usdc + at most 0.0001 eth in fees");
+    assert_eq!(of("eth", &by_transaction).asset.name.as_deref(), Some("eth"));
+
+    // A token is what its address is, and has a name only if this wallet knows it.
+    const DAI: &str = "0x50c5725949A6F0c72E6C4a641F24049A917DB0Cb";
+    let evm = Evm::new(&SHOP.to_string()).chain(Chain::BASE).token("usdc", DAI, 18);
+    let request = offered(&evm, "usdc").unwrap();
+    let stranger = by_transaction.cost(&challenge(&request, "x")).unwrap().asset;
+    assert_eq!((stranger.name, stranger.decimals, stranger.id.as_str()), (None, None, DAI));
+    let named = by_transaction.token("dai", DAI, 18).unwrap().cost(&challenge(&request, "x")).unwrap().asset;
+    assert_eq!((named.name.as_deref(), named.network.as_str()), (Some("dai"), "eip155:8453"));
 }
 
 impl Scene {

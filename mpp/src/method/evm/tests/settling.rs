@@ -493,3 +493,35 @@ async fn a_plan_of_another_release_is_left_to_a_person() {
         "unknown: evm: the journaled plan is of another release",
     );
 }
+
+#[tokio::test]
+async fn a_payer_learns_from_its_own_node_what_became_of_its_payment() {
+    for kind_of in [CredentialType::Authorization, CredentialType::Transaction, CredentialType::Hash] {
+        let scene = Scene::of("usdc", long).await;
+        let wallet = EvmWallet::new(CHAIN, scene.key.clone()).rpc(&scene.chain.node.url).unwrap();
+        let wallet = wallet.pays_by(&[kind_of]);
+        let proof = wallet.pay(&scene.challenge).await.unwrap();
+        if kind_of != CredentialType::Hash {
+            assert_eq!(
+                wallet.fate(&scene.challenge, &proof).await,
+                crate::method::Fate::Unknown,
+                "{kind_of}"
+            );
+        }
+        let verified = scene.verify(&proof.payload).await.unwrap();
+        let reference = reference(&scene.settle(&verified).await);
+        let paid = crate::method::Fate::Paid { reference };
+        assert_eq!(wallet.fate(&scene.challenge, &proof).await, paid, "{kind_of}");
+    }
+    // Never used, and void for good.
+    for kind_of in [CredentialType::Authorization, CredentialType::Permit2] {
+        let scene = Scene::new().await;
+        let wallet = EvmWallet::new(CHAIN, scene.key.clone()).rpc(&scene.chain.node.url).unwrap();
+        let wallet = wallet.pays_by(&[kind_of]);
+        let proof = wallet.pay(&scene.challenge).await.unwrap();
+        scene.chain.state().finalized = Some((99, EXPIRES + 10));
+        assert_eq!(wallet.fate(&scene.challenge, &proof).await, crate::method::Fate::Never, "{kind_of}");
+        scene.chain.state().finalized = Some((99, EXPIRES + 9));
+        assert_eq!(wallet.fate(&scene.challenge, &proof).await, crate::method::Fate::Unknown, "{kind_of}");
+    }
+}
