@@ -4,6 +4,7 @@ mod chain;
 mod configuration;
 mod onchain_payments;
 mod settling;
+mod vectors;
 
 use self::chain::{CHAIN, FakeChain, NOW, TOKEN, raw_of};
 use super::*;
