@@ -104,7 +104,19 @@ impl EvmChain {
         send(&self.node, json!({ "from": owner, "to": self.token, "data": data })).await;
     }
 
-    /// Whether transactions are mined when they come and every second, or only by [`mine`](Self::mine).
+    /// Any account lets Permit2 move its tokens, at no cost to it.
+    pub async fn approve_permit2_as(&self, owner: &str) {
+        self.node.rpc("anvil_impersonateAccount", json!([owner])).await;
+        self.node.rpc("anvil_setBalance", json!([owner, "0xde0b6b3a7640000"])).await;
+        self.approve_permit2(owner).await;
+    }
+
+    /// Gives an account a coin, for gas.
+    pub async fn give_coins(&self, account: &str) {
+        self.node.rpc("anvil_setBalance", json!([account, "0xde0b6b3a7640000"])).await;
+    }
+
+    /// From now on only [`mine`](Self::mine) mines.
     pub async fn hold_blocks(&self) {
         self.node.rpc("evm_setAutomine", json!([false])).await;
         self.node.rpc("evm_setIntervalMining", json!([0])).await;

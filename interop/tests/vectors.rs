@@ -23,9 +23,13 @@ fn the_script_of_the_evm_golden_vectors_prints_the_committed_file() {
         return;
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let output = Command::new("node").current_dir(folder).arg("evm-vectors.mjs").output().expect("there is node");
+    let output =
+        Command::new("node").current_dir(folder).arg("evm-vectors.mjs").output().expect("there is node");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let committed = std::fs::read_to_string(folder.join("../mpp/tests/fixtures/evm-vectors.json"));
     let printed = String::from_utf8(output.stdout).expect("JSON is UTF-8");
-    assert_eq!(printed.lines().collect::<Vec<_>>(), committed.expect("the vectors").lines().collect::<Vec<_>>());
+    assert_eq!(
+        printed.lines().collect::<Vec<_>>(),
+        committed.expect("the vectors").lines().collect::<Vec<_>>()
+    );
 }

@@ -160,6 +160,13 @@ pub use pricing::registry;
 pub use server::{BuildError, Builder, Head, Hold, LayerPrice, Mpp, Paid, PaymentLayer, routing};
 
 /// The README's Rust blocks, compiled and run.
-#[cfg(all(doctest, feature = "testing", feature = "tempo", feature = "redb", feature = "client"))]
+#[cfg(all(
+    doctest,
+    feature = "testing",
+    feature = "tempo",
+    feature = "evm",
+    feature = "redb",
+    feature = "client"
+))]
 #[doc = include_str!("../../README.md")]
 mod readme {}

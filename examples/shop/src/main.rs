@@ -163,10 +163,12 @@ async fn evm(flags: &Flags) -> Result<Option<Evm>, Closed> {
         .parse()
         .map_err(|_| Closed(format!("{} holds no private key: 32 bytes in hexadecimal", path.display())))?;
     let recipient = flags.recipient.clone().unwrap_or_else(|| signer.address().to_string());
-    let mut evm =
-        Evm::new(&recipient).rpc(rpc).chain(evm::rpc_chain_id(rpc).await?).settlement_signer(signer);
+    let chain = evm::rpc_chain_id(rpc).await?;
+    let mut evm = Evm::new(&recipient).rpc(rpc).chain(chain).settlement_signer(signer);
     if let Some(token) = &flags.evm_token {
         evm = evm.eip3009_token("usdc", token, 6);
+    } else if evm.currency("usdc").is_none() {
+        return Err(Closed(format!("no USDC is known on chain {chain}: say --evm-token")));
     }
     Ok(Some(evm))
 }

@@ -65,7 +65,8 @@ impl Evm {
                 "evm: a settlement takes {estimate} gas, more than the policy allows"
             ));
         };
-        let errand = Errand { to: plan.to, data: plan.data.clone(), gas, chain_id };
+        let void_at = node::at(plan.deadline);
+        let errand = Errand { to: plan.to, data: plan.data.clone(), gas, chain_id, void_at };
         let until = Instant::now() + self.pace.settled;
         for attempt in 1..=SENDS {
             let sent = match settler.send(rpc, &errand, self.care()).await {
@@ -87,8 +88,8 @@ impl Evm {
                         ),
                     };
                 }
-                Followed::Displaced => match self.is_used(rpc, &plan).await {
-                    Ok(false) if Instant::now() < until => {
+                Followed::Displaced => match self.is_still_good(rpc, &plan).await {
+                    Ok(true) if Instant::now() < until => {
                         tracing::info!(target: "mpp", nonce = sent.nonce, "evm: the settlement key's nonce was used elsewhere; sending again");
                     }
                     _ => return self.look_up_submitted(&plan).await,
@@ -98,6 +99,12 @@ impl Evm {
         Settlement::Unknown {
             detail: "evm: the settlement key's nonce was used elsewhere again and again".into(),
         }
+    }
+
+    /// Whether the signature is unused and not void.
+    async fn is_still_good(&self, rpc: &Rpc, plan: &Submit) -> Result<bool, RpcError> {
+        let head: Block = rpc.read(node::block("latest")).await?;
+        Ok(head.time() < node::at(plan.deadline) && !self.is_used(rpc, plan).await?)
     }
 
     /// Looks for a transaction of the settlement key or one of its replacements.

@@ -3,7 +3,7 @@
 //!
 //! Transactions are handed to the network one after the other, so that none gets a nonce before the one below it has left. Each
 //! stays on the desk until its nonce is used. A task tends the desk as long as something lies there: what is not mined in time is
-//! replaced at the same nonce with higher fees, up to the policy; a nonce that nobody filled is filled with an empty payment to
+//! replaced at the same nonce with higher fees, up to the policy, or with an empty payment once its signature is void; a nonce that nobody filled is filled with an empty payment to
 //! the key itself, so that those above it can go.
 //!
 //! Several processes may share a key. They then collide now and then: whoever is told that the nonce is taken asks the node
@@ -13,6 +13,7 @@
 use super::gas::{Fees, GasPolicy};
 use super::node::{self, Block};
 use crate::chain::{NodeError, Rpc, RpcError};
+use crate::protocol::Timestamp;
 use alloy::consensus::{SignableTransaction, TxEip1559};
 use alloy::eips::eip2718::Encodable2718;
 use alloy::primitives::{Address, B256, Bytes, TxKind, U64, U128, U256, keccak256};
@@ -68,6 +69,7 @@ struct Flight {
     raw: Bytes,
     hashes: Hashes,
     since: Instant,
+    void_at: Timestamp,
 }
 
 type Hashes = Arc<StdMutex<Vec<B256>>>;
@@ -79,6 +81,8 @@ pub(super) struct Errand {
     pub(super) data: Bytes,
     pub(super) gas: u64,
     pub(super) chain_id: u64,
+    /// From then on the call would only revert.
+    pub(super) void_at: Timestamp,
 }
 
 /// A call that was handed over, or may have been.
@@ -148,7 +152,13 @@ impl Settler {
             };
             let (raw, hash) = self.signed(tx.clone()).await?;
             let hashes = Hashes::new(StdMutex::new(vec![hash]));
-            let flight = Flight { tx, raw: raw.clone(), hashes: Arc::clone(&hashes), since: Instant::now() };
+            let flight = Flight {
+                tx,
+                raw: raw.clone(),
+                hashes: Arc::clone(&hashes),
+                since: Instant::now(),
+                void_at: errand.void_at,
+            };
             // On the desk before it leaves: if this request is dropped now, it is tended all the same.
             desk.flying.insert(nonce, flight);
             self.tend(rpc, &mut desk, care);
@@ -210,7 +220,7 @@ impl Settler {
                 "gas costs more than the policy allows: base fee {base}, priority fee {priority} wei"
             ))
         })?;
-        Ok(Today { pending: pending.to(), fees })
+        Ok(Today { pending: pending.to(), fees, time: block.time() })
     }
 
     /// Starts the task that looks after the desk, unless it runs.
@@ -272,12 +282,19 @@ impl Settler {
         let Some(flight) = desk.flying.get_mut(&lowest) else { return };
         let old = Fees { max: flight.tx.max_fee_per_gas, priority: flight.tx.max_priority_fee_per_gas };
         if let Some(fees) = care.policy.bumped(old, today.fees) {
-            let mut tx = flight.tx.clone();
+            let void = today.time >= flight.void_at;
+            let mut tx = match void {
+                // Mined, it would revert at our expense. The nonce has to be used all the same.
+                true => self.filler(lowest, flight.tx.chain_id, fees),
+                false => flight.tx.clone(),
+            };
             (tx.max_fee_per_gas, tx.max_priority_fee_per_gas) = (fees.max, fees.priority);
             let Ok((raw, hash)) = self.signed(tx.clone()).await else { return };
-            tracing::info!(target: "mpp", nonce = lowest, "evm: replacing a settlement that is not mined");
-            // Known before it leaves, so that its receipt is looked for whatever the node answers.
-            lock(&flight.hashes).push(hash);
+            tracing::info!(target: "mpp", nonce = lowest, void, "evm: replacing a settlement that is not mined");
+            if !void {
+                // Known before it leaves, so that its receipt is looked for whatever the node answers.
+                lock(&flight.hashes).push(hash);
+            }
             (flight.tx, flight.raw) = (tx, raw);
         }
         flight.since = Instant::now();
@@ -307,6 +324,7 @@ impl Settler {
 struct Today {
     pending: u64,
     fees: Fees,
+    time: Timestamp,
 }
 
 /// What became of a broadcast.

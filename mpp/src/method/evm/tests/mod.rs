@@ -340,6 +340,20 @@ async fn a_permit_with_one_change_pays_nothing() {
 }
 
 #[tokio::test]
+async fn the_merchants_reference_is_part_of_what_a_permit_signs() {
+    let mut scene = Scene::new().await;
+    let plain = scene.pay_by(CredentialType::Permit2).await;
+    scene.request.external_id = Some("order-7".into());
+    scene.challenge = challenge(&scene.request, &scene.challenge.id);
+    let payload = scene.pay_by(CredentialType::Permit2).await;
+    assert_eq!(payload["witness"]["externalId"], "order-7");
+    assert_eq!(said(scene.verify(&payload).await), "accepted");
+    assert_said(&said(scene.verify(&plain).await), "the permit is not signed by");
+    scene.request.external_id = Some("order-8".into());
+    assert_said(&said(scene.verify(&payload).await), "the permit's witness does not name this challenge");
+}
+
+#[tokio::test]
 async fn both_spellings_of_the_witness_type_are_taken_and_the_signed_one_is_submitted() {
     let scene = Scene::new().await;
     let mut payload = scene.pay_by(CredentialType::Permit2).await;

@@ -1,6 +1,7 @@
 //! Transactions of payers: what is a payment, for which challenge, and whose.
 
 use super::*;
+use proptest::prelude::*;
 
 #[tokio::test]
 async fn a_transaction_has_to_be_the_transfer_and_nothing_else() {
@@ -230,5 +231,56 @@ impl chain::State {
     fn reorganise_from(&mut self, signed: &Signed<TxEip1559>, from: Address) {
         self.sent.push(signed.clone());
         self.reorganise(*signed.hash(), from, signed.tx().nonce);
+    }
+}
+
+fn asked() -> request::Ask {
+    request::Ask {
+        amount: U256::from(PRICE),
+        token: Some(TOKEN),
+        recipient: SHOP,
+        chain_id: CHAIN,
+        accepted: vec![CredentialType::Transaction],
+        spender: None,
+        permit2: PERMIT2,
+        split: request::Split::No,
+    }
+}
+
+/// A bound transfer of the price, and what it is bound to.
+fn good() -> (Vec<u8>, B256) {
+    let key = PrivateKeySigner::from_bytes(&B256::repeat_byte(1)).unwrap();
+    let challenge = B256::repeat_byte(7);
+    let mut input = onchain::plain_input(&asked());
+    input.extend_from_slice(challenge.as_slice());
+    let tx = TxEip1559 {
+        chain_id: CHAIN,
+        gas_limit: 100_000,
+        max_fee_per_gas: 2_000_000_000,
+        to: TxKind::Call(TOKEN),
+        input: input.into(),
+        ..TxEip1559::default()
+    };
+    let signature = key.sign_hash_sync(&tx.signature_hash()).unwrap();
+    (raw_of(&tx.into_signed(signature)).to_vec(), challenge)
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_decoder_panic(raw in proptest::collection::vec(any::<u8>(), 0..300)) {
+        for bytes in [raw.clone(), [&[0x02][..], &raw].concat()] {
+            let _ = onchain::SignedTransfer::read(&hex::encode_prefixed(bytes), &asked(), B256::ZERO);
+        }
+    }
+
+    #[test]
+    fn a_changed_transaction_never_pays_for_the_same_payer(at in 0usize..230, bit in 0u8..8) {
+        let (mut raw, challenge) = good();
+        let before = onchain::SignedTransfer::read(&hex::encode_prefixed(&raw), &asked(), challenge).unwrap();
+        let at = at % raw.len();
+        raw[at] ^= 1 << bit;
+        if let Ok(other) = onchain::SignedTransfer::read(&hex::encode_prefixed(&raw), &asked(), challenge) {
+            prop_assert_ne!(other.payer, before.payer);
+        }
     }
 }

@@ -132,6 +132,23 @@ async fn a_stuck_settlement_is_replaced_at_its_nonce_for_more() {
 }
 
 #[tokio::test]
+async fn a_stuck_settlement_whose_signature_is_void_makes_room_instead_of_reverting() {
+    let scene = Scene::new().await;
+    let verified = verified(&scene, CredentialType::Authorization).await;
+    {
+        let mut state = scene.chain.state();
+        state.time = EXPIRES;
+        state.fates = [Fate::Waits, Fate::Mined].into();
+    }
+    assert_said(&kind(&scene.settle(&verified).await), "unknown");
+    let state = scene.chain.state();
+    assert_eq!((nonces(&state), state.received(SHOP)), (vec![0, 0], U256::ZERO));
+    let filler = state.sent[1].tx();
+    assert_eq!((filler.to, filler.input.len()), (TxKind::Call(scene.settler.address()), 0));
+    assert_eq!(state.nonces[&scene.settler.address()], 1, "those above it can go");
+}
+
+#[tokio::test]
 async fn what_is_not_mined_within_the_policy_stays_unknown_until_it_is() {
     let policy = GasPolicy { fee_per_gas: 3_000_000_000, ..quick() };
     let scene = Scene::of("usdc", |evm| evm.gas_policy(policy)).await;

@@ -20,8 +20,7 @@ fn until(vectors: &Value) -> u64 {
 fn challenge_hashes_and_domains_are_those_of_viem() {
     let vectors = vectors();
     for case in vectors["challengeHashes"].as_array().unwrap() {
-        let hash =
-            typed::challenge_hash(case["id"].as_str().unwrap(), case["realm"].as_str().unwrap());
+        let hash = typed::challenge_hash(case["id"].as_str().unwrap(), case["realm"].as_str().unwrap());
         assert_eq!(hash, read::<B256>(&case["hash"]));
     }
     let token: Address = read(&vectors["token"]);
@@ -100,11 +99,9 @@ fn transactions_of_viem_are_read_and_written_byte_for_byte() {
     let vectors = vectors();
     let challenge: B256 = read(&vectors["challengeHashes"][0]["hash"]);
     let key: PrivateKeySigner = read(&vectors["key"]);
-    for (name, binding) in [
-        ("token", plan::Binding::Bound),
-        ("plain", plan::Binding::Unbound),
-        ("coin", plan::Binding::Bound),
-    ] {
+    for (name, binding) in
+        [("token", plan::Binding::Bound), ("plain", plan::Binding::Unbound), ("coin", plan::Binding::Bound)]
+    {
         let token = if name == "coin" { None } else { Some(read(&vectors["token"])) };
         let ask = request::Ask {
             amount: read(&vectors["amount"]),
