@@ -661,18 +661,23 @@ fn tokens_depend_on_the_chain_and_can_be_overridden() {
 
 #[test]
 fn a_plan_survives_the_journal_and_an_unreadable_one_is_unknown() {
-    let broadcast = plan::Broadcast {
-        raw: Bytes::from_static(&[0x76, 1]),
-        hash: B256::repeat_byte(1),
+    let effect = plan::Effect {
         payer: SHOP,
         token: TOKEN,
         recipient: SHOP,
         amount: U256::MAX,
+        splits: vec![request::Leg { recipient: TOKEN, amount: U256::from(1), memo: None }],
         memo: B256::repeat_byte(2),
         chain_id: 31337,
         valid_before: u64::MAX,
         external_id: Some("order 7".into()),
     };
+    let raw = Bytes::from_static(&[0x76, 1]);
+    let sponsored =
+        plan::Sponsored { raw: raw.clone(), client: B256::ZERO, most: u64::MAX, effect: effect.clone() };
+    let written = plan::Plan::Sponsored(Box::new(sponsored)).write();
+    assert!(plan::Plan::read(&written).unwrap().write() == written);
+    let broadcast = plan::Broadcast { raw, hash: B256::repeat_byte(1), effect };
     let written = plan::Plan::Transaction(broadcast).write();
     assert!(plan::Plan::read(&written).unwrap().write() == written);
     assert!(plan::Plan::read(&crate::method::SettlementPlan(json!({ "type": "iou" }))).is_none());
