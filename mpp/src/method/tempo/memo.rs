@@ -22,7 +22,7 @@ pub(super) fn binds(memo: &B256, realm: &str, challenge_id: &str) -> bool {
     memo[..5] == TAG && memo[5..15] == keccak256(realm)[..10] && memo[25..] == keccak256(challenge_id)[..7]
 }
 
-/// The memo of a payer who names no client.
+/// The memo of a payer who names no client: whose software pays is nobody's business.
 pub(super) fn anonymous(realm: &str, challenge_id: &str) -> B256 {
     let mut memo = B256::ZERO;
     memo[..5].copy_from_slice(&TAG);

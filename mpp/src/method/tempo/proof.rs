@@ -27,7 +27,7 @@ pub(super) enum Proved {
     /// The account itself.
     ByAccount,
     /// A key in the account's name; whether it may is for the chain to say.
-    ByAccessKey(TempoSignature, Address),
+    ByAccessKey(Box<TempoSignature>, Address),
 }
 
 /// Whether `signature` (0x-hex) proves that `account` answered this challenge.
@@ -54,7 +54,7 @@ pub(super) fn verify(
         Some(keychain) if keychain.is_legacy() => Err(wrong()),
         Some(keychain) => {
             let key = keychain.key_id(&digest).map_err(|_| wrong())?;
-            Ok(Proved::ByAccessKey(signature, key))
+            Ok(Proved::ByAccessKey(Box::new(signature), key))
         }
     }
 }

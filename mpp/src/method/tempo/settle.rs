@@ -315,7 +315,7 @@ fn outcome(plan: &Broadcast, receipt: &TxReceipt) -> Settlement {
     }
     let Effect { payer, memo, external_id, .. } = &plan.effect;
     let paid = push::payment_in(receipt, &plan.effect.ask(), |found| found == memo);
-    if !paid.is_some_and(|paid| paid.payer == *payer) {
+    if paid.is_none_or(|paid| paid.payer != *payer) {
         return Settlement::Unknown {
             detail: format!(
                 "tempo: {} succeeded but did not pay the recipient; it needs a person",

@@ -253,7 +253,8 @@ mod tests {
     async fn a_hosted_fee_payer_cannot_change_what_the_payer_signed() {
         let signed = waiting();
         type Spoil = fn(&mut TempoTransaction);
-        let table: [(Spoil, fn(&CosignError) -> bool); 3] = [
+        type Expected = fn(&CosignError) -> bool;
+        let table: [(Spoil, Expected); 3] = [
             (|tx| tx.gas_limit += 1, |e| matches!(e, CosignError::OtherTransaction(_))),
             (|tx| tx.calls.clear(), |e| matches!(e, CosignError::OtherTransaction(_))),
             (
