@@ -73,8 +73,9 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "PATH")]
     pub(crate) secret_file: Option<PathBuf>,
 
-    /// Where payments are journaled: `memory` (forgotten at the end) or `file:PATH` (survives a restart).
-    #[arg(long, value_name = "memory|file:PATH", default_value = "memory")]
+    /// Where payments are journaled: `memory` (forgotten at the end), `file:PATH` (survives a restart), or a database that
+    /// several shops share: `redis://HOST` or `postgres://USER@HOST/DATABASE` (then with --secret-file).
+    #[arg(long, value_name = "memory|file:PATH|URL", default_value = "memory")]
     pub(crate) store: StoreAt,
 
     /// How long a challenge can be paid, in seconds.
@@ -99,22 +100,27 @@ impl FromStr for TokenAt {
     }
 }
 
-/// A place for the journal.
-#[derive(Debug, Clone)]
+/// A place for the journal. Not `Debug`: a URL may have a password in it.
+#[derive(Clone)]
 pub(crate) enum StoreAt {
     Memory,
     File(PathBuf),
+    Redis(String),
+    Postgres(String),
 }
 
 impl FromStr for StoreAt {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.strip_prefix("file:") {
-            Some("") => Err("a path has to follow `file:`"),
-            Some(path) => Ok(Self::File(path.into())),
-            None if text == "memory" => Ok(Self::Memory),
-            None => Err("write `memory` or `file:PATH`"),
+        let (scheme, rest) = text.split_once(':').unwrap_or((text, ""));
+        match (scheme, rest) {
+            ("file", "") => Err("a path has to follow `file:`"),
+            ("file", path) => Ok(Self::File(path.into())),
+            ("memory", "") => Ok(Self::Memory),
+            ("redis" | "rediss" | "redis+unix", _) => Ok(Self::Redis(text.to_owned())),
+            ("postgres" | "postgresql", _) => Ok(Self::Postgres(text.to_owned())),
+            _ => Err("write `memory`, `file:PATH`, `redis://…` or `postgres://…`"),
         }
     }
 }
