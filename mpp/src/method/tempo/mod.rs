@@ -32,6 +32,7 @@
 //! that succeeded without the expected transfer (a receive policy parked the money) stays unknown for the operator: the
 //! payer's money moved, so the payer is not asked to pay again.
 
+mod client;
 mod envelope;
 mod legs;
 mod memo;
@@ -48,6 +49,7 @@ mod tests;
 mod tokens;
 mod verify;
 
+pub use self::client::{TempoWallet, WalletError};
 pub use self::server::rpc_chain_id;
 pub use self::sponsor::{Extra, Sponsor, SponsorPolicy};
 
