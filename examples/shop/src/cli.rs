@@ -23,7 +23,7 @@ Routes:
 
 /// A shop that is paid over HTTP 402: in TIP-20 tokens on Tempo, by card through Stripe, or both. What it gets no flags for is
 /// switched off.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "shop", version, after_help = ROUTES)]
 pub(crate) struct Flags {
     /// Where to listen; port 0 takes a free port and prints it.
@@ -180,7 +180,8 @@ mod tests {
             &["shop", "--tempo-rpc", "x", "--recipient", "y", "--expires", "0"],
             &["shop", "--tempo-rpc", "x", "--recipient", "y", "--tempo-token", "pathusd"],
         ] {
-            let said = sentence(&Flags::try_parse_from(args).unwrap_err().to_string());
+            let refused = Flags::try_parse_from(args).err().expect("a wrong command line");
+            let said = sentence(&refused.to_string());
             assert!(!said.contains('\n') && !said.contains("Usage"), "{said}");
         }
     }

@@ -13,6 +13,7 @@ mod plan;
 #[cfg(feature = "server")]
 mod registry;
 mod spec;
+mod split;
 mod terms;
 
 #[cfg(feature = "server")]
@@ -20,6 +21,9 @@ pub(crate) use plan::{Configuration, Findings, Offer, Plan, Prepared};
 #[cfg(feature = "server")]
 pub use registry::{Registered, registry};
 pub use spec::{Binding, Capture, Honor, Location, OfferSpec, Order, Price, PriceSpec, Slot, Tier};
+#[cfg(feature = "server")]
+pub(crate) use split::SplitError;
+pub use split::{Part, SplitSpec};
 pub use terms::{TermSpec, Terms};
 
 use crate::protocol::Currency;
