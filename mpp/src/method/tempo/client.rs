@@ -464,10 +464,9 @@ impl TempoWallet {
     async fn broadcast(&self, signed: &AASigned) -> Result<Map<String, Value>, PayError> {
         let (hash, raw) = (*signed.hash(), hex::encode_prefixed(signed.encoded_2718()));
         let send = Call::new("eth_sendRawTransaction", json!([raw]));
-        match self.rpc.write::<B256>(send, PATIENCE).await {
-            Err(error @ RpcError::NotSent) => return Err(self.declined(&error)),
-            // Whatever it says: it may have taken it.
-            Ok(_) | Err(_) => {}
+        // Any other error says nothing: the node may have taken it.
+        if let Err(error @ RpcError::NotSent) = self.rpc.write::<B256>(send, PATIENCE).await {
+            return Err(self.declined(&error));
         }
         let until = Instant::now() + PATIENCE;
         loop {

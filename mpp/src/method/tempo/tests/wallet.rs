@@ -125,7 +125,7 @@ async fn what_a_wallet_must_not_pay_is_refused_before_anything_is_signed_or_aske
     let other = Challenge { method: MethodName::from_static("stripe"), ..scene.challenge.clone() };
     assert!(refused(&wallet, &other).await.contains("pays charges on Tempo"));
     let expired =
-        Challenge { expires: Some(Timestamp::from_unix(NOW).to_string().into()), ..scene.challenge.clone() };
+        Challenge { expires: Some(Timestamp::from_unix(NOW).to_string()), ..scene.challenge.clone() };
     assert!(refused(&wallet, &expired).await.contains("expired"));
     // A stranger gets a part.
     let picky = wallet.only_to([SHOP.to_string().as_str()]).unwrap();
