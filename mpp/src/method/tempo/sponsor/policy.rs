@@ -86,8 +86,8 @@ impl Default for SponsorPolicy {
                 window: Duration::from_secs(60 * 60),
                 per_payer: 500_000,
                 total: 10_000_000,
-                reverted_per_client: 50_000,
-                reverted_total: 1_000_000,
+                reverted_per_client: 10_000,
+                reverted_total: 500_000,
             },
             wrong: Vec::new(),
         }
@@ -96,7 +96,7 @@ impl Default for SponsorPolicy {
 
 impl SponsorPolicy {
     /// At most 2,000,000 gas at 100 gwei (10 gwei of it as a tip) and 0.05 dollars for one transaction, in pathUSD; in an
-    /// hour, 0.50 for one payer and 10.00 in all, of which 0.05 for reverted transactions of one client and 1.00 in all.
+    /// hour, 0.50 for one payer and 10.00 in all, of which 0.01 for reverted transactions of one client and 0.50 in all.
     ///
     /// ```
     /// # use mpp::method::tempo::SponsorPolicy;
