@@ -4,6 +4,7 @@ use crate::answer::http_client;
 use crate::process::{Process, Running};
 use crate::{CHAIN_ID, Lab};
 use serde_json::{Value, json};
+use std::time::Duration;
 use tokio::process::Command;
 
 /// pathUSD, which anvil's dev accounts hold.
@@ -104,6 +105,11 @@ impl Chain {
         let head = self.rpc("eth_getBlockByNumber", json!(["latest", false])).await;
         let text = head["timestamp"].as_str().expect("a time").trim_start_matches("0x").to_owned();
         u64::from_str_radix(&text, 16).expect("a time")
+    }
+
+    /// Sets the chain's time ahead, block by block, so that what is final (64 blocks behind) moves with it.
+    pub async fn advance(&self, by: Duration) {
+        self.rpc("anvil_mine", json!([format!("{:#x}", by.as_secs()), "0x1"])).await;
     }
 
     /// Asks the node.

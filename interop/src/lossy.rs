@@ -1,5 +1,5 @@
-//! A node behind a gateway: one that loses the answers to broadcasts (everything arrives, but whoever broadcasts is told
-//! 502), or one that is faster (another transaction arrives just before).
+//! A node behind a gateway that loses broadcasts or the answers to them, always or when told (whoever broadcasts is told 502),
+//! or lets another transaction overtake them.
 
 use crate::Chain;
 use crate::answer::http_client;
@@ -17,7 +17,17 @@ pub struct Lossy {
     /// Where it listens.
     pub url: String,
     broadcasts: Arc<AtomicUsize>,
-    before: Arc<Mutex<Vec<String>>>,
+    next: Arc<Mutex<Option<Loses>>>,
+    before: Arc<Mutex<Option<String>>>,
+}
+
+/// What is lost of a broadcast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loses {
+    /// It never arrives.
+    Request,
+    /// It arrives, and nobody hears of it.
+    Answer,
 }
 
 #[derive(Clone)]
@@ -25,48 +35,47 @@ struct Gateway {
     node: String,
     http: reqwest::Client,
     broadcasts: Arc<AtomicUsize>,
-    before: Arc<Mutex<Vec<String>>>,
-    answers: Answers,
-}
-
-/// What becomes of the answer to a broadcast.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answers {
-    Lost,
-    Kept,
+    always: Option<Loses>,
+    next: Arc<Mutex<Option<Loses>>>,
+    before: Arc<Mutex<Option<String>>>,
 }
 
 impl Lossy {
-    /// In front of `chain`.
+    /// In front of `chain`: every answer to a broadcast is lost.
     pub async fn start(chain: &Chain) -> Self {
-        Self::gateway(chain, Answers::Lost).await
+        Self::that(Some(Loses::Answer), chain).await
     }
 
-    /// In front of `chain`, and faster than whoever broadcasts: see [`overtake`](Self::overtake).
-    pub async fn faster(chain: &Chain) -> Self {
-        Self::gateway(chain, Answers::Kept).await
+    /// In front of `chain`: loses what it is told to.
+    pub async fn obedient(chain: &Chain) -> Self {
+        Self::that(None, chain).await
     }
 
-    /// The next broadcast has this transaction just before it.
-    pub fn overtake(&self, raw: String) {
-        self.before.lock().expect("nobody panics while holding it").push(raw);
-    }
-
-    async fn gateway(chain: &Chain, answers: Answers) -> Self {
-        let broadcasts = Arc::<AtomicUsize>::default();
-        let before = Arc::<Mutex<Vec<String>>>::default();
+    async fn that(always: Option<Loses>, chain: &Chain) -> Self {
+        let (broadcasts, next, before) = (Arc::<AtomicUsize>::default(), Arc::default(), Arc::default());
         let gateway = Gateway {
             node: chain.url.clone(),
             http: http_client(),
             broadcasts: Arc::clone(&broadcasts),
+            always,
+            next: Arc::clone(&next),
             before: Arc::clone(&before),
-            answers,
         };
         let app = axum::Router::new().fallback(forward).with_state(gateway);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
         tokio::spawn(async move { axum::serve(listener, app).await });
-        Self { url, broadcasts, before }
+        Self { url, broadcasts, next, before }
+    }
+
+    /// The next broadcast has this transaction just before it.
+    pub fn overtake(&self, raw: String) {
+        *self.before.lock().expect("nobody panics while holding it") = Some(raw);
+    }
+
+    /// This is lost of the next broadcast.
+    pub fn next(&self, loses: Loses) {
+        *self.next.lock().expect("nobody panics while holding it") = Some(loses);
     }
 
     /// How many transactions went through.
@@ -78,11 +87,16 @@ impl Lossy {
 async fn forward(State(gateway): State<Gateway>, Json(question): Json<Value>) -> Response {
     let broadcast =
         question["method"].as_str().is_some_and(|method| method.starts_with("eth_sendRawTransaction"));
-    let before = || gateway.before.lock().expect("nobody panics while holding it").pop();
+    let before = || gateway.before.lock().expect("nobody panics while holding it").take();
     if let Some(raw) = broadcast.then(before).flatten() {
         let sync =
             json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_sendRawTransactionSync", "params": [raw] });
         drop(gateway.http.post(&gateway.node).json(&sync).send().await);
+    }
+    let told = || gateway.next.lock().expect("nobody panics while holding it").take();
+    let loses = if broadcast { told().or(gateway.always) } else { None };
+    if loses == Some(Loses::Request) {
+        return StatusCode::BAD_GATEWAY.into_response();
     }
     let answer = match gateway.http.post(&gateway.node).json(&question).send().await {
         Ok(answer) => answer.json::<Value>().await.unwrap_or_default(),
@@ -90,9 +104,9 @@ async fn forward(State(gateway): State<Gateway>, Json(question): Json<Value>) ->
     };
     if broadcast {
         gateway.broadcasts.fetch_add(1, Ordering::SeqCst);
-        if gateway.answers == Answers::Lost {
-            return StatusCode::BAD_GATEWAY.into_response();
-        }
     }
-    Json(answer).into_response()
+    match loses {
+        None => Json(answer).into_response(),
+        Some(_) => StatusCode::BAD_GATEWAY.into_response(),
+    }
 }

@@ -409,7 +409,7 @@ async fn no_rule_of_the_sponsors_policy_can_be_broken() {
 async fn who_empties_the_account_after_the_simulation_gets_it_paid_for_a_few_times_and_no_more() {
     let Some(lab) = lab() else { return };
     let chain = lab.chain().await;
-    let gateway = Lossy::faster(&chain).await;
+    let gateway = Lossy::obedient(&chain).await;
     // A reverted transaction costs a few hundredths of a cent.
     let limit = Amount::micros(1_500);
     let policy = SponsorPolicy::new().reverted(limit, Amount::whole(1));

@@ -17,6 +17,7 @@ use tempo_alloy::primitives::transaction::Call as TempoCall;
 
 mod split;
 mod sponsored;
+mod vectors;
 mod wallet;
 
 const SHOP: Address = address!("70997970C51812dc3A010C7d01b50e0d17dc79C8");

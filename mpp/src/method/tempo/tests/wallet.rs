@@ -10,7 +10,7 @@ use tempo_alloy::primitives::AASigned;
 const PLATFORM: Address = address!("3c44cdddb6a900fa2b585dd299e03d12fa4293bc");
 
 /// What a healthy node says to a payer as well.
-fn helpful(method: &str, params: &Value) -> Option<Reply> {
+pub(super) fn helpful(method: &str, params: &Value) -> Option<Reply> {
     match method {
         "eth_maxPriorityFeePerGas" => Some(Reply::Result(json!("0x1"))),
         "eth_estimateGas" => Some(Reply::Result(json!("0x7a120"))),
@@ -21,7 +21,7 @@ fn helpful(method: &str, params: &Value) -> Option<Reply> {
     }
 }
 
-fn wallet(url: &str) -> TempoWallet {
+pub(super) fn wallet(url: &str) -> TempoWallet {
     let key = PrivateKeySigner::from_bytes(&B256::repeat_byte(1)).unwrap();
     let clock = ManualClock::at(Timestamp::from_unix(NOW));
     TempoWallet::new(key, url, 31337).unwrap().clock(Arc::new(clock))
