@@ -249,6 +249,27 @@ async fn on_a_sponsored_offer_only_a_waiting_transaction_is_taken() {
 }
 
 #[tokio::test]
+async fn one_signature_of_the_payer_is_one_proof_key_however_it_is_spelled() {
+    let node = FakeNode::start(healthy).await;
+    let scene = scene();
+    let tempo = sponsored_at(&node.url, SponsorPolicy::new());
+    let (signed, sender) = envelope::read(&scene.envelope(scene.waiting())).unwrap();
+    let mut keys = Vec::new();
+    for slot in [sender, envelope::Slot::Placeholder, envelope::Slot::Marker] {
+        let raw = envelope::write(&signed, slot).unwrap();
+        keys.extend(scene.verify(&tempo, &scene.pull(&raw), None).await.unwrap().proof_keys);
+    }
+    keys.dedup();
+    let [key] = keys.as_slice() else { panic!("{keys:?}") };
+    assert!(key.starts_with("31337:signed:0x"));
+    // What the fee payer adds changes the transaction's hash and not the key; another transaction has another key.
+    let mut other = scene.waiting();
+    other.gas_limit += 1;
+    let other = scene.verify(&tempo, &scene.pull(&scene.envelope(other)), None).await.unwrap();
+    assert_ne!(other.proof_keys[0], *key);
+}
+
+#[tokio::test]
 async fn what_a_simulation_refuses_is_not_signed_for() {
     let scene = scene();
     let payload = scene.pull(&scene.envelope(scene.waiting()));
