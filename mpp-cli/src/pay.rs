@@ -5,8 +5,6 @@
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use mpp::client::{Client, Decision, Error, Event, Outcome, Paid, Policy, Proposal, Unsettled};
 use mpp::protocol::b64;
@@ -23,6 +21,7 @@ use crate::{quote, terminal};
 ///
 /// Says what it will cost and asks, unless told `--yes`. The limits of the configuration hold in any case.
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("what").args(["url", "resume"]).required(true))]
 #[command(
     after_help = "Exit codes: 0 done; 1 it failed; 2 wrong usage; 3 not paid; 4 paid and not delivered (see --resume); \
 22 with --fail, the server answered with an error."
@@ -69,21 +68,16 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
         let client = options.means.client(&home, |policy| policy)?.build()?;
         return quote::show(&client.quote_request(request).await?, options.json);
     }
-    let denied = Arc::new(AtomicBool::new(false));
-    let client = client(options, &home, denied)?;
+    let client = client(options, &home)?;
     let answer = client.http()?.execute(request).await;
     finish(options, &home, answer).await
 }
 
-fn client(options: &Options, home: &Home, denied: Arc<AtomicBool>) -> Result<Client, Failure> {
+fn client(options: &Options, home: &Home) -> Result<Client, Failure> {
     let (yes, quiet) = (options.yes, options.quiet);
     let asking = move |policy: Policy| match yes {
         true => policy,
-        false => policy.approved_by(move |proposal: &Proposal<'_>| {
-            let decision = ask(proposal);
-            denied.store(decision != Decision::Approved, Ordering::Relaxed);
-            decision
-        }),
+        false => policy.approved_by(ask),
     };
     let builder = options.means.client(home, asking)?;
     Ok(builder
@@ -270,7 +264,7 @@ async fn resume(options: &Options, home: &Home, entry: &str) -> Result<(), Failu
     let entry: mpp::client::EntryId = entry.parse().map_err(Failure::failed)?;
     let path = home.path(&format!("unsettled/{entry}.json"));
     let request = read_kept(&path)?;
-    let client = client(options, home, Arc::default())?;
+    let client = client(options, home)?;
     let response = client.http()?.execute(request).await;
     // The client did not pay for this one, so it did not follow it either.
     let response = response.map_err(|error| Failure::new(Code::Unsettled, reason(&error)))?;
