@@ -15,13 +15,17 @@ mod answer;
 mod chain;
 mod lossy;
 mod process;
+mod sdk;
+mod seller;
 mod shop;
 pub mod stripe;
 mod wallet;
 
 pub use answer::{Answer, ask};
 pub use chain::{Chain, Transfer, fresh_address};
-pub use lossy::Lossy;
+pub use lossy::{Loses, Lossy};
+pub use sdk::{Language, Sdk, SdkError};
+pub use seller::{Framework, Seller};
 pub use shop::Shop;
 pub use wallet::{Mode, Wallet};
 
@@ -47,13 +51,19 @@ pub fn lab() -> Option<Lab> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let found = anvil_in(&folder).filter(|_| folder.join("node_modules/mppx").exists());
     if found.is_none() {
-        let missing =
-            "interop: the npm packages are not installed (cd interop && npm install --no-package-lock)";
-        assert!(std::env::var_os("MPP_XTASK").is_none_or(|v| v != "1"), "{missing}");
-        // Not `eprintln!`: the test harness would swallow it, and a skip has to be seen.
-        drop(writeln!(std::io::stderr(), "{missing}: skipped"));
+        missing("the npm packages are not installed (cd interop && npm install --no-package-lock)");
     }
     found.map(|anvil| Lab { folder, anvil })
+}
+
+/// Says that a peer is not there, so that the test is skipped.
+///
+/// # Panics
+/// Under `cargo xtask test`, which installs them.
+pub fn missing(what: &str) {
+    assert!(std::env::var_os("MPP_XTASK").is_none_or(|v| v != "1"), "interop: {what}");
+    // Not `eprintln!`: the test harness would swallow it, and a skip has to be seen.
+    drop(writeln!(std::io::stderr(), "interop: {what}: skipped"));
 }
 
 /// The executable itself: npm's wrapper script would outlive a kill.

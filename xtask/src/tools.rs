@@ -1,5 +1,5 @@
-//! What the tests need that cargo does not bring: cargo-deny, the npm packages of the interop tests, and the databases
-//! of the stores.
+//! What the tests need that cargo does not bring: cargo-deny, the npm and PyPI packages of the interop tests, and the
+//! databases of the stores.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -48,17 +48,36 @@ pub(crate) fn npm_packages(workspace: &Workspace) -> Option<Step> {
     Some(Step::new(npm, Counting::Setup, Duration::from_secs(5 * 60)))
 }
 
+/// The installation of the PyPI packages that `interop/requirements.txt` pins, into an environment of their own beside the
+/// built programs, where the tests look for it. Checks, not preparation: without Python the other tests still run.
+pub(crate) fn python_packages(workspace: &Workspace) -> Vec<Step> {
+    let requirements = workspace.root().join("interop/requirements.txt");
+    if !requirements.is_file() {
+        return Vec::new();
+    }
+    let environment = workspace.scratch("interop-python");
+    let mut make = Command::new("python3");
+    make.args(["-m", "venv"]).arg(&environment);
+    let own = ["bin/python", "Scripts/python.exe"].map(|file| environment.join(file));
+    let mut install = Command::new(own.iter().find(|file| file.is_file()).unwrap_or(&own[0]));
+    install
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
+        .arg(requirements);
+    [make, install].map(|command| Step::new(command, Counting::Check, Duration::from_secs(5 * 60))).into()
+}
+
 /// The installation of the databases that the stores are tested on, from Debian's packages; none when they are there or
 /// this is not root on such a system: then the tests say what is missing.
 pub(crate) fn databases() -> Option<Step> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = |name: &str| std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
     let postgres = Path::new("/usr/lib/postgresql").is_dir() || on_path("postgres");
-    if (on_path("redis-server") && postgres) || !on_path("apt-get") || !is_root() {
+    let pooler = on_path("pgbouncer") || Path::new("/usr/sbin/pgbouncer").is_file();
+    if (on_path("redis-server") && postgres && pooler) || !on_path("apt-get") || !is_root() {
         return None;
     }
     let mut install = Command::new("sh");
-    let packages = "apt-get install -y --no-install-recommends redis-server postgresql";
+    let packages = "apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends redis-server postgresql pgbouncer";
     // A fresh machine may not have the package lists, or old ones.
     install.args(["-c", &format!("{packages} || {{ apt-get update && {packages}; }}")]);
     install.env("DEBIAN_FRONTEND", "noninteractive");

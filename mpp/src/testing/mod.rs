@@ -9,7 +9,9 @@
 //! | buy from it, in process and through the whole protocol | [`Client`] |
 //! | call a priced handler directly | [`gate`] |
 //! | notice when a price changes | [`assert_price_list`] |
-//! | test a payment method or a store of your own | [`sandbox`], [`wallet`], [`store_conformance`] |
+//! | test a payment method of your own | [`method_conformance`] |
+//! | test a store of your own | [`store_conformance`] |
+//! | have test money | [`sandbox`], [`wallet`] |
 //!
 //! Everything here panics where a test should fail; nothing here belongs in a server.
 //!
@@ -34,10 +36,12 @@
 //! ```
 
 mod client;
+mod method_conformance;
 mod price_list;
 mod store_conformance;
 
 pub use client::{Client, Request, Response};
+pub use method_conformance::{Breach, Conformance, MethodBench, MethodRule, method_conformance};
 pub use price_list::{assert_price_list, price_list};
 pub use store_conformance::{StoreSetup, store_conformance};
 
