@@ -17,6 +17,7 @@ mod evm;
 mod lossy;
 mod process;
 mod sdk;
+mod seller;
 mod shop;
 pub mod stripe;
 mod wallet;
@@ -26,6 +27,7 @@ pub use chain::{Chain, Transfer, fresh_address};
 pub use evm::{DEV_ACCOUNTS, DEV_KEYS, EvmChain};
 pub use lossy::{Loses, Lossy};
 pub use sdk::{Language, Sdk, SdkError};
+pub use seller::{Framework, Seller};
 pub use shop::Shop;
 pub use wallet::{Mode, Wallet};
 

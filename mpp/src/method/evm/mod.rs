@@ -511,22 +511,22 @@ impl Evm {
     }
 
     fn money(mut self, name: &str, address: &str, decimals: u8, kind: Kind) -> Self {
-        match parse_address(address) {
-            Ok(address) if !address.is_zero() => {
-                self.add(Token { name: name.to_owned(), address: Some(address), decimals, kind })
-            }
+        let address = match parse_address(address) {
+            Ok(address) if !address.is_zero() => address,
             Ok(_) => {
                 let problem = format!(
                     "the token {name:?} is the zero address; call `.native_coin` for the chain's coin"
                 );
                 self.wrong.push(MethodProblem(problem));
-                self
+                Address::ZERO
             }
             Err(e) => {
                 self.wrong.push(MethodProblem(format!("the token {name:?} is not usable: {e}")));
-                self
+                Address::ZERO
             }
-        }
+        };
+        // Known by its name even so: one mistake is one sentence, not another one for each price in it.
+        self.add(Token { name: name.to_owned(), address: Some(address), decimals, kind })
     }
 
     fn add(mut self, token: Token) -> Self {
