@@ -16,6 +16,7 @@ mod chain;
 mod lossy;
 mod process;
 mod sdk;
+mod seller;
 mod shop;
 pub mod stripe;
 mod wallet;
@@ -24,6 +25,7 @@ pub use answer::{Answer, ask};
 pub use chain::{Chain, Transfer, fresh_address};
 pub use lossy::{Loses, Lossy};
 pub use sdk::{Language, Sdk, SdkError};
+pub use seller::{Framework, Seller};
 pub use shop::Shop;
 pub use wallet::{Mode, Wallet};
 
