@@ -49,6 +49,14 @@ pub(crate) struct Means {
     /// Read the key's password from the first line of this file instead of asking
     #[arg(long, value_name = "PATH")]
     password_file: Option<PathBuf>,
+    /// Pay on Tempo through this node (with a key of kind `evm`)
+    #[cfg(feature = "tempo")]
+    #[arg(long, value_name = "URL")]
+    tempo_rpc: Option<String>,
+    /// The chain that node serves; Tempo's main network unless said otherwise
+    #[cfg(feature = "tempo")]
+    #[arg(long, value_name = "ID", requires = "tempo_rpc")]
+    tempo_chain: Option<u64>,
     /// A backend of yours that makes Stripe's shared payment tokens
     #[arg(long, value_name = "URL")]
     stripe_tokens: Option<String>,
@@ -108,6 +116,26 @@ fn read_data(data: &str) -> Result<Vec<u8>, Failure> {
 }
 
 impl Means {
+    /// The wallet on Tempo.
+    #[cfg(feature = "tempo")]
+    fn tempo(
+        &self,
+        config: &crate::config::Wallet,
+        key: &keys::Key,
+    ) -> Result<mpp::method::tempo::TempoWallet, Failure> {
+        let (rpc, chain) = match (&self.tempo_rpc, &config.tempo_rpc) {
+            (Some(rpc), _) => (rpc, self.tempo_chain),
+            (None, Some(rpc)) => (rpc, config.tempo_chain),
+            (None, None) => {
+                return Err(Failure::failed(
+                    "the key pays on Tempo, and no node is known; add --tempo-rpc URL",
+                ));
+            }
+        };
+        let chain = chain.unwrap_or(mpp::method::tempo::MAINNET);
+        mpp::method::tempo::TempoWallet::new(keys::signer(key)?, rpc, chain).map_err(Failure::failed)
+    }
+
     /// The client of this configuration, before approval and events are added to it.
     pub(crate) fn client(
         &self,
@@ -121,7 +149,7 @@ impl Means {
         }
         let ledger = FileLedger::open(home.file(ledger::FILE)?)?;
         let mut builder = Client::builder(adjust(policy), ledger);
-        let named = self.key_file.clone().or(config.wallet.key_file);
+        let named = self.key_file.clone().or_else(|| config.wallet.key_file.clone());
         let mut play_money = None;
         if let Some(path) = named {
             // A bare name is a key of ours.
@@ -135,6 +163,8 @@ impl Means {
             let key = file.open(&password)?;
             match file.kind {
                 Kind::Sandbox => play_money = Some(mpp::method::sandbox::Wallet::from_seed(*key)),
+                #[cfg(feature = "tempo")]
+                Kind::Evm => builder = builder.method(self.tempo(&config.wallet, &key)?),
             }
         }
         if let Some(url) = self.stripe_tokens.as_ref().or(config.wallet.stripe_tokens.as_ref()) {
