@@ -13,6 +13,7 @@
 
 mod answer;
 mod chain;
+mod evm;
 mod lossy;
 mod process;
 mod sdk;
@@ -23,6 +24,7 @@ mod wallet;
 
 pub use answer::{Answer, ask};
 pub use chain::{Chain, Transfer, fresh_address};
+pub use evm::{DEV_ACCOUNTS, DEV_KEYS, EvmChain};
 pub use lossy::{Loses, Lossy};
 pub use sdk::{Language, Sdk, SdkError};
 pub use seller::{Framework, Seller};
