@@ -27,6 +27,7 @@ mod journal;
 pub mod layer;
 #[doc(hidden)]
 pub mod paid;
+mod peer;
 pub(crate) mod pipeline;
 mod respond;
 pub mod routing;
