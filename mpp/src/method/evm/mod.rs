@@ -24,7 +24,7 @@
 //! - Nothing was handed to the network: no connection to the node, the settlement key could not pay the gas, the node refused
 //!   the transaction of the settlement key for its nonce or fee, or the payer has no credit with the key (`credit.rs`).
 //! - `authorization`, `permit2`: the *finalized* time is past the deadline that the payer signed and the payer's nonce is unused;
-//!   or the payer has cancelled the nonce, in a finalized block.
+//!   or the payer has cancelled the nonce, in a finalized block. And a permit whose nonce was used before anything of ours had left.
 //! - `transaction`: the payer's account nonce is used by a *finalized* transaction that is another one, or this one
 //!   reverted in a finalized block. And a transaction bound to no challenge which somebody had seen before we broadcast it.
 //!

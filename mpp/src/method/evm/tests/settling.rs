@@ -414,6 +414,26 @@ async fn a_used_permit_counts_only_by_our_own_call() {
 }
 
 #[tokio::test]
+async fn a_permit_under_a_nonce_that_was_used_before_is_refused_and_not_looked_for_for_ever() {
+    let scene = Scene::new().await;
+    let payload = scene.pay_by(CredentialType::Permit2).await;
+    let Some(plan::Plan::Submit(call)) = plan::Plan::read(&scene.verify(&payload).await.unwrap().plan) else {
+        panic!("a call")
+    };
+    let plan::Guard::Permit2 { nonce, .. } = call.guard else { panic!("a permit") };
+    let bit = U256::from(1) << usize::from(nonce.byte(0));
+    scene.chain.state().bitmap.insert((scene.key.address(), nonce >> 8), bit);
+    // It may be a copy that was settled in between, so it is no refusal yet.
+    let late = scene.verify(&payload).await.unwrap();
+    for end in [scene.settle(&late).await, scene.resolve(&late).await] {
+        assert_said(&kind(&end), "declined: the permit's nonce has been used for something else");
+    }
+    scene.chain.state().broken = Some(Reply::Status(502));
+    assert_said(&kind(&scene.settle(&late).await), "unknown");
+    assert!(scene.chain.state().sent.is_empty());
+}
+
+#[tokio::test]
 async fn what_never_left_is_declined_without_a_402() {
     let refusals = [
         Fate::Refused(-32000, "insufficient funds for gas * price + value"),
