@@ -122,6 +122,12 @@ impl EvmChain {
         self.node.rpc("evm_setIntervalMining", json!([0])).await;
     }
 
+    /// Sets the chain's time ahead, and what is final (two blocks down) with it.
+    pub async fn advance(&self, by: std::time::Duration) {
+        self.node.rpc("evm_increaseTime", json!([by.as_secs()])).await;
+        self.mine(3).await;
+    }
+
     /// Mines this many blocks.
     pub async fn mine(&self, blocks: u64) {
         self.node.rpc("anvil_mine", json!([format!("{blocks:#x}")])).await;

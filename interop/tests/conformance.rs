@@ -222,9 +222,7 @@ impl MethodBench for Dollars {
     }
 
     async fn wait(&self, by: Duration) {
-        self.chain.node.advance(by).await;
-        // What is final is two blocks down.
-        self.chain.mine(3).await;
+        self.chain.advance(by).await;
     }
 
     /// Each of them waits until the signature is void.
