@@ -51,6 +51,8 @@ impl Lab {
     pub(crate) async fn chain_with(&self, flags: &[&str]) -> Chain {
         let mut command = Command::new(&self.anvil);
         command.args(flags).args(["--chain-id", &CHAIN_ID.to_string()]);
+        // By default every block's state stays on disk for good once the process is killed: gigabytes for each chain.
+        command.args(["--prune-history", "128"]);
         let mut process = Process::start("anvil", &mut command);
         let url = format!("http://{}", process.line_after("Listening on ").await);
         Chain { url, _process: process.ignore_output(), http: http_client() }

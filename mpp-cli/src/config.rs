@@ -37,6 +37,10 @@ per_day = "10"
 [wallet]
 # What is paid with. Play money (`sandbox`) needs nothing.
 # key_file = "/home/me/.mpp/keys/main.json"     # made by `mpp wallet new`
+# tempo_rpc = "https://node.example.com"          # the node to pay on Tempo through
+# tempo_chain = 4217                              # the chain it serves
+# evm_chain = 8453                                # the EVM chain to pay on: Base
+# evm_rpc = "https://node.example.com"            # a node of that chain
 # stripe_tokens = "https://me.example.com/tokens" # a backend of yours that makes shared payment tokens
 "#;
 
@@ -107,6 +111,14 @@ pub(crate) struct Allow {
 pub(crate) struct Wallet {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) key_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tempo_rpc: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tempo_chain: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) evm_rpc: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) evm_chain: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stripe_tokens: Option<String>,
 }
@@ -210,7 +222,7 @@ mod tests {
             .collect();
         let config: Config = toml::from_str(&all).unwrap_or_else(|error| panic!("{error}\n{all}"));
         assert!(config.limits.total.is_some() && config.allow.recipients.is_some());
-        assert!(config.wallet.stripe_tokens.is_some());
+        assert!(config.wallet.stripe_tokens.is_some() && config.wallet.tempo_chain == Some(4217));
         config.policy(None).unwrap();
     }
 }

@@ -49,20 +49,27 @@ pub(crate) struct KeyFile {
 pub(crate) enum Kind {
     /// Play money (ed25519)
     Sandbox,
+    /// An account on Tempo or another EVM chain (secp256k1)
+    #[cfg(feature = "chains")]
+    Evm,
 }
 
 impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Sandbox => "sandbox",
+            #[cfg(feature = "chains")]
+            Kind::Evm => "evm",
         }
     }
 
     /// The account of a key.
-    fn address(self, key: &Key) -> String {
-        match self {
+    fn address(self, key: &Key) -> Result<String, Failure> {
+        Ok(match self {
             Kind::Sandbox => Wallet::from_seed(**key).did(),
-        }
+            #[cfg(feature = "chains")]
+            Kind::Evm => signer(key)?.address().to_string(),
+        })
     }
 }
 
@@ -75,7 +82,7 @@ impl KeyFile {
 
     fn seal(kind: Kind, key: &Key, password: &str, memory: u32, passes: u32) -> Result<KeyFile, Failure> {
         let (salt, nonce): ([u8; 16], [u8; 12]) = (rand::random(), rand::random());
-        let address = kind.address(key);
+        let address = kind.address(key)?;
         let cipher = cipher(password, &salt, memory, passes)?;
         let bound = aad(kind, &address);
         let payload = Payload { msg: &**key, aad: bound.as_bytes() };
@@ -151,6 +158,13 @@ fn cipher(password: &str, salt: &[u8], memory: u32, passes: u32) -> Result<ChaCh
         .unwrap_or_else(|_| ChaCha20Poly1305::new(&(*derived).into())))
 }
 
+/// What signs with a key of an EVM chain. Nearly every 32 bytes are one.
+#[cfg(feature = "chains")]
+pub(crate) fn signer(key: &Key) -> Result<alloy::signers::local::PrivateKeySigner, Failure> {
+    alloy::signers::local::PrivateKeySigner::from_slice(&**key)
+        .map_err(|_| Failure::failed("the key is none of an EVM chain; make another"))
+}
+
 /// The password: of the file's first line, or asked for at the terminal.
 pub(crate) fn password(file: Option<&Path>, prompt: &str) -> Result<Zeroizing<String>, Failure> {
     if let Some(path) = file {
@@ -213,5 +227,19 @@ mod tests {
         let text = serde_json::to_string(&file).unwrap();
         assert!(!text.contains(&b64::encode(*key)[..20]), "{text}");
         assert_eq!(file.address, Wallet::from_seed(*key).did());
+    }
+
+    #[cfg(feature = "chains")]
+    #[test]
+    fn the_address_of_a_key_is_the_one_everybody_computes() {
+        // Anvil's first account.
+        let digits = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+        let mut key = Key::default();
+        for (byte, pair) in key.iter_mut().zip(digits.as_bytes().chunks(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+        }
+        let file = KeyFile::seal(Kind::Evm, &key, "correct horse", 8, 1).unwrap();
+        assert_eq!(file.address, "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266");
+        assert_eq!(*file.open("correct horse").unwrap(), *key);
     }
 }
