@@ -57,6 +57,7 @@
 //! | configure methods, secrets, the store, time limits | [`Mpp::builder`], [`Builder`] |
 //! | test without money | [`testing`] |
 //! | list the prices of a program | [`registry`], [`pricing`] |
+//! | publish OpenAPI, `llms.txt` and the other documents | [`discovery`] |
 //! | add a payment method | [`method`], [`method::ServerMethod`] |
 //! | add a store | [`store`] |
 //! | read and write the protocol itself | [`protocol`] |
@@ -69,6 +70,7 @@
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
 //! | `server` | yes | the macros, the gate, [`routing`], [`Mpp`], the pipeline and the memory store, on axum 0.8 |
+//! | `openapi` | yes | [`discovery`]: OpenAPI 3.1, `llms.txt` (brings in utoipa) |
 //! | `sandbox` | | play money with real balances and signatures; no network |
 //! | `tempo` | | the `tempo` method: stablecoins on Tempo (brings in alloy) |
 //! | `stripe` | | the `stripe` method: cards by shared payment token (brings in reqwest, no chain) |
@@ -97,6 +99,7 @@
 #![cfg_attr(not(feature = "server"), doc = "[`registry`]: #cargo-features")]
 #![cfg_attr(not(feature = "server"), doc = "[`store`]: #cargo-features")]
 #![cfg_attr(not(feature = "server"), doc = "[`server`]: #cargo-features")]
+#![cfg_attr(not(feature = "openapi"), doc = "[`discovery`]: #cargo-features")]
 #![cfg_attr(not(feature = "testing"), doc = "[`testing`]: #cargo-features")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -106,6 +109,8 @@ extern crate self as mpp;
 #[cfg(feature = "tempo")]
 mod chain;
 mod clock;
+#[cfg(feature = "openapi")]
+pub mod discovery;
 pub mod method;
 #[cfg(any(feature = "tempo", feature = "stripe"))]
 mod outbound;

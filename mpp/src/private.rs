@@ -4,8 +4,8 @@
 pub use crate::method::PaymentMethod;
 pub use crate::method::marker;
 pub use crate::pricing::{
-    Binding, Capture, Honor, Location, OfferSpec, Order, PriceSpec, Registered, TermSpec, Terms, Tier,
-    currency_of,
+    Binding, Capture, Honor, Location, OfferSpec, Order, PriceSpec, Probe, Registered, Shape, TermSpec,
+    Terms, Tier, currency_of, probes,
 };
 pub use crate::protocol::{Amount, Currency};
 pub use crate::server::gate::{Gate, IntoAmount, Poisoned, PriceOf, Priced, Quote, Refusal};

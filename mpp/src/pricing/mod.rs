@@ -12,6 +12,8 @@
 mod plan;
 #[cfg(feature = "server")]
 mod registry;
+#[cfg(feature = "server")]
+mod shape;
 mod spec;
 mod terms;
 
@@ -19,6 +21,11 @@ mod terms;
 pub(crate) use plan::{Configuration, Findings, Offer, Plan, Prepared};
 #[cfg(feature = "server")]
 pub use registry::{Registered, registry};
+#[cfg(feature = "openapi")]
+pub(crate) use shape::{Body, PathParameters};
+#[cfg(feature = "server")]
+#[doc(hidden)]
+pub use shape::{Probe, Shape, probes};
 pub use spec::{Binding, Capture, Honor, Location, OfferSpec, Order, Price, PriceSpec, Slot, Tier};
 pub use terms::{TermSpec, Terms};
 

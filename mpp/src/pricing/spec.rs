@@ -53,6 +53,11 @@ pub struct PriceSpec {
     pub honor: Honor,
     /// Where the annotation stands.
     pub location: Location,
+    #[cfg(feature = "server")]
+    #[doc(hidden)]
+    pub shape: Option<fn(&mut super::Shape)>,
+    #[doc(hidden)]
+    pub is_handler: bool,
     #[doc(hidden)]
     pub slot: Slot,
 }
@@ -74,6 +79,9 @@ impl PriceSpec {
         capture: Capture::BeforeHandler,
         honor: Honor::Recomputed,
         location: Location { file: "", line: 0, column: 0 },
+        #[cfg(feature = "server")]
+        shape: None,
+        is_handler: false,
         slot: Slot::new(),
     };
 

@@ -224,11 +224,17 @@ impl Mpp {
     }
 
     /// The plan of a price: an array index, or for a price the registry missed a look-up by address.
-    fn plan(&self, spec: &'static PriceSpec) -> Result<Arc<Plan>, Answer> {
+    pub(crate) fn plan(&self, spec: &'static PriceSpec) -> Result<Arc<Plan>, Answer> {
         match spec.slot.get().and_then(|slot| self.0.plans.get(slot)) {
             Some(Some(plan)) => Ok(plan.clone()),
             Some(None) | None => self.late_plan(spec),
         }
+    }
+
+    /// Whether a price is of a module that start-up was told to [ignore](Builder::ignore_module).
+    #[cfg(feature = "openapi")]
+    pub(crate) fn ignores(&self, spec: &PriceSpec) -> bool {
+        spec.slot.get().and_then(|slot| self.0.plans.get(slot)).is_some_and(Option::is_none)
     }
 
     /// Resolves a price that start-up did not see. It is enforced all the same, or answers 500: never a free pass.

@@ -9,6 +9,7 @@
 //! | buy from it, in process and through the whole protocol | [`Client`] |
 //! | call a priced handler directly | [`gate`] |
 //! | notice when a price changes | [`assert_price_list`] |
+//! | be sure that documents and challenges agree | `assert_advertised` (with `openapi`) |
 //! | test a payment method or a store of your own | [`sandbox`], [`wallet`], [`store_conformance`] |
 //!
 //! Everything here panics where a test should fail; nothing here belongs in a server.
@@ -33,10 +34,14 @@
 //! # }
 //! ```
 
+#[cfg(feature = "openapi")]
+mod advertised;
 mod client;
 mod price_list;
 mod store_conformance;
 
+#[cfg(feature = "openapi")]
+pub use advertised::assert_advertised;
 pub use client::{Client, Request, Response};
 pub use price_list::{assert_price_list, price_list};
 pub use store_conformance::{StoreSetup, store_conformance};
