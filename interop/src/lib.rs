@@ -17,12 +17,14 @@ mod lossy;
 mod process;
 mod shop;
 pub mod stripe;
+mod validator;
 mod wallet;
 
 pub use answer::{Answer, ask};
 pub use chain::{Chain, Transfer, fresh_address};
 pub use lossy::Lossy;
 pub use shop::Shop;
+pub use validator::Verdict;
 pub use wallet::{Mode, Wallet};
 
 use std::io::Write;
@@ -54,6 +56,13 @@ pub fn lab() -> Option<Lab> {
         drop(writeln!(std::io::stderr(), "{missing}: skipped"));
     }
     found.map(|anvil| Lab { folder, anvil })
+}
+
+impl Lab {
+    /// Where the scripts and the packages are.
+    fn folder(&self) -> &std::path::Path {
+        &self.folder
+    }
 }
 
 /// The executable itself: npm's wrapper script would outlive a kill.

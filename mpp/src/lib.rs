@@ -153,6 +153,6 @@ pub use pricing::registry;
 pub use server::{BuildError, Builder, Head, Hold, LayerPrice, Mpp, Paid, PaymentLayer, routing};
 
 /// The README's Rust blocks, compiled and run.
-#[cfg(all(doctest, feature = "testing", feature = "tempo", feature = "redb"))]
+#[cfg(all(doctest, feature = "testing", feature = "openapi", feature = "tempo", feature = "redb"))]
 #[doc = include_str!("../../README.md")]
 mod readme {}

@@ -19,7 +19,9 @@ Routes:
   GET  /flaky      0.01, fails at the first attempt and is delivered at the second
   GET  /stripe     1.00 usd by card (needs --stripe-key-file)
   GET  /either     0.05 usdc by Tempo or by card, whichever this shop takes
-  GET  /health     free";
+  GET  /health     free
+
+Documents: /openapi.json, /llms.txt, /llms-full.txt";
 
 /// A shop that is paid over HTTP 402: in TIP-20 tokens on Tempo, by card through Stripe, or both. What it gets no flags for is
 /// switched off.

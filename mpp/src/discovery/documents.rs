@@ -63,7 +63,8 @@ impl std::fmt::Debug for Documents {
 impl Documents {
     pub(crate) fn build(mpp: &Mpp, info: &Info, mounted: &[Mounted]) -> Self {
         let found = info.base.as_ref().map(|base| marked(base, mounted)).unwrap_or_default();
-        let all: Vec<_> = mounted.iter().chain(&found.mounted).cloned().collect();
+        let shown = |m: &&Mounted| !info.hidden.contains(m.spec.name);
+        let all: Vec<_> = mounted.iter().chain(&found.mounted).filter(shown).cloned().collect();
         let operations = operations(mpp, &all);
         let openapi::Built { document, mut warnings } = openapi::build(mpp, info, &operations);
         warnings.extend(found.warnings);

@@ -1,7 +1,7 @@
 //! What a service says about itself, once, for every document.
 
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use url::Url;
 
 /// Registries list a service under at most this many categories (draft-payment-discovery-00 section 3.3.1).
@@ -35,6 +35,7 @@ pub struct Info {
     pub(super) api_reference: Option<String>,
     pub(super) examples: BTreeMap<String, String>,
     pub(super) bodies: BTreeMap<String, Value>,
+    pub(super) hidden: BTreeSet<String>,
     pub(super) base: Option<utoipa::openapi::OpenApi>,
     pub(super) detail: Detail,
     pub(super) unmounted: Unmounted,
@@ -83,6 +84,7 @@ impl Info {
             api_reference: None,
             examples: BTreeMap::new(),
             bodies: BTreeMap::new(),
+            hidden: BTreeSet::new(),
             base: None,
             detail: Detail::Full,
             unmounted: Unmounted::Problem,
@@ -226,6 +228,19 @@ impl Info {
     /// ```
     pub fn slim(mut self) -> Self {
         self.detail = Detail::Slim;
+        self
+    }
+
+    /// Leaves the priced handler of this name out of every document. It stays mounted and charges (DISC-11: what is
+    /// published is a decision).
+    ///
+    /// ```
+    /// # use mpp::discovery::Info;
+    /// let info = Info::new("Weather", "1").hide("for_partners");
+    /// # drop(info);
+    /// ```
+    pub fn hide(mut self, handler: impl Into<String>) -> Self {
+        self.hidden.insert(handler.into());
         self
     }
 

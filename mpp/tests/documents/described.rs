@@ -189,6 +189,15 @@ async fn free() -> &'static str {
 }
 
 #[test]
+fn a_hidden_handler_is_in_no_document() {
+    let mpp = testing::mpp();
+    let documents = router(&mpp).documents(&mpp, &info().hide("whoami"));
+    assert!(documents.openapi()["paths"].get("/whoami").is_none());
+    assert!(!documents.llms().contains("whoami") && !documents.llms_full().contains("whoami"));
+    assert!(documents.llms().contains("/rate"));
+}
+
+#[test]
 fn the_text_documents_list_the_same_operations() {
     let mpp = testing::mpp();
     let app = router(&mpp);
