@@ -109,6 +109,12 @@ impl Literal {
         self.units == 0
     }
 
+    /// In the smallest unit of a currency; `None` when it is finer than that, or too large to be counted.
+    pub(crate) fn base_units(&self, decimals: u8) -> Option<u128> {
+        let factor = 10u128.checked_pow(decimals.checked_sub(self.scale)?.into())?;
+        self.units.checked_mul(factor)
+    }
+
     /// An expression of type `mpp::Amount`.
     pub(crate) fn tokens(&self, krate: &TokenStream) -> TokenStream {
         let (units, scale) = (Number::u128_unsuffixed(self.units), Number::u8_unsuffixed(self.scale));

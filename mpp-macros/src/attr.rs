@@ -1,4 +1,4 @@
-//! The grammar the three macros share: `key = value`, `methods(…)`, `bind(…)`.
+//! The grammar the three macros share: `key = value`, `methods(…)`, `split(…)`, `bind(…)`.
 //!
 //! Each key is read and checked on its own here; what keys mean together is checked in `offer`.
 
@@ -6,6 +6,7 @@ use crate::amount::{Amount, Literal, unwrapped};
 use crate::currency::Currency;
 use crate::diag::{Sink, list, nearest};
 use crate::methods::{Method, methods};
+use crate::split::{Share, split};
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::ext::IdentExt;
@@ -14,6 +15,8 @@ use syn::{Expr, Ident, LitBool, LitStr, Path, Token, Type, token};
 
 /// Challenges travel in headers.
 const LONGEST_DESCRIPTION: usize = 200;
+/// Networks and processors keep references in fields of their own.
+const LONGEST_EXTERNAL_ID: usize = 64;
 
 /// Whose keys these are.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,6 +45,9 @@ impl Macro {
                 "free_if",
                 "up_to",
                 "description",
+                "external_id",
+                "fees",
+                "split",
                 "proof",
                 "challenge",
                 "capture",
@@ -61,13 +67,16 @@ impl Macro {
                 "free_if",
                 "up_to",
                 "description",
+                "external_id",
+                "fees",
+                "split",
                 "proof",
                 "honor",
                 "bind",
                 "digest",
                 "crate",
             ],
-            Self::Terms => &["currency", "methods", "crate"],
+            Self::Terms => &["currency", "methods", "fees", "split", "crate"],
         }
     }
 }
@@ -86,6 +95,10 @@ pub(crate) struct Attr {
     pub(crate) free_if: Option<Expr>,
     pub(crate) up_to: Option<Literal>,
     pub(crate) description: Option<LitStr>,
+    pub(crate) external_id: Option<LitStr>,
+    /// `fees = "sponsored"`
+    pub(crate) sponsored: Option<Ident>,
+    pub(crate) split: Option<Vec<Share>>,
     /// `proof = true`
     pub(crate) proof: Option<Ident>,
     /// `challenge = "first"`
@@ -176,6 +189,23 @@ impl Attr {
             }
             "description" => {
                 self.description = Some(description(value(input, &key, |i| string(i, "description", "…"))?)?)
+            }
+            "external_id" => {
+                let text = value(input, &key, |i| string(i, "external_id", "sku-42"))?;
+                self.external_id = Some(reference(text)?);
+            }
+            "fees" => {
+                word(input, &key, "sponsored", "the server pays the network's fee")?;
+                self.sponsored = Some(key);
+            }
+            "split" => {
+                let content;
+                if !input.peek(token::Paren) {
+                    let message = "`split` takes a list of payees\nhelp: write `split(platform = \"2.5%\")`";
+                    return Err(syn::Error::new(key.span(), message));
+                }
+                syn::parenthesized!(content in input);
+                self.split = split(&content, &key, errors);
             }
             "proof" => self.proof = value(input, &key, LitBool::parse_switch)?.then_some(key),
             "challenge" => {
@@ -344,6 +374,17 @@ fn description(text: LitStr) -> syn::Result<LitStr> {
             text.span(),
             "description has a line break or another control character",
         ));
+    }
+    Ok(text)
+}
+
+/// The `external_id` of a price: the merchant's reference.
+fn reference(text: LitStr) -> syn::Result<LitStr> {
+    let value = text.value();
+    if value.is_empty() || value.len() > LONGEST_EXTERNAL_ID || !value.bytes().all(|b| b.is_ascii_graphic()) {
+        let message =
+            format!("external_id has 1 to {LONGEST_EXTERNAL_ID} visible ASCII characters, and no spaces");
+        return Err(syn::Error::new(text.span(), message));
     }
     Ok(text)
 }

@@ -54,6 +54,14 @@ impl Currency {
         }
     }
 
+    /// The same for the same currency, as far as names go.
+    pub(crate) fn key(&self) -> String {
+        match self {
+            Self::Name(name) => name.token().to_string(),
+            Self::Const(path) => path.to_token_stream().to_string(),
+        }
+    }
+
     /// Decimal places, where they are known at expansion.
     pub(crate) fn decimals(&self) -> Option<u8> {
         match self {

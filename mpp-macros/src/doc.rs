@@ -5,6 +5,7 @@ use crate::attr::Attr;
 use crate::offer::{Offer, Offers, Price};
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
+use syn::ext::IdentExt;
 use syn::{Attribute, Expr, ExprLit, Lit, Meta};
 
 /// The doc comment as one `&'static str`, one line per line; `None` where there is none.
@@ -28,7 +29,7 @@ pub(crate) fn text(docs: &[&Attribute]) -> Option<TokenStream> {
     })
 }
 
-/// The appended paragraph: `Priced: 0.05 usdc by tempo, 0.50 usd by stripe.`
+/// The appended paragraph: `Priced: 0.05 usdc by tempo, 0.50 usd by stripe; of which 2.5% to `platform`.`
 pub(crate) fn priced(attr: &Attr, price: &Price<'_>, docs: &[&Attribute]) -> TokenStream {
     let line = format!(" Priced: {}.", sentence(attr, price));
     let blank = docs.first().map(|_| quote!(#[doc = ""]));
@@ -60,6 +61,16 @@ fn sentence(attr: &Attr, price: &Price<'_>) -> String {
             lines.join(if computed { "; " } else { ", " })
         }
     };
+    if let Some(shares) = &attr.split {
+        let parts: Vec<_> = shares
+            .iter()
+            .map(|share| format!("{} to `{}`", share.part.text(), share.payee.unraw()))
+            .collect();
+        out.push_str(&format!("; of which {}", parts.join(", ")));
+    }
+    if attr.sponsored.is_some() {
+        out.push_str("; fees are sponsored");
+    }
     if attr.free_if.is_some() {
         out.push_str("; free for some requests");
     }

@@ -6,7 +6,7 @@
 //!
 //! | module | what it does |
 //! | --- | --- |
-//! | `attr`, `methods`, `amount`, `currency` | the grammar: tokens to an `attr::Attr` |
+//! | `attr`, `methods`, `amount`, `currency`, `split` | the grammar: tokens to an `attr::Attr` |
 //! | `offer` | what the keys mean together: an `offer::Price` |
 //! | `signature` | whether the handler can carry a price |
 //! | `quoting`, `spec`, `doc` | the price expression, the `static`, the line in the documentation |
@@ -32,6 +32,7 @@ mod quoting;
 mod shape;
 mod signature;
 mod spec;
+mod split;
 mod terms;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,6 @@
 //! `methods(tempo, stripe(amount = "0.50", currency = "usd"), crate::payments::Invoice)`.
+//!
+//! A method may be listed once for each of several currencies; `offer` checks that, because a currency may be shared.
 
 use crate::amount::Amount;
 use crate::attr::{entries, value};
@@ -36,6 +38,14 @@ impl Network {
         }
     }
 
+    /// The tokens the user wrote.
+    pub(crate) fn written(&self) -> TokenStream {
+        match self {
+            Self::BuiltIn { name, .. } => name.to_token_stream(),
+            Self::Own(path) => path.to_token_stream(),
+        }
+    }
+
     /// As written, for messages and documentation.
     pub(crate) fn name(&self) -> String {
         match self {
@@ -59,7 +69,8 @@ impl Network {
         }
     }
 
-    fn key(&self) -> String {
+    /// The same for the same method.
+    pub(crate) fn key(&self) -> String {
         match self {
             Self::BuiltIn { name, .. } => name.to_string(),
             Self::Own(path) => path.to_token_stream().to_string(),
@@ -77,11 +88,6 @@ pub(crate) fn methods(input: ParseStream, key: &Ident, errors: &Sink) -> Option<
     let mut out: Vec<Method> = Vec::new();
     entries(input, errors, |input| {
         let (written, network) = network(input, errors)?;
-        if let Some(network) = &network
-            && out.iter().any(|m| m.network.key() == network.key())
-        {
-            errors.on(&written, format!("payment method `{}` is listed twice", network.name()));
-        }
         if input.peek(Token![=]) {
             let name = written.to_token_stream().to_string().replace(' ', "");
             return Err(syn::Error::new_spanned(

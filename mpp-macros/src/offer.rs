@@ -5,8 +5,10 @@ use crate::attr::{Attr, whole};
 use crate::currency::Currency;
 use crate::diag::{Sink, at};
 use crate::methods::{Method, Network};
-use proc_macro2::TokenStream;
+use crate::split;
+use proc_macro2::{Ident, TokenStream};
 use quote::{quote, quote_spanned};
+use syn::spanned::Spanned;
 use syn::{Expr, Path};
 
 /// A price that can be expanded.
@@ -50,6 +52,8 @@ impl<'a> Price<'a> {
     /// `None` after a mistake; every mistake has been reported by then.
     pub(crate) fn check(attr: &'a Attr, errors: &Sink) -> Option<Self> {
         let offers = offers(attr, errors);
+        // With `terms` the currencies are not known here.
+        split::check(attr, attr.methods.as_deref().unwrap_or_default(), errors);
         combinations(attr, errors);
         let kind = match (&attr.on_success, &attr.free_if) {
             (Some(_), _) => Kind::Reserved,
@@ -60,28 +64,45 @@ impl<'a> Price<'a> {
     }
 }
 
-impl Offers<'_> {
-    /// An expression of type `&'static [OfferSpec]`.
-    pub(crate) fn tokens(&self, krate: &TokenStream) -> TokenStream {
-        match self {
-            Self::List(offers) => {
-                let offers = offers.iter().map(|offer| offer.tokens(krate));
-                quote!(&[#(#offers),*])
+impl Price<'_> {
+    /// The items that `fields` refers to, and the fields of `PriceSpec` that say who is paid how much.
+    pub(crate) fn tokens(&self, attr: &Attr) -> (Option<TokenStream>, TokenStream) {
+        let krate = attr.krate();
+        let shares = attr.split.as_deref().map(|shares| split::tokens(shares, &krate));
+        let sponsored = attr.sponsored.as_ref().map(|_| quote!(#krate::__private::Fees::Sponsored));
+        match &self.offers {
+            Offers::List(offers) => {
+                let offers = offers.iter().map(|offer| offer.tokens(&krate));
+                let offers = quote!(&[#(#offers),*]);
+                let fees = sponsored.map(|fees| quote!(fees: #fees,));
+                let (Some(shares), Some(key)) = (shares, attr.key("split")) else {
+                    return (None, quote!(offers: #offers, #fees));
+                };
+                // What the macro cannot see is checked in const evaluation, and reported at the key.
+                let there = at(key.span(), &krate);
+                let shares =
+                    quote_spanned!(key.span()=> #there::__private::SplitSpec::checked(__OFFERS, #shares));
+                let items = quote!(const __OFFERS: &[#krate::__private::OfferSpec] = #offers;);
+                (Some(items), quote!(offers: __OFFERS, #fees splits: #shares,))
             }
             // Merged in const evaluation; a wrong number of decimal places is an error at the amount.
-            Self::Terms { terms, amount } => {
+            Offers::Terms { terms, amount } => {
                 let merge = match amount {
                     Amount::Fixed(literal) => {
-                        let amount = literal.tokens(krate);
+                        let amount = literal.tokens(&krate);
                         quote_spanned!(literal.span=> __TERMS.fixed(#amount))
                     }
                     Amount::Computed(_) => quote!(__TERMS.computed()),
                 };
-                quote! {{
+                let fees = sponsored.unwrap_or_else(|| quote!(__TERMS.fees()));
+                let shares = shares.unwrap_or_else(|| quote!(&[]));
+                let span = attr.key("split").map_or_else(|| terms.span(), Ident::span);
+                let shares = quote_spanned!(span=> __TERMS.splits(&__OFFERS, #shares));
+                let items = quote! {
                     const __TERMS: #krate::Terms = #terms;
                     const __OFFERS: [#krate::__private::OfferSpec; __TERMS.len()] = #merge;
-                    &__OFFERS
-                }}
+                };
+                (Some(items), quote!(offers: &__OFFERS, fees: #fees, splits: #shares,))
             }
         }
     }
@@ -142,6 +163,7 @@ fn offers<'a>(attr: &'a Attr, errors: &Sink) -> Option<Offers<'a>> {
         }
         return None;
     };
+    distinct(attr, methods, errors);
     currencies(attr, methods, errors);
     precision(attr, methods, errors);
     let offer = |m: &'a Method| {
@@ -152,6 +174,28 @@ fn offers<'a>(attr: &'a Attr, errors: &Sink) -> Option<Offers<'a>> {
         })
     };
     methods.iter().map(offer).collect::<Option<Vec<_>>>().map(Offers::List)
+}
+
+/// No method is listed twice, but for another currency.
+pub(crate) fn distinct(attr: &Attr, methods: &[Method], errors: &Sink) {
+    let key = |method: &Method| {
+        let currency = method.currency.as_ref().or(attr.currency.as_ref());
+        (method.network.key(), currency.map(Currency::key))
+    };
+    for (i, method) in methods.iter().enumerate() {
+        let same = |other: &&Method| other.network.key() == method.network.key();
+        let Some(first) = methods[..i].iter().find(same) else { continue };
+        if methods[..i].iter().any(|other| key(other) == key(method)) {
+            let name = method.network.name();
+            let mut message = format!("payment method `{name}` is listed twice");
+            if method.currency.is_none() && first.currency.is_none() {
+                message.push_str(&format!("\nhelp: for another currency, write `{name}(currency = \"…\")`"));
+            } else if let Some(currency) = method.currency.as_ref().or(attr.currency.as_ref()) {
+                message.push_str(&format!(" in `{}`", currency.name()));
+            }
+            errors.on(method.network.written(), message);
+        }
+    }
 }
 
 /// Every method has a currency, and the built-in ones know it.
@@ -237,6 +281,8 @@ fn combinations(attr: &Attr, errors: &Sink) {
                 "an identity proof charges nothing, so there is nothing to capture; remove `capture`",
             ),
             ("terms", "an identity proof charges nothing, so there are no terms to share; use `methods(…)`"),
+            ("split", "an identity proof charges nothing, so there is nothing to split; remove `split`"),
+            ("fees", "an identity proof is no transaction, so there is no fee to pay; remove `fees`"),
         ] {
             if let Some(key) = attr.key(key) {
                 errors.on(key, clash);

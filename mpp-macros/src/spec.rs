@@ -23,12 +23,11 @@ pub(crate) fn items(attr: &Attr, price: Option<&Price<'_>>, subject: &Subject) -
     let krate = attr.krate();
     let Subject { name, shape, .. } = subject;
     let docs = subject.docs.as_ref().map(|docs| quote!(docs: #docs,));
-    let offers = price.map(|price| {
-        let offers = price.offers.tokens(&krate);
-        quote!(offers: #offers,)
-    });
+    let (before, offers) = price.map(|price| price.tokens(attr)).unwrap_or_default();
     let description =
         attr.description.as_ref().map(|text| quote!(description: ::core::option::Option::Some(#text),));
+    let external_id =
+        attr.external_id.as_ref().map(|text| quote!(external_id: ::core::option::Option::Some(#text),));
     let tier = match (&attr.proof, &attr.free_if) {
         (Some(_), _) => Some(quote!(tier: #krate::__private::Tier::Proof,)),
         (None, Some(_)) => Some(quote!(tier: #krate::__private::Tier::FreeIf,)),
@@ -54,11 +53,13 @@ pub(crate) fn items(attr: &Attr, price: Option<&Price<'_>>, subject: &Subject) -
         }
     });
     quote! {
+        #before
         static __SPEC: #krate::__private::PriceSpec = #krate::__private::PriceSpec {
             module: ::core::module_path!(),
             name: #name,
             #docs
             #description
+            #external_id
             #offers
             #tier
             #up_to

@@ -4,7 +4,8 @@ use crate::amount::Amount;
 use crate::attr::{Attr, Macro, whole};
 use crate::diag::{Sink, at};
 use crate::methods::Method;
-use crate::offer::{currencies, precision};
+use crate::offer::{currencies, distinct, precision};
+use crate::split;
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 
@@ -17,8 +18,10 @@ pub(crate) fn terms(tokens: TokenStream) -> TokenStream {
     if methods.is_empty() && !attr.attempted("methods") {
         errors.at(whole(), "nobody could pay: `methods` is missing\nhelp: add `methods(tempo)`");
     }
+    distinct(&attr, methods, &errors);
     currencies(&attr, methods, &errors);
     precision(&attr, methods, &errors);
+    split::check(&attr, methods, &errors);
     let terms: Option<Vec<_>> = methods.iter().map(|method| term(&attr, method, &krate, &errors)).collect();
     if !errors.is_empty() {
         let errors = errors.into_tokens();
@@ -28,7 +31,12 @@ pub(crate) fn terms(tokens: TokenStream) -> TokenStream {
         }};
     }
     let terms = terms.unwrap_or_default();
-    quote!(#krate::Terms::new(&[#(#terms),*]))
+    let sponsored = attr.sponsored.as_ref().map(|_| quote!(.sponsored()));
+    let split = attr.split.as_ref().map(|shares| {
+        let shares = split::tokens(shares, &krate);
+        quote!(.split(#shares))
+    });
+    quote!(#krate::Terms::new(&[#(#terms),*])#sponsored #split)
 }
 
 fn term(attr: &Attr, method: &Method, krate: &TokenStream, errors: &Sink) -> Option<TokenStream> {

@@ -102,6 +102,33 @@ fn shared_terms_and_a_known_state() {
 }
 
 #[test]
+fn fees_parts_a_reference_and_two_currencies_of_one_method() {
+    assert_expansion(
+        "split",
+        item(price::price(quote!(
+            amount = "0.05",
+            methods(
+                tempo(currency = "usdc"),
+                tempo(currency = crate::GOLD),
+                stripe(amount = "0.50", currency = "usd")
+            ),
+            fees = "sponsored",
+            split(platform = "0.01", author = "2.5%"),
+            external_id = "sku-42",
+        ))),
+    );
+    assert_expansion(
+        "split_terms",
+        item(terms::terms(quote!(
+            currency = "usdc",
+            methods(tempo),
+            fees = "sponsored",
+            split(platform = "2.5%"),
+        ))),
+    );
+}
+
+#[test]
 fn every_other_key() {
     assert_expansion(
         "keys",
@@ -114,6 +141,9 @@ fn every_other_key() {
                 challenge = "first",
                 capture = "success",
                 digest = false,
+                fees = "sponsored",
+                split(platform = "0.01", r#type = "2.5%"),
+                external_id = "sku-42",
             ),
             quote!(
                 async fn render(_: Paid<Hold>) {}
@@ -227,6 +257,15 @@ fn a_renamed_library_leaves_no_trace_of_its_name() {
             free_if = true
         ),
         quote!(amount = "0.05", terms = STANDARD, challenge = "first"),
+        quote!(amount = "0.05", terms = STANDARD, split(a = "1%"), fees = "sponsored"),
+        quote!(
+            amount = "0.05",
+            currency = "usdc",
+            methods(tempo),
+            split(a = "1%", b = "0.01"),
+            fees = "sponsored",
+            external_id = "sku-42"
+        ),
         quote!(ammount = "0.05"),
     ];
     for handler in &handlers {
@@ -234,7 +273,13 @@ fn a_renamed_library_leaves_no_trace_of_its_name() {
             assert_unnamed(expand::charge(quote!(#keys, crate = renamed), handler.clone()));
         }
     }
-    assert_unnamed(terms::terms(quote!(currency = "usdc", methods(tempo), crate = renamed)));
+    assert_unnamed(terms::terms(quote!(
+        currency = "usdc",
+        methods(tempo),
+        split(a = "1%"),
+        fees = "sponsored",
+        crate = renamed
+    )));
     assert_unnamed(terms::terms(quote!(crate = renamed)));
     for keys in [quote!(amount = "1"), quote!(amount = |h| price(h), free_if = |h| true), quote!(amount = 1)]
     {
@@ -254,7 +299,8 @@ fn no_half_typed_annotation_panics_or_loses_the_function() {
     let whole = quote! {
         amount = price(&prompt.model)?, up_to = "2.00", currency = "usdc", free_if = tier == 1,
         methods(tempo, stripe(amount = "0.50", currency = "usd"), crate::Own), description = "x", honor = "quote",
-        bind("x-tier"), digest = false, state = App, crate = mpp
+        bind("x-tier"), digest = false, fees = "sponsored", split(platform = "0.01", author = "2.5%"),
+        external_id = "sku-42", state = App, crate = mpp
     };
     let tokens: Vec<TokenTree> = whole.into_iter().collect();
     for end in 0..tokens.len() {

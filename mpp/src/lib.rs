@@ -75,6 +75,8 @@
 //! | `tempo` | | the `tempo` method: stablecoins on Tempo (brings in alloy) |
 //! | `stripe` | | the `stripe` method: cards by shared payment token (brings in reqwest, no chain) |
 //! | `redb` | | the embedded durable store, `mpp::store::RedbStore` |
+//! | `redis` | | the shared store on Redis or Valkey, `mpp::store::RedisStore` |
+//! | `postgres` | | the shared store on PostgreSQL, `mpp::store::PostgresStore` |
 //! | `testing` | | the [testing kit][`testing`]; for `[dev-dependencies]` |
 //!
 //! Features add and never change. Without any there are [`protocol`], [`pricing`]'s data and the traits of [`method`].
@@ -122,6 +124,8 @@ pub mod server;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(any(feature = "tempo", feature = "stripe", feature = "redis"))]
+mod tls;
 
 #[cfg(feature = "server")]
 #[doc(hidden)]

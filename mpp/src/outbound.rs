@@ -1,33 +1,22 @@
 //! The one place where an HTTP client is built: for RPC nodes and for payment providers.
 //!
-//! Every client gets its TLS provider in its own configuration (`ring`), so the library neither installs a process
-//! default nor depends on one. It follows no redirects and no proxies from the environment: what it sends
+//! It follows no redirects and no proxies from the environment: what it sends
 //! authorises payments and must reach exactly the configured endpoint.
 
-use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::BuilderVerifierExt;
+pub(crate) use crate::tls::Wire;
+use crate::tls::{self, TlsError};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Longest time to open a connection.
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// Whether a client speaks TLS; plain http is for loopback nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wire {
-    /// `https`: certificates are checked by the platform's verifier.
-    Tls,
-    /// `http`: works on machines without any root certificates; `https` URLs fail on such a client.
-    Plain,
-}
-
 /// Why a client cannot be built.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ClientError {
-    /// No usable root certificates, or no usable TLS versions.
-    #[error("TLS cannot be set up on this machine: {0}")]
-    Tls(String),
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The HTTP client itself.
     #[error("the HTTP client cannot be set up")]
     Http,
@@ -36,7 +25,7 @@ pub(crate) enum ClientError {
 /// Builds a client that keeps its connections and gives up on a request after `timeout`.
 pub(crate) fn client(wire: Wire, timeout: Duration) -> Result<reqwest::Client, ClientError> {
     reqwest::Client::builder()
-        .tls_backend_preconfigured(tls(wire)?)
+        .tls_backend_preconfigured(tls::config(wire)?)
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT)
@@ -57,26 +46,12 @@ pub(crate) fn is_loopback(host: &str) -> bool {
             .is_ok_and(|ip| ip.is_loopback())
 }
 
-fn tls(wire: Wire) -> Result<ClientConfig, ClientError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| ClientError::Tls(e.to_string()))?;
-    Ok(match wire {
-        Wire::Tls => builder
-            .with_platform_verifier()
-            .map_err(|e| ClientError::Tls(e.to_string()))?
-            .with_no_client_auth(),
-        Wire::Plain => builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn building_a_client_installs_no_process_wide_tls_provider() {
+    fn building_an_http_client_installs_no_process_wide_tls_provider() {
         let before = rustls::crypto::CryptoProvider::get_default().is_some();
         client(Wire::Plain, CONNECT).unwrap();
         assert_eq!(rustls::crypto::CryptoProvider::get_default().is_some(), before);

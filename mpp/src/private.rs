@@ -1,11 +1,11 @@
 //! What the macros expand to. Not public API: no name here is stable.
 #![allow(missing_docs, reason = "re-exports of documented items, hidden from the documentation")]
 
-pub use crate::method::PaymentMethod;
 pub use crate::method::marker;
+pub use crate::method::{Fees, PaymentMethod};
 pub use crate::pricing::{
-    Binding, Capture, Honor, Location, OfferSpec, Order, PriceSpec, Probe, Registered, Shape, TermSpec,
-    Terms, Tier, currency_of, probes,
+    Binding, Capture, Honor, Location, OfferSpec, Order, Part, PriceSpec, Probe, Registered, Shape,
+    SplitSpec, TermSpec, Terms, Tier, currency_of, probes,
 };
 pub use crate::protocol::{Amount, Currency};
 pub use crate::server::gate::{Gate, IntoAmount, Poisoned, PriceOf, Priced, Quote, Refusal};

@@ -4,7 +4,7 @@
 use mpp::method::sandbox::Wallet;
 use mpp::method::{
     ClientMethod, CredentialCx, Held, OfferCx, Rejection, ServerMethod, SettleCx, Settlement, SettlementPlan,
-    Step, Verified,
+    Share, Step, Verified,
 };
 use mpp::protocol::{BaseUnits, Challenge, ChargeRequest, Intent, MethodName, ProblemType, Timestamp};
 use mpp::store::{Cas, Durability, Key, Limits, MemoryStore, Store, StoreError, Version, Versioned, Write};
@@ -272,6 +272,23 @@ async fn payload_of_a_careless_wallet(challenge: &Challenge) -> Map<String, Valu
     let request = ChargeRequest { method_details: Some(details), ..challenge.charge().unwrap() };
     lie.request = request.encode();
     payload(&alice(), &lie).await
+}
+
+#[tokio::test]
+async fn a_split_price_names_its_parts_and_the_till_has_the_whole() {
+    let sandbox = funded(Amount::whole(1));
+    let currency = ServerMethod::currency(&sandbox, "usdc").unwrap();
+    let parts = [Share { payee: "platform", units: BaseUnits::new(1_250) }];
+    let mut cx = OfferCx::new(BaseUnits::new(50_000), &currency);
+    cx.splits = &parts;
+    let mut split = challenge(&sandbox, "c1", Amount::cents(5));
+    split.request = sandbox.offer(&cx).unwrap().encode();
+    let details = split.charge().unwrap().method_details.unwrap();
+    assert_eq!(details["splits"], json!([{ "recipient": "platform", "amount": "1250" }]));
+    let verified = verify(&sandbox, &split, &payload(&alice(), &split).await, None).await.unwrap();
+    let settled = sandbox.settle(&SettleCx::new("c1", &verified.plan, NOW)).await;
+    assert!(matches!(settled, Settlement::Settled(_)), "{settled:?}");
+    assert_eq!(sandbox.till().await.unwrap(), Amount::cents(5));
 }
 
 #[tokio::test]

@@ -175,9 +175,10 @@ impl Stage {
                 let install = tools::npm_packages(workspace);
                 install.into_iter().chain(call.integration_tests(12, Full, self)).collect()
             }
-            Stage::Pipeline | Stage::Stores | Stage::Cli | Stage::Shop => {
-                call.integration_tests(10, Full, self)
+            Stage::Stores => {
+                tools::databases().into_iter().chain(call.integration_tests(10, Full, self)).collect()
             }
+            Stage::Pipeline | Stage::Cli | Stage::Shop => call.integration_tests(10, Full, self),
             Stage::Doc => {
                 let mut links = call.cargo(Check, 10, ["doc", "--no-deps"]);
                 links.command.args(workspace.select(Full)).env("RUSTDOCFLAGS", "-D warnings");

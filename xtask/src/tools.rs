@@ -1,4 +1,5 @@
-//! What the tests need that cargo does not bring: cargo-deny, and the npm packages of the interop tests.
+//! What the tests need that cargo does not bring: cargo-deny, the npm packages of the interop tests, and the databases
+//! of the stores.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -45,6 +46,28 @@ pub(crate) fn npm_packages(workspace: &Workspace) -> Option<Step> {
     // The pins in package.json are exact; a lock file would carry the addresses of one registry.
     npm.args(["install", "--no-audit", "--no-fund", "--no-package-lock"]).current_dir(folder);
     Some(Step::new(npm, Counting::Setup, Duration::from_secs(5 * 60)))
+}
+
+/// The installation of the databases that the stores are tested on, from Debian's packages; none when they are there or
+/// this is not root on such a system: then the tests say what is missing.
+pub(crate) fn databases() -> Option<Step> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = |name: &str| std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
+    let postgres = Path::new("/usr/lib/postgresql").is_dir() || on_path("postgres");
+    if (on_path("redis-server") && postgres) || !on_path("apt-get") || !is_root() {
+        return None;
+    }
+    let mut install = Command::new("sh");
+    let packages = "apt-get install -y --no-install-recommends redis-server postgresql";
+    // A fresh machine may not have the package lists, or old ones.
+    install.args(["-c", &format!("{packages} || {{ apt-get update && {packages}; }}")]);
+    install.env("DEBIAN_FRONTEND", "noninteractive");
+    Some(Step::new(install, Counting::Setup, Duration::from_secs(5 * 60)))
+}
+
+fn is_root() -> bool {
+    let output = Command::new("id").arg("-u").stderr(Stdio::null()).output();
+    output.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
 
 /// What `<program> --version` prints, if there is such a program.

@@ -25,7 +25,7 @@ Documents: /openapi.json, /llms.txt, /llms-full.txt";
 
 /// A shop that is paid over HTTP 402: in TIP-20 tokens on Tempo, by card through Stripe, or both. What it gets no flags for is
 /// switched off.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "shop", version, after_help = ROUTES)]
 pub(crate) struct Flags {
     /// Where to listen; port 0 takes a free port and prints it.
@@ -75,8 +75,9 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "PATH")]
     pub(crate) secret_file: Option<PathBuf>,
 
-    /// Where payments are journaled: `memory` (forgotten at the end) or `file:PATH` (survives a restart).
-    #[arg(long, value_name = "memory|file:PATH", default_value = "memory")]
+    /// Where payments are journaled: `memory` (forgotten at the end), `file:PATH` (survives a restart), or a database that
+    /// several shops share: `redis://HOST` or `postgres://USER@HOST/DATABASE` (then with --secret-file).
+    #[arg(long, value_name = "memory|file:PATH|URL", default_value = "memory")]
     pub(crate) store: StoreAt,
 
     /// How long a challenge can be paid, in seconds.
@@ -101,22 +102,27 @@ impl FromStr for TokenAt {
     }
 }
 
-/// A place for the journal.
-#[derive(Debug, Clone)]
+/// A place for the journal. Not `Debug`: a URL may have a password in it.
+#[derive(Clone)]
 pub(crate) enum StoreAt {
     Memory,
     File(PathBuf),
+    Redis(String),
+    Postgres(String),
 }
 
 impl FromStr for StoreAt {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.strip_prefix("file:") {
-            Some("") => Err("a path has to follow `file:`"),
-            Some(path) => Ok(Self::File(path.into())),
-            None if text == "memory" => Ok(Self::Memory),
-            None => Err("write `memory` or `file:PATH`"),
+        let (scheme, rest) = text.split_once(':').unwrap_or((text, ""));
+        match (scheme, rest) {
+            ("file", "") => Err("a path has to follow `file:`"),
+            ("file", path) => Ok(Self::File(path.into())),
+            ("memory", "") => Ok(Self::Memory),
+            ("redis" | "rediss" | "redis+unix", _) => Ok(Self::Redis(text.to_owned())),
+            ("postgres" | "postgresql", _) => Ok(Self::Postgres(text.to_owned())),
+            _ => Err("write `memory`, `file:PATH`, `redis://…` or `postgres://…`"),
         }
     }
 }
@@ -176,7 +182,8 @@ mod tests {
             &["shop", "--tempo-rpc", "x", "--recipient", "y", "--expires", "0"],
             &["shop", "--tempo-rpc", "x", "--recipient", "y", "--tempo-token", "pathusd"],
         ] {
-            let said = sentence(&Flags::try_parse_from(args).unwrap_err().to_string());
+            let refused = Flags::try_parse_from(args).err().expect("a wrong command line");
+            let said = sentence(&refused.to_string());
             assert!(!said.contains('\n') && !said.contains("Usage"), "{said}");
         }
     }

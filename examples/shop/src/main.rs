@@ -11,7 +11,7 @@ use axum::serve::ListenerExt;
 use cli::{Flags, StoreAt};
 use mpp::method::tempo::rpc_chain_id;
 use mpp::method::{MethodProblem, ServerMethod};
-use mpp::store::RedbStore;
+use mpp::store::{PostgresStore, RedbStore, RedisStore};
 use mpp::{Mpp, Secret, Stripe, Tempo};
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -119,6 +119,12 @@ async fn configured(flags: &Flags, address: SocketAddr) -> Result<Mpp, Closed> {
                 RedbStore::open(path).map_err(while_doing(format!("cannot use {}", path.display())))?;
             builder.store(store)
         }
+        StoreAt::Redis(url) => {
+            builder.store(RedisStore::connect(url).await.map_err(while_doing("cannot use this Redis"))?)
+        }
+        StoreAt::Postgres(url) => {
+            builder.store(PostgresStore::connect(url).await.map_err(while_doing("cannot use this database"))?)
+        }
     };
     Ok(builder.build()?)
 }
@@ -162,6 +168,10 @@ fn secret(flags: &Flags) -> Result<Secret, Closed> {
     match (&flags.secret_file, &flags.store) {
         (Some(path), _) => secret_in(path),
         (None, StoreAt::Memory) => Ok(Secret::generate()),
+        (None, StoreAt::Redis(_) | StoreAt::Postgres(_)) => Err(Closed(
+            "a database is shared by several shops, and so must be their secret: say --secret-file (`mpp secret` makes one)"
+                .to_owned(),
+        )),
         (None, StoreAt::File(store)) => {
             let path = PathBuf::from(format!("{}.secret", store.display()));
             if path.exists() { secret_in(&path) } else { new_secret_in(&path) }

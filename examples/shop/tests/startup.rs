@@ -59,10 +59,7 @@ fn a_wrong_flag_is_one_sentence_and_exit_code_2() {
         (&[][..], "--tempo-rpc"),
         (&["--frobnicate"], "--frobnicate"),
         (&["--tempo-rpc", "http://x", "--recipient", RECIPIENT, "--listen", "here"], "--listen"),
-        (
-            &["--tempo-rpc", "http://x", "--recipient", RECIPIENT, "--store", "disk"],
-            "`memory` or `file:PATH`",
-        ),
+        (&["--tempo-rpc", "http://x", "--recipient", RECIPIENT, "--store", "disk"], "`memory`, `file:PATH`"),
         (&["--tempo-rpc", "http://x", "--recipient", RECIPIENT, "--expires", "0"], "--expires"),
         (&["--tempo-rpc", "http://x", "--recipient", RECIPIENT, "--tempo-token", "usdc"], "--tempo-token"),
     ] {
@@ -78,7 +75,9 @@ fn a_wrong_configuration_is_one_sentence_and_exit_code_1() {
     let missing = scratch("missing").join("secret");
     let short = scratch("short").join("secret");
     std::fs::write(&short, "c0ffee").unwrap();
-    let (missing, short) = (missing.to_str().unwrap(), short.to_str().unwrap());
+    let good = scratch("good").join("secret");
+    std::fs::write(&good, "ab".repeat(32)).unwrap();
+    let (missing, short, good) = (missing.to_str().unwrap(), short.to_str().unwrap(), good.to_str().unwrap());
     let base = ["--listen", "127.0.0.1:0", "--recipient", RECIPIENT];
     let with = |more: &[&str]| stopped(&[&base, more].concat());
     for ((code, stderr), said) in [
@@ -102,6 +101,15 @@ fn a_wrong_configuration_is_one_sentence_and_exit_code_1() {
             with(&["--tempo-rpc", &rpc, "--store", "file:/nonexistent/folder/shop"]),
             "/nonexistent/folder/shop",
         ),
+        (with(&["--tempo-rpc", &rpc, "--store", "redis://:pa55@127.0.0.1:1"]), "say --secret-file"),
+        (
+            with(&["--tempo-rpc", &rpc, "--store", "redis://:pa55@127.0.0.1:1", "--secret-file", good]),
+            "Redis cannot be reached",
+        ),
+        (
+            with(&["--tempo-rpc", &rpc, "--store", "postgres://a:pa55@127.0.0.1:1/b", "--secret-file", good]),
+            "PostgreSQL cannot be reached",
+        ),
         (stopped(&["--listen", "127.0.0.1:0", "--tempo-rpc", &rpc, "--recipient", "0x7099"]), "recipient"),
         (
             stopped(&["--listen", "192.0.2.1:80", "--tempo-rpc", &rpc, "--recipient", RECIPIENT]),
@@ -110,7 +118,7 @@ fn a_wrong_configuration_is_one_sentence_and_exit_code_1() {
     ] {
         assert_eq!((code, stderr.lines().count()), (1, 1), "{stderr}");
         assert!(stderr.starts_with("shop: ") && stderr.contains(said), "{said}: {stderr}");
-        assert!(!stderr.contains("k3y"), "{stderr}");
+        assert!(!stderr.contains("k3y") && !stderr.contains("pa55"), "{stderr}");
         // One mistake is one sentence, not another one for each price that it concerns.
         assert!(!stderr.contains("routes.rs"), "{stderr}");
     }

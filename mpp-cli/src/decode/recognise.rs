@@ -90,7 +90,7 @@ impl Found {
     }
 
     fn credentials(&mut self, value: &str) -> Result<(), DecodeError> {
-        for token in authorization::split(value).payments {
+        for token in authorization::split(value).payment.as_slice() {
             let buffer = CredentialBuf::decode(token)?;
             self.things.push(Thing::Credential(buffer.parse()?.to_credential()?));
         }
@@ -103,7 +103,8 @@ impl Found {
             self.things.push(json(text.as_bytes())?);
             return Ok(());
         }
-        let payments = authorization::split(text).payments;
+        let found = authorization::split(text).payment;
+        let payments = found.as_slice();
         if !payments.is_empty() {
             // `Payment <token>` is a credential, `Payment id="…", …` an offer.
             if payments.iter().any(|payment| is_token(payment)) {

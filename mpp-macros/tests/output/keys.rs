@@ -7,17 +7,35 @@
 )]
 struct __mpp_render;
 const _: () = {
+    const __OFFERS: &[::mpp::__private::OfferSpec] = &[
+        ::mpp::__private::OfferSpec::fixed(
+            <::mpp::__private::marker::Sandbox as ::mpp::__private::PaymentMethod>::NAME,
+            crate::GOLD,
+            ::mpp::__private::Amount::new(5, 2),
+        ),
+    ];
     static __SPEC: ::mpp::__private::PriceSpec = ::mpp::__private::PriceSpec {
         module: ::core::module_path!(),
         name: "render",
         description: ::core::option::Option::Some("one rendering"),
-        offers: &[
-            ::mpp::__private::OfferSpec::fixed(
-                <::mpp::__private::marker::Sandbox as ::mpp::__private::PaymentMethod>::NAME,
-                crate::GOLD,
-                ::mpp::__private::Amount::new(5, 2),
-            ),
-        ],
+        external_id: ::core::option::Option::Some("sku-42"),
+        offers: __OFFERS,
+        fees: ::mpp::__private::Fees::Sponsored,
+        splits: ::mpp::__private::SplitSpec::checked(
+            __OFFERS,
+            &[
+                ::mpp::__private::SplitSpec {
+                    payee: "platform",
+                    part: ::mpp::__private::Part::Amount(
+                        ::mpp::__private::Amount::new(1, 2),
+                    ),
+                },
+                ::mpp::__private::SplitSpec {
+                    payee: "type",
+                    part: ::mpp::__private::Part::Millionths(25000),
+                },
+            ],
+        ),
         binding: ::mpp::__private::Binding::None,
         order: ::mpp::__private::Order::ChallengeFirst,
         capture: ::mpp::__private::Capture::OnSuccess,
@@ -63,7 +81,7 @@ const _: () = {
         fits::<Hold>()
     };
 };
-/// Priced: 0.05 GOLD by sandbox; taken after a success.
+/// Priced: 0.05 GOLD by sandbox; of which 0.01 to `platform`, 2.5% to `type`; fees are sponsored; taken after a success.
 async fn render(
     gate: ::mpp::__private::Gate<__mpp_render, (), Hold>,
 ) -> ::mpp::__private::Response {

@@ -7,15 +7,15 @@
 )]
 struct __mpp_row;
 const _: () = {
+    const __TERMS: ::mpp::Terms = crate::STANDARD;
+    const __OFFERS: [::mpp::__private::OfferSpec; __TERMS.len()] = __TERMS
+        .fixed(::mpp::__private::Amount::new(5, 2));
     static __SPEC: ::mpp::__private::PriceSpec = ::mpp::__private::PriceSpec {
         module: ::core::module_path!(),
         name: "row",
-        offers: {
-            const __TERMS: ::mpp::Terms = crate::STANDARD;
-            const __OFFERS: [::mpp::__private::OfferSpec; __TERMS.len()] = __TERMS
-                .fixed(::mpp::__private::Amount::new(5, 2));
-            &__OFFERS
-        },
+        offers: &__OFFERS,
+        fees: __TERMS.fees(),
+        splits: __TERMS.splits(&__OFFERS, &[]),
         is_handler: true,
         shape: ::core::option::Option::Some({
             #[allow(unused_imports, unused_variables, clippy::needless_borrow)]

@@ -5,6 +5,7 @@
 //! very text that is issued (draft-payment-discovery-00 section 4 asks clients to compare the two).
 
 use crate::Mpp;
+use crate::method::Fees;
 use crate::pricing::{Offer, OfferSpec, Price, PriceSpec, Tier};
 use crate::protocol::{Amount, BaseUnits, ChargeRequest, Intent};
 use crate::routing::Mounted;
@@ -43,7 +44,8 @@ impl Advertised {
         let spec = price.offers.get(offer.index)?;
         let (amount, currency) = match &offer.fixed {
             Some(fixed) => {
-                let charge = ChargeRequest::decode(&fixed.request).ok()?;
+                // Amount and currency are the same whoever pays the network's fee.
+                let charge = ChargeRequest::decode(&fixed.form(Fees::Payer).request).ok()?;
                 (Some(charge.amount), charge.currency)
             }
             None => (None, offer.currency.id.clone()),

@@ -387,7 +387,8 @@ impl<'a> SettleCx<'a> {
 pub struct Payment {
     /// Method-specific reference for the receipt: transaction hash, payment intent id.
     pub reference: String,
-    /// Echo of the request's `externalId`.
+    /// The payer's own reference, where the method's credentials carry one. The receipt has it only if the request has no
+    /// `externalId`: the merchant's reference is put there without the method.
     pub external_id: Option<String>,
     /// Further receipt members of the method's draft.
     pub extra: Map<String, Value>,
@@ -589,7 +590,7 @@ pub enum Sponsoring {
 /// ```
 /// # #[cfg(all(feature = "sandbox", feature = "server"))] {
 /// use mpp::{Sandbox, method::{ServerMethod, Splitting}};
-/// assert_eq!(Sandbox::new().splitting(), Splitting::Unsupported);
+/// assert_eq!(Sandbox::new().splitting(), Splitting::Legs(10));
 /// # }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -747,7 +748,9 @@ pub trait ServerMethod: Send + Sync + 'static {
         Step::ready(Ok(()))
     }
 
-    /// The `request` of a challenge for this much. For fixed prices it is asked once, at start-up.
+    /// The `request` of a challenge for this much. For fixed prices it is asked at start-up only: once, or for a sponsored
+    /// price once for each form. For computed ones with a split it is asked there too, so that a payee without an account
+    /// is found. `externalId` is added by the caller.
     ///
     /// # Errors
     /// When this amount cannot be offered at all; the start-up report shows it.

@@ -15,6 +15,7 @@ mod registry;
 #[cfg(feature = "server")]
 mod shape;
 mod spec;
+mod split;
 mod terms;
 
 #[cfg(feature = "server")]
@@ -27,6 +28,9 @@ pub(crate) use shape::{Body, PathParameters};
 #[doc(hidden)]
 pub use shape::{Probe, Shape, probes};
 pub use spec::{Binding, Capture, Honor, Location, OfferSpec, Order, Price, PriceSpec, Slot, Tier};
+#[cfg(feature = "server")]
+pub(crate) use split::SplitError;
+pub use split::{Part, SplitSpec};
 pub use terms::{TermSpec, Terms};
 
 use crate::protocol::Currency;

@@ -3,9 +3,21 @@
 //! Everything that does not depend on the request is done here, once: base units, the `request` of each fixed offer
 //! (JCS, base64url), the HMAC state that has absorbed the first four slots, the header text. What is left per challenge
 //! is one HMAC finish and one copy.
+//!
+//! # Two forms of one offer
+//! With `fees = "sponsored"` and a method that has a sponsor, an offer has two forms: the server pays the network's fee, or
+//! the payer does. A challenge takes the sponsored one while the sponsor is [open](Sponsoring::Open) and the other one
+//! while it is paused. A credential is accepted for either: what was offered a moment ago stays payable. Prices that are
+//! not sponsored have one form, and nobody is asked.
+//!
+//! # Several currencies of one method
+//! `methods(tempo(currency = "usdc"), tempo(currency = "pathusd"))` are two offers, and two challenges. The echoed
+//! `request` tells which of them was paid: no two offers of a price have the same one, because no two currencies of one
+//! method have the same id.
 
+use super::split::{SplitError, shares};
 use super::{Capture, OfferSpec, Price, PriceSpec, Tier};
-use crate::method::{Holding, MethodCurrency, OfferCx, ServerMethod};
+use crate::method::{Fees, Holding, MethodCurrency, OfferCx, ServerMethod, Share, Splitting, Sponsoring};
 use crate::protocol::{
     Amount, AmountError, BaseUnits, BoundPrefix, Intent, MethodName, Realm, SecretRing, Timestamp,
     write_quoted,
@@ -32,10 +44,18 @@ pub(crate) struct Offer {
     pub(crate) method: Arc<dyn ServerMethod>,
     pub(crate) name: MethodName,
     pub(crate) currency: MethodCurrency,
+    /// `Sponsored` when the price asks for it and the method has a sponsor: then there are two forms.
+    fees: Fees,
     /// Prepared when the amount does not depend on the request.
-    pub(crate) fixed: Option<Prepared>,
+    pub(crate) fixed: Option<Fixed>,
     /// `request`s of a predecessor configuration, still accepted until then.
     pub(crate) retired: Vec<(String, Timestamp)>,
+}
+
+/// An offer whose amount does not depend on the request, in each of its forms.
+pub(crate) struct Fixed {
+    payer: Prepared,
+    sponsored: Option<Prepared>,
 }
 
 /// A challenge but for its id, digest, expiry and opaque.
@@ -62,12 +82,27 @@ pub(crate) struct Findings {
     pub(crate) warnings: Vec<String>,
 }
 
+impl Findings {
+    /// Each sentence once: two offers of one method may have the same fault.
+    fn problem(&mut self, text: String) {
+        if !self.problems.contains(&text) {
+            self.problems.push(text);
+        }
+    }
+
+    fn warning(&mut self, text: String) {
+        if !self.warnings.contains(&text) {
+            self.warnings.push(text);
+        }
+    }
+}
+
 impl Plan {
     /// Resolves a price. Offers that cannot be made are left out and reported.
     pub(crate) fn resolve(spec: &'static PriceSpec, cx: &Configuration<'_>, report: &mut Findings) -> Self {
         let who = format!("`{}::{}` ({})", spec.module, spec.name, spec.location);
         let problems_before = report.problems.len();
-        let mut offers = Vec::new();
+        let mut offers: Vec<Offer> = Vec::new();
         let mut below_minimum = false;
         let mut broken_method = false;
         for (index, offer) in spec.offers.iter().enumerate() {
@@ -75,7 +110,7 @@ impl Plan {
                 continue;
             }
             let Some(method) = cx.methods.iter().find(|m| m.name().as_str() == offer.method) else {
-                report.problems.push(format!(
+                report.problem(format!(
                     "{who} takes `{}`, which is not configured (configured: {}); add it, or `.switched_off(\"{}\")`",
                     offer.method,
                     names(cx.methods.iter().map(|m| m.name().to_string())),
@@ -84,20 +119,38 @@ impl Plan {
                 continue;
             };
             match Offer::resolve(index, spec, offer, method, cx) {
-                Ok(offer) => offers.push(offer),
-                Err(Omitted::Problem(text)) => report.problems.push(format!("{who}: {text}")),
+                Ok(offer) => {
+                    let twin = |o: &&Offer| o.name == offer.name && o.currency.id == offer.currency.id;
+                    if let Some(twin) = offers.iter().find(twin) {
+                        report.problem(format!(
+                            "{who}: `{}` takes `{}` and `{}` as the same currency, `{}`; offer one of them",
+                            offer.name,
+                            spec.offers[twin.index].currency.name,
+                            spec.offers[index].currency.name,
+                            offer.currency.id,
+                        ));
+                    }
+                    if spec.fees == Fees::Sponsored && offer.method.sponsoring() == Sponsoring::Unconfigured {
+                        report.warning(format!(
+                            "{who}: fees are sponsored, but `{}` has no sponsor; its payers pay the network's fee themselves",
+                            offer.name
+                        ));
+                    }
+                    offers.push(offer);
+                }
+                Err(Omitted::Problem(text)) => report.problem(format!("{who}: {text}")),
                 Err(Omitted::BrokenMethod) => broken_method = true,
                 Err(Omitted::BelowMinimum(text)) => {
                     below_minimum = true;
-                    report.warnings.push(format!("{who}: {text}; the offer is left out"));
+                    report.warning(format!("{who}: {text}; the offer is left out"));
                 }
             }
         }
         if offers.is_empty() && report.problems.len() == problems_before && !broken_method {
             if below_minimum {
-                report.problems.push(format!("{who}: no method of this price is payable"));
+                report.problem(format!("{who}: no method of this price is payable"));
             } else {
-                report.warnings.push(format!(
+                report.warning(format!(
                     "{who}: every method of this price is switched off; it answers 503 and is left out of the documents"
                 ));
             }
@@ -108,15 +161,34 @@ impl Plan {
     /// Keeps accepting what a predecessor has offered, until `until`.
     pub(crate) fn retire(&mut self, predecessor: &Self, until: Timestamp) {
         for old in &predecessor.offers {
-            let Some(offer) = self.offers.iter_mut().find(|o| o.name == old.name) else { continue };
-            let current = offer.fixed.as_ref().map(|f| f.request.as_str());
-            if let Some(request) =
-                old.fixed.as_ref().map(|f| &f.request).filter(|r| Some(r.as_str()) != current)
-            {
-                offer.retired.push((request.clone(), until));
+            // The same line of the same price.
+            let Some(offer) = self.offers.iter_mut().find(|o| o.index == old.index) else { continue };
+            for form in old.fixed.iter().flat_map(Fixed::forms) {
+                if offer.fixed.as_ref().is_none_or(|fixed| fixed.form_of(&form.request).is_none()) {
+                    offer.retired.push((form.request.clone(), until));
+                }
             }
             offer.retired.extend(old.retired.iter().cloned());
         }
+    }
+}
+
+impl Fixed {
+    /// The form in which this one pays the network's fee.
+    pub(crate) fn form(&self, fees: Fees) -> &Prepared {
+        match fees {
+            Fees::Payer => &self.payer,
+            Fees::Sponsored => self.sponsored.as_ref().unwrap_or(&self.payer),
+        }
+    }
+
+    /// The form with this `request`.
+    pub(crate) fn form_of(&self, request: &str) -> Option<&Prepared> {
+        self.forms().find(|form| form.request == request)
+    }
+
+    fn forms(&self) -> impl Iterator<Item = &Prepared> {
+        std::iter::once(&self.payer).chain(&self.sponsored)
     }
 }
 
@@ -148,8 +220,18 @@ impl Offer {
                 "`{name}` cannot reserve funds, so `capture = \"success\"` is not possible with it"
             )));
         }
+        let fees = match (price.fees, method.sponsoring()) {
+            (Fees::Sponsored, Sponsoring::Open | Sponsoring::Paused) => Fees::Sponsored,
+            (Fees::Sponsored, Sponsoring::NoFees | Sponsoring::Unconfigured) | (Fees::Payer, _) => {
+                Fees::Payer
+            }
+        };
         let mut offer =
-            Self { index, method: method.clone(), name, currency, fixed: None, retired: Vec::new() };
+            Self { index, method: method.clone(), name, currency, fees, fixed: None, retired: Vec::new() };
+        let omitted = |method: &dyn ServerMethod, why| {
+            if method.problems().is_empty() { Omitted::Problem(why) } else { Omitted::BrokenMethod }
+        };
+        offer.check_splits(price)?;
         if let Price::Fixed(amount) = spec.price {
             let units = offer.base_units(amount).map_err(|e| {
                 Omitted::Problem(format!(
@@ -166,12 +248,104 @@ impl Offer {
                     offer.currency.id
                 )));
             }
-            let prepared = offer.prepare(units, price, cx.realm, cx.ring).map_err(|why| {
-                if offer.method.problems().is_empty() { Omitted::Problem(why) } else { Omitted::BrokenMethod }
-            })?;
-            offer.fixed = Some(prepared);
+            let prepare = |fees| {
+                let prepared = offer.prepare(units, fees, price, cx.realm, cx.ring);
+                prepared.map_err(|why| omitted(&*offer.method, why))
+            };
+            let payer = prepare(Fees::Payer)?;
+            let sponsored = match fees {
+                Fees::Sponsored => Some(prepare(Fees::Sponsored)?),
+                Fees::Payer => None,
+            };
+            offer.fixed = Some(Fixed { payer, sponsored });
+        } else if !price.splits.is_empty() {
+            // Whether the method knows the payees does not depend on the amount, and is said before the first request.
+            offer.trial(price).map_err(|why| omitted(&*offer.method, why))?;
         }
         Ok(offer)
+    }
+
+    /// That the method can split a payment so often, and the parts are not finer than its currency.
+    fn check_splits(&self, price: &'static PriceSpec) -> Result<(), Omitted> {
+        let (name, parts) = (&self.name, price.splits.len());
+        if parts == 0 {
+            return Ok(());
+        }
+        match self.method.splitting() {
+            Splitting::Legs(most) if parts <= most => {}
+            Splitting::Legs(most) => {
+                return Err(Omitted::Problem(format!(
+                    "`{name}` can pay {most} others besides the recipient, and this price is split between {parts}"
+                )));
+            }
+            Splitting::Unsupported => {
+                return Err(Omitted::Problem(format!(
+                    "`{name}` cannot pay several recipients, so `split(…)` is not possible with it"
+                )));
+            }
+        }
+        // However large the price: nothing is left of it is not what is asked here.
+        let decimals = self.currency.decimals;
+        for split in price.splits {
+            if let Err(why) = split.part.units(BaseUnits::ZERO, decimals) {
+                return Err(Omitted::Problem(format!(
+                    "the part of `{}` cannot be paid by `{name}`, whose currency `{}` has {decimals} decimals: {why}",
+                    split.payee, self.currency.id
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for an offer with every payee in it, of an amount that is as good as any.
+    fn trial(&self, price: &'static PriceSpec) -> Result<(), String> {
+        let one = 10u128.checked_pow(self.currency.decimals.into()).unwrap_or(u128::MAX);
+        let units = BaseUnits::new(one.max(1_000)).max(self.currency.minimum);
+        let parts: Vec<Share<'_>> =
+            price.splits.iter().map(|split| Share { payee: split.payee, units: BaseUnits::new(1) }).collect();
+        let mut cx = OfferCx::new(units, &self.currency);
+        cx.splits = &parts;
+        self.method.offer(&cx).map(drop).map_err(|e| format!("`{}`: {e}", self.name))
+    }
+
+    /// Which form goes out now.
+    pub(crate) fn fees(&self) -> Fees {
+        match self.fees {
+            Fees::Payer => Fees::Payer,
+            Fees::Sponsored => match self.method.sponsoring() {
+                Sponsoring::Open => Fees::Sponsored,
+                Sponsoring::Paused | Sponsoring::Unconfigured | Sponsoring::NoFees => Fees::Payer,
+            },
+        }
+    }
+
+    /// Whether `request` asks for exactly what this offer asks for, now or a moment ago, whoever pays the fee. `units` is
+    /// what it claims to ask, which is all that a computed offer depends on.
+    pub(crate) fn asks(
+        &self,
+        request: &str,
+        units: BaseUnits,
+        price: &'static PriceSpec,
+        now: Timestamp,
+    ) -> bool {
+        if let Some(fixed) = &self.fixed {
+            return fixed.form_of(request).is_some()
+                || self.retired.iter().any(|(old, until)| *until > now && old == request);
+        }
+        let forms: &[Fees] = match self.fees {
+            Fees::Payer => &[Fees::Payer],
+            Fees::Sponsored => &[Fees::Sponsored, Fees::Payer],
+        };
+        forms.iter().any(|fees| self.request(units, *fees, price).is_ok_and(|rebuilt| rebuilt == request))
+    }
+
+    /// What goes to others of a price of so much.
+    pub(crate) fn shares(
+        &self,
+        units: BaseUnits,
+        price: &'static PriceSpec,
+    ) -> Result<Vec<Share<'static>>, SplitError> {
+        shares(price.splits, units, self.currency.decimals)
     }
 
     /// Base units of the method's own currency.
@@ -179,18 +353,31 @@ impl Offer {
         amount.to_base_units(self.currency.decimals)
     }
 
+    /// The `request` for this much.
+    fn request(&self, units: BaseUnits, fees: Fees, price: &'static PriceSpec) -> Result<String, String> {
+        let shares = self.shares(units, price).map_err(|e| format!("`{}`: {e}", self.name))?;
+        let mut cx = OfferCx::new(units, &self.currency);
+        cx.description = price.description;
+        cx.fees = fees;
+        cx.splits = &shares;
+        let mut charge = self.method.offer(&cx).map_err(|e| format!("`{}`: {e}", self.name))?;
+        // The price's own, whatever the method.
+        if let Some(reference) = price.external_id {
+            charge.external_id = Some(reference.to_owned());
+        }
+        Ok(charge.encode())
+    }
+
     /// The challenge for this much.
     pub(crate) fn prepare(
         &self,
         units: BaseUnits,
-        price: &PriceSpec,
+        fees: Fees,
+        price: &'static PriceSpec,
         realm: &Realm,
         ring: &SecretRing,
     ) -> Result<Prepared, String> {
-        let mut cx = OfferCx::new(units, &self.currency);
-        cx.description = price.description;
-        let charge = self.method.offer(&cx).map_err(|e| format!("`{}`: {e}", self.name))?;
-        let request = charge.encode();
+        let request = self.request(units, fees, price)?;
         let prefix = ring.prefix(realm.as_str(), self.name.as_str(), Intent::CHARGE.as_str(), &request);
         let mut head = String::with_capacity(request.len() + 96);
         head.push_str("\", realm=");

@@ -4,6 +4,8 @@
 //! start-up, when a [`Plan`](super::Plan) is resolved from a spec and a configuration, and by documents and
 //! reports. Nothing here is parsed or allocated at run time.
 
+use super::split::SplitSpec;
+use crate::method::Fees;
 use crate::protocol::{Amount, Currency};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -51,6 +53,12 @@ pub struct PriceSpec {
     pub capture: Capture,
     /// What a computed price is compared with at redemption.
     pub honor: Honor,
+    /// `fees = "sponsored"`: who pays the network's own fee, where a method has one.
+    pub fees: Fees,
+    /// `split(…)`: parts of the price that go to others, in the order they were written.
+    pub splits: &'static [SplitSpec],
+    /// `external_id = "…"`: the merchant's reference, in the request and the receipt of every payment.
+    pub external_id: Option<&'static str>,
     /// Where the annotation stands.
     pub location: Location,
     #[cfg(feature = "server")]
@@ -78,6 +86,9 @@ impl PriceSpec {
         order: Order::ValidateFirst,
         capture: Capture::BeforeHandler,
         honor: Honor::Recomputed,
+        fees: Fees::Payer,
+        splits: &[],
+        external_id: None,
         location: Location { file: "", line: 0, column: 0 },
         #[cfg(feature = "server")]
         shape: None,

@@ -1,12 +1,15 @@
 //! Terms shared by several prices: `mpp::terms!` and `terms = path`.
 
 use super::spec::OfferSpec;
+use super::split::SplitSpec;
+use crate::method::Fees;
 use crate::protocol::{Amount, Currency};
 
 /// Who can be paid, and in which currency, without the amount: the part several prices share.
 ///
 /// Made by `mpp::terms!` and used by `#[mpp::charge(amount = "…", terms = path)]`. Merging and the check of
-/// decimal places happen in const evaluation, also across crates.
+/// decimal places happen in const evaluation, also across crates. Who pays the network's fee and who gets a part can be
+/// among them.
 ///
 /// ```
 /// # #[cfg(feature = "testing")] {
@@ -15,7 +18,11 @@ use crate::protocol::{Amount, Currency};
 /// # }
 /// ```
 #[derive(Debug, Clone, Copy)]
-pub struct Terms(&'static [TermSpec]);
+pub struct Terms {
+    terms: &'static [TermSpec],
+    fees: Fees,
+    splits: &'static [SplitSpec],
+}
 
 /// One method of [`Terms`].
 #[doc(hidden)]
@@ -30,7 +37,38 @@ pub struct TermSpec {
 impl Terms {
     #[doc(hidden)]
     pub const fn new(terms: &'static [TermSpec]) -> Self {
-        Self(terms)
+        Self { terms, fees: Fees::Payer, splits: &[] }
+    }
+
+    /// `fees = "sponsored"`.
+    #[doc(hidden)]
+    pub const fn sponsored(self) -> Self {
+        Self { fees: Fees::Sponsored, ..self }
+    }
+
+    /// `split(…)`.
+    #[doc(hidden)]
+    pub const fn split(self, splits: &'static [SplitSpec]) -> Self {
+        Self { splits, ..self }
+    }
+
+    /// Who pays the network's fee, if a price does not say it itself.
+    #[doc(hidden)]
+    pub const fn fees(&self) -> Fees {
+        self.fees
+    }
+
+    /// The split of a price with these offers and perhaps a `split` of its own.
+    ///
+    /// # Panics
+    /// In const evaluation, so at compile time: when both say who gets a part, and as [`SplitSpec::checked`].
+    #[doc(hidden)]
+    pub const fn splits(&self, offers: &[OfferSpec], own: &'static [SplitSpec]) -> &'static [SplitSpec] {
+        assert!(
+            own.is_empty() || self.splits.is_empty(),
+            "the terms of this price have a `split` already; write it in one place"
+        );
+        SplitSpec::checked(offers, if own.is_empty() { self.splits } else { own })
     }
 
     /// How many methods these terms name.
@@ -42,7 +80,7 @@ impl Terms {
     /// # }
     /// ```
     pub const fn len(&self) -> usize {
-        self.0.len()
+        self.terms.len()
     }
 
     /// Whether they name none; `terms!` refuses that.
@@ -54,7 +92,7 @@ impl Terms {
     /// # }
     /// ```
     pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.terms.is_empty()
     }
 
     /// The offers of a fixed price. `N` is [`len`](Self::len).
@@ -63,7 +101,7 @@ impl Terms {
         let mut offers = [OfferSpec::computed("", Currency::USD); N];
         let mut i = 0;
         while i < N {
-            let term = self.0[i];
+            let term = self.terms[i];
             let amount = match term.amount {
                 Some(own) => own,
                 None => amount,
@@ -80,7 +118,7 @@ impl Terms {
         let mut offers = [OfferSpec::computed("", Currency::USD); N];
         let mut i = 0;
         while i < N {
-            let term = self.0[i];
+            let term = self.terms[i];
             offers[i] = match term.amount {
                 Some(own) => OfferSpec::fixed(term.method, term.currency, own),
                 None => OfferSpec::computed(term.method, term.currency),

@@ -9,18 +9,59 @@ use std::fmt;
 /// One `Authorization` value, taken apart.
 ///
 /// ```
-/// use mpp::protocol::authorization;
+/// use mpp::protocol::authorization::{self, PaymentElement};
 ///
 /// let split = authorization::split("Bearer abc==, payment eyJ9");
-/// assert_eq!(split.payments, ["eyJ9"]);
+/// assert_eq!(split.payment, PaymentElement::One("eyJ9"));
 /// assert_eq!(split.rest.as_deref(), Some("Bearer abc=="));
 /// ```
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Authorization<'a> {
-    /// What follows the scheme of each Payment element; empty where nothing does. More than one is an error (CORE-46).
-    pub payments: Vec<&'a str>,
+    /// The payment.
+    pub payment: PaymentElement<'a>,
     /// The elements of other schemes, as they were; none if there were none.
     pub rest: Option<Cow<'a, str>>,
+}
+
+/// The Payment elements of one `Authorization` value: what follows the scheme of each, empty where nothing does. `Debug`
+/// prints no token. The usual case, one, costs no allocation.
+///
+/// ```
+/// use mpp::protocol::authorization::{PaymentElement, split};
+/// assert_eq!(split("Payment a, Payment b").payment, PaymentElement::Several(vec!["a", "b"]));
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub enum PaymentElement<'a> {
+    /// Nobody pays here.
+    None,
+    /// A credential.
+    One(&'a str),
+    /// More than one, which is an error in a request (CORE-46).
+    Several(Vec<&'a str>),
+}
+
+impl<'a> PaymentElement<'a> {
+    /// All of them.
+    ///
+    /// ```
+    /// use mpp::protocol::authorization::split;
+    /// assert_eq!(split("Bearer x, Payment a").payment.as_slice(), ["a"]);
+    /// ```
+    pub fn as_slice(&self) -> &[&'a str] {
+        match self {
+            Self::None => &[],
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Several(several) => several,
+        }
+    }
+
+    fn push(&mut self, token: &'a str) {
+        match self {
+            Self::None => *self = Self::One(token),
+            Self::One(first) => *self = Self::Several(vec![*first, token]),
+            Self::Several(several) => several.push(token),
+        }
+    }
 }
 
 /// Takes the Payment elements out of a header value. Linear in its length.
@@ -29,18 +70,18 @@ pub struct Authorization<'a> {
 /// to it and are dropped with it. A value without a Payment element comes back whole.
 ///
 /// ```
-/// use mpp::protocol::authorization::split;
+/// use mpp::protocol::authorization::{PaymentElement, split};
 ///
-/// assert_eq!(split("Payment").payments, [""]);
+/// assert_eq!(split("Payment").payment, PaymentElement::One(""));
 /// let digest = r#"Digest username="Payment x, y", realm="z""#;
-/// assert!(split(digest).payments.is_empty());
+/// assert_eq!(split(digest).payment, PaymentElement::None);
 /// assert_eq!(split(digest).rest.as_deref(), Some(digest));
 /// ```
 pub fn split(value: &str) -> Authorization<'_> {
-    if !value.as_bytes().contains(&b',') {
+    if memchr::memchr(b',', value.as_bytes()).is_none() {
         return single(value);
     }
-    let mut payments = Vec::new();
+    let mut payment = PaymentElement::None;
     // Runs of neighbouring elements that stay, so that they stay together exactly as they were.
     let mut kept: Vec<(usize, usize)> = Vec::new();
     let mut owner = Owner::Other;
@@ -49,7 +90,7 @@ pub fn split(value: &str) -> Authorization<'_> {
         let element = &value[start..end];
         match scheme_of(element) {
             Scheme::Payment(token) => {
-                payments.push(token);
+                payment.push(token);
                 owner = Owner::Payment;
             }
             Scheme::Other => owner = Owner::Other,
@@ -69,29 +110,40 @@ pub fn split(value: &str) -> Authorization<'_> {
         }
     }
     let rest = match kept.as_slice() {
-        _ if payments.is_empty() => (!value.is_empty()).then_some(Cow::Borrowed(value)),
+        _ if payment == PaymentElement::None => (!value.is_empty()).then_some(Cow::Borrowed(value)),
         [] => None,
         [(start, end)] => Some(Cow::Borrowed(&value[*start..*end])),
         runs => Some(Cow::Owned(
             runs.iter().map(|(start, end)| &value[*start..*end]).collect::<Vec<_>>().join(", "),
         )),
     };
-    Authorization { payments, rest }
+    Authorization { payment, rest }
 }
 
 /// Without a comma there is one element: what nearly every client sends, and every forger may.
 fn single(value: &str) -> Authorization<'_> {
     match scheme_of(value.trim_matches([' ', '\t'])) {
-        Scheme::Payment(token) => Authorization { payments: vec![token], rest: None },
-        Scheme::Other | Scheme::Parameter => {
-            Authorization { payments: Vec::new(), rest: (!value.is_empty()).then_some(Cow::Borrowed(value)) }
-        }
+        Scheme::Payment(token) => Authorization { payment: PaymentElement::One(token), rest: None },
+        Scheme::Other | Scheme::Parameter => Authorization {
+            payment: PaymentElement::None,
+            rest: (!value.is_empty()).then_some(Cow::Borrowed(value)),
+        },
     }
 }
 
 impl fmt::Debug for Authorization<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authorization").field("payments", &self.payments.len()).finish_non_exhaustive()
+        f.debug_struct("Authorization").field("payment", &self.payment).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for PaymentElement<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::One(_) => "One(..)",
+            Self::Several(_) => "Several(..)",
+        })
     }
 }
 
@@ -170,43 +222,47 @@ fn element_end(bytes: &[u8], start: usize) -> usize {
 mod tests {
     use proptest::prelude::*;
 
+    use super::PaymentElement::{One, Several};
     use super::*;
 
     #[test]
     fn payments_are_taken_out_and_the_rest_stays_as_it_was() {
-        for (value, payments, rest) in [
-            ("", &[][..], None),
-            ("Bearer abc", &[], Some("Bearer abc")),
-            (" Bearer  abc == , ", &[], Some(" Bearer  abc == , ")),
-            ("Payment eyJ9", &["eyJ9"], None),
-            ("payment   eyJ9  ", &["eyJ9"], None),
-            ("PAYMENT\teyJ9", &["eyJ9"], None),
-            ("Payment", &[""], None),
-            ("Payment ,", &[""], None),
-            ("Bearer a.b-c==, Payment x", &["x"], Some("Bearer a.b-c==")),
-            ("Payment x, Bearer  a.b-c==", &["x"], Some("Bearer  a.b-c==")),
-            ("Payment x,Payment y", &["x", "y"], None),
-            ("Bearer a, Payment x, Basic b=", &["x"], Some("Bearer a, Basic b=")),
+        for (value, payment, rest) in [
+            ("", PaymentElement::None, None),
+            ("Bearer abc", PaymentElement::None, Some("Bearer abc")),
+            (" Bearer  abc == , ", PaymentElement::None, Some(" Bearer  abc == , ")),
+            ("Payment eyJ9", One("eyJ9"), None),
+            ("payment   eyJ9  ", One("eyJ9"), None),
+            ("PAYMENT\teyJ9", One("eyJ9"), None),
+            ("Payment", One(""), None),
+            ("Payment ,", One(""), None),
+            ("Bearer a.b-c==, Payment x", One("x"), Some("Bearer a.b-c==")),
+            ("Payment x, Bearer  a.b-c==", One("x"), Some("Bearer  a.b-c==")),
+            ("Payment x,Payment y", Several(vec!["x", "y"]), None),
+            ("Bearer a, Payment x, Basic b=", One("x"), Some("Bearer a, Basic b=")),
             (
                 r#"Digest username="Payment q, \", Payment r", uri="/",  qop=auth, Payment x"#,
-                &["x"],
+                One("x"),
                 Some(r#"Digest username="Payment q, \", Payment r", uri="/",  qop=auth"#),
             ),
-            ("Payment id=\"a\", realm=\"b, Payment c\", Bearer z", &["id=\"a\""], Some("Bearer z")),
-            ("Digest a=b, payment = c", &[], Some("Digest a=b, payment = c")),
-            ("Digest a=b, payment=c, Payment x", &["x"], Some("Digest a=b, payment=c")),
-            ("PaymentX y", &[], Some("PaymentX y")),
-            ("Bearer a\"b, Payment x", &["x"], Some("Bearer a\"b")),
+            ("Payment id=\"a\", realm=\"b, Payment c\", Bearer z", One("id=\"a\""), Some("Bearer z")),
+            ("Digest a=b, payment = c", PaymentElement::None, Some("Digest a=b, payment = c")),
+            ("Digest a=b, payment=c, Payment x", One("x"), Some("Digest a=b, payment=c")),
+            ("PaymentX y", PaymentElement::None, Some("PaymentX y")),
+            ("Bearer a\"b, Payment x", One("x"), Some("Bearer a\"b")),
         ] {
             let split = split(value);
-            assert_eq!(split.payments, payments, "{value}");
+            assert_eq!(split.payment, payment, "{value}");
             assert_eq!(split.rest.as_deref(), rest, "{value}");
         }
     }
 
     #[test]
     fn splitting_prints_no_token() {
-        assert_eq!(format!("{:?}", split("Payment eyJ9, Bearer abc")), "Authorization { payments: 1, .. }");
+        assert_eq!(
+            format!("{:?}", split("Payment eyJ9, Bearer abc")),
+            "Authorization { payment: One(..), .. }"
+        );
     }
 
     proptest! {
@@ -219,7 +275,7 @@ mod tests {
             let payment = format!("Payment {token}");
             let value = before.iter().chain([&payment]).chain(&after).cloned().collect::<Vec<_>>().join(", ");
             let found = split(&value);
-            prop_assert_eq!(&found.payments, &[token.as_str()]);
+            prop_assert_eq!(found.payment, One(token.as_str()));
             let rest = before.iter().chain(&after).cloned().collect::<Vec<_>>().join(", ");
             prop_assert_eq!(found.rest.as_deref().unwrap_or_default(), rest);
         }
@@ -228,8 +284,8 @@ mod tests {
         fn splitting_never_panics_and_leaves_no_payment(value in r#"(Payment|Bearer|é|[ \t,="\\a-c]){0,30}"#, any in ".*") {
             split(&any);
             let found = split(&value);
-            if let (false, Some(rest)) = (found.payments.is_empty(), &found.rest) {
-                prop_assert!(split(rest).payments.is_empty(), "{:?} left {:?}", value, rest);
+            if let (One(_) | Several(_), Some(rest)) = (&found.payment, &found.rest) {
+                prop_assert_eq!(split(rest).payment, PaymentElement::None, "{:?} left {:?}", value, rest);
             }
         }
     }

@@ -19,7 +19,7 @@ const LENIENT_STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD
 /// assert_eq!(mpp::protocol::b64::encode(b"{}?"), "e30_");
 /// ```
 pub fn encode(bytes: impl AsRef<[u8]>) -> String {
-    general_purpose::URL_SAFE_NO_PAD.encode(bytes)
+    base64_simd::URL_SAFE_NO_PAD.encode_to_string(bytes)
 }
 
 /// As [`encode`], appended to `text`.
@@ -30,7 +30,7 @@ pub fn encode(bytes: impl AsRef<[u8]>) -> String {
 /// assert_eq!(text, "request=e30_");
 /// ```
 pub fn encode_into(bytes: impl AsRef<[u8]>, text: &mut String) {
-    general_purpose::URL_SAFE_NO_PAD.encode_string(bytes, text);
+    base64_simd::URL_SAFE_NO_PAD.encode_append(bytes, text);
 }
 
 /// Exactly what [`encode`] writes: the URL alphabet, no padding, no stray bits.

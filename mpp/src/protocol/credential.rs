@@ -30,7 +30,7 @@ use super::{Challenge, Intent, MAX_CREDENTIAL_CHARS, MethodName, Timestamp, Time
 /// ```
 #[derive(Clone)]
 pub struct CredentialBuf {
-    json: String,
+    json: Vec<u8>,
 }
 
 impl CredentialBuf {
@@ -38,8 +38,7 @@ impl CredentialBuf {
     /// padding or in the standard alphabet.
     ///
     /// # Errors
-    /// [`CredentialError::TooLarge`], [`CredentialError::Empty`], [`CredentialError::NotBase64`], and
-    /// [`CredentialError::NotJson`] for what is not UTF-8.
+    /// [`CredentialError::TooLarge`], [`CredentialError::Empty`] and [`CredentialError::NotBase64`].
     ///
     /// ```
     /// use mpp::protocol::{CredentialBuf, CredentialError};
@@ -55,7 +54,6 @@ impl CredentialBuf {
             return Err(CredentialError::Empty);
         }
         let json = b64::decode_lenient(token).map_err(|_| CredentialError::NotBase64)?;
-        let json = String::from_utf8(json).map_err(|_| CredentialError::NotJson)?;
         Ok(CredentialBuf { json })
     }
 
@@ -71,7 +69,9 @@ impl CredentialBuf {
     /// # Ok::<(), CredentialError>(())
     /// ```
     pub fn parse(&self) -> Result<CredentialRef<'_>, CredentialError> {
-        let credential: CredentialRef<'_> = serde_json::from_str(&self.json).map_err(|error| {
+        // At a stranger's expense of nothing: `simdutf8` is several times as fast as the standard library here.
+        let json = simdutf8::basic::from_utf8(&self.json).map_err(|_| CredentialError::NotJson)?;
+        let credential: CredentialRef<'_> = serde_json::from_str(json).map_err(|error| {
             if error.is_data() { CredentialError::Shape } else { CredentialError::NotJson }
         })?;
         if !credential.payload.get().starts_with('{') {

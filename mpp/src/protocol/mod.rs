@@ -43,7 +43,7 @@ pub mod timestamp;
 
 pub use self::accept::{AcceptError, AcceptPayment};
 pub use self::amount::{Amount, AmountError, BaseUnits, BaseUnitsError};
-pub use self::authorization::Authorization;
+pub use self::authorization::{Authorization, PaymentElement};
 pub use self::binding::{
     BoundPrefix, ChallengeId, ChallengeIdError, DerivedKey, NotOurs, Secret, SecretError, SecretRing, Slots,
 };

@@ -4,7 +4,7 @@
 //! byte for byte (ARCHITECTURE section 4, step 1).
 
 use super::respond::Answer;
-use crate::protocol::authorization::split;
+use crate::protocol::authorization::{PaymentElement, split};
 use crate::protocol::{CredentialBuf, CredentialError, ProblemType};
 use axum::http::{HeaderMap, HeaderValue, header};
 use std::borrow::Cow;
@@ -28,18 +28,22 @@ pub(super) fn take(
             Err(_) => Cow::Owned(line.as_bytes().iter().copied().map(char::from).collect()),
         };
         let found = split(&text);
-        for payment in &found.payments {
-            if credential.is_some() {
+        match found.payment {
+            PaymentElement::None => {
+                kept.push(line.clone());
+                continue;
+            }
+            PaymentElement::One(payment) if credential.is_none() => {
+                credential = Some(CredentialBuf::decode(payment));
+            }
+            PaymentElement::One(_) | PaymentElement::Several(_) => {
                 return Err(Answer::problem(
                     ProblemType::BadRequest,
                     "more than one Payment credential; a request pays once",
                 ));
             }
-            credential = Some(CredentialBuf::decode(payment));
         }
-        if found.payments.is_empty() {
-            kept.push(line.clone());
-        } else if let Some(rest) = found.rest
+        if let Some(rest) = found.rest
             && let Ok(value) =
                 HeaderValue::from_bytes(&rest.chars().map(|byte| byte as u8).collect::<Vec<_>>())
         {

@@ -52,6 +52,8 @@ pub(crate) struct Entry {
     pub(crate) method: String,
     /// As established by the method.
     pub(crate) payer: Option<String>,
+    /// The merchant's reference of the request, for the receipt.
+    pub(crate) external_id: Option<String>,
     /// Proof keys claimed for this payment.
     pub(crate) proof_keys: Vec<String>,
     pub(crate) payment: PaymentState,
@@ -231,6 +233,7 @@ impl Journal {
             expires: new.expires.unix(),
             method: new.method,
             payer: new.payer,
+            external_id: new.external_id,
             proof_keys: new.proof_keys,
             payment: PaymentState::Claiming(new.sealed_plan.clone()),
             lease: self.lease_from(now),
@@ -357,6 +360,7 @@ pub(crate) struct NewClaim {
     pub(crate) expires: Timestamp,
     pub(crate) method: String,
     pub(crate) payer: Option<String>,
+    pub(crate) external_id: Option<String>,
     pub(crate) proof_keys: Vec<String>,
     pub(crate) sealed_plan: Vec<u8>,
 }

@@ -196,7 +196,8 @@ impl Mpp {
         self.0.public_url.as_str()
     }
 
-    /// What start-up found worth saying: offers below a minimum, prices left without an offer.
+    /// What start-up found worth saying: offers below a minimum, prices left without an offer, sponsored fees that nobody
+    /// pays.
     ///
     /// ```standalone_crate
     /// # #[cfg(feature = "testing")] {

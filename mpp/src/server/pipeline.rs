@@ -26,7 +26,7 @@ use super::scope::{Scope, Target, hash_request};
 pub(crate) use super::settlement::Exit;
 use super::settlement::{self, Outcome};
 use crate::method::{CredentialCx, Money, Rejection, Verified};
-use crate::pricing::{Binding, Capture, Honor, Offer, Order, Plan, Prepared, PriceSpec, Tier};
+use crate::pricing::{Binding, Capture, Honor, Offer, Order, Plan, Prepared, PriceSpec, SplitError, Tier};
 use crate::protocol::{
     AcceptPayment, Amount, BaseUnits, BodyDigest, ChargeRequest, Credential, CredentialBuf, CredentialError,
     Fingerprint, Intent, Problem, ProblemType, Timestamp,
@@ -358,12 +358,16 @@ impl Visit {
     /// # Errors
     /// 402 with fresh challenges, or the other statuses of ARCHITECTURE section 5.
     pub(crate) async fn redeem(&self, quote: &Quote) -> Result<Admission, Answer> {
-        let quoted = match self.plan.spec.honor {
-            Honor::Recomputed => self.quote(quote)?,
-            // The quoted amount stands; today's is only needed for a fresh challenge.
-            Honor::Quoted(_) => self.quote(quote).unwrap_or_default(),
+        let quoted = self.quote(quote);
+        let Presented::Authentic(authentic) = &self.presented else { return Err(self.unpaid(&quoted?)) };
+        let quoted = match quoted {
+            Ok(quoted) => quoted,
+            // Today's price cannot be offered. What was quoted before still stands if it covers that price, or was promised.
+            Err(answer) => match self.paid_offer(authentic, self.mpp.now()) {
+                Ok(offer) if self.check_price(authentic, offer, quote).is_ok() => Vec::new(),
+                Ok(_) | Err(_) => return Err(answer),
+            },
         };
-        let Presented::Authentic(authentic) = &self.presented else { return Err(self.unpaid(&quoted)) };
         for _ in 0..RACES {
             let redeemed = self
                 .settle(authentic, quote, &quoted)
@@ -400,18 +404,8 @@ impl Visit {
         if now >= expires {
             return Err(refused(ProblemType::PaymentExpired, "this challenge has expired"));
         }
-        let offer = self
-            .plan
-            .offers
-            .iter()
-            .find(|o| o.name == challenge.method && challenge.intent == Intent::CHARGE);
-        let Some(offer) = offer else {
-            return Err(refused(
-                ProblemType::InvalidChallenge,
-                "this challenge is not one of this resource's offers",
-            ));
-        };
-        self.check_offer(authentic, offer, quote, now)?;
+        let offer = self.paid_offer(authentic, now)?;
+        self.check_price(authentic, offer, quote)?;
 
         let mut cx =
             CredentialCx::new(challenge, &authentic.charge, &authentic.credential.payload, expires, now);
@@ -441,6 +435,7 @@ impl Visit {
             expires,
             method: offer.name.to_string(),
             payer,
+            external_id: authentic.charge.external_id.clone(),
             proof_keys,
             sealed_plan,
         };
@@ -448,30 +443,32 @@ impl Visit {
         Ok(settlement::detached(&self.mpp, self.fresh(quoted), offer.method.clone(), work).await)
     }
 
-    /// The echoed request must be what this price offers for this request, now or a moment ago.
-    fn check_offer(
-        &self,
-        authentic: &Authentic,
-        offer: &Offer,
-        quote: &Quote,
-        now: Timestamp,
-    ) -> Result<(), Rejection> {
-        let other = || Rejection::Refused {
+    /// The offer whose challenge this is: the echoed request must be what this price asks for this request, now or a moment
+    /// ago. A method may have an offer in each of several currencies.
+    fn paid_offer(&self, authentic: &Authentic, now: Timestamp) -> Result<&Offer, Rejection> {
+        let challenge = &authentic.credential.challenge;
+        let other = |detail| Rejection::Refused {
             kind: ProblemType::InvalidChallenge,
-            detail: Cow::Borrowed("this challenge is not what this resource charges"),
+            detail: Cow::Borrowed(detail),
         };
-        let request = authentic.credential.challenge.request.as_str();
-        if let Some(fixed) = &offer.fixed {
-            let retired = || offer.retired.iter().any(|(old, until)| *until > now && old == request);
-            return if fixed.request == request || retired() { Ok(()) } else { Err(other()) };
+        let of_the_method = || {
+            self.plan
+                .offers
+                .iter()
+                .filter(|o| o.name == challenge.method && challenge.intent == Intent::CHARGE)
+        };
+        if of_the_method().next().is_none() {
+            return Err(other("this challenge is not one of this resource's offers"));
         }
-        // A computed price: rebuild the offer for the quoted amount, and hold that amount against today's.
-        let inner = &self.mpp.0;
-        let rebuilt = offer
-            .prepare(authentic.charge.amount, self.plan.spec, &inner.realm, &inner.ring)
-            .map_err(|_| other())?;
-        if rebuilt.request != request {
-            return Err(other());
+        of_the_method()
+            .find(|o| o.asks(&challenge.request, authentic.charge.amount, self.plan.spec, now))
+            .ok_or_else(|| other("this challenge is not what this resource charges"))
+    }
+
+    /// A computed price: the quoted amount is held against today's.
+    fn check_price(&self, authentic: &Authentic, offer: &Offer, quote: &Quote) -> Result<(), Rejection> {
+        if offer.fixed.is_some() {
+            return Ok(());
         }
         // By the price itself, not by what can be offered: a price that fell below the method's minimum is covered too.
         let covered = match self.plan.spec.honor {
@@ -526,13 +523,18 @@ impl Visit {
                 continue;
             }
             let prepared = match &offer.fixed {
-                Some(fixed) => Cow::Borrowed(fixed),
+                Some(fixed) => Cow::Borrowed(fixed.form(offer.fees())),
                 None => {
                     let units = self.computed(offer, quote)?;
                     if units < offer.currency.minimum {
                         continue;
                     }
-                    match offer.prepare(units, spec, &inner.realm, &inner.ring) {
+                    if let Err(SplitError::NothingLeft) = offer.shares(units, spec) {
+                        return Err(self.out_of_range(
+                            "the price of this request is too small to be split as this resource splits it",
+                        ));
+                    }
+                    match offer.prepare(units, offer.fees(), spec, &inner.realm, &inner.ring) {
                         Ok(prepared) => Cow::Owned(prepared),
                         Err(why) => {
                             tracing::error!(target: "mpp", price = spec.name, at = %spec.location, "an offer could not be made: {why}");
@@ -554,10 +556,7 @@ impl Visit {
             Quote::Each(amounts) => amounts.get(offer.index).copied().flatten(),
             Quote::Fixed | Quote::Free => None,
         };
-        let out_of_range = |why: &'static str| {
-            tracing::error!(target: "mpp", price = spec.name, at = %spec.location, why, "a computed price is out of range");
-            Answer::problem(ProblemType::PriceOutOfRange, why)
-        };
+        let out_of_range = |why| self.out_of_range(why);
         let Some(amount) = amount else {
             tracing::error!(target: "mpp", price = spec.name, at = %spec.location, "the price expression yielded no amount for an offer");
             return Err(Answer::fault(ProblemType::Internal, "this request could not be priced"));
@@ -579,6 +578,13 @@ impl Visit {
         offer.base_units(amount).map_err(|_| {
             out_of_range("the price of this request is not a whole number of the currency's smallest unit")
         })
+    }
+
+    /// The answer when a price expression yields what cannot be charged.
+    fn out_of_range(&self, why: &'static str) -> Answer {
+        let spec = self.plan.spec;
+        tracing::error!(target: "mpp", price = spec.name, at = %spec.location, why, "a computed price is out of range");
+        Answer::problem(ProblemType::PriceOutOfRange, why)
     }
 
     /// The 402 of a request without a credential.
@@ -729,13 +735,9 @@ impl Mpp {
             return Presented::Refused(NOT_OURS);
         }
         // The HMAC of this route's own fixed offer has absorbed most of the input already.
-        let own = plan
-            .offers
-            .iter()
-            .find(|offer| slots.method == offer.name.as_str())
-            .and_then(|o| o.fixed.as_ref());
-        let own =
-            own.filter(|fixed| slots.request == fixed.request && slots.intent == Intent::CHARGE.as_str());
+        let own = (slots.intent == Intent::CHARGE.as_str())
+            .then(|| plan.offers.iter().filter(|offer| slots.method == offer.name.as_str()))
+            .and_then(|mut offers| offers.find_map(|offer| offer.fixed.as_ref()?.form_of(slots.request)));
         let verified = match own {
             Some(fixed) => fixed.prefix.verify(slots.expires, slots.digest, slots.opaque, &echo.id),
             None => self.0.ring.verify(&slots, &echo.id),

@@ -144,7 +144,7 @@ impl Task {
         let id = settling.id().to_owned();
         match settlement {
             Settlement::Settled(payment) => {
-                let receipt = receipt(&*self.method, &id, payment, self.mpp.now());
+                let receipt = receipt(&*self.method, &settling, payment, self.mpp.now());
                 let json = serde_json::to_vec(&receipt).map_err(|e| unwritable("receipt", &e))?;
                 tracing::info!(target: "mpp", challenge = id, method = %receipt.method, "settled");
                 let settled = settling.settled(json, self.mpp.now()).await?;
@@ -519,7 +519,7 @@ async fn capture(
     let settlement = tokio::time::timeout(mpp.0.settle_timeout, method.settle(&cx)).await;
     match settlement.unwrap_or_else(|_| Settlement::Unknown { detail: "no answer in time".to_owned() }) {
         Settlement::Settled(payment) => {
-            let receipt = receipt(method, &id, payment, mpp.now());
+            let receipt = receipt(method, &settling, payment, mpp.now());
             let json = serde_json::to_vec(&receipt).map_err(|e| unwritable("receipt", &e));
             let settled = match json {
                 Ok(json) => settling.settled(json, mpp.now()).await,
@@ -575,11 +575,17 @@ fn unwritable(what: &str, error: &dyn std::fmt::Display) -> JournalError {
     JournalError::Store(StoreError::Backend(format!("{what}: {error}")))
 }
 
-fn receipt(method: &dyn ServerMethod, id: &str, payment: Payment, now: Timestamp) -> Receipt {
+fn receipt(
+    method: &dyn ServerMethod,
+    settling: &Claim<Settling>,
+    payment: Payment,
+    now: Timestamp,
+) -> Receipt {
     let Payment { reference, external_id, extra } = payment;
     let mut receipt = Receipt::new(method.name().clone(), reference, now);
-    receipt.challenge_id = Some(id.to_owned());
-    receipt.external_id = external_id;
+    receipt.challenge_id = Some(settling.id().to_owned());
+    // The merchant's reference is the request's, whatever the method; only without one is there a payer's to echo.
+    receipt.external_id = settling.entry().external_id.clone().or(external_id);
     receipt.extra = extra;
     receipt
 }

@@ -3,17 +3,25 @@
 //! Claims, journals, leases and sandbox accounts are built on it once, in the pipeline. Single-key compare-and-swap
 //! is enough: the order of claims is fixed, and the journal entry under the challenge id is the commit point.
 //!
-//! Backends: [`MemoryStore`] (volatile, bounded) and, with the feature `redb`, `RedbStore` (one file, durable). Every
-//! backend passes `mpp::testing::store_conformance`; a third party's store can be held to it too.
+//! Backends: [`MemoryStore`] (volatile, bounded), and with the feature of their name `RedbStore` (one file, durable),
+//! `RedisStore` and `PostgresStore` (shared by many servers). Every backend passes `mpp::testing::store_conformance`; a third party's store can be held to it too.
 
 mod deadline;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "redb")]
 mod redb;
+#[cfg(feature = "redis")]
+mod redis;
 mod wakeups;
 
+#[cfg(feature = "postgres")]
+pub use self::postgres::{PostgresOptions, PostgresStore};
 #[cfg(feature = "redb")]
 pub use self::redb::RedbStore;
+#[cfg(feature = "redis")]
+pub use self::redis::{RedisOptions, RedisStore};
 pub use memory::{Limits, MemoryStore};
 
 use crate::method::Step;

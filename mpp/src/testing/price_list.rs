@@ -2,11 +2,12 @@
 //!
 //! It lists what a [`Router`] has mounted, so a route that lost its price shows up too.
 
+use crate::method::Fees;
 use crate::pricing::{OfferSpec, Price, PriceSpec, Tier};
 use crate::routing::Router;
 use std::path::Path;
 
-/// Every mounted price, one line each, sorted: verb, path, offers, handler.
+/// Every mounted price, one line each, sorted: verb, path, offers with what is passed on of them, handler.
 ///
 /// ```
 /// # use mpp::{Amount, Mpp, Paid, Receipt, routing::{Router, get, post}, testing};
@@ -36,8 +37,21 @@ where
 
 fn offers(spec: &PriceSpec) -> String {
     let all: Vec<_> = spec.offers.iter().map(|offer| line(spec, offer)).collect();
-    let free = if spec.tier == Tier::FreeIf { " · or free" } else { "" };
-    all.join(" · ") + free
+    let mut text = all.join(" · ");
+    if !spec.splits.is_empty() {
+        let parts: Vec<_> = spec.splits.iter().map(ToString::to_string).collect();
+        text += &format!(" · of which {}", parts.join(", "));
+    }
+    if spec.fees == Fees::Sponsored {
+        text += " · fees sponsored";
+    }
+    if let Some(reference) = spec.external_id {
+        text += &format!(" · as {reference}");
+    }
+    if spec.tier == Tier::FreeIf {
+        text += " · or free";
+    }
+    text
 }
 
 fn line(spec: &PriceSpec, offer: &OfferSpec) -> String {

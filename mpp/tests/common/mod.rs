@@ -6,8 +6,8 @@ mod faulty;
 pub use faulty::{Fault, Faulty};
 
 use mpp::method::{
-    CredentialCx, Held, Holding, MethodCurrency, MethodProblem, Money, OfferCx, Payment, Rejection,
-    ServerMethod, SettleCx, Settlement, SettlementPlan, Step, Verified,
+    CredentialCx, Fees, Held, Holding, MethodCurrency, MethodProblem, Money, OfferCx, Payment, Rejection,
+    ServerMethod, SettleCx, Settlement, SettlementPlan, Splitting, Sponsoring, Step, Verified,
 };
 use mpp::protocol::{BaseUnits, Challenge, ChargeRequest, Credential, MethodName, ProblemType};
 use serde_json::{Map, json};
@@ -41,6 +41,8 @@ pub struct Network {
     /// What the next release of a hold does.
     pub release: Mutex<Script>,
     pub available: AtomicBool,
+    /// Whether it pays its payers' fees.
+    pub sponsoring: Mutex<Sponsoring>,
     /// Settlements wait here until a permit is there.
     pub turnstile: Semaphore,
     /// How many settlements have come as far as the turnstile.
@@ -52,6 +54,11 @@ pub struct Network {
 pub struct Terms {
     pub money: Money,
     pub holding: Holding,
+    pub splitting: Splitting,
+    /// The only payees it has an account of; everybody when empty.
+    pub payees: &'static [&'static str],
+    /// What requests call every one of its currencies, if not by name.
+    pub id: Option<&'static str>,
     /// In base units.
     pub minimum: u128,
     /// Other than what everybody thinks.
@@ -68,6 +75,9 @@ impl Default for Terms {
         Self {
             money: Money::Test,
             holding: Holding::Supported,
+            splitting: Splitting::Legs(10),
+            payees: &[],
+            id: None,
             minimum: 0,
             decimals: None,
             currencies: &[],
@@ -123,6 +133,7 @@ impl Network {
             capture: Mutex::new(Script::Settle),
             release: Mutex::new(Script::Settle),
             available: AtomicBool::new(true),
+            sponsoring: Mutex::new(Sponsoring::NoFees),
             turnstile: Semaphore::new(Semaphore::MAX_PERMITS),
             waiting: AtomicUsize::new(0),
         })
@@ -130,6 +141,10 @@ impl Network {
 
     pub fn will(&self, script: Script) {
         *self.script.lock().unwrap() = script;
+    }
+
+    pub fn sponsors(&self, sponsoring: Sponsoring) {
+        *self.sponsoring.lock().unwrap() = sponsoring;
     }
 
     fn script(&self) -> Script {
@@ -182,11 +197,11 @@ impl ServerMethod for Wired {
     }
 
     fn currency(&self, name: &str) -> Option<MethodCurrency> {
-        let Terms { currencies, decimals, minimum, .. } = self.0.terms;
+        let Terms { currencies, decimals, minimum, id, .. } = self.0.terms;
         let currency =
             mpp::Currency::by_name(name).filter(|_| currencies.is_empty() || currencies.contains(&name))?;
         Some(MethodCurrency {
-            id: name.to_owned(),
+            id: id.unwrap_or(name).to_owned(),
             decimals: decimals.unwrap_or(currency.decimals),
             minimum: BaseUnits::new(minimum),
         })
@@ -205,6 +220,14 @@ impl ServerMethod for Wired {
         self.0.terms.holding
     }
 
+    fn sponsoring(&self) -> Sponsoring {
+        *self.0.sponsoring.lock().unwrap()
+    }
+
+    fn splitting(&self) -> Splitting {
+        self.0.terms.splitting
+    }
+
     fn problems(&self) -> Vec<MethodProblem> {
         self.0.terms.problem.map(|text| MethodProblem(text.to_owned())).into_iter().collect()
     }
@@ -220,6 +243,17 @@ impl ServerMethod for Wired {
         let mut request = ChargeRequest::new(cx.amount, cx.currency.id.clone());
         request.recipient = (self.0.terms.recipient > 0).then(|| "r".repeat(self.0.terms.recipient));
         request.description = cx.description.map(str::to_owned);
+        let mut details = Map::new();
+        if cx.fees == Fees::Sponsored {
+            details.insert("feePayer".to_owned(), true.into());
+        }
+        for share in cx.splits {
+            if !self.0.terms.payees.is_empty() && !self.0.terms.payees.contains(&share.payee) {
+                return Err(MethodProblem(format!("`{}` has no account here", share.payee)));
+            }
+            details.insert(share.payee.to_owned(), share.units.to_string().into());
+        }
+        request.method_details = (!details.is_empty()).then_some(details);
         Ok(request)
     }
 

@@ -15,6 +15,9 @@
 //! | `transfer` | an amount | `account` (`did:key:z6Mk…`), `signature` (base64url, ed25519) |
 //! | `proof` | amount `0`: an identity proof | the same |
 //!
+//! A price that is split has its parts in `methodDetails.splits`, by the names the price gives the payees. They are
+//! written, not played: the whole amount is in [`Sandbox::till`].
+//!
 //! The signature covers a label for the type and the realm, the method, the id and the request of the challenge, each
 //! preceded by its length, so it can be used for nothing else. The receipt's reference is `sandbox-…`.
 //!
@@ -33,6 +36,7 @@
 //!
 #![cfg_attr(not(feature = "server"), doc = "[`Sandbox::fund`]: ../../index.html#cargo-features")]
 #![cfg_attr(not(feature = "server"), doc = "[`Sandbox::named`]: ../../index.html#cargo-features")]
+#![cfg_attr(not(feature = "server"), doc = "[`Sandbox::till`]: ../../index.html#cargo-features")]
 
 mod client;
 #[cfg(feature = "server")]

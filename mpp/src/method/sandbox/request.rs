@@ -5,16 +5,23 @@ use ed25519_dalek::Signature;
 use serde_json::{Map, Value};
 #[cfg(feature = "server")]
 use {
+    crate::method::Share,
     crate::protocol::{Did, PublicKey},
     ed25519_dalek::VerifyingKey,
+    serde_json::json,
 };
 
 const TEST_MONEY: &str = "testMoney";
 
 /// `methodDetails` of every sandbox request.
 #[cfg(feature = "server")]
-pub(super) fn method_details() -> Map<String, Value> {
-    Map::from_iter([(TEST_MONEY.to_owned(), Value::Bool(true))])
+pub(super) fn method_details(splits: &[Share<'_>]) -> Map<String, Value> {
+    let mut details = Map::from_iter([(TEST_MONEY.to_owned(), Value::Bool(true))]);
+    if !splits.is_empty() {
+        let part = |share: &Share<'_>| json!({ "recipient": share.payee, "amount": share.units });
+        details.insert("splits".to_owned(), splits.iter().map(part).collect());
+    }
+    details
 }
 
 /// Whether a request says that it is about play money.

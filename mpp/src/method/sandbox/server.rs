@@ -9,7 +9,7 @@ use super::request::{Payload, Signed, is_test_money, method_details};
 use crate::clock::Clock;
 use crate::method::{
     CredentialCx, Held, Holding, MethodCurrency, MethodProblem, Money, OfferCx, Payment, Rejection,
-    ServerMethod, SettleCx, Settlement, SettlementPlan, Step, Verified,
+    ServerMethod, SettleCx, Settlement, SettlementPlan, Splitting, Step, Verified,
 };
 use crate::protocol::{
     Amount, BaseUnits, ChargeRequest, Currency, Did, MethodName, ProblemType, PublicKey, Timestamp, b64,
@@ -292,9 +292,8 @@ impl Sandbox {
         if !is_test_money(cx.request) {
             return Err(Rejection::failed("the challenge does not ask for test money"));
         }
-        let external_id = cx.request.external_id.clone();
         let plan = match payload.signed {
-            Signed::Proof => Plan::Proof { external_id },
+            Signed::Proof => Plan::Proof,
             Signed::Transfer => {
                 let Some(units) = self.units(cx.request) else {
                     return Err(Rejection::failed("the challenge's currency is not one of this sandbox"));
@@ -311,7 +310,6 @@ impl Sandbox {
                     units: BaseUnits::new(units),
                     until: (cx.expires + GRACE).unix(),
                     taken: Taken::AtOnce,
-                    external_id,
                 }
             }
         };
@@ -327,18 +325,17 @@ impl Sandbox {
 
     async fn settlement(&self, cx: &SettleCx<'_>, verb: Verb) -> Settlement {
         let Some(plan) = Plan::read(cx.plan) else { return unreadable() };
-        let (order, external_id) = match &plan {
-            Plan::Proof { external_id } => return self.settled(cx, external_id),
-            Plan::Transfer { external_id, .. } => (plan.order(cx), external_id),
-        };
-        let Some(order) = order else { return unreadable() };
+        if let Plan::Proof = plan {
+            return self.settled(cx);
+        }
+        let Some(order) = plan.order(cx) else { return unreadable() };
         let outcome = match (verb, &plan) {
             (Verb::Resolve, _) => self.ledger.resolve(order).await,
             (Verb::Settle, Plan::Transfer { taken: Taken::FromHold, .. }) => self.ledger.capture(order).await,
             (Verb::Settle, _) => self.ledger.pay(order).await,
         };
         match outcome {
-            Ok(Outcome::Settled) => self.settled(cx, external_id),
+            Ok(Outcome::Settled) => self.settled(cx),
             Ok(Outcome::Declined(reason)) => Settlement::Declined(refused(reason)),
             Ok(Outcome::Held | Outcome::Unclear) => Settlement::Unknown {
                 detail: "the sandbox is still at this payment, or has forgotten it".to_owned(),
@@ -347,7 +344,7 @@ impl Sandbox {
         }
     }
 
-    fn settled(&self, cx: &SettleCx<'_>, external_id: &Option<String>) -> Settlement {
+    fn settled(&self, cx: &SettleCx<'_>) -> Settlement {
         // The same for every run of one payment, and not the challenge id itself.
         let digest = Sha256::new()
             .chain_update(b"mpp sandbox reference v1")
@@ -355,9 +352,7 @@ impl Sandbox {
             .chain_update([0])
             .chain_update(cx.challenge_id)
             .finalize();
-        let mut payment = Payment::new(format!("sandbox-{}", b64::encode(&digest[..15])));
-        payment.external_id = external_id.clone();
-        Settlement::Settled(payment)
+        Settlement::Settled(Payment::new(format!("sandbox-{}", b64::encode(&digest[..15]))))
     }
 
     async fn reserve(&self, cx: &SettleCx<'_>) -> Held {
@@ -385,7 +380,7 @@ impl Sandbox {
 
     async fn cancel(&self, cx: &SettleCx<'_>) -> Result<(), Rejection> {
         let plan = Plan::read(cx.plan).ok_or_else(|| Rejection::unavailable(RETRY, UNREADABLE))?;
-        if matches!(plan, Plan::Proof { .. }) {
+        if matches!(plan, Plan::Proof) {
             return Ok(());
         }
         let order = plan.order(cx).ok_or_else(|| Rejection::unavailable(RETRY, UNREADABLE))?;
@@ -442,6 +437,11 @@ impl ServerMethod for Sandbox {
         Holding::Supported
     }
 
+    fn splitting(&self) -> Splitting {
+        // As many as a price can name.
+        Splitting::Legs(10)
+    }
+
     fn problems(&self) -> Vec<MethodProblem> {
         let ambiguous = self.currencies.iter().enumerate().flat_map(|(position, one)| {
             let others = self.currencies[position + 1..].iter();
@@ -461,7 +461,7 @@ impl ServerMethod for Sandbox {
         }
         Ok(ChargeRequest {
             recipient: Some(RECIPIENT.to_owned()),
-            method_details: Some(method_details()),
+            method_details: Some(method_details(cx.splits)),
             ..ChargeRequest::new(cx.amount, cx.currency.id.as_str())
         })
     }
@@ -525,9 +525,7 @@ impl From<Trouble> for SandboxError {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 enum Plan {
-    Proof {
-        external_id: Option<String>,
-    },
+    Proof,
     Transfer {
         account: String,
         /// Of the books.
@@ -535,7 +533,6 @@ enum Plan {
         /// Unix seconds; it is not begun later.
         until: i64,
         taken: Taken,
-        external_id: Option<String>,
     },
 }
 
@@ -561,7 +558,7 @@ impl Plan {
 
     fn order<'a>(&'a self, cx: &SettleCx<'a>) -> Option<Order<'a>> {
         match self {
-            Self::Proof { .. } => None,
+            Self::Proof => None,
             Self::Transfer { account, units, until, .. } => Some(Order {
                 challenge_id: cx.challenge_id,
                 account,

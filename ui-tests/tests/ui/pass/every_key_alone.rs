@@ -61,6 +61,23 @@ async fn state(_: axum::http::Method, _: Paid) {}
 #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo), crate = mpp)]
 async fn documented(_: Paid) {}
 
+#[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo), fees = "sponsored")]
+async fn fees(_: Paid) {}
+
+#[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo), split(platform = "0.01", r#type = "2.5%"))]
+async fn split(_: Paid) {}
+
+#[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo), external_id = "sku-42")]
+async fn external_id(_: Paid) {}
+
+const MARKET: Terms = mpp::terms!(currency = GOLD, methods(tempo), fees = "sponsored", split(platform = "0.001"));
+
+#[mpp::charge(amount = "0.05", terms = MARKET)]
+async fn market(_: Paid) {}
+
+#[mpp::charge(amount = Amount::cents(5), terms = STANDARD, split(platform = "0.01"), fees = "sponsored")]
+async fn terms_and_more(_: Paid) {}
+
 fn main() {
     let app: Router<Mpp> = Router::new()
         .route("/0", get(plain))
@@ -78,7 +95,12 @@ fn main() {
         .route("/12", get(honor))
         .route("/13", get(digest))
         .route("/14", get(state))
-        .route("/15", get(documented));
+        .route("/15", get(documented))
+        .route("/16", get(fees))
+        .route("/17", get(split))
+        .route("/18", get(external_id))
+        .route("/19", get(market))
+        .route("/20", get(terms_and_more));
     let said = |i: usize| differences(app.mounted()[i].spec);
     let fixed = "offers";
     assert_eq!(said(0), fixed);
@@ -98,6 +120,11 @@ fn main() {
     assert_eq!(said(12), "offers honor=Quoted([\"x-tier\"])");
     assert_eq!(said(13), "offers binding=None");
     assert_eq!(said(14), fixed);
+    assert_eq!(said(16), "offers fees=Sponsored");
+    assert_eq!(said(17), "offers split=platform 0.01, type 2.5%");
+    assert_eq!(said(18), "offers external_id=sku-42");
+    assert_eq!(said(19), "offers fees=Sponsored split=platform 0.001");
+    assert_eq!(said(20), "offers fees=Sponsored split=platform 0.01");
     assert_eq!(app.mounted()[15].spec.docs, "Said where the price is.\n\nAnd more.");
     assert_eq!(app.mounted()[15].spec.summary(), "Said where the price is.");
     let location = app.mounted()[0].spec.location;
@@ -137,6 +164,16 @@ fn differences(spec: &PriceSpec) -> String {
     }
     if spec.honor != default.honor {
         out.push(format!("honor={:?}", spec.honor));
+    }
+    if spec.fees != default.fees {
+        out.push(format!("fees={:?}", spec.fees));
+    }
+    if !spec.splits.is_empty() {
+        let parts: Vec<_> = spec.splits.iter().map(ToString::to_string).collect();
+        out.push(format!("split={}", parts.join(", ")));
+    }
+    if let Some(reference) = spec.external_id {
+        out.push(format!("external_id={reference}"));
     }
     out.join(" ")
 }

@@ -1,0 +1,393 @@
+//! The shared store on PostgreSQL: many servers, one journal, in a database that is backed up already.
+//!
+//! A swap is one call of one function (`schema_1.sql` is embedded and applied at the first connection), so it is one
+//! round trip and one transaction. Writers of one key queue on an
+//! advisory lock of that transaction; versions come from a sequence. The time is the server's clock, not the database's.
+//!
+//! # Behind a pooler
+//! Everything works behind pgbouncer in transaction mode: no statement is prepared under a name, nothing is left in a
+//! session, and nobody listens for notifications (waiting for a change is asking again). The pooler needs
+//! `ignore_startup_parameters = extra_float_digits`.
+//!
+//! # What it costs
+//! Taking a new key updates the one row that counts its quota, which is locked until the commit has reached the disk: new
+//! keys of a tenant are written one after the other, some thousand a second; updates of keys that exist are not.
+
+use super::deadline::Deadline;
+use super::{Cas, Durability, Key, Limits, Store, StoreError, Version, Versioned, Write};
+use crate::clock::{Clock, SystemClock};
+use crate::method::Step;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::{ConnectOptions, Connection, PgConnection, Row};
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A [`Store`] in a PostgreSQL database (13 or later), shared by every process that connects to it with the same tenant.
+///
+/// Calls must be made on a tokio runtime.
+///
+/// ```no_run
+/// use mpp::store::{Keep, Key, PostgresStore, Quota, Store, Write};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), mpp::store::StoreError> {
+/// let store = PostgresStore::connect("postgres://shop:password@db.internal/payments").await?;
+/// let key = Key::new(Quota::Paid, "claim", "n3vQ");
+/// store.cas(&key, None, Some(Write { value: b"mine".to_vec(), keep: Keep::Live })).await?;
+/// assert_eq!(store.get(&key).await?.unwrap().value, b"mine");
+/// # Ok(())
+/// # }
+/// ```
+pub struct PostgresStore {
+    pool: PgPool,
+    tenant: String,
+    clock: Arc<dyn Clock>,
+    limits: Limits,
+}
+
+/// How to use a database; see [`PostgresStore::connect_with`].
+///
+/// ```
+/// use mpp::store::PostgresOptions;
+/// let options = PostgresOptions::new().tenant("shop").connections(16);
+/// assert_eq!(format!("{options:?}"), r#"PostgresOptions { tenant: "shop", connections: 16 }"#);
+/// ```
+#[derive(Debug, Clone)]
+pub struct PostgresOptions {
+    tenant: String,
+    connections: u32,
+}
+
+impl PostgresOptions {
+    /// The tenant `default`, and at most 8 connections.
+    ///
+    /// ```
+    /// # use mpp::store::PostgresOptions;
+    /// assert!(format!("{:?}", PostgresOptions::new()).contains("default"));
+    /// ```
+    pub fn new() -> Self {
+        Self { tenant: "default".to_owned(), connections: 8 }
+    }
+
+    /// Whose values: services that share a database have a tenant each, the servers of one service share one.
+    ///
+    /// ```
+    /// # use mpp::store::PostgresOptions;
+    /// assert!(format!("{:?}", PostgresOptions::new().tenant("shop")).contains("shop"));
+    /// ```
+    #[must_use]
+    pub fn tenant(mut self, name: impl Into<String>) -> Self {
+        self.tenant = name.into();
+        self
+    }
+
+    /// Most connections at a time; at least one.
+    ///
+    /// ```
+    /// # use mpp::store::PostgresOptions;
+    /// assert!(format!("{:?}", PostgresOptions::new().connections(16)).contains("16"));
+    /// ```
+    #[must_use]
+    pub fn connections(mut self, most: u32) -> Self {
+        self.connections = most.max(1);
+        self
+    }
+}
+
+impl Default for PostgresOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl PostgresStore {
+    /// Connects with the default [`PostgresOptions`], and creates the tables where they are missing. The URL is
+    /// `postgres://user:password@host[:port]/database[?sslmode=…]`; without `sslmode`, TLS is used where the server has it.
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`] when the URL is none, the database is out of reach, refuses, or has the tables of a
+    /// later release. No message contains the URL or a password.
+    ///
+    /// ```
+    /// use mpp::store::{PostgresStore, StoreError};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let error = PostgresStore::connect("postgres://shop:secret@127.0.0.1:1/payments").await.unwrap_err();
+    /// assert!(matches!(&error, StoreError::Backend(why) if !why.contains("secret")));
+    /// # }
+    /// ```
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        Self::connect_with(url, PostgresOptions::new()).await
+    }
+
+    /// As [`connect`](Self::connect), with options.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    ///
+    /// ```no_run
+    /// use mpp::store::{PostgresOptions, PostgresStore};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), mpp::store::StoreError> {
+    /// let shop = PostgresStore::connect_with("postgres://shop@localhost/payments", PostgresOptions::new().tenant("shop")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn connect_with(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
+        // The parser's own message may quote parts of the URL.
+        let address: PgConnectOptions =
+            url.parse().map_err(|_| failed("the address is not `postgres://user@host/database`"))?;
+        // Statement logs would carry nothing secret, and help nobody.
+        let address = address.statement_cache_capacity(0).disable_statement_logging();
+        // A connection of its own first, so that a wrong password is said so and not as a pool without connections.
+        let first = in_time(CONNECT, address.connect());
+        migrate(first.await?).await?;
+        let pool = PgPoolOptions::new()
+            .max_connections(options.connections)
+            .acquire_timeout(CONNECT)
+            .connect_lazy_with(address);
+        Ok(Self { pool, tenant: options.tenant, clock: Arc::new(SystemClock), limits: Limits::default() })
+    }
+
+    /// Takes this many keys instead of the default [`Limits`]. Every server of a tenant should say the same.
+    ///
+    /// ```no_run
+    /// use mpp::store::{Limits, PostgresStore};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), mpp::store::StoreError> {
+    /// let store = PostgresStore::connect("postgres://shop@localhost/payments").await?;
+    /// let store = store.with_limits(Limits { paid: 100_000_000, free: 1_000_000 });
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Takes the time from this clock.
+    ///
+    /// ```no_run
+    /// use mpp::{ManualClock, protocol::Timestamp, store::PostgresStore};
+    /// use std::sync::Arc;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), mpp::store::StoreError> {
+    /// let clock = Arc::new(ManualClock::at(Timestamp::from_unix(1_800_000_000)));
+    /// let store = PostgresStore::connect("postgres://shop@localhost/payments").await?.with_clock(clock);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    async fn read(&self, key: &Key) -> Result<Option<Versioned>, StoreError> {
+        let query = sqlx::query(READ)
+            .persistent(false)
+            .bind(&self.tenant)
+            .bind(key.as_str())
+            .bind(self.clock.now().unix());
+        let row = in_time(ANSWER, query.fetch_optional(&self.pool)).await?;
+        row.map(|row| versioned(&row, 0)).transpose()
+    }
+
+    async fn swap(&self, key: &Key, expect: Option<Version>, new: Option<Write>) -> Result<Cas, StoreError> {
+        let now = self.clock.now();
+        // A version above what the sequence can give was never given.
+        let Ok(expect) = expect.map(|version| i64::try_from(version.0)).transpose() else {
+            return Ok(Cas::Conflict(self.read(key).await?));
+        };
+        let ends = new.as_ref().map(|write| Deadline::of(write.keep, now));
+        let ends = ends.filter(|ends| *ends != Deadline::NEVER).map(|ends| ends.0);
+        let quota = key.quota();
+        let limit = i64::try_from(self.limits.of(quota)).unwrap_or(i64::MAX);
+        for _ in 0..RETRIES {
+            let query = sqlx::query(SWAP)
+                .persistent(false)
+                .bind(&self.tenant)
+                .bind(key.as_str())
+                .bind(quota.index() as i16)
+                .bind(expect)
+                .bind(now.unix())
+                .bind(ends)
+                .bind(new.as_ref().map(|write| write.value.as_slice()))
+                .bind(limit);
+            let row = match tokio::time::timeout(ANSWER, query.fetch_one(&self.pool)).await {
+                Ok(Ok(row)) => row,
+                // Rolled back whole: a database set to a stricter isolation may say so, and asks to be asked again.
+                Ok(Err(error)) if is_rolled_back(&error) => continue,
+                Ok(Err(error)) => return Err(told(&error)),
+                Err(_) => return Err(failed("PostgreSQL did not answer in time")),
+            };
+            let version: Option<i64> = column(&row, 1)?;
+            return match (column::<String>(&row, 0)?.as_str(), version) {
+                ("written", Some(version)) => Ok(Cas::Written(Version(version.cast_unsigned()))),
+                ("removed", None) => Ok(Cas::Removed),
+                ("conflict", None) => Ok(Cas::Conflict(None)),
+                ("conflict", Some(_)) => Ok(Cas::Conflict(Some(versioned(&row, 1)?))),
+                ("full", None) => Err(StoreError::Full(quota)),
+                _ => Err(failed("PostgreSQL answered what this release does not understand")),
+            };
+        }
+        Err(failed("PostgreSQL rolled the write back again and again"))
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<(Key, Versioned)>, StoreError> {
+        let query = sqlx::query(PAGE)
+            .persistent(false)
+            .bind(&self.tenant)
+            .bind(prefix)
+            .bind(after.map_or("", Key::as_str))
+            .bind(self.clock.now().unix())
+            .bind(limit.min(LARGEST_PAGE) as i64);
+        let rows = in_time(ANSWER, query.fetch_all(&self.pool)).await?;
+        let entry = |row: &PgRow| {
+            let key = Key::from_text(column(row, 0)?).ok_or_else(|| failed("a key of another program"))?;
+            Ok((key, versioned(row, 1)?))
+        };
+        rows.iter().map(entry).collect()
+    }
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresStore").field("tenant", &self.tenant).finish_non_exhaustive()
+    }
+}
+
+impl Store for PostgresStore {
+    fn durability(&self) -> Durability {
+        Durability::Durable
+    }
+
+    fn get<'a>(&'a self, key: &'a Key) -> Step<'a, Result<Option<Versioned>, StoreError>> {
+        Step::boxed(self.read(key))
+    }
+
+    fn cas<'a>(
+        &'a self,
+        key: &'a Key,
+        expect: Option<Version>,
+        new: Option<Write>,
+    ) -> Step<'a, Result<Cas, StoreError>> {
+        Step::boxed(self.swap(key, expect, new))
+    }
+
+    fn scan<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a Key>,
+        limit: usize,
+    ) -> Step<'a, Result<Vec<(Key, Versioned)>, StoreError>> {
+        Step::boxed(self.list(prefix, after, limit))
+    }
+}
+
+/// Brings the tables up to this release, in one transaction that only one server at a time is in.
+async fn migrate(mut connection: PgConnection) -> Result<(), StoreError> {
+    let step = async {
+        let mut transaction = connection.begin().await?;
+        sqlx::raw_sql(LOCK_SCHEMA).execute(&mut *transaction).await?;
+        let applied: i32 = sqlx::query("SELECT coalesce(max(step), 0) FROM mpp_schema")
+            .persistent(false)
+            .fetch_one(&mut *transaction)
+            .await?
+            .try_get(0)?;
+        for (step, sql) in (1_i32..).zip(SCHEMA).skip(applied.cast_unsigned() as usize) {
+            sqlx::raw_sql(*sql).execute(&mut *transaction).await?;
+            sqlx::query("INSERT INTO mpp_schema VALUES ($1)")
+                .persistent(false)
+                .bind(step)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        connection.close().await?;
+        Ok(applied)
+    };
+    let applied = in_time(MIGRATION, step).await?;
+    if applied as usize > SCHEMA.len() {
+        return Err(failed("the tables of this database are of a later release of mpp"));
+    }
+    Ok(())
+}
+
+async fn in_time<T>(
+    patience: Duration,
+    answer: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(patience, answer).await {
+        Ok(answer) => answer.map_err(|error| told(&error)),
+        Err(_) => Err(failed("PostgreSQL did not answer in time")),
+    }
+}
+
+/// Version and value, from the column with this number on.
+fn versioned(row: &PgRow, first: usize) -> Result<Versioned, StoreError> {
+    let version: i64 = column(row, first)?;
+    Ok(Versioned { version: Version(version.cast_unsigned()), value: column(row, first + 1)? })
+}
+
+fn column<'r, T>(row: &'r PgRow, index: usize) -> Result<T, StoreError>
+where
+    T: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+{
+    row.try_get(index).map_err(|error| told(&error))
+}
+
+/// Serialization failure, deadlock, or a row that somebody else was quicker to insert.
+fn is_rolled_back(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| ["40001", "40P01", "23505"].contains(&&*code))
+}
+
+/// What the database said, without its free text: that may quote values or parts of the address.
+fn told(error: &sqlx::Error) -> StoreError {
+    failed(&match error {
+        sqlx::Error::Database(error) => match error.code().as_deref() {
+            Some("28P01" | "28000") => "PostgreSQL refused the user or the password".to_owned(),
+            Some("3D000") => "PostgreSQL has no such database".to_owned(),
+            Some("42501") => "PostgreSQL does not allow this user to do that (42501)".to_owned(),
+            code => format!("PostgreSQL refused ({})", code.unwrap_or("no code")),
+        },
+        sqlx::Error::Io(error) => format!("PostgreSQL cannot be reached: {}", error.kind()),
+        sqlx::Error::Tls(_) => "PostgreSQL cannot be reached over TLS".to_owned(),
+        sqlx::Error::PoolTimedOut => "no connection to PostgreSQL became free in time".to_owned(),
+        _ => "PostgreSQL did not answer properly".to_owned(),
+    })
+}
+
+fn failed(why: &str) -> StoreError {
+    StoreError::Backend(why.to_owned())
+}
+
+/// Applied in order; never changed once released.
+const SCHEMA: &[&str] = &[include_str!("schema_1.sql")];
+/// The number is this store's own, among the locks of one database.
+const LOCK_SCHEMA: &str = "SELECT pg_advisory_xact_lock(7831404); \
+     CREATE TABLE IF NOT EXISTS mpp_schema (step integer PRIMARY KEY)";
+
+const READ: &str =
+    "SELECT version, value FROM mpp_values WHERE tenant = $1 AND key = $2 AND (ends IS NULL OR ends > $3)";
+const SWAP: &str = "SELECT outcome, out_version, out_value FROM mpp_swap($1, $2, $3, $4, $5, $6, $7, $8)";
+/// The upper bound lets the index end the scan; `starts_with` decides.
+const PAGE: &str = "SELECT key, version, value FROM mpp_values \
+     WHERE tenant = $1 AND key >= $2 AND key < $2 || chr(1114111) AND starts_with(key, $2) AND key > $3 \
+     AND (ends IS NULL OR ends > $4) ORDER BY key LIMIT $5";
+
+const CONNECT: Duration = Duration::from_secs(5);
+/// Includes the wait for a free connection, which is at most `CONNECT`.
+const ANSWER: Duration = Duration::from_secs(10);
+const MIGRATION: Duration = Duration::from_secs(60);
+const RETRIES: usize = 5;
+const LARGEST_PAGE: usize = 500;

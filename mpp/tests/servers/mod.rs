@@ -1,0 +1,155 @@
+//! Real database servers for the tests of their stores: each on a free port, with its data in a temporary folder,
+//! stopped when it is dropped.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// The command line over this folder, on this port.
+type Start = dyn Fn(&Path, u16) -> Command + Send + Sync;
+
+/// A server that can be stopped hard and started again over the same data.
+pub(crate) struct Server {
+    pub(crate) port: u16,
+    folder: PathBuf,
+    start: Box<Start>,
+    process: Option<Child>,
+}
+
+impl Server {
+    /// A Redis with these further settings; `None` when there is no `redis-server` and that is acceptable.
+    pub(crate) fn redis(settings: &'static [&'static str]) -> Option<Server> {
+        let program = program("redis-server", &[])?;
+        let start = move |folder: &Path, port: u16| {
+            let mut command = Command::new(&program);
+            command.args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string(), "--dir"]);
+            command.arg(folder).args(settings);
+            command
+        };
+        Some(Server::run(folder("redis"), start))
+    }
+
+    /// A PostgreSQL with a superuser `postgres` and the password `secret`; `None` as above.
+    pub(crate) fn postgres() -> Option<Server> {
+        let initdb = program("initdb", &postgres_folders())?;
+        let program = program("postgres", &postgres_folders())?;
+        let folder = folder("postgres");
+        let password = folder.join("password");
+        fs::write(&password, "secret").expect("a temporary file");
+        let mut init = unprivileged(&folder, initdb.as_ref());
+        init.args([
+            "--auth=scram-sha-256",
+            "--username=postgres",
+            "--no-sync",
+            "--encoding=UTF8",
+            "--locale=C",
+        ]);
+        init.arg(format!("--pwfile={}", password.display())).arg("--pgdata").arg(folder.join("data"));
+        let output = init.output().expect("initdb starts");
+        assert!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
+        let start = move |folder: &Path, port: u16| {
+            let mut command = unprivileged(folder, program.as_ref());
+            command.arg("-D").arg(folder.join("data")).args([
+                "-p",
+                &port.to_string(),
+                "-h",
+                "127.0.0.1",
+                "-k",
+                "",
+            ]);
+            command.args(["-c", "max_connections=200"]);
+            command
+        };
+        Some(Server::run(folder, start))
+    }
+
+    fn run(folder: PathBuf, start: impl Fn(&Path, u16) -> Command + Send + Sync + 'static) -> Server {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|it| it.local_addr());
+        let port = port.expect("a free port").port();
+        let mut server = Server { port, folder, start: Box::new(start), process: None };
+        server.start();
+        server
+    }
+
+    /// Starts it and waits until it takes connections.
+    pub(crate) fn start(&mut self) {
+        let log = File::create(self.folder.join("log")).expect("a temporary file");
+        let mut command = (self.start)(&self.folder, self.port);
+        command.stdin(Stdio::null()).stderr(log.try_clone().expect("a second handle")).stdout(log);
+        self.process = Some(command.spawn().expect("the server starts"));
+        let patience = Instant::now() + Duration::from_secs(30);
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
+            assert!(Instant::now() < patience, "the server did not start: {}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// As a power cut would.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // It may be gone already.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        // A temporary folder; what is left of it does no harm.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn folder(what: &str) -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("mpp-{what}-{}-{number}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a temporary folder");
+    folder
+}
+
+/// The program, from the path or one of these folders. Without it the test is skipped, but for `cargo xtask test`, which
+/// has installed it.
+fn program(name: &str, folders: &[PathBuf]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).chain(folders.iter().cloned()).map(|folder| folder.join(name));
+    let found = found.into_iter().find(|program| program.is_file());
+    if found.is_none() {
+        let missing = format!("`{name}` is not installed, so this test cannot run");
+        assert!(std::env::var_os("MPP_XTASK").is_none_or(|v| v != "1"), "{missing}");
+        eprintln!("skipped: {missing}");
+    }
+    found
+}
+
+/// Debian keeps the server's programs off the path, per version.
+fn postgres_folders() -> Vec<PathBuf> {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    versions.map(|version| version.path().join("bin")).collect()
+}
+
+/// PostgreSQL refuses to run as root: then it runs as `nobody`, who is given the folder.
+fn unprivileged(folder: &Path, program: &Path) -> Command {
+    use std::os::unix::process::CommandExt as _;
+    let mut command = Command::new(program);
+    let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(folder).expect("the folder is there"));
+    if owner == 0 || owner == NOBODY {
+        for path in [folder.to_owned(), folder.join("password")] {
+            std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).expect("root may give it away");
+        }
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command.current_dir(folder).env("HOME", folder);
+    command
+}
+
+const NOBODY: u32 = 65_534;

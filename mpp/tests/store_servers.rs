@@ -1,0 +1,287 @@
+//! The stores that many servers share, on real databases: the one conformance suite, and what is particular to them.
+#![cfg(all(feature = "testing", feature = "redis", feature = "postgres"))]
+
+mod servers;
+
+use mpp::method::sandbox::Wallet;
+use mpp::routing::{Router, get};
+use mpp::store::{
+    Cas, Keep, Key, PostgresOptions, PostgresStore, Quota, RedisOptions, RedisStore, Store, StoreError, Write,
+};
+use mpp::testing::{Client, store_conformance};
+use mpp::{Amount, Mpp, Paid, Sandbox, Secret};
+use servers::Server;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+
+const DURABLE: &[&str] = &["--appendonly", "yes", "--appendfsync", "always"];
+
+async fn redis(server: &Server, tenant: &str) -> Result<RedisStore, StoreError> {
+    let url = format!("redis://127.0.0.1:{}", server.port);
+    RedisStore::connect_with(&url, RedisOptions::new().tenant(tenant)).await
+}
+
+async fn postgres(server: &Server, tenant: &str) -> Result<PostgresStore, StoreError> {
+    let url = format!("postgres://postgres:secret@127.0.0.1:{}/postgres", server.port);
+    // A server that has just been started refuses for a moment.
+    let patience = Instant::now() + Duration::from_secs(20);
+    loop {
+        match PostgresStore::connect_with(&url, PostgresOptions::new().tenant(tenant)).await {
+            Err(StoreError::Backend(why)) if why.contains("57P03") && Instant::now() < patience => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_redis_store_keeps_the_contract() {
+    let Some(server) = Server::redis(DURABLE) else { return };
+    store_conformance(async |setup| {
+        let store = redis(&server, &format!("place-{}", setup.place)).await.expect("it connects");
+        store.with_limits(setup.limits).with_clock(setup.clock)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_postgres_store_keeps_the_contract() {
+    let Some(server) = Server::postgres() else { return };
+    store_conformance(async |setup| {
+        let store = postgres(&server, &format!("place-{}", setup.place)).await.expect("it connects");
+        store.with_limits(setup.limits).with_clock(setup.clock)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_thousand_claims_over_several_connections_one_is_written() {
+    let (Some(redis_server), Some(postgres_server)) = (Server::redis(DURABLE), Server::postgres()) else {
+        return;
+    };
+    for round in 0..3 {
+        let mut stores: Vec<Arc<dyn Store>> = Vec::new();
+        for _ in 0..4 {
+            stores.push(Arc::new(redis(&redis_server, "race").await.expect("it connects")));
+        }
+        assert_eq!(winners(&stores, round).await, 1, "Redis");
+        stores.clear();
+        for _ in 0..4 {
+            stores.push(Arc::new(postgres(&postgres_server, "race").await.expect("it connects")));
+        }
+        assert_eq!(winners(&stores, round).await, 1, "PostgreSQL");
+    }
+}
+
+async fn winners(stores: &[Arc<dyn Store>], round: u32) -> usize {
+    let mut claims = JoinSet::new();
+    for task in 0..1_000 {
+        let store = stores[task % stores.len()].clone();
+        claims.spawn(async move {
+            let key = Key::new(Quota::Paid, "claim", &round.to_string());
+            let outcome = store.cas(&key, None, Some(live(b"mine"))).await.expect("the server is there");
+            matches!(outcome, Cas::Written(_))
+        });
+    }
+    claims.join_all().await.into_iter().filter(|won| *won).count()
+}
+
+#[tokio::test]
+async fn a_database_that_is_killed_fails_calls_and_has_everything_when_it_is_back() {
+    if let Some(mut server) = Server::redis(DURABLE) {
+        let store = redis(&server, "t").await.expect("it connects");
+        outage(&mut server, &store).await;
+    }
+    if let Some(mut server) = Server::postgres() {
+        let store = postgres(&server, "t").await.expect("it connects");
+        outage(&mut server, &store).await;
+    }
+}
+
+async fn outage(server: &mut Server, store: &dyn Store) {
+    let key = Key::new(Quota::Paid, "entry", "before");
+    let written = store.cas(&key, None, Some(live(b"kept"))).await;
+    let Ok(Cas::Written(version)) = written else { panic!("{written:?}") };
+    server.kill();
+    assert!(matches!(store.cas(&key, Some(version), None).await, Err(StoreError::Backend(_))));
+    server.start();
+    let patience = Instant::now() + Duration::from_secs(30);
+    let there = loop {
+        match store.get(&key).await {
+            Ok(there) => break there.expect("what was written before the crash"),
+            Err(error) => assert!(Instant::now() < patience, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!((there.version, &*there.value), (version, &b"kept"[..]));
+    assert!(matches!(store.cas(&key, Some(version), Some(live(b"again"))).await, Ok(Cas::Written(_))));
+}
+
+#[tokio::test]
+async fn tenants_do_not_see_each_other() {
+    let key = Key::new(Quota::Paid, "entry", "mine");
+    if let Some(server) = Server::redis(DURABLE) {
+        let (one, two) = (redis(&server, "one").await.unwrap(), redis(&server, "two").await.unwrap());
+        one.cas(&key, None, Some(live(b"1"))).await.unwrap();
+        assert_eq!(two.get(&key).await, Ok(None));
+        assert!(two.scan("", None, 10).await.unwrap().is_empty());
+    }
+    if let Some(server) = Server::postgres() {
+        let (one, two) = (postgres(&server, "one").await.unwrap(), postgres(&server, "two").await.unwrap());
+        one.cas(&key, None, Some(live(b"1"))).await.unwrap();
+        assert_eq!(two.get(&key).await, Ok(None));
+        assert!(two.scan("", None, 10).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_redis_that_lost_its_data_is_noticed_by_every_call() {
+    let Some(server) = Server::redis(DURABLE) else { return };
+    let store = redis(&server, "t").await.unwrap();
+    let key = Key::new(Quota::Paid, "entry", "n3vQ");
+    store.cas(&key, None, Some(live(b"settled"))).await.unwrap();
+
+    let mut operator = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    operator.write_all(b"FLUSHALL\r\n").unwrap();
+    let mut answer = [0; 5];
+    operator.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"+OK\r\n");
+
+    // An empty answer would be a free pass: the credential of a settled payment would open its route again.
+    let lost =
+        |error: StoreError| matches!(&error, StoreError::Backend(why) if why.contains("lost its data"));
+    assert!(store.get(&key).await.is_err_and(lost));
+    assert!(store.cas(&key, None, Some(live(b"mine"))).await.is_err_and(lost));
+    assert!(store.scan("paid/", None, 10).await.is_err_and(lost));
+    assert!(
+        redis(&server, "t").await.unwrap().get(&key).await.is_ok(),
+        "a server that starts afterwards works"
+    );
+}
+
+#[tokio::test]
+async fn a_redis_that_may_forget_is_refused_at_the_start() {
+    let Some(volatile) = Server::redis(&[]) else { return };
+    let error = redis(&volatile, "t").await.unwrap_err().to_string();
+    assert!(error.contains("appendonly yes"), "{error}");
+    let url = format!("redis://127.0.0.1:{}", volatile.port);
+    let vouched = RedisStore::connect_with(&url, RedisOptions::new().persists_by_other_means()).await;
+    assert!(vouched.is_ok(), "{vouched:?}");
+
+    let evicting =
+        Server::redis(&["--appendonly", "yes", "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"]);
+    let error = redis(&evicting.unwrap(), "t").await.unwrap_err().to_string();
+    assert!(error.contains("noeviction"), "{error}");
+}
+
+#[tokio::test]
+async fn no_error_says_a_password() {
+    if let Some(server) = Server::redis(&["--appendonly", "yes", "--requirepass", "right"]) {
+        for url in [
+            "redis://:wr0ng@127.0.0.1:{}",
+            "redis://:wr0ng@127.0.0.1:{}/x",
+            "redis://user:wr0ng@127.0.0.1:{}",
+        ] {
+            let url = url.replace("{}", &server.port.to_string());
+            let error = RedisStore::connect(&url).await.unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("wr0ng"), "{error}");
+        }
+    }
+    if let Some(server) = Server::postgres() {
+        postgres(&server, "t").await.expect("it is up");
+        for url in [
+            "postgres://postgres:wr0ng@127.0.0.1:{}/postgres",
+            "postgres://postgres:wr0ng@127.0.0.1:x/postgres",
+        ] {
+            let url = url.replace("{}", &server.port.to_string());
+            let error = PostgresStore::connect(&url).await.unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("wr0ng"), "{error}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_start_together_create_the_tables_once() {
+    let Some(server) = Server::postgres() else { return };
+    postgres(&server, "warm").await.expect("it is up");
+    let server = Arc::new(server);
+    let mut starts = JoinSet::new();
+    for _ in 0..8 {
+        let server = server.clone();
+        starts.spawn(async move { postgres(&server, "t").await.map(drop) });
+    }
+    for start in starts.join_all().await {
+        assert_eq!(start, Ok(()));
+    }
+}
+
+/// Three servers of one service, one database between them: every tenth credential is sent to all three at once, and each
+/// is paid and delivered exactly once.
+#[tokio::test(flavor = "multi_thread")]
+async fn three_replicas_on_one_database_deliver_each_payment_once() {
+    if let Some(server) = Server::redis(DURABLE) {
+        replicas("Redis", async || Arc::new(redis(&server, "shop").await.expect("it connects"))).await;
+    }
+    if let Some(server) = Server::postgres() {
+        replicas("PostgreSQL", async || Arc::new(postgres(&server, "shop").await.expect("it connects")))
+            .await;
+    }
+}
+
+static DELIVERED: AtomicUsize = AtomicUsize::new(0);
+
+#[mpp::charge(amount = "0.05", currency = "usdc", methods(sandbox))]
+async fn sell(_: Paid) {
+    DELIVERED.fetch_add(1, Ordering::SeqCst);
+}
+
+async fn replicas<S: Store>(database: &str, connect: impl AsyncFn() -> Arc<S>) {
+    const REQUESTS: usize = 150;
+    DELIVERED.store(0, Ordering::SeqCst);
+    let (secret, wallet) = (Secret::generate(), Wallet::generate());
+    let bank = Sandbox::new().with_store(connect().await);
+    bank.fund(&wallet.did(), Amount::whole(1_000)).await.expect("play money");
+    let mut replicas = Vec::new();
+    for _ in 0..3 {
+        let store = connect().await;
+        let mpp = Mpp::builder("https://api.example.com")
+            .secret(secret.clone())
+            .method(Sandbox::new().with_store(store.clone()))
+            .allow_test_money()
+            .shared_store(store)
+            .build()
+            .unwrap_or_else(|report| panic!("{report}"));
+        let router = Router::new().route("/sell", get(sell)).with_state(mpp);
+        replicas.push(Arc::new(Client::new(router).with_wallet(wallet.clone())));
+    }
+    let mut requests = JoinSet::new();
+    for n in 0..REQUESTS {
+        let replicas = replicas.clone();
+        requests.spawn(async move {
+            let credential = replicas[n % 3].get("/sell").credential("sandbox").await;
+            let copies = if n % 10 == 0 { 3 } else { 1 };
+            let mut answers = JoinSet::new();
+            for copy in 0..copies {
+                let (replica, credential) = (replicas[(n + copy) % 3].clone(), credential.clone());
+                answers.spawn(
+                    async move { replica.get("/sell").presenting(&credential).await.status().as_u16() },
+                );
+            }
+            let answers = answers.join_all().await;
+            assert_eq!(answers.iter().filter(|status| **status == 200).count(), 1, "{answers:?}");
+            assert!(answers.iter().all(|status| [200, 402, 409].contains(status)), "{answers:?}");
+        });
+    }
+    requests.join_all().await;
+    assert_eq!(DELIVERED.load(Ordering::SeqCst), REQUESTS, "{database}");
+    assert_eq!(bank.till().await.expect("the bank"), Amount::cents(5 * REQUESTS as u128), "{database}");
+}
+
+fn live(value: &[u8]) -> Write {
+    Write { value: value.to_vec(), keep: Keep::Live }
+}

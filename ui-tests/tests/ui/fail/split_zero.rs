@@ -1,0 +1,6 @@
+use mpp::Paid;
+
+#[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo), split(platform = "0.00"))]
+async fn article(_: Paid) {}
+
+fn main() {}
