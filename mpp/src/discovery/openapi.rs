@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use utoipa::openapi::extensions::Extensions;
-use utoipa::openapi::path::{self, Parameter, ParameterBuilder, ParameterIn, PathItem};
+use utoipa::openapi::path::{self, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
@@ -75,7 +75,7 @@ pub(super) fn build(mpp: &Mpp, info: &Info, operations: &[Operation]) -> Built {
     let mut schemas = Schemas::default();
     let mut without_example = Vec::new();
     for operation in operations {
-        let item = api.paths.paths.entry(operation.template.path.clone()).or_insert_with(PathItem::default);
+        let item = api.paths.paths.entry(operation.template.path.clone()).or_default();
         let slot = slot(item, &operation.verb);
         let mut shape = Shape::default();
         if let Some(look) = operation.spec.shape {

@@ -37,6 +37,9 @@ fn offers_are_in_base_units_of_each_methods_own_currency_and_null_where_computed
             { "intent": "charge", "method": "stripe", "amount": "50", "currency": "usd", "description": "0.5 usd" },
         ])
     );
+    let both = offers("/either-token", "get");
+    assert_eq!((&both[0]["currency"], &both[1]["currency"]), (&json!("usdc"), &json!("pathusd")));
+    assert_eq!(both[0]["method"], both[1]["method"]);
     let computed = &offers("/complete", "post")[0];
     assert_eq!(computed["amount"], Value::Null);
     assert_eq!(computed["description"], "depends on the request, up to 2 usdc");

@@ -82,6 +82,10 @@ pub async fn form(Form(plain): Form<Plain>, _: Paid) -> Json<Plain> {
     Json(plain)
 }
 
+/// One method, two currencies.
+#[mpp::charge(amount = "0.10", methods(tempo(currency = "usdc"), tempo(currency = "pathusd")))]
+pub async fn either_token(_: Paid) {}
+
 #[mpp::charge(amount = "0", currency = "pathusd", methods(tempo), proof = true)]
 pub async fn whoami(_: Paid<Receipt>) {}
 
@@ -162,6 +166,7 @@ pub fn router(mpp: &Mpp) -> Router<App> {
         .route("/complete", post(complete))
         .route("/units/{n}", get(units))
         .route("/search", get(search))
+        .route("/either-token", get(either_token))
         .route("/whoami", get(whoami))
         .route("/rate", get(rate))
         .route("/files/{*path}", get(files))
