@@ -49,11 +49,7 @@ pub fn lab() -> Option<Lab> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let found = anvil_in(&folder).filter(|_| folder.join("node_modules/mppx").exists());
     if found.is_none() {
-        let missing =
-            "interop: the npm packages are not installed (cd interop && npm install --no-package-lock)";
-        assert!(std::env::var_os("MPP_XTASK").is_none_or(|v| v != "1"), "{missing}");
-        // Not `eprintln!`: the test harness would swallow it, and a skip has to be seen.
-        drop(writeln!(std::io::stderr(), "{missing}: skipped"));
+        skipped("the npm packages are not installed (cd interop && npm install --no-package-lock)");
     }
     found.map(|anvil| Lab { folder, anvil })
 }
@@ -63,6 +59,28 @@ impl Lab {
     fn folder(&self) -> &std::path::Path {
         &self.folder
     }
+
+    /// Schemathesis (PyPI), or `None` where it is not installed, as for [`lab`].
+    ///
+    /// # Panics
+    /// Under `cargo xtask test`, when it is missing.
+    pub fn schemathesis(&self) -> Option<PathBuf> {
+        let program = self.folder.join(".venv/bin/st");
+        let found = program.is_file().then_some(program);
+        if found.is_none() {
+            skipped(
+                "schemathesis is not installed (cd interop && python3 -m venv .venv && .venv/bin/pip install -r requirements.txt)",
+            );
+        }
+        found
+    }
+}
+
+/// Says what is missing; under `cargo xtask test`, which installs it, that is a failure.
+fn skipped(missing: &str) {
+    assert!(std::env::var_os("MPP_XTASK").is_none_or(|v| v != "1"), "interop: {missing}");
+    // Not `eprintln!`: the test harness would swallow it, and a skip has to be seen.
+    drop(writeln!(std::io::stderr(), "interop: {missing}: skipped"));
 }
 
 /// The executable itself: npm's wrapper script would outlive a kill.

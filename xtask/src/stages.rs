@@ -172,8 +172,9 @@ impl Stage {
                 [libraries].into_iter().chain(call.integration_tests(10, Full, self)).collect()
             }
             Stage::Interop => {
-                let install = tools::npm_packages(workspace);
-                install.into_iter().chain(call.integration_tests(12, Full, self)).collect()
+                let install =
+                    tools::npm_packages(workspace).into_iter().chain(tools::python_packages(workspace));
+                install.chain(call.integration_tests(12, Full, self)).collect()
             }
             Stage::Stores => {
                 tools::databases().into_iter().chain(call.integration_tests(10, Full, self)).collect()

@@ -1,4 +1,4 @@
-//! What the tests need that cargo does not bring: cargo-deny, the npm packages of the interop tests, and the databases
+//! What the tests need that cargo does not bring: cargo-deny, the npm and PyPI packages of the interop tests, and the databases
 //! of the stores.
 
 use std::ffi::OsString;
@@ -46,6 +46,22 @@ pub(crate) fn npm_packages(workspace: &Workspace) -> Option<Step> {
     // The pins in package.json are exact; a lock file would carry the addresses of one registry.
     npm.args(["install", "--no-audit", "--no-fund", "--no-package-lock"]).current_dir(folder);
     Some(Step::new(npm, Counting::Setup, Duration::from_secs(5 * 60)))
+}
+
+/// The installation of the PyPI packages that `interop/requirements.txt` pins, into a folder of their own; none when
+/// they are there.
+pub(crate) fn python_packages(workspace: &Workspace) -> Option<Step> {
+    let folder = workspace.root().join("interop");
+    let requirements = std::fs::read_to_string(folder.join("requirements.txt")).ok()?;
+    let wanted = requirements.lines().find_map(|line| line.strip_prefix("schemathesis=="))?;
+    if version(&folder.join(".venv/bin/st")).is_some_and(|found| found.trim().ends_with(wanted)) {
+        return None;
+    }
+    let mut install = Command::new("sh");
+    install.args(["-c", "python3 -m venv .venv && .venv/bin/pip install --quiet -r requirements.txt"]);
+    // Not a setup: without it one test fails, and says why.
+    install.current_dir(folder);
+    Some(Step::new(install, Counting::Check, Duration::from_secs(5 * 60)))
 }
 
 /// The installation of the databases that the stores are tested on, from Debian's packages; none when they are there or
