@@ -7,7 +7,7 @@
 use super::catalogue::{Operation, operations};
 use super::info::{Info, Unmounted};
 use super::place::marked;
-use super::{llms, openapi};
+use super::{llms, manifest, openapi};
 use crate::pricing::{PriceSpec, registry};
 use crate::protocol::{Problem, ProblemType, b64};
 use crate::routing::Mounted;
@@ -51,6 +51,7 @@ pub struct Documents {
     json: Prepared,
     llms: Prepared,
     llms_full: Prepared,
+    manifest: Value,
     warnings: Vec<String>,
 }
 
@@ -72,7 +73,8 @@ impl Documents {
         warnings.extend(too_large(&json.bytes, &document, &operations));
         let llms = Prepared::new(TEXT, llms::index(mpp, info, &operations));
         let llms_full = Prepared::new(TEXT, llms::full(mpp, info, &operations, &document));
-        Self { openapi: document, json, llms, llms_full, warnings }
+        let manifest = manifest::of(mpp, &operations);
+        Self { openapi: document, json, llms, llms_full, manifest, warnings }
     }
 
     /// The OpenAPI 3.1 document (draft-payment-discovery-00 section 3). Members are sorted: the same router has the same
@@ -117,6 +119,26 @@ impl Documents {
     /// ```
     pub fn llms_full(&self) -> &str {
         self.llms_full.text()
+    }
+
+    /// Every price with its offers, terms and policy, sorted: for review, and for the diff between two deployments. Not
+    /// published.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Mpp, Paid, discovery::Info, routing::{Router, get}, testing};
+    /// #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+    /// async fn weather(_: Paid) -> &'static str { "sunny" }
+    ///
+    /// let app: Router<Mpp> = Router::new().route("/weather", get(weather));
+    /// let documents = app.documents(&testing::mpp(), &Info::new("Weather", "1"));
+    /// let price = &documents.manifest()["prices"][0];
+    /// assert_eq!((&price["verb"], &price["path"]), (&"GET".into(), &"/weather".into()));
+    /// assert_eq!((&price["offers"][0]["price"], &price["policy"]["capture"]), (&"0.05 usdc".into(), &"before".into()));
+    /// # }
+    /// ```
+    pub fn manifest(&self) -> &Value {
+        &self.manifest
     }
 
     /// What is worth saying: a document too large for registries, path parameters without an example, schemas of one name.

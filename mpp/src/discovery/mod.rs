@@ -49,12 +49,16 @@
 //! Schemas come from the handler's own types where they have one (`utoipa::ToSchema`, `utoipa::IntoParams`, utoipa 6); a
 //! type without one is documented by its media type alone. `#[utoipa::path]` on the same handler wins over that.
 //!
+//! For reviews there is the manifest, with the terms of every price ([`Documents::manifest`]); a test keeps it in the repository
+//! (`testing::assert_manifest`), so that a changed price is a diff somebody reads. It is not published.
+//!
 //! What the documents say is advice: the 402 decides (DISC-01, DISC-10).
 
 mod catalogue;
 mod documents;
 mod info;
 mod llms;
+mod manifest;
 mod openapi;
 mod place;
 

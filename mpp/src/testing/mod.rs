@@ -8,7 +8,7 @@
 //! | configure a server that takes test money for every price | [`mpp()`], [`builder`] |
 //! | buy from it, in process and through the whole protocol | [`Client`] |
 //! | call a priced handler directly | [`gate`] |
-//! | notice when a price changes | [`assert_price_list`] |
+//! | notice when a price changes | [`assert_price_list`], `assert_manifest` (with `openapi`) |
 //! | be sure that documents and challenges agree | `assert_advertised` (with `openapi`) |
 //! | test a payment method or a store of your own | [`sandbox`], [`wallet`], [`store_conformance`] |
 //!
@@ -37,12 +37,17 @@
 #[cfg(feature = "openapi")]
 mod advertised;
 mod client;
+mod golden;
+#[cfg(feature = "openapi")]
+mod manifest;
 mod price_list;
 mod store_conformance;
 
 #[cfg(feature = "openapi")]
 pub use advertised::assert_advertised;
 pub use client::{Client, Request, Response};
+#[cfg(feature = "openapi")]
+pub use manifest::assert_manifest;
 pub use price_list::{assert_price_list, price_list};
 pub use store_conformance::{StoreSetup, store_conformance};
 

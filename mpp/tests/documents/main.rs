@@ -4,6 +4,7 @@
 
 mod advertised;
 mod described;
+mod manifest;
 mod served;
 mod shop;
 mod valid;

@@ -86,6 +86,16 @@ pub async fn form(Form(plain): Form<Plain>, _: Paid) -> Json<Plain> {
 #[mpp::charge(amount = "0.10", methods(tempo(currency = "usdc"), tempo(currency = "pathusd")))]
 pub async fn either_token(_: Paid) {}
 
+#[mpp::charge(
+    amount = "0.10",
+    currency = "usdc",
+    methods(tempo),
+    split(author = "70%"),
+    fees = "sponsored",
+    external_id = "article-42"
+)]
+pub async fn article(_: Paid) {}
+
 #[mpp::charge(amount = "0", currency = "pathusd", methods(tempo), proof = true)]
 pub async fn whoami(_: Paid<Receipt>) {}
 
@@ -167,6 +177,7 @@ pub fn router(mpp: &Mpp) -> Router<App> {
         .route("/units/{n}", get(units))
         .route("/search", get(search))
         .route("/either-token", get(either_token))
+        .route("/article", get(article))
         .route("/whoami", get(whoami))
         .route("/rate", get(rate))
         .route("/files/{*path}", get(files))
