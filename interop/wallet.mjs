@@ -5,6 +5,7 @@
 //   {"op": "credential", "challenge": "Payment …", "account": 0, "mode": "pull"}  -> {"authorization": "Payment …"}
 //   {"op": "fetch", "url": …, "method": "GET", "body": null, "account": 0, "mode": "pull"}
 //        -> {"status": 200, "headers": {…}, "body": "…", "statuses": [402, 200]}
+//   {"op": "advance", "seconds": 90}  -> {}   the payer's clock goes ahead, as the chain's does
 import { createInterface } from 'node:readline'
 import { Mppx, stripe, tempo } from 'mppx/client'
 import { account as dev, client as clientOf, tokens } from './payer.mjs'
@@ -35,7 +36,15 @@ function wallet(index, mode) {
   return wallets.get(key)
 }
 
+let ahead = 0
+const clock = Date.now
+Date.now = () => clock() + ahead
+
 const operations = {
+  async advance({ seconds }) {
+    ahead += seconds * 1000
+    return {}
+  },
   async credential({ challenge, account = 0, mode = 'pull' }) {
     const response = new Response(null, { status: 402, headers: { 'www-authenticate': challenge } })
     return { authorization: await wallet(account, mode).mppx.createCredential(response) }

@@ -4,6 +4,7 @@ use crate::answer::http_client;
 use crate::process::{Process, Running};
 use crate::{CHAIN_ID, Lab};
 use serde_json::{Value, json};
+use std::time::Duration;
 use tokio::process::Command;
 
 /// pathUSD, which anvil's dev accounts hold.
@@ -62,6 +63,11 @@ impl Chain {
             memo: text(&log["topics"][3]),
         })
         .collect()
+    }
+
+    /// Sets the chain's time ahead, block by block, so that what is final (64 blocks behind) moves with it.
+    pub async fn advance(&self, by: Duration) {
+        self.rpc("anvil_mine", json!([format!("{:#x}", by.as_secs()), "0x1"])).await;
     }
 
     /// Asks the node.

@@ -15,6 +15,7 @@ mod answer;
 mod chain;
 mod lossy;
 mod process;
+mod sdk;
 mod shop;
 pub mod stripe;
 mod validator;
@@ -22,7 +23,8 @@ mod wallet;
 
 pub use answer::{Answer, ask};
 pub use chain::{Chain, Transfer, fresh_address};
-pub use lossy::Lossy;
+pub use lossy::{Loses, Lossy};
+pub use sdk::{Language, Sdk, SdkError};
 pub use shop::Shop;
 pub use validator::Verdict;
 pub use wallet::{Mode, Wallet};
@@ -49,7 +51,7 @@ pub fn lab() -> Option<Lab> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let found = anvil_in(&folder).filter(|_| folder.join("node_modules/mppx").exists());
     if found.is_none() {
-        skipped("the npm packages are not installed (cd interop && npm install --no-package-lock)");
+        missing("the npm packages are not installed (cd interop && npm install --no-package-lock)");
     }
     found.map(|anvil| Lab { folder, anvil })
 }
@@ -65,22 +67,22 @@ impl Lab {
     /// # Panics
     /// Under `cargo xtask test`, when it is missing.
     pub fn schemathesis(&self) -> Option<PathBuf> {
-        let program = self.folder.join(".venv/bin/st");
-        let found = program.is_file().then_some(program);
+        let found = sdk::python_program("st");
         if found.is_none() {
-            skipped(
-                "schemathesis is not installed (cd interop && python3 -m venv .venv && .venv/bin/pip install -r requirements.txt)",
-            );
+            missing("PyPI `schemathesis` is not installed (see interop/README.md)");
         }
         found
     }
 }
 
-/// Says what is missing; under `cargo xtask test`, which installs it, that is a failure.
-fn skipped(missing: &str) {
-    assert!(std::env::var_os("MPP_XTASK").is_none_or(|v| v != "1"), "interop: {missing}");
+/// Says that a peer is not there, so that the test is skipped.
+///
+/// # Panics
+/// Under `cargo xtask test`, which installs them.
+pub fn missing(what: &str) {
+    assert!(std::env::var_os("MPP_XTASK").is_none_or(|v| v != "1"), "interop: {what}");
     // Not `eprintln!`: the test harness would swallow it, and a skip has to be seen.
-    drop(writeln!(std::io::stderr(), "interop: {missing}: skipped"));
+    drop(writeln!(std::io::stderr(), "interop: {what}: skipped"));
 }
 
 /// The executable itself: npm's wrapper script would outlive a kill.

@@ -1,4 +1,4 @@
-//! A node behind a gateway that loses the answers to broadcasts: everything arrives, but whoever broadcasts is told 502.
+//! A node behind a gateway that loses broadcasts or the answers to them, always or when told: whoever broadcasts is told 502.
 
 use crate::Chain;
 use crate::answer::http_client;
@@ -7,8 +7,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// A gateway; it lives as long as the test's runtime.
 #[derive(Debug)]
@@ -16,6 +16,16 @@ pub struct Lossy {
     /// Where it listens.
     pub url: String,
     broadcasts: Arc<AtomicUsize>,
+    next: Arc<Mutex<Option<Loses>>>,
+}
+
+/// What is lost of a broadcast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loses {
+    /// It never arrives.
+    Request,
+    /// It arrives, and nobody hears of it.
+    Answer,
 }
 
 #[derive(Clone)]
@@ -23,19 +33,40 @@ struct Gateway {
     node: String,
     http: reqwest::Client,
     broadcasts: Arc<AtomicUsize>,
+    always: Option<Loses>,
+    next: Arc<Mutex<Option<Loses>>>,
 }
 
 impl Lossy {
-    /// In front of `chain`.
+    /// In front of `chain`: every answer to a broadcast is lost.
     pub async fn start(chain: &Chain) -> Self {
-        let broadcasts = Arc::<AtomicUsize>::default();
-        let gateway =
-            Gateway { node: chain.url.clone(), http: http_client(), broadcasts: Arc::clone(&broadcasts) };
+        Self::that(Some(Loses::Answer), chain).await
+    }
+
+    /// In front of `chain`: loses what it is told to.
+    pub async fn obedient(chain: &Chain) -> Self {
+        Self::that(None, chain).await
+    }
+
+    async fn that(always: Option<Loses>, chain: &Chain) -> Self {
+        let (broadcasts, next) = (Arc::<AtomicUsize>::default(), Arc::default());
+        let gateway = Gateway {
+            node: chain.url.clone(),
+            http: http_client(),
+            broadcasts: Arc::clone(&broadcasts),
+            always,
+            next: Arc::clone(&next),
+        };
         let app = axum::Router::new().fallback(forward).with_state(gateway);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
         tokio::spawn(async move { axum::serve(listener, app).await });
-        Self { url, broadcasts }
+        Self { url, broadcasts, next }
+    }
+
+    /// This is lost of the next broadcast.
+    pub fn next(&self, loses: Loses) {
+        *self.next.lock().expect("nobody panics while holding it") = Some(loses);
     }
 
     /// How many transactions went through.
@@ -45,13 +76,22 @@ impl Lossy {
 }
 
 async fn forward(State(gateway): State<Gateway>, Json(question): Json<Value>) -> Response {
+    let broadcast =
+        question["method"].as_str().is_some_and(|method| method.starts_with("eth_sendRawTransaction"));
+    let told = || gateway.next.lock().expect("nobody panics while holding it").take();
+    let loses = if broadcast { told().or(gateway.always) } else { None };
+    if loses == Some(Loses::Request) {
+        return StatusCode::BAD_GATEWAY.into_response();
+    }
     let answer = match gateway.http.post(&gateway.node).json(&question).send().await {
         Ok(answer) => answer.json::<Value>().await.unwrap_or_default(),
         Err(_) => return StatusCode::BAD_GATEWAY.into_response(),
     };
-    if question["method"].as_str().is_some_and(|method| method.starts_with("eth_sendRawTransaction")) {
+    if broadcast {
         gateway.broadcasts.fetch_add(1, Ordering::SeqCst);
-        return StatusCode::BAD_GATEWAY.into_response();
     }
-    Json(answer).into_response()
+    match loses {
+        None => Json(answer).into_response(),
+        Some(_) => StatusCode::BAD_GATEWAY.into_response(),
+    }
 }

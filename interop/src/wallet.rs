@@ -5,6 +5,7 @@ use crate::process::Process;
 use crate::stripe::{SECRET_KEY, StandIn};
 use crate::{CHAIN_ID, Chain, Lab};
 use serde_json::{Value, json};
+use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
@@ -56,6 +57,11 @@ impl Wallet {
     pub async fn credential(&mut self, challenge: &str, mode: Mode) -> String {
         let said = self.ask(json!({ "op": "credential", "challenge": challenge, "mode": mode.name() })).await;
         said["authorization"].as_str().unwrap_or_else(|| panic!("no credential: {said}")).to_owned()
+    }
+
+    /// Sets the payer's clock ahead, as far as the [chain's](Chain::advance).
+    pub async fn advance(&mut self, by: Duration) {
+        self.ask(json!({ "op": "advance", "seconds": by.as_secs() })).await;
     }
 
     async fn ask(&mut self, question: Value) -> Value {

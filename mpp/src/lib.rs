@@ -55,6 +55,7 @@
 //! | price what cannot be annotated | [`price!`], [`Mpp::layer`], [`Mpp::wrap`] |
 //! | mount priced handlers and see what is mounted where | [`routing`] |
 //! | configure methods, secrets, the store, time limits | [`Mpp::builder`], [`Builder`] |
+//! | pay for what others price | [`client`] |
 //! | test without money | [`testing`] |
 //! | list the prices of a program | [`registry`], [`pricing`] |
 //! | publish OpenAPI, `llms.txt` and the other documents | [`discovery`] |
@@ -74,6 +75,7 @@
 //! | `sandbox` | | play money with real balances and signatures; no network |
 //! | `tempo` | | the `tempo` method: stablecoins on Tempo (brings in alloy) |
 //! | `stripe` | | the `stripe` method: cards by shared payment token (brings in reqwest, no chain) |
+//! | `client` | | [`client`]: pays, within a policy (brings in reqwest with rustls, no web framework) |
 //! | `redb` | | the embedded durable store, `mpp::store::RedbStore` |
 //! | `redis` | | the shared store on Redis or Valkey, `mpp::store::RedisStore` |
 //! | `postgres` | | the shared store on PostgreSQL, `mpp::store::PostgresStore` |
@@ -102,6 +104,7 @@
 #![cfg_attr(not(feature = "server"), doc = "[`store`]: #cargo-features")]
 #![cfg_attr(not(feature = "server"), doc = "[`server`]: #cargo-features")]
 #![cfg_attr(not(feature = "openapi"), doc = "[`discovery`]: #cargo-features")]
+#![cfg_attr(not(feature = "client"), doc = "[`client`]: #cargo-features")]
 #![cfg_attr(not(feature = "testing"), doc = "[`testing`]: #cargo-features")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -110,11 +113,13 @@ extern crate self as mpp;
 
 #[cfg(feature = "tempo")]
 mod chain;
+#[cfg(feature = "client")]
+pub mod client;
 mod clock;
 #[cfg(feature = "openapi")]
 pub mod discovery;
 pub mod method;
-#[cfg(any(feature = "tempo", feature = "stripe"))]
+#[cfg(any(feature = "tempo", feature = "stripe", feature = "client"))]
 mod outbound;
 pub mod pricing;
 pub mod protocol;
@@ -124,7 +129,7 @@ pub mod server;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
-#[cfg(any(feature = "tempo", feature = "stripe", feature = "redis"))]
+#[cfg(any(feature = "tempo", feature = "stripe", feature = "client", feature = "redis"))]
 mod tls;
 
 #[cfg(feature = "server")]
@@ -157,6 +162,13 @@ pub use pricing::registry;
 pub use server::{BuildError, Builder, Head, Hold, LayerPrice, Mpp, Paid, PaymentLayer, routing};
 
 /// The README's Rust blocks, compiled and run.
-#[cfg(all(doctest, feature = "testing", feature = "openapi", feature = "tempo", feature = "redb"))]
+#[cfg(all(
+    doctest,
+    feature = "testing",
+    feature = "openapi",
+    feature = "tempo",
+    feature = "redb",
+    feature = "client"
+))]
 #[doc = include_str!("../../README.md")]
 mod readme {}

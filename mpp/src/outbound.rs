@@ -1,7 +1,7 @@
-//! The one place where an HTTP client is built: for RPC nodes and for payment providers.
+//! The one place where an HTTP client is built: for RPC nodes, for payment providers, and for a client that pays.
 //!
-//! It follows no redirects and no proxies from the environment: what it sends
-//! authorises payments and must reach exactly the configured endpoint.
+//! None uses proxies from the environment. Those of methods follow no redirects: what they send authorises payments and must
+//! reach exactly the configured endpoint.
 
 pub(crate) use crate::tls::Wire;
 use crate::tls::{self, TlsError};
@@ -9,7 +9,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// Longest time to open a connection.
+#[cfg(any(feature = "tempo", feature = "stripe"))]
 const CONNECT: Duration = Duration::from_secs(2);
+
+/// The same for servers anywhere, which are further away than one's own node.
+#[cfg(feature = "client")]
+const CONNECT_ANYWHERE: Duration = Duration::from_secs(10);
 
 /// Why a client cannot be built.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +28,7 @@ pub(crate) enum ClientError {
 }
 
 /// Builds a client that keeps its connections and gives up on a request after `timeout`.
+#[cfg(any(feature = "tempo", feature = "stripe"))]
 pub(crate) fn client(wire: Wire, timeout: Duration) -> Result<reqwest::Client, ClientError> {
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls::config(wire)?)
@@ -36,6 +42,22 @@ pub(crate) fn client(wire: Wire, timeout: Duration) -> Result<reqwest::Client, C
         .map_err(|_| ClientError::Http)
 }
 
+/// A client for whatever URLs a user asks for: as [`client`], and it follows redirects.
+#[cfg(feature = "client")]
+pub(crate) fn browsing(timeout: Duration) -> Result<reqwest::Client, ClientError> {
+    // A machine without root certificates can still reach itself.
+    let tls = tls::config(Wire::Tls).or_else(|_| tls::config(Wire::Plain))?;
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::limited(10))
+        .connect_timeout(CONNECT_ANYWHERE)
+        .timeout(timeout)
+        .user_agent(concat!("mpp/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|_| ClientError::Http)
+}
+
 /// Whether a URL's host is this machine: the only one that plain http may go to unasked.
 pub(crate) fn is_loopback(host: &str) -> bool {
     host == "localhost"
@@ -46,7 +68,7 @@ pub(crate) fn is_loopback(host: &str) -> bool {
             .is_ok_and(|ip| ip.is_loopback())
 }
 
-#[cfg(test)]
+#[cfg(all(test, any(feature = "tempo", feature = "stripe")))]
 mod tests {
     use super::*;
 

@@ -283,14 +283,26 @@ fn a_method_that_is_switched_off_is_left_out_and_a_price_without_any_is_a_warnin
 }
 
 #[test]
+fn switching_off_what_no_price_names_is_a_warning_that_lists_what_they_name() {
+    let build = || builder(&["weather"]).method(wired("tempo", Terms::default())).switched_off("stripe");
+    let mpp = build().switched_off("strpe").build().unwrap();
+    let [warning] = mpp.warnings() else { panic!("{:#?}", mpp.warnings()) };
+    assert_eq!(warning, "`strpe` is switched off, and no price names it (they name `stripe`, `tempo`)");
+    let none = builder(&[]).switched_off("tempo").build().unwrap();
+    assert!(none.warnings()[0].ends_with("no price names it (there are none)"), "{:#?}", none.warnings());
+}
+
+#[test]
 fn the_names_of_methods_are_one_of_each_and_well_formed() {
     let real = || wired("tempo", Terms { money: Money::Real, ..Terms::default() });
     let build = || builder(&[]).single_process_volatile_store().method(real());
     only(build().method(real()), "method `tempo` is configured twice");
     only(build().method(Sandbox::named("tempo")), "configured twice, once with test money");
     only(build().switched_off("tempo"), "method `tempo` is both configured and switched off");
-    let odd = problems(builder(&[]).method(Sandbox::named("Tempo 2")));
-    assert!(odd[0].contains("cannot be named"), "{odd:#?}");
+    only(
+        builder(&[]).method(Sandbox::new()).method(Sandbox::named("Tempo 2")).allow_test_money(),
+        "a sandbox cannot be named `Tempo 2`",
+    );
     only(
         build().method(wired("tempo-two", Terms::default())),
         "`tempo-two` cannot be the name of a payment method",

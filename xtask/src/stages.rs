@@ -172,9 +172,10 @@ impl Stage {
                 [libraries].into_iter().chain(call.integration_tests(10, Full, self)).collect()
             }
             Stage::Interop => {
-                let install =
-                    tools::npm_packages(workspace).into_iter().chain(tools::python_packages(workspace));
-                install.chain(call.integration_tests(12, Full, self)).collect()
+                let npm = tools::npm_packages(workspace).into_iter();
+                npm.chain(tools::python_packages(workspace))
+                    .chain(call.integration_tests(12, Full, self))
+                    .collect()
             }
             Stage::Stores => {
                 tools::databases().into_iter().chain(call.integration_tests(10, Full, self)).collect()

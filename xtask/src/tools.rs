@@ -1,5 +1,5 @@
-//! What the tests need that cargo does not bring: cargo-deny, the npm and PyPI packages of the interop tests, and the databases
-//! of the stores.
+//! What the tests need that cargo does not bring: cargo-deny, the npm and PyPI packages of the interop tests, and the
+//! databases of the stores.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -48,20 +48,22 @@ pub(crate) fn npm_packages(workspace: &Workspace) -> Option<Step> {
     Some(Step::new(npm, Counting::Setup, Duration::from_secs(5 * 60)))
 }
 
-/// The installation of the PyPI packages that `interop/requirements.txt` pins, into a folder of their own; none when
-/// they are there.
-pub(crate) fn python_packages(workspace: &Workspace) -> Option<Step> {
-    let folder = workspace.root().join("interop");
-    let requirements = std::fs::read_to_string(folder.join("requirements.txt")).ok()?;
-    let wanted = requirements.lines().find_map(|line| line.strip_prefix("schemathesis=="))?;
-    if version(&folder.join(".venv/bin/st")).is_some_and(|found| found.trim().ends_with(wanted)) {
-        return None;
+/// The installation of the PyPI packages that `interop/requirements.txt` pins, into an environment of their own beside the
+/// built programs, where the tests look for it. Checks, not preparation: without Python the other tests still run.
+pub(crate) fn python_packages(workspace: &Workspace) -> Vec<Step> {
+    let requirements = workspace.root().join("interop/requirements.txt");
+    if !requirements.is_file() {
+        return Vec::new();
     }
-    let mut install = Command::new("sh");
-    install.args(["-c", "python3 -m venv .venv && .venv/bin/pip install --quiet -r requirements.txt"]);
-    // Not a setup: without it one test fails, and says why.
-    install.current_dir(folder);
-    Some(Step::new(install, Counting::Check, Duration::from_secs(5 * 60)))
+    let environment = workspace.scratch("interop-python");
+    let mut make = Command::new("python3");
+    make.args(["-m", "venv"]).arg(&environment);
+    let own = ["bin/python", "Scripts/python.exe"].map(|file| environment.join(file));
+    let mut install = Command::new(own.iter().find(|file| file.is_file()).unwrap_or(&own[0]));
+    install
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
+        .arg(requirements);
+    [make, install].map(|command| Step::new(command, Counting::Check, Duration::from_secs(5 * 60))).into()
 }
 
 /// The installation of the databases that the stores are tested on, from Debian's packages; none when they are there or

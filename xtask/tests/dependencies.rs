@@ -78,6 +78,19 @@ fn the_sandbox_alone_brings_signatures_and_no_network() {
 }
 
 #[test]
+fn a_client_brings_one_http_client_and_neither_a_web_framework_nor_a_chain() {
+    for features in ["client", "client,sandbox"] {
+        let client = packages(features);
+        for needed in ["reqwest", "reqwest-middleware", "rustls", "ring"] {
+            assert!(client.contains(needed), "{needed}: {client:?}");
+        }
+        let server = ["axum", "mpp-macros", "inventory", "openssl-sys", "native-tls", "h2", "aws-lc-rs"];
+        assert_eq!(of_families(&client, &server), NONE, "with {features}");
+        assert_eq!(of_families(&client, &CHAINS), NONE, "with {features}");
+    }
+}
+
+#[test]
 fn tempo_is_what_brings_the_chain_in() {
     // The other direction of the tests above: they would pass over a tree that never names a chain.
     let tempo = packages("tempo");

@@ -111,3 +111,19 @@ fn paths_the_documents_speak_of_exist() {
         }
     }
 }
+
+#[test]
+fn the_example_of_a_method_of_ones_own_is_as_short_as_the_readme_says() {
+    let lines = read("examples/custom-method/src/lib.rs").lines().count();
+    assert!(lines < 150, "{lines} lines");
+    assert!(
+        read("README.md").contains(&format!("in {lines} lines")),
+        "the README says another number than {lines}"
+    );
+}
+
+#[test]
+fn the_example_of_a_method_of_ones_own_uses_nothing_that_is_not_public() {
+    let source = read("examples/custom-method/src/lib.rs");
+    assert!(!source.contains("__private") && !read("examples/custom-method/Cargo.toml").contains("path ="));
+}

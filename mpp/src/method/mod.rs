@@ -16,12 +16,15 @@
 //! draft-payment-intent-charge-00 (what a `charge` request says).
 
 pub mod marker;
+mod paying;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 #[cfg(feature = "stripe")]
 pub mod stripe;
 #[cfg(feature = "tempo")]
 pub mod tempo;
+
+pub use paying::{Asset, ClientMethod, Cost, Fate, PayError, Payee, Proof};
 
 use crate::protocol::{BaseUnits, Challenge, ChargeRequest, Currency, MethodName, ProblemType, Timestamp};
 use serde_json::{Map, Value};
@@ -785,84 +788,6 @@ pub trait ServerMethod: Send + Sync + 'static {
     fn release<'a>(&'a self, _cx: &'a SettleCx<'a>) -> Step<'a, Result<(), Rejection>> {
         Step::ready(Ok(()))
     }
-}
-
-/// The paying side of a method: turns a challenge into the proof that goes into the credential.
-///
-/// ```
-/// use mpp::method::{ClientMethod, PayError, Proof, Step};
-/// use mpp::protocol::{Challenge, MethodName};
-///
-/// /// The voucher in somebody's pocket.
-/// struct Pocket {
-///     name: MethodName,
-///     code: String,
-/// }
-///
-/// impl ClientMethod for Pocket {
-///     fn name(&self) -> &MethodName {
-///         &self.name
-///     }
-///
-///     fn pay<'a>(&'a self, challenge: &'a Challenge) -> Step<'a, Result<Proof, PayError>> {
-///         if challenge.method != self.name {
-///             return Step::ready(Err(PayError::Unsupported("this wallet has vouchers only".into())));
-///         }
-///         let payload = [("code".to_owned(), self.code.as_str().into())].into_iter().collect();
-///         Step::ready(Ok(Proof { payload, source: None }))
-///     }
-/// }
-/// ```
-pub trait ClientMethod: Send + Sync + 'static {
-    /// The method it can pay.
-    fn name(&self) -> &MethodName;
-
-    /// Pays, or authorises, what the challenge asks. The caller has already decided that it wants to.
-    ///
-    /// # Errors
-    /// [`PayError::Unsupported`] before anything was signed or sent, [`PayError::Failed`] afterwards.
-    fn pay<'a>(&'a self, challenge: &'a Challenge) -> Step<'a, Result<Proof, PayError>>;
-}
-
-/// What [`ClientMethod::pay`] yields: the method-specific part of a credential.
-///
-/// ```
-/// use mpp::method::Proof;
-///
-/// let payload = [("hash".to_owned(), "0x9f3c".into())].into_iter().collect();
-/// let proof = Proof { payload, source: Some("did:pkh:eip155:4217:0x742d35Cc6634C0532925a3b844Bc9e7595f8fE00".into()) };
-/// assert!(!format!("{proof:?}").contains("0x9f3c"), "it is as good as money");
-/// ```
-#[derive(Clone)]
-pub struct Proof {
-    /// `payload` of the credential.
-    pub payload: Map<String, Value>,
-    /// `source` of the credential: the payer's DID.
-    pub source: Option<String>,
-}
-
-impl fmt::Debug for Proof {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Proof").field("source", &self.source).finish_non_exhaustive()
-    }
-}
-
-/// Why a challenge could not be paid.
-///
-/// ```
-/// use mpp::method::PayError;
-/// let error = PayError::Failed("the account is empty".into());
-/// assert_eq!(error.to_string(), "the payment failed: the account is empty");
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PayError {
-    /// The challenge is for another method, another network, or says something the method does not understand.
-    #[error("this challenge cannot be paid: {0}")]
-    Unsupported(String),
-    /// The account or the network refused.
-    #[error("the payment failed: {0}")]
-    Failed(String),
 }
 
 /// The future of a method or store call: ready at once, or boxed.

@@ -12,7 +12,7 @@ use crate::method::{MethodProblem, Money, ServerMethod};
 use crate::pricing::{Configuration, Findings, Plan, registry};
 use crate::protocol::{MethodName, Realm, Secret, SecretRing};
 use crate::store::{Durability, MemoryStore, Store};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, RwLock};
@@ -167,6 +167,22 @@ impl Builder {
     /// ```
     pub fn method(mut self, method: impl ServerMethod) -> Self {
         self.methods.push(Arc::new(method));
+        self
+    }
+
+    /// As [`method`](Self::method), for a method that is shared with something else.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, get}, testing};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # let builder = testing::builder(Arc::new(SystemClock));
+    /// let barter = Arc::new(Sandbox::named("barter"));
+    /// let mpp = builder.shared_method(barter.clone()).build().unwrap();
+    /// # }
+    /// ```
+    pub fn shared_method(mut self, method: Arc<dyn ServerMethod>) -> Self {
+        self.methods.push(method);
         self
     }
 
@@ -597,6 +613,7 @@ impl Builder {
             }
             plans.push(Some(Arc::new(plan)));
         }
+        report.warnings.extend(self.switched_off_in_vain());
         problems.extend(report.problems);
         let public_url = match public {
             Some((public_url, _)) if problems.is_empty() => public_url,
@@ -630,6 +647,20 @@ impl Builder {
             late: RwLock::new(HashMap::new()),
             warnings: report.warnings,
         })))
+    }
+
+    /// Methods that are switched off and that no price names: a typing error, or what is left of a price. Only a warning,
+    /// because prices of a library may come and go.
+    fn switched_off_in_vain(&self) -> Vec<String> {
+        let linked = registry().iter().filter(|spec| !self.ignored.iter().any(|m| covers(m, spec.module)));
+        let named: BTreeSet<&str> = linked.flat_map(|spec| spec.offers).map(|offer| offer.method).collect();
+        let vain = self.switched_off.iter().filter(|off| !named.contains(off.as_str()));
+        let named = match named.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ") {
+            none if none.is_empty() => "there are none".to_owned(),
+            some => format!("they name {some}"),
+        };
+        vain.map(|off| format!("`{}` is switched off, and no price names it ({named})", off.escape_debug()))
+            .collect()
     }
 
     fn public(&self, problems: &mut Vec<String>) -> Option<(Url, Realm)> {

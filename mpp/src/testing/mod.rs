@@ -10,7 +10,9 @@
 //! | call a priced handler directly | [`gate`] |
 //! | notice when a price changes | [`assert_price_list`], `assert_manifest` (with `openapi`) |
 //! | be sure that documents and challenges agree | `assert_advertised` (with `openapi`) |
-//! | test a payment method or a store of your own | [`sandbox`], [`wallet`], [`store_conformance`] |
+//! | test a payment method of your own | [`method_conformance`] |
+//! | test a store of your own | [`store_conformance`] |
+//! | have test money | [`sandbox`], [`wallet`] |
 //!
 //! Everything here panics where a test should fail; nothing here belongs in a server.
 //!
@@ -40,6 +42,7 @@ mod client;
 mod golden;
 #[cfg(feature = "openapi")]
 mod manifest;
+mod method_conformance;
 mod price_list;
 mod store_conformance;
 
@@ -48,6 +51,7 @@ pub use advertised::assert_advertised;
 pub use client::{Client, Request, Response};
 #[cfg(feature = "openapi")]
 pub use manifest::assert_manifest;
+pub use method_conformance::{Breach, Conformance, MethodBench, MethodRule, method_conformance};
 pub use price_list::{assert_price_list, price_list};
 pub use store_conformance::{StoreSetup, store_conformance};
 

@@ -5,8 +5,8 @@
 
 use super::SANDBOX;
 use super::request::{Signed, is_test_money, payload};
-use crate::method::{ClientMethod, PayError, Proof, Step};
-use crate::protocol::{Challenge, Did, Intent, MethodName};
+use crate::method::{Asset, ClientMethod, Cost, PayError, Payee, Proof, Step};
+use crate::protocol::{Challenge, ChargeRequest, Currency, Did, Intent, MethodName};
 use ed25519_dalek::{Signer, SigningKey};
 use std::fmt;
 
@@ -75,7 +75,8 @@ impl Wallet {
         Self { method, ..self.clone() }
     }
 
-    fn sign(&self, challenge: &Challenge) -> Result<Proof, PayError> {
+    /// The request, if it is one this wallet answers.
+    fn read(&self, challenge: &Challenge) -> Result<ChargeRequest, PayError> {
         if challenge.method != self.method {
             return Err(PayError::Unsupported(format!(
                 "it is for the payment method `{}`, this wallet pays `{}`",
@@ -89,6 +90,11 @@ impl Wallet {
         if !is_test_money(&request) {
             return Err(PayError::Unsupported("it asks for real money".to_owned()));
         }
+        Ok(request)
+    }
+
+    fn sign(&self, challenge: &Challenge) -> Result<Proof, PayError> {
+        let request = self.read(challenge)?;
         let signed = Signed::asked_by(&request);
         let signature = self.key.sign(&signed.message(challenge));
         Ok(Proof { payload: payload(signed, &self.did, &signature), source: Some(self.did()) })
@@ -107,6 +113,17 @@ impl ClientMethod for Wallet {
         &self.method
     }
 
+    fn cost(&self, challenge: &Challenge) -> Result<Cost, PayError> {
+        let request = self.read(challenge)?;
+        let asset = match Currency::by_name(&request.currency) {
+            // Play money: that the server calls it so is all there is to know about a currency.
+            Some(known) => Asset::known(self.method.as_str(), known.name, known.name, known.decimals),
+            None => Asset::unknown(self.method.as_str(), request.currency),
+        };
+        let payees = request.recipient.map(|account| Payee { account, units: request.amount });
+        Ok(Cost::new(request.amount, asset).paid_to(payees))
+    }
+
     fn pay<'a>(&'a self, challenge: &'a Challenge) -> Step<'a, Result<Proof, PayError>> {
         Step::ready(self.sign(challenge))
     }
@@ -115,7 +132,7 @@ impl ClientMethod for Wallet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{BaseUnits, ChargeRequest};
+    use crate::protocol::BaseUnits;
     use serde_json::{Map, json};
 
     fn challenge(request: ChargeRequest) -> Challenge {
@@ -144,6 +161,18 @@ mod tests {
         assert_eq!(paid.payload["type"], "transfer");
         assert_eq!(paid.source, Some(wallet.did()));
         assert_eq!(wallet.sign(&challenge(test_money(0))).unwrap().payload["type"], "proof");
+    }
+
+    #[test]
+    fn what_a_payment_costs_is_known_before_it_is_signed() {
+        let wallet = Wallet::from_seed([1; 32]);
+        let request = ChargeRequest { recipient: Some("till".into()), ..test_money(50_000) };
+        let cost = wallet.cost(&challenge(request)).unwrap();
+        assert_eq!(cost.to_string(), "0.05 usdc");
+        assert_eq!(cost.payees, [Payee { account: "till".into(), units: BaseUnits::new(50_000) }]);
+        let mut foreign = challenge(test_money(5));
+        foreign.method = MethodName::from_static("tempo");
+        assert!(matches!(wallet.cost(&foreign), Err(PayError::Unsupported(_))));
     }
 
     #[test]

@@ -101,6 +101,8 @@ impl Sandbox {
         match MethodName::configured(method) {
             Ok(name) => sandbox.ledger.method = name,
             Err(error) => {
+                // Not under the default name: beside another sandbox it would be reported as a second one.
+                sandbox.ledger.method = MethodName::from_static("unnamed");
                 sandbox.problem(format!("a sandbox cannot be named `{}`: {error}", method.escape_debug()))
             }
         }

@@ -1,4 +1,4 @@
-//! `stripe`: cards and other Stripe payment methods by shared payment token (draft-stripe-charge-00), the server side.
+//! `stripe`: cards and other Stripe payment methods by shared payment token (draft-stripe-charge-00).
 //!
 //! The payer makes a shared payment token (SPT) at Stripe, limited to this amount, currency and seller, and sends its id.
 //! We create and confirm one PaymentIntent with it; amount and currency are always those of the route.
@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | `request.rs` | the challenge's `request` and the credential's payload |
 //! | `server.rs` | `verify`, `settle`, `resolve`, `hold`, `release` |
+//! | `client.rs` | the paying side: [`StripeWallet`] |
 //! | `api.rs` | the calls to Stripe, and what its answers mean |
 //! | `plan.rs` | what is journaled: the exact form and its idempotency key |
 //! | `money.rs`, `connect.rs` | minor units and minimums per currency, Stripe Connect |
@@ -33,6 +34,7 @@
 //! mark (an authorisation that nobody knows is never captured).
 
 mod api;
+mod client;
 mod connect;
 mod money;
 mod plan;
@@ -41,6 +43,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 
+pub use self::client::{StripeWallet, TokenBackend, TokenBackendError, TokenSource, TokenWanted};
 pub use self::connect::Share;
 
 use self::api::{Api, ApiProblem, SecretKey};

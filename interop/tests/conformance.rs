@@ -1,0 +1,175 @@
+//! The methods with a network against the conformance kit that any method can be held to (`mpp::testing`).
+
+use interop::stripe::{Limits, Mischief, PROFILE, SECRET_KEY, StandIn};
+use interop::{CHAIN_ID, Chain, Loses, Lossy, Mode, Wallet, fresh_address, lab};
+use mpp::method::Proof;
+use mpp::protocol::{Challenge, Credential, CredentialBuf, Currency, Timestamp};
+use mpp::testing::{MethodBench, method_conformance};
+use mpp::{Amount, Clock, Stripe, Tempo};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const NOW: i64 = 1_800_000_000;
+
+/// Cards at the strict stand-in.
+struct Cards {
+    stand_in: StandIn,
+    tokens: Mutex<Vec<String>>,
+}
+
+impl MethodBench for Cards {
+    type Method = Stripe;
+
+    async fn method(&self, _: Arc<dyn Clock>) -> Stripe {
+        Stripe::new(SECRET_KEY).network_id(PROFILE).base_url(&self.stand_in.url)
+    }
+
+    fn price(&self) -> (Amount, Currency) {
+        (Amount::whole(1), Currency::USD)
+    }
+
+    async fn pay(&self, challenge: &Challenge) -> Proof {
+        assert_eq!(challenge.charge().expect("a charge").amount.get(), 100);
+        let token = self.stand_in.token(Limits::of(100, "usd"));
+        self.tokens.lock().expect("nobody panics").push(token.clone());
+        let payload = [("spt".to_owned(), token.into()), ("externalId".to_owned(), "order-7".into())];
+        Proof { payload: payload.into_iter().collect(), source: None }
+    }
+
+    async fn taken(&self) -> u128 {
+        self.stand_in.taken().into()
+    }
+
+    /// `verify` and `offer` ask Stripe nothing at all.
+    async fn traces(&self) -> String {
+        format!("{} requests", self.stand_in.requests().len())
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        let tokens = self.tokens.lock().expect("nobody panics");
+        [SECRET_KEY.to_owned()].into_iter().chain(tokens.iter().cloned()).collect()
+    }
+
+    /// The payer's own reference: it is echoed in the receipt and decides nothing.
+    fn unbound(&self) -> &'static [&'static str] {
+        &["externalId"]
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix(NOW)
+    }
+
+    async fn wait(&self, by: Duration) {
+        self.stand_in.advance(by);
+    }
+
+    fn faults(&self) -> Vec<&'static str> {
+        FAULTS.iter().map(|(name, _)| *name).collect()
+    }
+
+    async fn inject(&self, fault: &'static str) {
+        let (_, mischief) = FAULTS.iter().find(|(name, _)| *name == fault).expect("one of ours");
+        self.stand_in.next("POST /v1/payment_intents", mischief.clone());
+    }
+}
+
+const FAULTS: [(&str, Mischief); 8] = [
+    ("a key in use (409)", Mischief::Refused(409)),
+    ("too many requests (429)", Mischief::Refused(429)),
+    ("a failure before it began (503)", Mischief::Refused(503)),
+    ("a failure after it was done (500)", Mischief::FailedAfter(500)),
+    ("a lost request", Mischief::LostRequest),
+    ("a lost answer", Mischief::LostAnswer),
+    ("an answer of something in between", Mischief::Garbled("<html>502 Bad Gateway</html>")),
+    ("an answer without sense", Mischief::Garbled("{}")),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stripe_keeps_the_contract_of_payment_methods() {
+    let cards = Cards { stand_in: StandIn::start(NOW).await, tokens: Mutex::default() };
+    let found = method_conformance(&cards).await;
+    found.assert_kept();
+    assert!(found.stops() >= 40, "{found}");
+}
+
+/// A Tempo chain, and npm `mppx` as the payer.
+struct Tokens {
+    chain: Chain,
+    node: Lossy,
+    recipient: String,
+    mode: Mode,
+    wallet: tokio::sync::Mutex<Wallet>,
+}
+
+impl MethodBench for Tokens {
+    type Method = Tempo;
+
+    async fn method(&self, _: Arc<dyn Clock>) -> Tempo {
+        Tempo::new(&self.recipient).rpc(&self.node.url).chain_id(CHAIN_ID)
+    }
+
+    fn price(&self) -> (Amount, Currency) {
+        (Amount::cents(1), Currency::PATHUSD)
+    }
+
+    async fn pay(&self, challenge: &Challenge) -> Proof {
+        let mut wallet = self.wallet.lock().await;
+        let header = wallet.credential(&challenge.to_header_value(), self.mode).await;
+        let credential = read(&header);
+        Proof { payload: credential.payload, source: credential.source }
+    }
+
+    async fn taken(&self) -> u128 {
+        self.chain.payments_to(&self.recipient).await.iter().map(|transfer| transfer.amount).sum()
+    }
+
+    /// The chain, the payer and the kit go ahead together.
+    async fn wait(&self, by: Duration) {
+        self.chain.advance(by).await;
+        self.wallet.lock().await.advance(by).await;
+    }
+
+    /// Each of them waits until a transaction cannot be mined any more.
+    fn most_stops(&self) -> usize {
+        4
+    }
+
+    fn faults(&self) -> Vec<&'static str> {
+        // By push the payer broadcasts; the method has nothing to lose.
+        if self.mode == Mode::Pull { vec![LOST_REQUEST, LOST_ANSWER] } else { Vec::new() }
+    }
+
+    async fn inject(&self, fault: &'static str) {
+        self.node.next(if fault == LOST_REQUEST { Loses::Request } else { Loses::Answer });
+    }
+}
+
+const LOST_REQUEST: &str = "a lost broadcast";
+const LOST_ANSWER: &str = "a lost answer to a broadcast";
+
+fn read(authorization: &str) -> Credential {
+    let token = authorization.strip_prefix("Payment ").expect("the scheme");
+    let buffer = CredentialBuf::decode(token).expect("a credential");
+    buffer.parse().and_then(|credential| credential.to_credential()).expect("a credential")
+}
+
+async fn tempo_keeps_the_contract(mode: Mode) {
+    let Some(lab) = lab() else { return };
+    let chain = lab.chain().await;
+    let (node, wallet) = (Lossy::obedient(&chain).await, tokio::sync::Mutex::new(lab.wallet(&chain)));
+    let recipient = fresh_address();
+    let found = method_conformance(&Tokens { chain, node, recipient, mode, wallet }).await;
+    found.assert_kept();
+    // A transaction is broadcast by the method, so that there is something to stop; a hash is settled already.
+    assert!(found.stops() >= if mode == Mode::Pull { 16 } else { 10 }, "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tempo_keeps_the_contract_of_payment_methods_with_transactions() {
+    tempo_keeps_the_contract(Mode::Pull).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tempo_keeps_the_contract_of_payment_methods_with_hashes() {
+    tempo_keeps_the_contract(Mode::Push).await;
+}

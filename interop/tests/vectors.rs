@@ -1,0 +1,18 @@
+//! Golden vectors are computed again by their scripts, which share no code with what they check.
+
+use std::path::Path;
+use std::process::Command;
+
+#[test]
+fn the_script_of_stripes_golden_vectors_prints_the_committed_file() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../mpp/tests/fixtures");
+    let script = Command::new("python3").arg(fixtures.join("stripe-vectors.py")).output();
+    let Ok(output) = script else {
+        interop::missing("there is no python3");
+        return;
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let committed = std::fs::read_to_string(fixtures.join("stripe-vectors.json")).expect("the vectors");
+    let printed = String::from_utf8(output.stdout).expect("JSON is UTF-8");
+    assert_eq!(printed.lines().collect::<Vec<_>>(), committed.lines().collect::<Vec<_>>());
+}

@@ -1,0 +1,212 @@
+//! The adapter to `reqwest`, as a middleware of `reqwest-middleware`.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Extensions, HeaderMap, Method, StatusCode};
+use reqwest::{Request, Response};
+use reqwest_middleware::{Middleware, Next};
+use url::Url;
+
+use super::Client;
+use super::engine::{ACCEPT_PAYMENT, Exchange, Failure, Sent};
+use super::error::Asked;
+use super::origin::Origin;
+use crate::protocol::ReceivedProblem;
+
+/// The most that is read of a refusal's body, and for how long: a server may drip it.
+pub(super) const PROBLEM_BYTES: usize = 64 * 1024;
+pub(super) const PROBLEM_TIME: Duration = Duration::from_secs(5);
+
+/// A body that nobody wants is read for its connection's sake; a new connection costs about as much.
+pub(super) const DISCARD_TIME: Duration = Duration::from_millis(200);
+
+/// Pays for requests of a `reqwest-middleware` client; from [`Client::middleware`].
+///
+/// Bodies that `reqwest` can send again (bytes, text, JSON, forms) are; a stream is refused before anything is paid
+/// ([`BodyNotReplayable`](super::Error::BodyNotReplayable)). Errors of this middleware are found in a
+/// `reqwest_middleware::Error` by [`Error::find`](super::Error::find). A response that was paid for has
+/// [`Paid`](super::Paid) in its extensions.
+///
+/// ```
+/// # fn wrap(client: mpp::client::Client, own: reqwest::Client) {
+/// let http = reqwest_middleware::ClientBuilder::new(own).with(client.middleware()).build();
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct PayMiddleware {
+    client: Client,
+}
+
+impl PayMiddleware {
+    pub(super) fn new(client: Client) -> PayMiddleware {
+        PayMiddleware { client }
+    }
+}
+
+#[async_trait::async_trait]
+impl Middleware for PayMiddleware {
+    async fn handle(
+        &self,
+        request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> Result<Response, reqwest_middleware::Error> {
+        let mut exchange = Call { request: Outgoing::Unsent(request), next, extensions };
+        self.client.drive(&mut exchange).await.map_err(|failure| match failure {
+            Failure::Transport(error) => error,
+            Failure::Client(error) => reqwest_middleware::Error::middleware(error),
+        })
+    }
+}
+
+struct Call<'a> {
+    request: Outgoing,
+    next: Next<'a>,
+    extensions: &'a mut Extensions,
+}
+
+enum Outgoing {
+    Unsent(Request),
+    /// A copy of what was sent.
+    Repeatable(Request),
+    /// What was sent is gone, with its stream.
+    Once {
+        url: Url,
+        headers: HeaderMap,
+    },
+}
+
+impl Call<'_> {
+    async fn run(&mut self, request: Request) -> Result<Response, reqwest_middleware::Error> {
+        self.next.clone().run(request, self.extensions).await
+    }
+}
+
+impl Exchange for Call<'_> {
+    type Response = Response;
+    type Error = reqwest_middleware::Error;
+
+    fn is_to(&self, origin: &Origin) -> bool {
+        match &self.request {
+            Outgoing::Unsent(request) | Outgoing::Repeatable(request) => origin.is_of_url(request.url()),
+            Outgoing::Once { url, .. } => origin.is_of_url(url),
+        }
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        match &self.request {
+            Outgoing::Unsent(request) | Outgoing::Repeatable(request) => request.headers(),
+            Outgoing::Once { headers, .. } => headers,
+        }
+    }
+
+    fn url(&self) -> Option<Url> {
+        Some(match &self.request {
+            Outgoing::Unsent(request) | Outgoing::Repeatable(request) => request.url().clone(),
+            Outgoing::Once { url, .. } => url.clone(),
+        })
+    }
+
+    async fn send(&mut self, with: Sent<'_>) -> Result<Response, reqwest_middleware::Error> {
+        let (url, headers) = match &self.request {
+            Outgoing::Unsent(request) => match request.try_clone() {
+                Some(copy) => {
+                    let Outgoing::Unsent(request) =
+                        std::mem::replace(&mut self.request, Outgoing::Repeatable(copy))
+                    else {
+                        // Matched above.
+                        return Err(gone());
+                    };
+                    return self.run(prepare(request, with)).await;
+                }
+                None => (request.url().clone(), request.headers().clone()),
+            },
+            Outgoing::Repeatable(copy) => {
+                let again = copy.try_clone().ok_or_else(gone)?;
+                return self.run(prepare(again, with)).await;
+            }
+            Outgoing::Once { .. } => return Err(gone()),
+        };
+        match std::mem::replace(&mut self.request, Outgoing::Once { url, headers }) {
+            Outgoing::Unsent(request) => self.run(prepare(request, with)).await,
+            _ => Err(gone()),
+        }
+    }
+
+    async fn asked(&mut self, url: Url) -> Option<Asked> {
+        let Outgoing::Repeatable(request) = &self.request else { return None };
+        let body = match request.body() {
+            Some(body) => Bytes::copy_from_slice(body.as_bytes()?),
+            None => Bytes::new(),
+        };
+        // A redirect may turn a POST into a GET on its way; sent to where it was sent before, it goes the same way again.
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        let url = if is_read { url } else { request.url().clone() };
+        Some(Asked { method: request.method().clone(), url, headers: request.headers().clone(), body })
+    }
+
+    fn answered_by(response: &Response) -> Option<&Url> {
+        Some(response.url())
+    }
+
+    fn status(response: &Response) -> StatusCode {
+        response.status()
+    }
+
+    fn response_headers(response: &Response) -> &HeaderMap {
+        response.headers()
+    }
+
+    fn extensions_mut(response: &mut Response) -> &mut Extensions {
+        response.extensions_mut()
+    }
+
+    async fn problem(mut response: Response) -> Option<ReceivedProblem> {
+        let body = tokio::time::timeout(PROBLEM_TIME, read(&mut response)).await.ok().flatten()?;
+        ReceivedProblem::parse(&body)
+    }
+
+    async fn discard(mut response: Response) {
+        let _ = tokio::time::timeout(DISCARD_TIME, read(&mut response)).await;
+    }
+}
+
+/// A body that ends, and is not too large.
+async fn read(response: &mut Response) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(part) = response.chunk().await.ok()? {
+        if body.len() + part.len() > PROBLEM_BYTES {
+            return None;
+        }
+        body.extend_from_slice(&part);
+    }
+    Some(body)
+}
+
+fn prepare(mut request: Request, with: Sent<'_>) -> Request {
+    match with {
+        Sent::Unpaid(None) => {}
+        Sent::Unpaid(Some(accept)) => {
+            request.headers_mut().insert(ACCEPT_PAYMENT, accept.clone());
+        }
+        Sent::Paid(payment, asked) => {
+            *request.url_mut() = asked.url.clone();
+            *request.headers_mut() = asked.headers.clone();
+            payment.attach_to(&asked.method, request.headers_mut());
+        }
+    }
+    request
+}
+
+/// A stream was to be sent twice: the engine asks first, so this does not happen.
+fn gone() -> reqwest_middleware::Error {
+    reqwest_middleware::Error::middleware(super::Error::BodyNotReplayable)
+}
+
+impl fmt::Debug for PayMiddleware {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PayMiddleware").field(&self.client).finish()
+    }
+}

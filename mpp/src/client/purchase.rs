@@ -1,0 +1,178 @@
+//! Paying one offer: limits, approval, the ledger, and only then the wallet.
+//!
+//! The order is what keeps the promises. The limits are looked at before anybody is asked, so that nobody approves what
+//! cannot be paid; the challenge is looked at again after the answer, which may have taken its time; the ledger's entry is
+//! durable before the wallet sees the challenge. The wallet runs on a task of its own: a caller that gives up waiting
+//! loses the response, not the credential of a payment that was made.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use super::error::{Asked, Error, WalletFailed};
+use super::event::Event;
+use super::ledger::{Entry, Outcome, ReserveError};
+use super::offers::{Candidate, check_validity};
+use super::open::Driving;
+use super::origin::Origin;
+use super::payment::Payment;
+use super::policy::{Decision, Proposal};
+use super::refusal::{NotPaid, Refusal};
+use super::{Client, offers::Offers};
+use crate::method::{Cost, PayError};
+use crate::protocol::{ChallengeError, Credential};
+
+/// What an earlier payment of the same request was, which a further one has to match.
+pub(super) struct Earlier(pub(super) Cost);
+
+impl Client {
+    /// Pays the best offer that may be paid.
+    pub(super) async fn purchase(
+        &self,
+        origin: &Origin,
+        asked: &Arc<Asked>,
+        mut offers: Offers,
+        malformed: Vec<ChallengeError>,
+        earlier: Option<&Earlier>,
+    ) -> Result<Driving, Error> {
+        for refused in &offers.refused {
+            self.tell(Event::Refused(refused));
+        }
+        while let Some(candidate) = self.select(&mut offers.candidates) {
+            match self.try_one(origin, asked, &candidate, earlier).await? {
+                Ok(driving) => return Ok(driving),
+                Err(why) => {
+                    let refused = candidate.refused(why);
+                    self.tell(Event::Refused(&refused));
+                    offers.refused.push(refused);
+                }
+            }
+        }
+        let left = offers.candidates.iter().map(|candidate| candidate.refused(Refusal::NotSelected));
+        offers.refused.extend(left);
+        Err(NotPaid { origin: origin.clone(), offers: offers.refused, malformed }.into())
+    }
+
+    /// Takes the next offer to try out of the list.
+    fn select(&self, candidates: &mut Vec<Candidate>) -> Option<Candidate> {
+        if candidates.is_empty() {
+            return None;
+        }
+        let chosen = match &self.inner.select {
+            Some(select) => select(candidates)?,
+            None => 0,
+        };
+        (chosen < candidates.len()).then(|| candidates.remove(chosen))
+    }
+
+    /// The inner error refuses this offer alone.
+    async fn try_one(
+        &self,
+        origin: &Origin,
+        asked: &Arc<Asked>,
+        candidate: &Candidate,
+        earlier: Option<&Earlier>,
+    ) -> Result<Result<Driving, Refusal>, Error> {
+        let policy = &self.inner.policy;
+        if earlier.is_some_and(|Earlier(cost)| !is_no_worse(&candidate.cost, cost)) {
+            return Ok(Err(Refusal::Changed));
+        }
+        let resource = asked.resource();
+        let now = self.inner.clock.now();
+        let entry =
+            Entry::new(origin.clone(), &candidate.cost, now).answering(&candidate.challenge, &*resource);
+        if let Some(approver) = &policy.approver {
+            if let Err(error) = self.inner.ledger.check(&entry, policy.budgets()).await {
+                return refused(error);
+            }
+            let proposal = Proposal {
+                origin,
+                resource: &resource,
+                cost: &candidate.cost,
+                challenge: &candidate.challenge,
+            };
+            if let Decision::Denied(why) = approver.decide(&proposal).await {
+                return Ok(Err(Refusal::Denied(why)));
+            }
+            if let Err(why) = check_validity(&candidate.challenge, policy, self.inner.clock.now()) {
+                return Ok(Err(why));
+            }
+        }
+        // From here to the credential nothing may be lost to a caller that stops waiting.
+        let (client, origin) = (self.clone(), origin.clone());
+        let (asked, candidate) = (asked.clone(), candidate.clone());
+        let paying = tokio::spawn(async move { client.pay_entered(origin, asked, candidate, entry).await });
+        match paying.await {
+            Ok(paid) => paid,
+            Err(stopped) => match stopped.try_into_panic() {
+                // A wallet that panics does so where it was called.
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(Error::Stopped),
+            },
+        }
+    }
+
+    async fn pay_entered(
+        self,
+        origin: Origin,
+        asked: Arc<Asked>,
+        candidate: Candidate,
+        entry: Entry,
+    ) -> Result<Result<Driving, Refusal>, Error> {
+        if let Err(error) = self.inner.ledger.reserve(&entry, self.inner.policy.budgets()).await {
+            return refused(error);
+        }
+        let Candidate { challenge, cost, wallet, .. } = candidate;
+        self.tell(Event::Paying { entry: entry.id, origin: &origin, cost: &cost });
+        let proof = match wallet.pay(&challenge).await {
+            Ok(proof) => proof,
+            Err(error @ (PayError::Unsupported(_) | PayError::Declined(_))) => {
+                self.release(entry.id, error.to_string()).await;
+                return Ok(Err(Refusal::Unsupported(error)));
+            }
+            Err(error) => {
+                self.conclude(entry.id, &Outcome::Unknown).await;
+                self.tell(Event::Unsettled { entry: entry.id });
+                let failed = Box::new(WalletFailed { method: challenge.method, entry: entry.id, error });
+                return Err(Error::Wallet { failed });
+            }
+        };
+        let source = proof.source.clone();
+        let credential = Credential { challenge: challenge.clone(), source, payload: proof.payload.clone() };
+        // Base64url text is a header value.
+        let Ok(mut authorization) = HeaderValue::try_from(credential.to_header_value()) else {
+            self.conclude(entry.id, &Outcome::Unknown).await;
+            let error = PayError::Failed("its proof does not fit into a header".into());
+            let failed = Box::new(WalletFailed { method: challenge.method, entry: entry.id, error });
+            return Err(Error::Wallet { failed });
+        };
+        authorization.set_sensitive(true);
+        let payment = Payment::new(entry.id, challenge, cost, proof, authorization, wallet);
+        Ok(Ok(self.inner.open.begin(payment, asked)))
+    }
+}
+
+fn refused<T>(error: ReserveError) -> Result<Result<T, Refusal>, Error> {
+    match error {
+        ReserveError::Limit(broken) => Ok(Err(Refusal::Limit(broken))),
+        ReserveError::Challenge => Ok(Err(Refusal::PaidAlready)),
+        ReserveError::Ledger(error) => Err(Error::Ledger(error)),
+    }
+}
+
+/// Whether a further payment costs no more than the first, in everything, and goes to the same accounts.
+fn is_no_worse(further: &Cost, first: &Cost) -> bool {
+    let accounts = |cost: &Cost| {
+        let mut accounts: Vec<String> = cost.payees.iter().map(|payee| payee.account.clone()).collect();
+        accounts.sort();
+        accounts
+    };
+    let fees_covered = further.fees.iter().all(|(units, asset)| {
+        let known = first.fees.iter().filter(|(_, known)| known == asset).map(|(units, _)| *units).max();
+        known.is_some_and(|most| *units <= most)
+    });
+    further.asset == first.asset
+        && further.amount <= first.amount
+        && fees_covered
+        && accounts(further) == accounts(first)
+}

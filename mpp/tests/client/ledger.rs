@@ -1,0 +1,233 @@
+//! The ledger in a file: limits that outlive the process, and hold over several.
+
+use mpp::Amount;
+use mpp::client::{
+    Budget, Entry, FileLedger, Ledger, LedgerError, MemoryLedger, Origin, Outcome, ReserveError,
+};
+use mpp::method::{Asset, Cost};
+use mpp::protocol::{BaseUnits, Timestamp};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
+
+/// A folder that is gone when the test ends.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("mpp-ledger-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("spent.jsonl")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn entry(cents: u128) -> Entry {
+    let origin: Origin = "https://api.example.com".parse().unwrap();
+    let asset = Asset::known("sandbox", "usdc", "usdc", 6);
+    Entry::new(origin, &Cost::new(BaseUnits::new(cents * 10_000), asset), NOW)
+}
+
+fn budget(cents: u128) -> [Budget; 1] {
+    [Budget::total("usdc", Amount::cents(cents))]
+}
+
+fn released() -> Outcome {
+    Outcome::Released { why: "never signed".into() }
+}
+
+async fn open(path: &Path) -> FileLedger {
+    FileLedger::open(path).unwrap()
+}
+
+#[tokio::test]
+async fn every_ledger_counts_what_is_open_unknown_or_paid_and_nothing_else() {
+    let folder = Folder::new("conformance");
+    let ledgers: [Box<dyn Ledger>; 2] =
+        [Box::new(MemoryLedger::new()), Box::new(FileLedger::open(folder.file()).unwrap())];
+    for ledger in ledgers {
+        let (open, unknown, paid, freed) = (entry(10), entry(10), entry(10), entry(10));
+        for one in [&open, &unknown, &paid, &freed] {
+            ledger.reserve(one, &budget(40)).await.unwrap();
+        }
+        assert!(matches!(ledger.check(&entry(1), &budget(40)).await, Err(ReserveError::Limit(_))));
+        ledger.conclude(&unknown.id, &Outcome::Unknown, NOW).await.unwrap();
+        ledger.conclude(&paid.id, &Outcome::Paid { reference: Some("0xabc".into()) }, NOW).await.unwrap();
+        assert!(ledger.check(&entry(1), &budget(40)).await.is_err());
+        ledger.conclude(&freed.id, &released(), NOW).await.unwrap();
+        ledger.conclude(&freed.id, &released(), NOW).await.unwrap();
+        ledger.check(&entry(10), &budget(40)).await.unwrap();
+        assert!(ledger.check(&entry(11), &budget(40)).await.is_err(), "given back once");
+        // A payment that was made does not come undone; one that was given back and happened counts after all.
+        ledger.conclude(&paid.id, &released(), NOW).await.unwrap();
+        ledger.conclude(&freed.id, &Outcome::Paid { reference: None }, NOW).await.unwrap();
+        assert!(ledger.check(&entry(1), &budget(40)).await.is_err());
+        assert!(matches!(
+            ledger.conclude(&entry(1).id, &released(), NOW).await,
+            Err(LedgerError::Missing(_))
+        ));
+        let states: Vec<bool> =
+            ledger.entries().await.unwrap().iter().map(|entry| entry.outcome.counts()).collect();
+        assert_eq!(states, [true; 4]);
+    }
+}
+
+#[tokio::test]
+async fn limits_outlive_the_program() {
+    let folder = Folder::new("restart");
+    let first = entry(10);
+    open(&folder.file()).await.reserve(&first, &budget(15)).await.unwrap();
+    let again = open(&folder.file()).await;
+    assert!(matches!(again.reserve(&entry(10), &budget(15)).await, Err(ReserveError::Limit(_))));
+    again.conclude(&first.id, &released(), NOW).await.unwrap();
+    let third = open(&folder.file()).await;
+    third.reserve(&entry(10), &budget(15)).await.unwrap();
+    assert_eq!(third.entries().await.unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_openers_of_one_file_together_stay_within_the_limit() {
+    // Each has a file of its own, as processes do: what binds them is the lock and the content.
+    let folder = Folder::new("openers");
+    let mut tasks = Vec::new();
+    for _ in 0..4 {
+        let ledger = open(&folder.file()).await;
+        tasks.push(tokio::spawn(async move {
+            let mut entered = 0;
+            for _ in 0..10 {
+                entered += usize::from(ledger.reserve(&entry(1), &budget(17)).await.is_ok());
+            }
+            entered
+        }));
+    }
+    let mut entered = 0;
+    for task in tasks {
+        entered += task.await.unwrap();
+    }
+    assert_eq!(entered, 17);
+    assert_eq!(open(&folder.file()).await.entries().await.unwrap().len(), 17);
+}
+
+#[tokio::test]
+async fn a_torn_last_line_is_cut_off_and_everything_before_it_counts() {
+    let folder = Folder::new("torn");
+    open(&folder.file()).await.reserve(&entry(10), &budget(15)).await.unwrap();
+    let whole = std::fs::read(folder.file()).unwrap();
+    open(&folder.file()).await.reserve(&entry(5), &budget(15)).await.unwrap();
+    let both = std::fs::read(folder.file()).unwrap();
+    // Every point at which the second writer can have died.
+    for end in whole.len()..both.len() {
+        std::fs::write(folder.file(), &both[..end]).unwrap();
+        let ledger = open(&folder.file()).await;
+        assert_eq!(ledger.entries().await.unwrap().len(), 1, "cut at {end}");
+        assert!(ledger.reserve(&entry(6), &budget(15)).await.is_err(), "the first one counts");
+        ledger.reserve(&entry(5), &budget(15)).await.unwrap();
+        assert_eq!(open(&folder.file()).await.entries().await.unwrap().len(), 2);
+    }
+    // And those of the very first line.
+    for end in 0..whole.iter().position(|b| *b == b'\n').unwrap() {
+        std::fs::write(folder.file(), &whole[..end]).unwrap();
+        open(&folder.file()).await.reserve(&entry(5), &budget(15)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_ledger_pays_nothing_and_names_the_line() {
+    let folder = Folder::new("damaged");
+    let ledger = open(&folder.file()).await;
+    ledger.reserve(&entry(1), &budget(15)).await.unwrap();
+    ledger.reserve(&entry(1), &budget(15)).await.unwrap();
+    let good = std::fs::read_to_string(folder.file()).unwrap();
+    let lines: Vec<&str> = good.lines().collect();
+    let versions = format!("{}\n", lines[0].replace(":1", ":2"));
+    for (content, expected) in [
+        (format!("{}\n{}\n{}\n", lines[0], &lines[1][..lines[1].len() - 2], lines[2]), "damaged at line 2"),
+        (format!("{}\n{}\n{}\n", lines[0], lines[1], lines[1]), "damaged at line 3"),
+        (format!("{}\n{}\n", lines[1], lines[2]), "damaged at line 1"),
+        ("\n".to_owned(), "damaged at line 1"),
+        (versions, "later version"),
+        ("x".repeat(70_000), "damaged at line 1"),
+    ] {
+        std::fs::write(folder.file(), content).unwrap();
+        let error = FileLedger::open(folder.file()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_was_taken_away_or_shortened_holds_no_limit_and_pays_nothing() {
+    let folder = Folder::new("replaced");
+    let ledger = open(&folder.file()).await;
+    ledger.reserve(&entry(1), &budget(15)).await.unwrap();
+    let moved = folder.0.join("elsewhere");
+    std::fs::rename(folder.file(), &moved).unwrap();
+    let refused = ledger.reserve(&entry(1), &budget(15)).await;
+    assert!(matches!(refused, Err(ReserveError::Ledger(LedgerError::Replaced))));
+    std::fs::copy(&moved, folder.file()).unwrap();
+    assert!(ledger.reserve(&entry(1), &budget(15)).await.is_err(), "a copy is another file");
+
+    let ledger = open(&folder.file()).await;
+    std::fs::OpenOptions::new().write(true).open(folder.file()).unwrap().set_len(3).unwrap();
+    assert!(matches!(
+        ledger.reserve(&entry(1), &budget(15)).await,
+        Err(ReserveError::Ledger(LedgerError::Replaced))
+    ));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_file_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = Folder::new("mode");
+    open(&folder.file()).await;
+    assert_eq!(std::fs::metadata(folder.file()).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn an_entry_of_any_text_is_read_as_it_was_written() {
+    let folder = Folder::new("texts");
+    let ledger = open(&folder.file()).await;
+    let mut odd = entry(1);
+    odd.resource = Some("GET /\n\u{0}\"\\ü".into());
+    odd.payees = vec!["\r\n{}".into()];
+    ledger.reserve(&odd, &budget(15)).await.unwrap();
+    assert_eq!(open(&folder.file()).await.entries().await.unwrap(), [odd]);
+    let mut huge = entry(1);
+    huge.resource = Some("x".repeat(70_000));
+    let refused = ledger.reserve(&huge, &budget(15)).await;
+    assert!(matches!(refused, Err(ReserveError::Ledger(LedgerError::TooLarge))));
+    ledger.reserve(&entry(1), &budget(15)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_another_program_appends_is_counted_at_once() {
+    let folder = Folder::new("appended");
+    let ledger = open(&folder.file()).await;
+    open(&folder.file()).await.reserve(&entry(14), &budget(15)).await.unwrap();
+    assert!(ledger.reserve(&entry(2), &budget(15)).await.is_err());
+    // Half a line of somebody who died is removed, also while the ledger is open.
+    std::fs::OpenOptions::new().append(true).open(folder.file()).unwrap().write_all(b"{\"event\":").unwrap();
+    ledger.reserve(&entry(1), &budget(15)).await.unwrap();
+    assert_eq!(ledger.entries().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_frees_nothing() {
+    let ledger = MemoryLedger::new();
+    let hour = [Budget::per_window("usdc", Duration::from_secs(3600), Amount::cents(10))];
+    let mut later = entry(10);
+    later.at = NOW + Duration::from_secs(86_400);
+    ledger.reserve(&later, &hour).await.unwrap();
+    assert!(ledger.reserve(&entry(1), &hour).await.is_err());
+}

@@ -1,0 +1,188 @@
+//! What may not be paid is not, and the error says which rule it was.
+
+use crate::world::{Act, HOME, World, challenges, change, edited, text};
+use mpp::client::{Budget, Decision, Error, NotPaid, Policy, Proposal, Refusal, Scope};
+use mpp::{Amount, protocol::MethodName};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+fn dollars() -> Budget {
+    Budget::total("usdc", Amount::whole(1))
+}
+
+/// The reasons of a request that was not paid.
+async fn refused(world: &World, path: &str) -> NotPaid {
+    match world.get(path).await {
+        Err(Error::NotPaid(refused)) => *refused,
+        other => panic!("paid? {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn each_limit_refuses_what_would_exceed_it_and_says_so() {
+    let day = Duration::from_secs(86_400);
+    for (budget, paid, scope) in [
+        (Budget::total("usdc", Amount::cents(12)), 2, Scope::Total),
+        (Budget::total("usdc", Amount::whole(1)).per_request(Amount::cents(4)), 0, Scope::Request),
+        (Budget::total("usdc", Amount::whole(1)).per_origin(Amount::cents(5)), 1, Scope::Origin),
+        (Budget::per_window("usdc", day, Amount::cents(10)), 2, Scope::Window(day)),
+    ] {
+        let world = World::new(Policy::new(budget));
+        for _ in 0..paid {
+            world.get("/weather").await.unwrap();
+        }
+        let refused = refused(&world, "/weather").await;
+        assert!(
+            refused.is_because(|why| matches!(why, Refusal::Limit(broken) if broken.scope == scope)),
+            "{refused}"
+        );
+        assert_eq!(world.till().await, Amount::cents(5) * paid);
+    }
+}
+
+#[tokio::test]
+async fn a_window_moves_on_and_a_total_does_not() {
+    let hour = Duration::from_secs(3600);
+    let world = World::new(Policy::new(Budget::per_window("usdc", hour, Amount::cents(5))));
+    world.get("/weather").await.unwrap();
+    world.clock.advance(hour);
+    refused(&world, "/weather").await;
+    world.clock.advance(Duration::from_secs(1));
+    world.get("/weather").await.unwrap();
+    assert_eq!(world.till().await, Amount::cents(10));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_requests_together_stay_within_the_limit() {
+    let world = Arc::new(World::new(Policy::new(Budget::total("usdc", Amount::cents(25)))));
+    let requests: Vec<_> = (0..40)
+        .map(|_| {
+            let world = world.clone();
+            tokio::spawn(async move { world.get("/weather").await.is_ok() })
+        })
+        .collect();
+    let mut paid = 0;
+    for request in requests {
+        paid += usize::from(request.await.unwrap());
+    }
+    assert_eq!(paid, 5);
+    assert_eq!(world.till().await, Amount::cents(25));
+}
+
+#[tokio::test]
+async fn what_a_policy_does_not_name_is_not_paid() {
+    type Rule = fn(&Refusal) -> bool;
+    let cases: [(Policy, Rule); 6] = [
+        (Policy::new(dollars()).origins(["https://other.example"]), |why| {
+            matches!(why, Refusal::OriginNotAllowed(_))
+        }),
+        (Policy::new(dollars()).origins([]), |why| matches!(why, Refusal::OriginNotAllowed(_))),
+        (Policy::new(dollars()).methods(["tempo"]), |why| matches!(why, Refusal::MethodNotAllowed(_))),
+        (Policy::new(dollars()).networks(["eip155:1"]), |why| matches!(why, Refusal::NetworkNotAllowed(_))),
+        (Policy::new(dollars()).recipients(["somebody"]), |why| {
+            matches!(why, Refusal::RecipientNotAllowed(_))
+        }),
+        (Policy::new(Budget::total("eurc", Amount::whole(1))), |why| {
+            matches!(why, Refusal::CurrencyNotAllowed(_))
+        }),
+    ];
+    for (policy, rule) in cases {
+        let world = World::new(policy);
+        let refused = refused(&world, "/weather").await;
+        assert!(refused.is_because(rule), "{refused}");
+        assert_eq!(world.till().await, Amount::ZERO);
+        assert!(world.client.ledger().entries().await.unwrap().is_empty());
+    }
+    let everything = Policy::new(dollars())
+        .origins([HOME])
+        .methods(["sandbox"])
+        .networks(["sandbox"])
+        .recipients(["till"]);
+    assert_eq!(text(World::new(everything).get("/weather").await.unwrap()).await, "sunny");
+}
+
+#[tokio::test]
+async fn only_origins_that_the_policy_names_are_told_how_they_can_be_paid() {
+    let named = World::new(Policy::unlimited().origins([HOME]));
+    named.get("/weather").await.unwrap();
+    assert_eq!(named.server.headers(0)["accept-payment"], "sandbox/charge");
+    let anybody = World::new(Policy::unlimited());
+    anybody.get("/weather").await.unwrap();
+    assert!(!anybody.server.headers(0).contains_key("accept-payment"));
+}
+
+#[tokio::test]
+async fn the_approver_sees_the_worst_case_and_is_not_asked_what_the_limits_refuse() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let log = asked.clone();
+    let policy = Policy::new(dollars()).approved_by(move |proposal: &Proposal<'_>| {
+        log.lock().unwrap().push(format!("{} {} {}", proposal.origin, proposal.resource, proposal.cost));
+        if proposal.resource == "GET /moody" {
+            Decision::Denied("not in this mood".into())
+        } else {
+            Decision::Approved
+        }
+    });
+    let world = World::new(policy);
+    world.get("/weather?secret=1").await.unwrap();
+    refused(&world, "/dear").await;
+    let denied = refused(&world, "/moody").await;
+    assert!(denied.is_because(|why| *why == Refusal::Denied("not in this mood".into())), "{denied}");
+    assert_eq!(
+        *asked.lock().unwrap(),
+        ["https://api.example.com GET /weather 0.05 usdc", "https://api.example.com GET /moody 0.02 usdc"]
+    );
+    assert_eq!(world.till().await, Amount::cents(5));
+}
+
+#[tokio::test]
+async fn a_challenge_that_expires_while_a_person_thinks_is_not_paid() {
+    let clock = Arc::new(mpp::ManualClock::at(crate::world::START));
+    let thinking = clock.clone();
+    let policy = Policy::new(dollars()).approved_by(move |_: &Proposal<'_>| {
+        thinking.advance(Duration::from_secs(600));
+        Decision::Approved
+    });
+    let world = World::with(policy, |builder| builder.clock(clock));
+    assert!(refused(&world, "/weather").await.is_because(|why| *why == Refusal::Expired));
+    assert!(world.client.ledger().entries().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_proof_of_identity_costs_nothing_and_is_for_this_host_alone() {
+    let world = World::new(Policy::new(dollars()));
+    assert_eq!(text(world.get("/me").await.unwrap()).await, world.wallet.did());
+    world.server.will([change(|response| edited(response, |offer| offer.realm = "example.com".into()))]);
+    let refused = refused(&world, "/me").await;
+    assert!(refused.is_because(|why| matches!(why, Refusal::RealmForeign { .. })), "{refused}");
+}
+
+#[tokio::test]
+async fn the_first_wallet_is_preferred_and_an_own_selection_overrules_it() {
+    let both = |response: http::Response<axum::body::Body>| {
+        let mut copy = challenges(response.headers()).remove(0);
+        copy.method = MethodName::from_static("stripe");
+        let own = response.headers()["www-authenticate"].to_str().unwrap().to_owned();
+        let merged = format!("{}, {own}", copy.to_header_value());
+        let mut response = response;
+        response.headers_mut().insert("www-authenticate", merged.parse().unwrap());
+        response
+    };
+    let wallet = mpp::method::sandbox::Wallet::generate();
+    let cards = wallet.for_method(MethodName::from_static("stripe"));
+    for (select, sent) in [(None, "sandbox"), (Some("stripe"), "stripe")] {
+        let (first, second) = (wallet.clone(), cards.clone());
+        let world = World::paying(wallet.clone(), Policy::unlimited(), |builder| {
+            let builder = builder.method(first).method(second);
+            match select {
+                Some(name) => builder.select(move |offers| {
+                    offers.iter().position(|offer| offer.challenge.method.as_str() == name)
+                }),
+                None => builder,
+            }
+        });
+        world.server.will([change(both), Act::LoseRequest]);
+        let error = world.get("/weather").await.unwrap_err();
+        assert_eq!(error.unsettled().unwrap().payment.challenge().method.as_str(), sent);
+    }
+}

@@ -1,0 +1,196 @@
+//! Over sockets, with `reqwest`: redirects, connections that break, streams.
+
+use crate::world::{START, server};
+use axum::extract::State;
+use axum::response::Redirect;
+use mpp::client::{Budget, Cause, Client, Error, MemoryLedger, Paid, Policy, Refusal};
+use mpp::method::sandbox::Wallet;
+use mpp::{Amount, ManualClock, Sandbox};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+/// A server on a free port, which ends with the test.
+struct Shop {
+    base: String,
+    sandbox: Sandbox,
+    client: Client,
+    http: reqwest_middleware::ClientWithMiddleware,
+}
+
+impl Shop {
+    async fn open(policy: Policy) -> Shop {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let wallet = Wallet::generate();
+        let clock = Arc::new(ManualClock::at(START));
+        let server = server(&base, &wallet, &clock);
+        let away = axum::Router::new()
+            .route("/here", axum::routing::get(async || Redirect::temporary("/weather")))
+            .route("/away", axum::routing::get(async |State(to): State<String>| Redirect::temporary(&to)));
+        // The same server under its other name is another origin.
+        let elsewhere = format!("{}/weather", base.replace("127.0.0.1", "localhost"));
+        let router = server.router().merge(away.with_state(elsewhere));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let client =
+            Client::builder(policy, MemoryLedger::new()).method(wallet).clock(clock).build().unwrap();
+        let http = client.http().unwrap();
+        Shop { base, sandbox: server.sandbox.clone(), client, http }
+    }
+
+    async fn till(&self) -> Amount {
+        self.sandbox.till().await.unwrap()
+    }
+}
+
+fn policy() -> Policy {
+    Policy::new(Budget::total("usdc", Amount::whole(1)))
+}
+
+fn our(error: &reqwest_middleware::Error) -> &Error {
+    Error::find(error).unwrap_or_else(|| panic!("not ours: {error}"))
+}
+
+#[tokio::test]
+async fn a_request_over_a_socket_is_paid_and_says_so() {
+    let shop = Shop::open(policy()).await;
+    let response = shop.http.get(format!("{}/weather", shop.base)).send().await.unwrap();
+    assert!(response.extensions().get::<Paid>().unwrap().receipt.is_ok());
+    assert_eq!(response.text().await.unwrap(), "sunny");
+    let echoed = shop.http.post(format!("{}/echo", shop.base)).body("hello").send().await.unwrap();
+    assert_eq!(echoed.text().await.unwrap(), "hello 1");
+    assert_eq!(shop.till().await, Amount::cents(6));
+}
+
+#[tokio::test]
+async fn a_402_and_its_payment_go_over_one_connection() {
+    let shop = Shop::open(policy()).await;
+    let upstream = shop.base.strip_prefix("http://").unwrap().to_owned();
+    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", proxy.local_addr().unwrap());
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = connections.clone();
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = proxy.accept().await {
+            count.fetch_add(1, Ordering::SeqCst);
+            let mut far = tokio::net::TcpStream::connect(&upstream).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
+        }
+    });
+    for _ in 0..3 {
+        let response = shop.http.get(format!("{base}/weather")).send().await.unwrap();
+        assert_eq!(response.text().await.unwrap(), "sunny");
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_redirect_within_the_origin_is_followed_and_paid_and_one_to_another_origin_is_not() {
+    let shop = Shop::open(policy()).await;
+    let response = shop.http.get(format!("{}/here", shop.base)).send().await.unwrap();
+    assert_eq!(response.text().await.unwrap(), "sunny");
+    let error = shop.http.get(format!("{}/away", shop.base)).send().await.unwrap_err();
+    let Error::NotPaid(refused) = our(&error) else { panic!("{error}") };
+    assert!(refused.is_because(|why| matches!(why, Refusal::Redirected { .. })), "{refused}");
+    assert_eq!(shop.till().await, Amount::cents(5));
+}
+
+#[tokio::test]
+async fn a_stream_is_refused_before_anything_is_paid() {
+    let shop = Shop::open(policy()).await;
+    let stream = reqwest::Body::wrap(http_body_util::StreamBody::new(Once(Some("hello".into()))));
+    let error = shop.http.post(format!("{}/echo", shop.base)).body(stream).send().await.unwrap_err();
+    assert!(matches!(our(&error), Error::BodyNotReplayable), "{error}");
+    assert_eq!(shop.till().await, Amount::ZERO);
+    assert!(shop.client.ledger().entries().await.unwrap().is_empty());
+}
+
+/// A stream of one piece.
+struct Once(Option<bytes::Bytes>);
+
+impl futures_core::Stream for Once {
+    type Item = Result<http_body::Frame<bytes::Bytes>, std::convert::Infallible>;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        std::task::Poll::Ready(self.0.take().map(|piece| Ok(http_body::Frame::data(piece))))
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_after_the_credential_was_sent_leaves_a_payment_that_still_buys() {
+    let shop = Shop::open(policy()).await;
+    // Somebody in between, who lets the first exchange through and cuts the second one after its head.
+    let upstream = shop.base.strip_prefix("http://").unwrap().to_owned();
+    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", proxy.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut exchanges = 0;
+        while let Ok((mut near, _)) = proxy.accept().await {
+            let mut head = vec![0; 16 * 1024];
+            let length = near.read(&mut head).await.unwrap();
+            exchanges += 1;
+            if exchanges == 2 {
+                continue; // dropped: the connection is reset
+            }
+            let mut far = tokio::net::TcpStream::connect(&upstream).await.unwrap();
+            // One exchange per connection.
+            let head =
+                String::from_utf8_lossy(&head[..length]).replacen("\r\n", "\r\nconnection: close\r\n", 1);
+            far.write_all(head.as_bytes()).await.unwrap();
+            let _ = tokio::io::copy(&mut far, &mut near).await;
+        }
+    });
+    let error = shop.http.get(format!("{base}/weather")).send().await.unwrap_err();
+    let unsettled = our(&error).unsettled().unwrap_or_else(|| panic!("{error}"));
+    assert!(matches!(unsettled.cause, Cause::Lost(_)), "{error}");
+    assert_eq!(shop.till().await, Amount::ZERO);
+    let response = unsettled.retry(&shop.http).await.unwrap();
+    assert_eq!(response.text().await.unwrap(), "sunny");
+    assert_eq!(shop.till().await, Amount::cents(5));
+    assert!(shop.client.unsettled().is_empty());
+}
+
+#[tokio::test]
+async fn a_quote_tells_prices_and_verdicts_and_pays_nothing() {
+    let shop = Shop::open(Policy::new(Budget::total("usdc", Amount::whole(1)))).await;
+    let quote =
+        async |path: &str| shop.client.quote(&format!("{}{path}", shop.base).parse().unwrap()).await.unwrap();
+    let weather = quote("/weather").await;
+    assert_eq!(weather.best().unwrap().cost.as_ref().unwrap().to_string(), "0.05 usdc");
+    let dear = quote("/dear").await;
+    assert!(dear.best().is_none());
+    assert!(matches!(dear.offers[0].verdict, Err(Refusal::Limit(_))));
+    assert!(quote("/free").await.is_free());
+    let away = quote("/away").await;
+    assert!(matches!(away.offers[0].verdict, Err(Refusal::Redirected { .. })));
+    assert_eq!(shop.till().await, Amount::ZERO);
+    assert!(shop.client.ledger().entries().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_challenge_from_elsewhere_is_paid_by_hand_and_its_outcome_written_down() {
+    let shop = Shop::open(policy()).await;
+    let url = format!("{}/weather", shop.base);
+    let quote = shop.client.quote(&url.parse().unwrap()).await.unwrap();
+    let payment = shop.client.pay(&quote.url, &quote.best().unwrap().challenge).await.unwrap();
+    let plain = reqwest::Client::builder().no_proxy().tls_backend_preconfigured(no_tls()).build().unwrap();
+    let mut request = plain.get(&url).build().unwrap();
+    payment.attach(request.headers_mut());
+    let response = plain.execute(request).await.unwrap();
+    assert_eq!(response.text().await.unwrap(), "sunny");
+    shop.client.accepted(&payment, None).await.unwrap();
+    let entries = shop.client.ledger().entries().await.unwrap();
+    assert_eq!(entries[0].outcome, mpp::client::Outcome::Paid { reference: None });
+    assert!(!format!("{payment:?}").contains(&payment.authorization().to_str().unwrap()[10..30]));
+}
+
+fn no_tls() -> rustls::ClientConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder =
+        rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
+}
