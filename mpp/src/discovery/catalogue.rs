@@ -6,7 +6,7 @@
 
 use crate::Mpp;
 use crate::method::Fees;
-use crate::pricing::{Offer, OfferSpec, Price, PriceSpec, Tier};
+use crate::pricing::{Offer, OfferSpec, Price, PriceSpec, Tier, money};
 use crate::protocol::{Amount, BaseUnits, ChargeRequest, Intent};
 use crate::routing::Mounted;
 use axum::http::Method;
@@ -61,15 +61,9 @@ impl Advertised {
         })
     }
 
-    /// The currency for people: the code where the method has one, else the name the annotation uses.
-    pub(crate) fn money(&self) -> &str {
-        let is_code = self.currency.len() <= 5 && self.currency.bytes().all(|b| b.is_ascii_alphabetic());
-        if is_code { &self.currency } else { self.spec.currency.name }
-    }
-
     /// `0.05 usdc`, `up to 2 usdc`, `depends on the request, in usdc`.
     pub(crate) fn price(&self) -> String {
-        let money = self.money();
+        let money = money(&self.currency, self.spec);
         match (self.amount, self.ceiling) {
             (Some(amount), _) if amount.is_zero() => "nothing but a proof of identity".to_owned(),
             (Some(amount), _) => format!("{} {money}", amount.to_amount(self.decimals)),

@@ -51,6 +51,13 @@ pub const fn currency_of(known: &'static [Currency], name: &str) -> Currency {
     panic!("the payment method does not know this currency (see its `PaymentMethod::CURRENCIES`)")
 }
 
+/// A currency for people: the code where the method has one (`usd`), else the name the annotation uses.
+#[cfg(feature = "server")]
+pub(crate) fn money<'a>(currency: &'a str, offer: &OfferSpec) -> &'a str {
+    let is_code = currency.len() <= 5 && currency.bytes().all(|b| b.is_ascii_alphabetic());
+    if is_code { currency } else { offer.currency.name }
+}
+
 /// `==` on strings is not const.
 const fn same(a: &str, b: &str) -> bool {
     let (a, b) = (a.as_bytes(), b.as_bytes());

@@ -25,6 +25,7 @@ pub mod gate;
 mod journal;
 #[doc(hidden)]
 pub mod layer;
+mod page;
 #[doc(hidden)]
 pub mod paid;
 pub(crate) mod pipeline;

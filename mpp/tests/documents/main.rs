@@ -5,6 +5,7 @@
 mod advertised;
 mod described;
 mod manifest;
+mod page;
 mod served;
 mod shop;
 mod valid;
