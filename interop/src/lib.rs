@@ -12,6 +12,7 @@
 //! ```
 
 mod answer;
+mod browser;
 mod chain;
 mod lossy;
 mod process;
@@ -22,6 +23,7 @@ mod validator;
 mod wallet;
 
 pub use answer::{Answer, ask};
+pub use browser::{Browser, Shown, browser};
 pub use chain::{Chain, Transfer, fresh_address};
 pub use lossy::{Loses, Lossy};
 pub use sdk::{Language, Sdk, SdkError};
