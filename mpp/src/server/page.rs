@@ -89,13 +89,10 @@ impl Page<'_> {
             Text(name),
             Text(self.realm)
         );
-        let _ = write!(
-            out,
-            "<p class=\"realm\">{}</p>\n<h1>{}</h1>\n<p>This has to be paid for, per request. Nothing has been charged.</p>\n",
-            Text(self.realm),
-            Text(name)
-        );
-        if self.kind != ProblemType::PaymentRequired {
+        let _ = write!(out, "<p class=\"realm\">{}</p>\n<h1>{}</h1>\n", Text(self.realm), Text(name));
+        if self.kind == ProblemType::PaymentRequired {
+            out.push_str("<p>This has to be paid for, per request. Nothing has been charged.</p>\n");
+        } else {
             let _ = writeln!(
                 out,
                 "<p role=\"alert\" class=\"problem\">{}: {}</p>",
@@ -151,7 +148,7 @@ impl Page<'_> {
             out,
             "<h2>How to pay</h2>\n<p>Programs pay for it: a client of the Payment scheme reads the challenge of this response, \
              pays, and asks again. To see what it is asked for, with the <code>mpp</code> command:</p>\n\
-             <pre><code>curl -si {verb}'{}' | mpp decode -</code></pre>\n\
+             <pre tabindex=\"0\"><code>curl -si {verb}'{}' | mpp decode -</code></pre>\n\
              <p>A client that can pay sends the same request again with <code>Authorization: Payment …</code>; the answer then is \
              the resource, with a receipt. The protocol is described at \
              <a href=\"https://paymentauth.org\" rel=\"noreferrer\">paymentauth.org</a>.</p>\n",
