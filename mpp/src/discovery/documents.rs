@@ -5,17 +5,19 @@
 //! (DISC-09) and CORS (DISC-11) are the same for all.
 
 use super::catalogue::{Operation, operations};
+use super::describe::{contract, describe, describe_item};
 use super::info::{Info, Unmounted};
 use super::place::marked;
 use super::{llms, manifest, openapi};
 use crate::pricing::{PriceSpec, registry};
-use crate::protocol::{Problem, ProblemType, b64};
+use crate::protocol::b64;
 use crate::routing::Mounted;
 use crate::{BuildError, Mpp};
 use axum::body::{Body, Bytes};
+use axum::extract::{Path, RawQuery};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use axum::routing::{MethodRouter, get};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
@@ -268,49 +270,87 @@ impl Publication {
         for (path, which) in routes {
             router = router.route(path, self.route(which));
         }
+        let (all, one) = (self.clone(), self.clone());
         router
+            .route(
+                "/describe",
+                get(move |query: RawQuery, headers: HeaderMap| all.describe(None, query, headers))
+                    .options(preflight),
+            )
+            .route(
+                "/describe/{operation}",
+                get(move |Path(name): Path<String>, query: RawQuery, headers: HeaderMap| {
+                    one.describe(Some(name), query, headers)
+                })
+                .options(preflight),
+            )
     }
 
     fn route<S: Clone + Send + Sync + 'static>(self: &Arc<Self>, which: Which) -> MethodRouter<S> {
         let publication = self.clone();
-        get(move |headers: HeaderMap| async move { publication.serve(which, &headers).await }).options(
-            || async {
-                let mut preflight = Response::new(Body::empty());
-                *preflight.status_mut() = StatusCode::NO_CONTENT;
-                let headers = preflight.headers_mut();
-                open_to_browsers(headers);
-                headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD"));
-                headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*"));
-                preflight
-            },
-        )
+        get(move |headers: HeaderMap| async move { publication.serve(which, &headers).await })
+            .options(preflight)
+    }
+
+    /// `/describe` and `/describe/{operation}`.
+    async fn describe(
+        self: Arc<Self>,
+        name: Option<String>,
+        RawQuery(query): RawQuery,
+        headers: HeaderMap,
+    ) -> Response<Body> {
+        let documents = match self.ready().await {
+            Ok(documents) => documents,
+            Err(fault) => return fault,
+        };
+        let query = query.unwrap_or_default();
+        let asked = |name: &str| {
+            let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+            pairs.find_map(|(key, value)| (key == name).then(|| value.into_owned()))
+        };
+        let described = match (&name, asked("level").as_deref()) {
+            (None, _) => Ok(describe(&documents.openapi)),
+            (Some(name), Some("contract")) => contract(&documents.openapi, name),
+            (Some(name), _) => describe_item(&documents.openapi, name),
+        };
+        let described = match described {
+            Ok(described) => described,
+            Err(unknown) => return refusal(StatusCode::NOT_FOUND, &unknown.to_string()),
+        };
+        match asked("text").map(|tokens| tokens.parse::<usize>()) {
+            None => Prepared::new(JSON, described.json().to_string()).respond(&headers),
+            Some(Ok(tokens)) => Prepared::new(TEXT, described.text(tokens)).respond(&headers),
+            Some(Err(_)) => refusal(StatusCode::BAD_REQUEST, "`text` is a number of tokens"),
+        }
     }
 
     async fn serve(self: Arc<Self>, which: Which, request: &HeaderMap) -> Response<Body> {
-        if self.documents.get().is_none() {
-            let publication = self.clone();
-            let built = tokio::task::spawn_blocking(move || {
-                publication.built();
-            })
-            .await;
-            if built.is_err() {
-                // A schema of the user's panicked; the next request tries again.
-                tracing::error!(target: "mpp", "the documents could not be built");
-                let problem = Problem::new(ProblemType::Internal, "the document could not be made");
-                let mut response = Response::new(Body::from(problem.to_json()));
-                *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-                let json = HeaderValue::from_static("application/problem+json");
-                response.headers_mut().insert(header::CONTENT_TYPE, json);
-                return response;
-            }
-        }
-        let documents = self.built();
+        let documents = match self.ready().await {
+            Ok(documents) => documents,
+            Err(fault) => return fault,
+        };
         let prepared = match which {
             Which::OpenApi => &documents.json,
             Which::Llms => &documents.llms,
             Which::LlmsFull => &documents.llms_full,
         };
         prepared.respond(request)
+    }
+
+    /// The documents, built off the executor's threads if need be.
+    async fn ready(self: &Arc<Self>) -> Result<&Documents, Response<Body>> {
+        if self.documents.get().is_none() {
+            let publication = self.clone();
+            let built = tokio::task::spawn_blocking(move || {
+                publication.built();
+            });
+            if built.await.is_err() {
+                // A schema of the user's panicked; the next request tries again.
+                tracing::error!(target: "mpp", "the documents could not be built");
+                return Err(refusal(StatusCode::INTERNAL_SERVER_ERROR, "the document could not be made"));
+            }
+        }
+        Ok(self.built())
     }
 
     fn built(&self) -> &Documents {
@@ -323,6 +363,29 @@ impl Publication {
             documents
         })
     }
+}
+
+/// A problem about a document, for browsers on other origins, too.
+fn refusal(status: StatusCode, detail: &str) -> Response<Body> {
+    let title = status.canonical_reason().unwrap_or_default();
+    let body = json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
+    let mut response = Response::new(Body::from(body.to_string()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    open_to_browsers(headers);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn preflight() -> Response<Body> {
+    let mut preflight = Response::new(Body::empty());
+    *preflight.status_mut() = StatusCode::NO_CONTENT;
+    let headers = preflight.headers_mut();
+    open_to_browsers(headers);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*"));
+    preflight
 }
 
 /// Priced handlers nobody can reach through this router, unless their module is ignored.

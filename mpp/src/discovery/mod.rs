@@ -9,6 +9,8 @@
 //! | `/openapi.json` | programs, registries | OpenAPI 3.1 with `x-payment-info` and `x-service-info` |
 //! | `/llms.txt` | language models | an index, a line per operation |
 //! | `/llms-full.txt` | language models | every operation in words, and how to pay |
+//! | `/describe` | programs with little room | an overview; `?text=TOKENS` as text of that length |
+//! | `/describe/{operation}` | the same | one operation; `?level=contract` for all of it |
 //!
 //! ```standalone_crate
 //! # #[cfg(feature = "testing")] {
@@ -55,6 +57,7 @@
 //! What the documents say is advice: the 402 decides (DISC-01, DISC-10).
 
 mod catalogue;
+mod describe;
 mod documents;
 mod info;
 mod llms;
@@ -62,6 +65,7 @@ mod manifest;
 mod openapi;
 mod place;
 
+pub use describe::{Description, UnknownItem, contract, describe, describe_item};
 pub use documents::Documents;
 pub(crate) use documents::Publication;
 pub use info::Info;

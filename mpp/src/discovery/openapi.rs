@@ -394,7 +394,7 @@ fn complete_references(document: &mut Value, warnings: &mut Vec<String>) {
     }
 }
 
-fn references(value: &Value, names: &mut BTreeSet<String>) {
+pub(super) fn references(value: &Value, names: &mut BTreeSet<String>) {
     match value {
         Value::Object(members) => {
             let target = members.get("$ref").and_then(Value::as_str);

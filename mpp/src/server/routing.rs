@@ -488,7 +488,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
 
 #[cfg(feature = "openapi")]
 impl<S: Clone + Send + Sync + 'static> Router<S> {
-    /// Serves what is mounted as documents: `/openapi.json`, `/llms.txt` and `/llms-full.txt`
+    /// Serves what is mounted as documents: `/openapi.json`, `/llms.txt`, `/llms-full.txt` and `/describe`
     /// ([`discovery`](crate::discovery)). Call it on the outermost router, after the routes. Nothing is built until the
     /// first request for one of them.
     ///

@@ -6,6 +6,7 @@ mod advertised;
 mod described;
 mod manifest;
 mod page;
+mod progressive;
 mod served;
 mod shop;
 mod valid;
