@@ -64,8 +64,10 @@ mod llms;
 mod manifest;
 mod openapi;
 mod place;
+mod sample;
 
 pub use describe::{Description, UnknownItem, contract, describe, describe_item};
 pub use documents::Documents;
 pub(crate) use documents::Publication;
 pub use info::Info;
+pub use sample::{Difference, NoSample, Sample, samples};
