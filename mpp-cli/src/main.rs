@@ -1,15 +1,16 @@
 //! The `mpp` command.
 //!
 //! `mpp secret` makes what a server binds its challenges with; `mpp decode` says in plain words what a header
-//! of the Machine Payments Protocol means. Neither touches the network, a configuration file or an
-//! environment variable.
+//! of the Machine Payments Protocol means; the other commands read what a service publishes, and check it. No command
+//! reads a configuration file or an environment variable, and only those that are given a URL touch the network.
 //!
-//! Exit codes: 0 done, 1 the input is not what the command reads (one sentence on standard error), 2 wrong
-//! usage.
+//! Exit codes: 0 done, 1 the input is not what the command reads (one sentence on standard error) or a check found
+//! something, 2 wrong usage.
 
 mod decode;
 mod input;
 mod secret;
+mod service;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -27,12 +28,24 @@ struct Cli {
 enum Command {
     Secret(secret::Options),
     Decode(decode::Options),
+    Openapi(service::documents::OpenApi),
+    Llms(service::documents::Llms),
+    Manifest(service::documents::Manifest),
+    Describe(service::documents::Describe),
+    Validate(service::validate::Options),
+    Register(service::register::Options),
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let outcome: Result<Answer, Box<dyn std::error::Error>> = match Cli::parse().command {
         Command::Secret(options) => Ok(secret::run(&options)),
-        Command::Decode(options) => decode::run(&options),
+        Command::Decode(options) => decode::run(&options).map_err(Into::into),
+        Command::Openapi(options) => service::documents::openapi(&options).map_err(Into::into),
+        Command::Llms(options) => service::documents::llms(&options).map_err(Into::into),
+        Command::Manifest(options) => service::documents::manifest(&options).map_err(Into::into),
+        Command::Describe(options) => service::documents::describe_service(&options).map_err(Into::into),
+        Command::Validate(options) => service::validate::run(&options).map_err(Into::into),
+        Command::Register(options) => service::register::run(&options).map_err(Into::into),
     };
     match outcome {
         Ok(answer) => {
@@ -42,7 +55,7 @@ fn main() -> ExitCode {
             // failure.
             match written.and(warned) {
                 Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
-                _ => ExitCode::SUCCESS,
+                _ => answer.exit,
             }
         }
         Err(error) => {
@@ -59,4 +72,13 @@ struct Answer {
     out: zeroize::Zeroizing<String>,
     /// For standard error; the command succeeded all the same.
     warnings: String,
+    /// Success, but for a check that found something.
+    exit: ExitCode,
+}
+
+impl Answer {
+    /// A success that prints this.
+    fn text(text: String) -> Self {
+        Self { out: text.into(), ..Self::default() }
+    }
 }

@@ -116,6 +116,8 @@ mod chain;
 #[cfg(feature = "client")]
 pub mod client;
 mod clock;
+#[cfg(any(feature = "testing", feature = "openapi"))]
+mod diff;
 #[cfg(feature = "openapi")]
 pub mod discovery;
 pub mod method;

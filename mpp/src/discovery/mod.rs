@@ -71,3 +71,6 @@ pub use documents::Documents;
 pub(crate) use documents::Publication;
 pub use info::Info;
 pub use sample::{Difference, NoSample, Sample, samples};
+
+#[doc(hidden)]
+pub use crate::diff::diff as line_diff;
