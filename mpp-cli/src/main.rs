@@ -59,7 +59,7 @@ fn main() -> ExitCode {
             }
         }
         Err(error) => {
-            let _ = writeln!(std::io::stderr().lock(), "mpp: {error}");
+            let _ = writeln!(std::io::stderr().lock(), "mpp: {}", harmless(&error.to_string()));
             ExitCode::FAILURE
         }
     }
@@ -79,6 +79,21 @@ struct Answer {
 impl Answer {
     /// A success that prints this.
     fn text(text: String) -> Self {
-        Self { out: text.into(), ..Self::default() }
+        Self { out: harmless(&text).into(), ..Self::default() }
     }
+}
+
+/// Text of somebody else's, for a terminal: what would move the cursor or turn the writing around is written as JSON
+/// writes it, so that JSON stays JSON.
+fn harmless(text: &str) -> String {
+    let turns = |c: char| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => out.push(c),
+            c if c.is_control() || turns(c) => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out
 }

@@ -153,6 +153,34 @@ fn the_document_is_printed_described_and_listed_from_a_server_a_file_and_standar
 }
 
 #[test]
+fn what_a_service_says_cannot_act_on_the_terminal() {
+    let document = json!({
+        "openapi": "3.1.0", "info": { "title": "\u{1b}[31mRed\u{202e}der", "version": "é" },
+        "paths": { "/x": { "get": {
+            "operationId": "\u{7}bell", "x-payment-info": { "intent": "charge", "method": "m", "amount": null },
+        } } },
+    })
+    .to_string();
+    let bad = |text: &str| text.contains(|c: char| (c.is_control() && c != '\n') || c == '\u{202e}');
+    for args in [
+        &["describe", "-"][..],
+        &["describe", "-", "--json"],
+        &["openapi", "-"],
+        &["llms", "-"],
+        &["manifest", "-"],
+    ] {
+        let (code, out, _) = mpp(args, &document);
+        assert!(code == 0 && !bad(&out), "{args:?}: {out:?}");
+    }
+    let (_, out, _) = mpp(&["openapi", "-"], &document);
+    assert_eq!(
+        serde_json::from_str::<Value>(&out).unwrap(),
+        serde_json::from_str::<Value>(&document).unwrap()
+    );
+    assert!(!bad(&mpp(&["describe", "-", "\u{7}bel"], &document).2));
+}
+
+#[test]
 fn a_manifest_that_differs_from_the_file_is_a_diff_and_exit_code_1() {
     let url = served(priced);
     let (_, now, _) = mpp(&["manifest", &url], "");
