@@ -9,6 +9,11 @@ use tokio::process::Command;
 
 /// pathUSD, which anvil's dev accounts hold.
 const PATH_USD: &str = "0x20c0000000000000000000000000000000000000";
+/// `balanceOf(address)` and `transfer(address,uint256)`.
+const BALANCE_OF: &str = "0x70a08231";
+const TRANSFER: &str = "0xa9059cbb";
+/// Anvil's first account.
+const RICH: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
 /// `TransferWithMemo(address,address,uint256,bytes32)`.
 const TRANSFER_WITH_MEMO: &str = "0x57bc7354aa85aed339e000bccffabbc529466af35f0772c8f8ee1145927de7f0";
 
@@ -63,6 +68,43 @@ impl Chain {
             memo: text(&log["topics"][3]),
         })
         .collect()
+    }
+
+    /// What an account has, in base units of pathUSD.
+    pub async fn balance(&self, account: &str) -> u128 {
+        let data = format!("{BALANCE_OF}{:0>64}", account.trim_start_matches("0x"));
+        let answer = self.rpc("eth_call", json!([{ "to": PATH_USD, "data": data }, "latest"])).await;
+        let text = answer.as_str().expect("an amount").trim_start_matches("0x").to_owned();
+        u128::from_str_radix(&text, 16).expect("an amount")
+    }
+
+    /// Gives an account so many base units of pathUSD, from anvil's first one.
+    pub async fn fund(&self, account: &str, units: u128) {
+        let data = format!("{TRANSFER}{:0>64}{units:064x}", account.trim_start_matches("0x"));
+        let transaction = json!({ "from": RICH, "to": PATH_USD, "data": data });
+        let hash = self.rpc("eth_sendTransaction", json!([transaction])).await;
+        let receipt = self.mined(hash.as_str().expect("a hash")).await;
+        assert_eq!(receipt["status"], "0x1", "{receipt}");
+    }
+
+    /// The receipt of a transaction that was broadcast; waits for it.
+    pub async fn mined(&self, hash: &str) -> Value {
+        for _ in 0..100 {
+            let receipt = self.rpc("eth_getTransactionReceipt", json!([hash])).await;
+            if !receipt.is_null() {
+                return receipt;
+            }
+            // A chain is a process with a clock of its own.
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("{hash} is not mined");
+    }
+
+    /// The time of its newest block.
+    pub async fn now(&self) -> u64 {
+        let head = self.rpc("eth_getBlockByNumber", json!(["latest", false])).await;
+        let text = head["timestamp"].as_str().expect("a time").trim_start_matches("0x").to_owned();
+        u64::from_str_radix(&text, 16).expect("a time")
     }
 
     /// Sets the chain's time ahead, block by block, so that what is final (64 blocks behind) moves with it.

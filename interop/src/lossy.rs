@@ -1,4 +1,5 @@
-//! A node behind a gateway that loses broadcasts or the answers to them, always or when told: whoever broadcasts is told 502.
+//! A node behind a gateway that loses broadcasts or the answers to them, always or when told (whoever broadcasts is told 502),
+//! or lets another transaction overtake them.
 
 use crate::Chain;
 use crate::answer::http_client;
@@ -6,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -17,6 +18,7 @@ pub struct Lossy {
     pub url: String,
     broadcasts: Arc<AtomicUsize>,
     next: Arc<Mutex<Option<Loses>>>,
+    before: Arc<Mutex<Option<String>>>,
 }
 
 /// What is lost of a broadcast.
@@ -35,6 +37,7 @@ struct Gateway {
     broadcasts: Arc<AtomicUsize>,
     always: Option<Loses>,
     next: Arc<Mutex<Option<Loses>>>,
+    before: Arc<Mutex<Option<String>>>,
 }
 
 impl Lossy {
@@ -49,19 +52,25 @@ impl Lossy {
     }
 
     async fn that(always: Option<Loses>, chain: &Chain) -> Self {
-        let (broadcasts, next) = (Arc::<AtomicUsize>::default(), Arc::default());
+        let (broadcasts, next, before) = (Arc::<AtomicUsize>::default(), Arc::default(), Arc::default());
         let gateway = Gateway {
             node: chain.url.clone(),
             http: http_client(),
             broadcasts: Arc::clone(&broadcasts),
             always,
             next: Arc::clone(&next),
+            before: Arc::clone(&before),
         };
         let app = axum::Router::new().fallback(forward).with_state(gateway);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
         tokio::spawn(async move { axum::serve(listener, app).await });
-        Self { url, broadcasts, next }
+        Self { url, broadcasts, next, before }
+    }
+
+    /// The next broadcast has this transaction just before it.
+    pub fn overtake(&self, raw: String) {
+        *self.before.lock().expect("nobody panics while holding it") = Some(raw);
     }
 
     /// This is lost of the next broadcast.
@@ -78,6 +87,12 @@ impl Lossy {
 async fn forward(State(gateway): State<Gateway>, Json(question): Json<Value>) -> Response {
     let broadcast =
         question["method"].as_str().is_some_and(|method| method.starts_with("eth_sendRawTransaction"));
+    let before = || gateway.before.lock().expect("nobody panics while holding it").take();
+    if let Some(raw) = broadcast.then(before).flatten() {
+        let sync =
+            json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_sendRawTransactionSync", "params": [raw] });
+        drop(gateway.http.post(&gateway.node).json(&sync).send().await);
+    }
     let told = || gateway.next.lock().expect("nobody panics while holding it").take();
     let loses = if broadcast { told().or(gateway.always) } else { None };
     if loses == Some(Loses::Request) {

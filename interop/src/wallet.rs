@@ -22,14 +22,17 @@ pub enum Mode {
 
 /// A payer; stopped when dropped.
 #[derive(Debug)]
-pub struct Wallet(Process);
+pub struct Wallet {
+    process: Process,
+    account: u32,
+}
 
 impl Lab {
     /// Starts a payer with anvil's dev accounts.
     pub fn wallet(&self, chain: &Chain) -> Wallet {
         let mut command = Command::new("node");
         command.current_dir(&self.folder).args(["wallet.mjs", &chain.url, &CHAIN_ID.to_string()]);
-        Wallet(Process::start("the wallet", &mut command))
+        Wallet { process: Process::start("the wallet", &mut command), account: 0 }
     }
 
     /// Starts a payer with test cards at this stand-in, and with anvil's dev accounts where there is a chain.
@@ -38,16 +41,21 @@ impl Lab {
         let mut command = Command::new("node");
         command.current_dir(&self.folder).args(["wallet.mjs", rpc, &CHAIN_ID.to_string()]);
         command.args([&stripe.url, SECRET_KEY]);
-        Wallet(Process::start("the wallet", &mut command))
+        Wallet { process: Process::start("the wallet", &mut command), account: 0 }
     }
 }
 
 impl Wallet {
+    /// Pays from this account of anvil's mnemonic from now on. Only the first ten have money.
+    pub fn pay_from(&mut self, account: u32) {
+        self.account = account;
+    }
+
     /// `mppx` fetches: asks, pays, asks again.
     pub async fn fetch(&mut self, verb: &str, url: &str, body: Option<&Value>, mode: Mode) -> Answer {
         let body = body.map(Value::to_string);
         let said = self
-            .ask(json!({ "op": "fetch", "url": url, "method": verb, "body": body, "mode": mode.name() }))
+            .ask(json!({ "op": "fetch", "url": url, "method": verb, "body": body, "mode": mode.name(), "account": self.account }))
             .await;
         Answer::of_fetch(&said)
     }
@@ -55,7 +63,7 @@ impl Wallet {
     /// The `Authorization` with which `mppx` answers a challenge (the value of `WWW-Authenticate`). By push the money
     /// has moved then.
     pub async fn credential(&mut self, challenge: &str, mode: Mode) -> String {
-        let said = self.ask(json!({ "op": "credential", "challenge": challenge, "mode": mode.name() })).await;
+        let said = self.ask(json!({ "op": "credential", "challenge": challenge, "mode": mode.name(), "account": self.account })).await;
         said["authorization"].as_str().unwrap_or_else(|| panic!("no credential: {said}")).to_owned()
     }
 
@@ -66,8 +74,8 @@ impl Wallet {
 
     async fn ask(&mut self, question: Value) -> Value {
         let line = format!("{question}\n");
-        self.0.input().write_all(line.as_bytes()).await.expect("the wallet listens");
-        let said: Value = serde_json::from_str(&self.0.line().await).expect("the wallet speaks JSON");
+        self.process.input().write_all(line.as_bytes()).await.expect("the wallet listens");
+        let said: Value = serde_json::from_str(&self.process.line().await).expect("the wallet speaks JSON");
         assert!(said.get("error").is_none(), "the wallet could not: {said}");
         said
     }

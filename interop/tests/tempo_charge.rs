@@ -302,3 +302,113 @@ async fn a_broadcast_whose_answer_is_lost_is_looked_up_and_not_repeated() {
     assert_eq!(answer.reference(), payments[0].hash);
     assert_eq!(lossy.broadcasts(), 1);
 }
+
+/// Anvil's second account, which has money; its key is public.
+const FEE_PAYER_KEY: &str = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
+const FEE_PAYER: &str = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
+
+fn key_file() -> std::path::PathBuf {
+    let path = std::env::temp_dir().join(format!("{}.key", interop::fresh_address()));
+    std::fs::write(&path, format!("{FEE_PAYER_KEY}\n")).expect("a temporary file");
+    path
+}
+
+#[tokio::test]
+async fn mppx_pays_without_money_for_the_fee_and_the_fee_payer_pays_it() {
+    let key = key_file();
+    let Some(mut scene) = Scene::set(&["--fee-payer-key-file", key.to_str().expect("UTF-8")]).await else {
+        return;
+    };
+    // The twenty-first account of the mnemonic has what the thing costs, to the last unit.
+    scene.wallet.pay_from(20);
+    let payer = "0x09DB0a93B389bEF724429898f539AEB7ac2Dd55f";
+    scene.chain.fund(payer, 10_000).await;
+    let before = scene.chain.balance(FEE_PAYER).await;
+
+    let answer = scene.wallet.fetch("GET", &scene.shop.at("/sponsored"), None, Mode::Pull).await;
+    assert_eq!(
+        (answer.status, answer.statuses.as_slice()),
+        (200, &[402, 200][..]),
+        "{answer:?}\n{}",
+        scene.shop.log()
+    );
+    assert_eq!(answer.json()["payer"], format!("did:pkh:eip155:31337:{payer}"));
+    let payments = scene.chain.payments_to(&scene.shop.recipient).await;
+    assert_eq!((payments.len(), &payments[0].hash), (1, &answer.reference()));
+    assert_eq!((scene.chain.balance(payer).await, scene.paid().await), (0, vec![10_000]));
+    let fee = before - scene.chain.balance(FEE_PAYER).await;
+    assert!((1..50_000).contains(&fee), "{fee}");
+
+    // Its hash is no payment of anything else, nor of this again.
+    scene.wallet.pay_from(0);
+    for (path, mode) in [("/charge", Mode::Pull), ("/sponsored", Mode::Pull)] {
+        let fresh = scene.credential("GET", path, None, mode).await;
+        let stolen = edited(&fresh, |c| c["payload"] = json!({ "type": "hash", "hash": answer.reference() }));
+        assert_refused(&scene.get(path, &stolen).await, "verification-failed");
+    }
+    // Nor does it bring the signature of the fee payer back: not a byte of it is in any answer.
+    let raw = scene.chain.rpc("eth_getTransactionByHash", json!([answer.reference()])).await;
+    let signature = raw["feePayerSignature"]["r"].as_str().map(|r| r.trim_start_matches("0x").to_owned());
+    assert!(signature.is_some_and(|r| !format!("{answer:?}").contains(&r) && !scene.shop.log().contains(&r)));
+    assert_eq!(scene.paid().await, [10_000]);
+    std::fs::remove_file(key).expect("it was there");
+}
+
+#[tokio::test]
+async fn mppx_pays_a_split_in_both_modes() {
+    let platform = interop::fresh_address();
+    let Some(mut scene) = Scene::set(&["--split-payee", &platform]).await else { return };
+    for (n, mode) in [(1, Mode::Pull), (2, Mode::Push)] {
+        let answer = scene.wallet.fetch("GET", &scene.shop.at("/split"), None, mode).await;
+        assert_eq!((answer.status, answer.statuses.as_slice()), (200, &[402, 200][..]), "{answer:?}");
+        assert_eq!(scene.chain.balance(&platform).await, 10_000 * n);
+        assert_eq!(scene.chain.balance(&scene.shop.recipient).await, 40_000 * n);
+    }
+}
+
+#[tokio::test]
+async fn without_a_fee_payer_the_payer_pays_the_fee_and_without_a_payee_the_recipient_gets_it_all() {
+    let Some(mut scene) = Scene::set(&[]).await else { return };
+    for (path, amount) in [("/sponsored", 10_000), ("/split", 50_000)] {
+        let before = scene.chain.balance(&scene.shop.recipient).await;
+        let answer = scene.wallet.fetch("GET", &scene.shop.at(path), None, Mode::Pull).await;
+        assert_eq!((answer.status, answer.statuses.as_slice()), (200, &[402, 200][..]), "{path}: {answer:?}");
+        assert_eq!(scene.chain.balance(&scene.shop.recipient).await - before, amount);
+    }
+}
+
+#[tokio::test]
+async fn a_sponsored_payment_survives_crashes_and_lost_answers_and_is_paid_and_delivered_once() {
+    let Some(lab) = lab() else { return };
+    let chain = lab.chain().await;
+    let mut wallet = lab.wallet(&chain);
+    let lossy = Lossy::start(&chain).await;
+    let key = key_file();
+    let store = std::env::temp_dir().join(format!("{}.redb", interop::fresh_address()));
+    let store_flag = format!("file:{}", store.display());
+    let flags = [
+        "--store",
+        &store_flag,
+        "--public-url",
+        "http://127.0.0.1:1",
+        "--fee-payer-key-file",
+        key.to_str().expect("UTF-8"),
+    ];
+
+    let shop = Shop::start(SHOP, &lossy.url, &flags).await;
+    let challenge = ask("GET", &shop.at("/sponsored"), None, None).await.challenge.expect("a challenge");
+    let credential = wallet.credential(&challenge, Mode::Pull).await;
+    let paid = ask("GET", &shop.at("/sponsored"), Some(&credential), None).await;
+    assert_eq!(paid.status, 200, "{paid:?}\n{}", shop.log());
+    assert_eq!(lossy.broadcasts(), 1);
+    assert_refused(&ask("GET", &shop.at("/sponsored"), Some(&credential), None).await, "invalid-challenge");
+    let recipient = shop.crash().await;
+
+    let shop = Shop::paid_to(recipient, SHOP, &chain.url, &flags).await;
+    assert_refused(&ask("GET", &shop.at("/sponsored"), Some(&credential), None).await, "invalid-challenge");
+    assert_refused(&ask("GET", &shop.at("/charge"), Some(&credential), None).await, "invalid-challenge");
+    assert_eq!(chain.payments_to(&shop.recipient).await.len(), 1);
+    for file in [store.clone(), format!("{}.secret", store.display()).into(), key] {
+        std::fs::remove_file(file).expect("it was there");
+    }
+}

@@ -16,3 +16,18 @@ fn the_script_of_stripes_golden_vectors_prints_the_committed_file() {
     let printed = String::from_utf8(output.stdout).expect("JSON is UTF-8");
     assert_eq!(printed.lines().collect::<Vec<_>>(), committed.lines().collect::<Vec<_>>());
 }
+
+#[test]
+fn viem_computes_the_golden_vectors_of_tempo_again() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    if interop::lab().is_none() {
+        return;
+    }
+    let output =
+        Command::new("node").current_dir(folder).arg("tempo_vectors.mjs").output().expect("node runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let fixture = folder.join("../mpp/tests/fixtures/tempo-vectors.json");
+    let committed = std::fs::read_to_string(fixture).expect("the vectors");
+    let printed = String::from_utf8(output.stdout).expect("JSON is UTF-8");
+    assert_eq!(printed.lines().collect::<Vec<_>>(), committed.lines().collect::<Vec<_>>());
+}

@@ -4,6 +4,10 @@
 const CELLS: usize = 4_000_000;
 
 /// The lines that differ: `-` for those of the old text, `+` for those of the new one.
+#[cfg_attr(
+    not(feature = "openapi"),
+    allow(unreachable_pub, reason = "public with `openapi`, for the `mpp` command")
+)]
 pub fn diff(old: &str, new: &str) -> String {
     let (old, new): (Vec<_>, Vec<_>) = (old.lines().collect(), new.lines().collect());
     let start = old.iter().zip(&new).take_while(|(a, b)| a == b).count();

@@ -16,6 +16,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 const DURABLE: &[&str] = &["--appendonly", "yes", "--appendfsync", "always"];
@@ -54,6 +55,32 @@ async fn the_postgres_store_keeps_the_contract() {
     let Some(server) = Server::postgres() else { return };
     store_conformance(async |setup| {
         let store = postgres(&server, &format!("place-{}", setup.place)).await.expect("it connects");
+        store.with_limits(setup.limits).with_clock(setup.clock)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_postgres_store_keeps_the_contract_without_a_pooler() {
+    let Some(server) = Server::postgres() else { return };
+    postgres(&server, "warm").await.expect("it is up");
+    let url = format!("postgres://postgres:secret@127.0.0.1:{}/postgres", server.port);
+    store_conformance(async |setup| {
+        let options = PostgresOptions::new().tenant(format!("place-{}", setup.place)).direct();
+        let store = PostgresStore::connect_with(&url, options).await.expect("it connects");
+        store.with_limits(setup.limits).with_clock(setup.clock)
+    })
+    .await;
+}
+
+/// In transaction mode every statement may meet another connection: nothing may be left in one.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_postgres_store_keeps_the_contract_behind_pgbouncer() {
+    let Some(server) = Server::postgres() else { return };
+    postgres(&server, "warm").await.expect("it is up");
+    let Some(pooler) = Server::pgbouncer(&server) else { return };
+    store_conformance(async |setup| {
+        let store = postgres(&pooler, &format!("place-{}", setup.place)).await.expect("it connects");
         store.with_limits(setup.limits).with_clock(setup.clock)
     })
     .await;
@@ -241,7 +268,8 @@ async fn sell(_: Paid) {
 }
 
 async fn replicas<S: Store>(database: &str, connect: impl AsyncFn() -> Arc<S>) {
-    const REQUESTS: usize = 150;
+    const REQUESTS: usize = 100;
+    const IN_FLIGHT: usize = 16;
     DELIVERED.store(0, Ordering::SeqCst);
     let (secret, wallet) = (Secret::generate(), Wallet::generate());
     let bank = Sandbox::new().with_store(connect().await);
@@ -259,10 +287,12 @@ async fn replicas<S: Store>(database: &str, connect: impl AsyncFn() -> Arc<S>) {
         let router = Router::new().route("/sell", get(sell)).with_state(mpp);
         replicas.push(Arc::new(Client::new(router).with_wallet(wallet.clone())));
     }
+    let places = Arc::new(Semaphore::new(IN_FLIGHT));
     let mut requests = JoinSet::new();
     for n in 0..REQUESTS {
-        let replicas = replicas.clone();
+        let (replicas, places) = (replicas.clone(), places.clone());
         requests.spawn(async move {
+            let _place = places.acquire().await;
             let credential = replicas[n % 3].get("/sell").credential("sandbox").await;
             let copies = if n % 10 == 0 { 3 } else { 1 };
             let mut answers = JoinSet::new();

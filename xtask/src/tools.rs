@@ -72,11 +72,12 @@ pub(crate) fn databases() -> Option<Step> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = |name: &str| std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
     let postgres = Path::new("/usr/lib/postgresql").is_dir() || on_path("postgres");
-    if (on_path("redis-server") && postgres) || !on_path("apt-get") || !is_root() {
+    let pooler = on_path("pgbouncer") || Path::new("/usr/sbin/pgbouncer").is_file();
+    if (on_path("redis-server") && postgres && pooler) || !on_path("apt-get") || !is_root() {
         return None;
     }
     let mut install = Command::new("sh");
-    let packages = "apt-get install -y --no-install-recommends redis-server postgresql";
+    let packages = "apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends redis-server postgresql pgbouncer";
     // A fresh machine may not have the package lists, or old ones.
     install.args(["-c", &format!("{packages} || {{ apt-get update && {packages}; }}")]);
     install.env("DEBIAN_FRONTEND", "noninteractive");

@@ -17,6 +17,8 @@ Routes:
   POST /echo       0.01, says what it was told; the JSON body is bound to the payment
   GET  /units/<n>  0.001 for each of 1 to 1000 units
   GET  /flaky      0.01, fails at the first attempt and is delivered at the second
+  GET  /sponsored  0.01, and the shop pays the network's fee (with --fee-payer-key-file; else the payer does)
+  GET  /split      0.05, of which 0.01 goes to --split-payee
   GET  /stripe     1.00 usd by card (needs --stripe-key-file)
   GET  /either     0.05 usdc by Tempo or by card, whichever this shop takes
   GET  /health     free
@@ -48,6 +50,15 @@ pub(crate) struct Flags {
     /// is taken for it.
     #[arg(long, value_name = "NAME=0x…", requires = "tempo_rpc")]
     pub(crate) tempo_token: Vec<TokenAt>,
+
+    /// File with the private key, in hexadecimal, of the account that pays the network's fees of `/sponsored`. Default: payers
+    /// pay them themselves.
+    #[arg(long, value_name = "PATH", requires = "tempo_rpc")]
+    pub(crate) fee_payer_key_file: Option<PathBuf>,
+
+    /// Who gets the platform's part of `/split`. Default: the recipient.
+    #[arg(long, value_name = "0x…", requires = "tempo_rpc")]
+    pub(crate) split_payee: Option<String>,
 
     /// File with the Stripe secret key (sk_… or rk_…) whose account is paid by card.
     #[arg(long, value_name = "PATH")]
@@ -177,6 +188,7 @@ mod tests {
             &["shop", "--stripe-url", "x", "--tempo-rpc", "x", "--recipient", "y"][..],
             &["shop", "--stripe-key-file", "k", "--tempo-rpc", "x"],
             &["shop"],
+            &["shop", "--stripe-key-file", "k", "--fee-payer-key-file", "x"],
             &["shop", "--frobnicate"],
             &["shop", "--tempo-rpc", "x", "--recipient", "y", "--store", "disk"],
             &["shop", "--tempo-rpc", "x", "--recipient", "y", "--expires", "0"],

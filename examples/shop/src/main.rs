@@ -9,7 +9,7 @@ mod routes;
 
 use axum::serve::ListenerExt;
 use cli::{Flags, StoreAt};
-use mpp::method::tempo::rpc_chain_id;
+use mpp::method::tempo::{Sponsor, rpc_chain_id};
 use mpp::method::{MethodProblem, ServerMethod};
 use mpp::store::{PostgresStore, RedbStore, RedisStore};
 use mpp::{Mpp, Secret, Stripe, Tempo};
@@ -144,7 +144,12 @@ async fn tempo(flags: &Flags) -> Result<Option<Tempo>, Closed> {
     if let (None, Some(pathusd)) = (tempo.currency("usdc"), tempo.currency("pathusd")) {
         tempo = tempo.token("usdc", &pathusd.id);
     }
-    Ok(Some(tempo))
+    if let Some(path) = &flags.fee_payer_key_file {
+        let key = std::fs::read_to_string(path)
+            .map_err(while_doing(format!("cannot read the fee payer's key in {}", path.display())))?;
+        tempo = tempo.sponsor(Sponsor::local(&key));
+    }
+    Ok(Some(tempo.payee("platform", flags.split_payee.as_deref().unwrap_or(recipient))))
 }
 
 /// Stripe, if there is a key for it.

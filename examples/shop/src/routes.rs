@@ -21,6 +21,8 @@ fn routes() -> Router<Mpp> {
         .route("/echo", post(echo))
         .route("/units/{n}", get(units))
         .route("/flaky", get(flaky))
+        .route("/sponsored", get(sponsored))
+        .route("/split", get(split))
         .route("/stripe", get(stripe))
         .route("/either", get(either))
         .route("/health", axum::routing::get(|| async { "ok\n" }))
@@ -89,6 +91,18 @@ async fn flaky(paid: Paid<Receipt>) -> Result<Json<Value>, (StatusCode, &'static
         1 => Err((StatusCode::INTERNAL_SERVER_ERROR, "out of paper; send the same credential again\n")),
         _ => Ok(sold("flaky", &paid)),
     }
+}
+
+/// Something for whoever has only the price, and nothing for the network's fee.
+#[mpp::charge(amount = "0.01", currency = "pathusd", methods(tempo), fees = "sponsored")]
+async fn sponsored(paid: Paid<Receipt>) -> Json<Value> {
+    sold("sponsored", &paid)
+}
+
+/// Something of somebody else's: both are paid in one transaction.
+#[mpp::charge(amount = "0.05", currency = "pathusd", methods(tempo), split(platform = "0.01"))]
+async fn split(paid: Paid<Receipt>) -> Json<Value> {
+    sold("split", &paid)
 }
 
 /// Something by card.

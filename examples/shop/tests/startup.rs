@@ -95,6 +95,12 @@ fn a_wrong_configuration_is_one_sentence_and_exit_code_1() {
             "is not a TIP-20 token",
         ),
         (with(&["--tempo-rpc", &rpc, "--public-url", "http://shop.example"]), "shop.example"),
+        (with(&["--tempo-rpc", &rpc, "--split-payee", "0x12"]), "the payee \"platform\" is not usable"),
+        (with(&["--tempo-rpc", &rpc, "--fee-payer-key-file", missing]), "cannot read the fee payer's key"),
+        (
+            with(&["--tempo-rpc", &rpc, "--fee-payer-key-file", short]),
+            "the sponsor's key is not a private key",
+        ),
         (with(&["--tempo-rpc", &rpc, "--secret-file", missing]), "cannot read the secret"),
         (with(&["--tempo-rpc", &rpc, "--secret-file", short]), "is not usable"),
         (
@@ -136,6 +142,8 @@ fn the_help_explains_every_flag_and_its_default() {
         "--recipient",
         "--chain-id",
         "--tempo-token",
+        "--fee-payer-key-file",
+        "--split-payee",
         "--public-url",
         "--secret-file",
         "--store",

@@ -5,6 +5,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// One answer.
@@ -27,12 +28,14 @@ pub(crate) struct FakeNode {
     /// Where it listens.
     pub(crate) url: String,
     asked: Arc<Mutex<Vec<String>>>,
+    rounds: Arc<AtomicUsize>,
 }
 
 #[derive(Clone)]
 struct Shared {
     script: Arc<Script>,
     asked: Arc<Mutex<Vec<String>>>,
+    rounds: Arc<AtomicUsize>,
 }
 
 impl FakeNode {
@@ -41,12 +44,19 @@ impl FakeNode {
         script: impl Fn(&str, &Value) -> Option<Reply> + Send + Sync + 'static,
     ) -> Self {
         let asked = Arc::<Mutex<Vec<String>>>::default();
-        let shared = Shared { script: Arc::new(script), asked: Arc::clone(&asked) };
+        let rounds = Arc::<AtomicUsize>::default();
+        let shared =
+            Shared { script: Arc::new(script), asked: Arc::clone(&asked), rounds: Arc::clone(&rounds) };
         let app = axum::Router::new().fallback(answer).with_state(shared);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, app).await });
-        Self { url, asked }
+        Self { url, asked, rounds }
+    }
+
+    /// How many HTTP requests came, whatever was in them.
+    pub(crate) fn rounds(&self) -> usize {
+        self.rounds.load(Ordering::SeqCst)
     }
 
     /// How often `method` was asked.
@@ -56,6 +66,7 @@ impl FakeNode {
 }
 
 async fn answer(State(node): State<Shared>, Json(body): Json<Value>) -> Response {
+    node.rounds.fetch_add(1, Ordering::SeqCst);
     let one = |question: &Value| {
         let method = question["method"].as_str().unwrap_or_default();
         node.asked.lock().unwrap().push(method.to_owned());

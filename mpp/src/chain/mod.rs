@@ -16,4 +16,4 @@ pub(crate) use account::{did_of, parse_address, parse_hex, payer_of};
 pub(crate) use head::Head;
 pub(crate) use patience::Patience;
 pub(crate) use receipt::TxReceipt;
-pub(crate) use rpc::{Call, NodeError, Reach, Rpc, RpcError};
+pub(crate) use rpc::{Answer, Call, NodeError, Reach, Rpc, RpcError};

@@ -3,7 +3,7 @@
 //! Only these members are read, so that a node with newer ones (Tempo adds some with every fork) stays readable.
 
 use crate::protocol::Timestamp;
-use alloy::primitives::{Address, B256, Bytes, U64};
+use alloy::primitives::{Address, B256, Bytes, U64, U128};
 use serde::Deserialize;
 
 /// What became of a mined transaction.
@@ -15,6 +15,10 @@ pub(crate) struct TxReceipt {
     /// Its block.
     pub(crate) block_number: U64,
     status: U64,
+    #[serde(default)]
+    gas_used: Option<U64>,
+    #[serde(default)]
+    effective_gas_price: Option<U128>,
     /// What its calls said, in order.
     pub(crate) logs: Vec<TxLog>,
 }
@@ -37,6 +41,11 @@ impl TxReceipt {
     /// Whether it was executed to its end; a reverted transaction moved nothing but its fee.
     pub(crate) fn succeeded(&self) -> bool {
         self.status == U64::from(1)
+    }
+
+    /// Gas it used, and the price of a unit, if the node says both.
+    pub(crate) fn gas(&self) -> Option<(u64, u128)> {
+        Some((self.gas_used?.to(), self.effective_gas_price?.to()))
     }
 
     /// When, if the node says so in the logs; else the block has to be asked.

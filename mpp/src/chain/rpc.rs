@@ -153,9 +153,15 @@ impl Rpc {
     /// Asks several questions in one round trip; repeated when the node cannot be reached. A refusal of one leaves
     /// the others answered.
     pub(crate) async fn read_all<const N: usize>(&self, calls: [Call; N]) -> Result<[Answer; N], RpcError> {
+        let answers = self.read_many(&calls).await?;
+        answers.try_into().map_err(|_| RpcError::Garbled)
+    }
+
+    /// As [`read_all`](Self::read_all), where only the caller knows how many there are.
+    pub(crate) async fn read_many(&self, calls: &[Call]) -> Result<Vec<Answer>, RpcError> {
         let mut pauses = PAUSES.iter();
         loop {
-            let error = match self.send(&calls, TIMEOUT).await {
+            let error = match self.send(calls, TIMEOUT).await {
                 Err(error) if error.is_passing() => error,
                 done => return done,
             };
@@ -172,15 +178,11 @@ impl Rpc {
         call: Call,
         timeout: Duration,
     ) -> Result<T, RpcError> {
-        let [answer] = self.send(&[call], timeout).await?;
-        answer.into_result()
+        let mut answers = self.send(&[call], timeout).await?;
+        answers.pop().ok_or(RpcError::Garbled)?.into_result()
     }
 
-    async fn send<const N: usize>(
-        &self,
-        calls: &[Call; N],
-        timeout: Duration,
-    ) -> Result<[Answer; N], RpcError> {
+    async fn send(&self, calls: &[Call], timeout: Duration) -> Result<Vec<Answer>, RpcError> {
         let mut response = self
             .http
             .post(self.url.clone())
@@ -198,7 +200,7 @@ impl Rpc {
             }
             body.extend_from_slice(&chunk);
         }
-        match answers_in(&body) {
+        match answers_in(&body, calls.len()) {
             // Many nodes send a JSON-RPC error with a 4xx or 5xx status; the error says more.
             Some(answers) => answers,
             None if !status.is_success() => Err(RpcError::Http(status.as_u16())),
@@ -251,7 +253,7 @@ fn body_of(calls: &[Call]) -> Vec<u8> {
 }
 
 /// `None` when the body is not JSON-RPC at all.
-fn answers_in<const N: usize>(body: &[u8]) -> Option<Result<[Answer; N], RpcError>> {
+fn answers_in(body: &[u8], asked: usize) -> Option<Result<Vec<Answer>, RpcError>> {
     #[derive(Deserialize)]
     struct Reply {
         #[serde(default)]
@@ -272,7 +274,7 @@ fn answers_in<const N: usize>(body: &[u8]) -> Option<Result<[Answer; N], RpcErro
     let alone = body.trim_ascii_start().first() == Some(&b'{');
     let replies: Vec<Reply> =
         if alone { vec![serde_json::from_slice(body).ok()?] } else { serde_json::from_slice(body).ok()? };
-    let mut answers: [Option<Answer>; N] = std::array::from_fn(|_| None);
+    let mut answers: Vec<Option<Answer>> = std::iter::repeat_with(|| None).take(asked).collect();
     for reply in replies {
         let answer = match (reply.error, reply.result) {
             (Some(refusal), _) => Err(NodeError { code: refusal.code, message: shortened(&refusal.message) }),
@@ -280,7 +282,7 @@ fn answers_in<const N: usize>(body: &[u8]) -> Option<Result<[Answer; N], RpcErro
             // `"result": null` is an answer ("no such receipt"); serde reads it as `None`.
             (None, None) => Ok(RawValue::NULL.to_owned()),
         };
-        if alone && N > 1 {
+        if alone && asked > 1 {
             // A whole batch was refused with one error.
             return Some(Err(answer.err().map_or(RpcError::Garbled, RpcError::Node)));
         }
@@ -290,7 +292,7 @@ fn answers_in<const N: usize>(body: &[u8]) -> Option<Result<[Answer; N], RpcErro
         }
     }
     let answers: Option<Vec<Answer>> = answers.into_iter().collect();
-    Some(answers.and_then(|all| all.try_into().ok()).ok_or(RpcError::Garbled))
+    Some(answers.ok_or(RpcError::Garbled))
 }
 
 fn shortened(message: &str) -> String {
@@ -371,8 +373,8 @@ mod tests {
 
     #[test]
     fn answers_nobody_asked_for_are_not_understood() {
-        fn read(body: &str) -> Result<[Answer; 1], RpcError> {
-            answers_in(body.as_bytes()).unwrap_or(Err(RpcError::Garbled))
+        fn read(body: &str) -> Result<Vec<Answer>, RpcError> {
+            answers_in(body.as_bytes(), 1).unwrap_or(Err(RpcError::Garbled))
         }
         assert!(read(r#"{"jsonrpc":"2.0","id":0,"result":"0x1"}"#).is_ok());
         assert!(

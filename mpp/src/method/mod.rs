@@ -27,6 +27,8 @@ pub mod tempo;
 pub use paying::{Asset, ClientMethod, Cost, Fate, PayError, Payee, Proof};
 
 use crate::protocol::{BaseUnits, Challenge, ChargeRequest, Currency, MethodName, ProblemType, Timestamp};
+#[cfg(feature = "server")]
+use crate::store::Notebook;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::fmt;
@@ -360,6 +362,9 @@ pub struct SettleCx<'a> {
     pub plan: &'a SettlementPlan,
     /// Now, by the server's clock.
     pub now: Timestamp,
+    /// What the method remembers between payments.
+    #[cfg(feature = "server")]
+    notebook: Option<&'a Notebook>,
 }
 
 impl<'a> SettleCx<'a> {
@@ -373,7 +378,45 @@ impl<'a> SettleCx<'a> {
     /// assert_eq!(cx.challenge_id, "x7Tg");
     /// ```
     pub fn new(challenge_id: &'a str, plan: &'a SettlementPlan, now: Timestamp) -> Self {
-        Self { challenge_id, plan, now }
+        Self {
+            challenge_id,
+            plan,
+            now,
+            #[cfg(feature = "server")]
+            notebook: None,
+        }
+    }
+}
+
+/// What a method remembers.
+#[cfg(feature = "server")]
+impl<'a> SettleCx<'a> {
+    /// The method's own pages in the server's store. The pipeline always hands them in; a context made by
+    /// [`new`](Self::new) has none until [`with_notebook`](Self::with_notebook) gives it some, and a method that needs
+    /// them then has to decline.
+    ///
+    /// ```
+    /// # use mpp::method::{SettleCx, SettlementPlan};
+    /// # use mpp::protocol::Timestamp;
+    /// let plan = SettlementPlan(serde_json::Value::Null);
+    /// assert!(SettleCx::new("x7Tg", &plan, Timestamp::from_unix(1_800_000_000)).notebook().is_none());
+    /// ```
+    pub fn notebook(&self) -> Option<&'a Notebook> {
+        self.notebook
+    }
+
+    /// With these pages.
+    ///
+    /// ```
+    /// # use mpp::method::{SettleCx, SettlementPlan};
+    /// # use mpp::{protocol::Timestamp, store::Notebook};
+    /// let (plan, notebook) = (SettlementPlan(serde_json::Value::Null), Notebook::volatile("example"));
+    /// let cx = SettleCx::new("x7Tg", &plan, Timestamp::from_unix(1_800_000_000)).with_notebook(&notebook);
+    /// assert!(cx.notebook().is_some());
+    /// ```
+    pub fn with_notebook(mut self, notebook: &'a Notebook) -> Self {
+        self.notebook = Some(notebook);
+        self
     }
 }
 

@@ -19,10 +19,11 @@ use super::split::{SplitError, shares};
 use super::{Capture, OfferSpec, Price, PriceSpec, Tier};
 use crate::method::{Fees, Holding, MethodCurrency, OfferCx, ServerMethod, Share, Splitting, Sponsoring};
 use crate::protocol::{
-    Amount, AmountError, BaseUnits, BoundPrefix, Intent, MethodName, Realm, SecretRing, Timestamp,
-    write_quoted,
+    Amount, AmountError, BaseUnits, BoundPrefix, ChargeRequest, Intent, MethodName, Realm, SecretRing,
+    Timestamp, write_quoted,
 };
 use crate::server::scope::Scopes;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Challenges above this are refused at start-up: proxies cap header lines at 8 KB (draft-httpauth-payment-00 section 9.4).
@@ -366,6 +367,24 @@ impl Offer {
             charge.external_id = Some(reference.to_owned());
         }
         Ok(charge.encode())
+    }
+
+    /// The form of `prepared` in which the payer pays the network's fee; `None` if it cannot be made.
+    pub(crate) fn unsponsored<'p>(
+        &'p self,
+        prepared: &Cow<'p, Prepared>,
+        price: &'static PriceSpec,
+        realm: &Realm,
+        ring: &SecretRing,
+    ) -> Option<Cow<'p, Prepared>> {
+        if self.fees == Fees::Payer {
+            return Some(prepared.clone());
+        }
+        if let Some(fixed) = &self.fixed {
+            return Some(Cow::Borrowed(fixed.form(Fees::Payer)));
+        }
+        let units = ChargeRequest::decode(&prepared.request).ok()?.amount;
+        self.prepare(units, Fees::Payer, price, realm, ring).ok().map(Cow::Owned)
     }
 
     /// The challenge for this much.

@@ -5,12 +5,12 @@
 //! draft-httpauth-payment-00: the realm and `expires` in section 5.1, secrets in 5.1.2, TLS in 11.2.
 
 use super::journal::Journal;
-use super::seal::Sealer;
 use super::{Inner, Mpp, Waits};
 use crate::clock::{Clock, SystemClock};
 use crate::method::{MethodProblem, Money, ServerMethod};
 use crate::pricing::{Configuration, Findings, Plan, registry};
 use crate::protocol::{MethodName, Realm, Secret, SecretRing};
+use crate::store::seal::Sealer;
 use crate::store::{Durability, MemoryStore, Store};
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -625,7 +625,7 @@ impl Builder {
         if self.methods.iter().any(|m| m.money() == Money::Test) {
             tracing::warn!(target: "mpp::startup", "this server takes test money");
         }
-        let sealer = Sealer::new(&secrets);
+        let sealer = Arc::new(Sealer::new(&secrets));
         Ok(Mpp(Arc::new(Inner {
             public_url,
             realm,

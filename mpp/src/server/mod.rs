@@ -32,7 +32,6 @@ pub(crate) mod pipeline;
 mod respond;
 pub mod routing;
 pub(crate) mod scope;
-mod seal;
 mod settlement;
 
 pub use builder::{BuildError, Builder};
@@ -40,13 +39,13 @@ pub use layer::{Head, LayerPrice, PaymentLayer, PaymentService};
 pub use paid::{Hold, Paid};
 
 use crate::clock::Clock;
-use crate::method::{MethodProblem, ServerMethod};
+use crate::method::{MethodProblem, Money, ServerMethod};
 use crate::pricing::{Configuration, Findings, Plan, PriceSpec};
 use crate::protocol::{ProblemType, Realm, SecretRing, Timestamp};
-use crate::store::{Quota, StoreError};
+use crate::store::seal::Sealer;
+use crate::store::{Notebook, Quota, StoreError};
 use journal::Journal;
 use respond::Answer;
-use seal::Sealer;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -86,7 +85,7 @@ struct Inner {
     secrets: SecretRing,
     /// What challenges are bound with: the secrets, or over a volatile store their derivation for this boot.
     ring: SecretRing,
-    sealer: Sealer,
+    sealer: Arc<Sealer>,
     methods: Vec<Arc<dyn ServerMethod>>,
     switched_off: Vec<String>,
     journal: Journal,
@@ -219,6 +218,12 @@ impl Mpp {
     /// ```
     pub fn warnings(&self) -> &[String] {
         &self.0.warnings
+    }
+
+    /// The pages of `method`.
+    fn notebook(&self, method: &dyn ServerMethod) -> Notebook {
+        let quota = if method.money() == Money::Test { Quota::Free } else { Quota::Paid };
+        Notebook::new(self.0.journal.store().clone(), self.0.sealer.clone(), method.name(), quota)
     }
 
     fn now(&self) -> Timestamp {

@@ -497,7 +497,7 @@ impl Visit {
             Outcome::Paid(run) => Ok(Some(run.admit())),
             Outcome::Vacant => Ok(None),
             Outcome::Rejected(rejection) => match quoted {
-                Some(quoted) => Err(self.reject(quoted, rejection)),
+                Some(quoted) => Err(self.reject(&self.unsponsored(quoted), rejection)),
                 // Found out while resuming, before this request was priced: nothing moved, so it starts again.
                 None => Ok(None),
             },
@@ -515,6 +515,17 @@ impl Visit {
             )),
             Outcome::Store(e) => Err(store_trouble(&e)),
         }
+    }
+
+    /// The same offers, with the network's fee on the payer. After a settlement that came to nothing the sponsor has spent
+    /// money, or does not want to: whoever pays its own fee is welcome to try again.
+    fn unsponsored<'q>(&self, quoted: &[Quoted<'q>]) -> Vec<Quoted<'q>> {
+        let inner = &self.mpp.0;
+        let plain = |q: &Quoted<'q>| {
+            let prepared = q.offer.unsponsored(&q.prepared, self.plan.spec, &inner.realm, &inner.ring)?;
+            Some(Quoted { offer: q.offer, prepared })
+        };
+        quoted.iter().filter_map(plain).collect()
     }
 
     /// What this request costs, per offer that can be made now; empty when there is none.

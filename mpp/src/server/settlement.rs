@@ -126,7 +126,8 @@ impl Task {
         settling: Claim<Settling>,
         plan: &SettlementPlan,
     ) -> Result<Outcome, JournalError> {
-        let cx = SettleCx::new(settling.id(), plan, self.mpp.now());
+        let notebook = self.mpp.notebook(&*self.method);
+        let cx = SettleCx::new(settling.id(), plan, self.mpp.now()).with_notebook(&notebook);
         let settlement = match tokio::time::timeout(self.mpp.0.settle_timeout, self.method.settle(&cx)).await
         {
             Ok(settlement) => settlement,
@@ -164,7 +165,8 @@ impl Task {
     }
 
     async fn hold(&mut self, holding: Claim<Held>, plan: &SettlementPlan) -> Result<Outcome, JournalError> {
-        let cx = SettleCx::new(holding.id(), plan, self.mpp.now());
+        let notebook = self.mpp.notebook(&*self.method);
+        let cx = SettleCx::new(holding.id(), plan, self.mpp.now()).with_notebook(&notebook);
         let held = match tokio::time::timeout(self.mpp.0.settle_timeout, self.method.hold(&cx)).await {
             Ok(held) => held,
             Err(_) => method::Held::Unknown { detail: "no answer in time".to_owned() },
@@ -201,7 +203,8 @@ impl Task {
             Taken::Claimed(claim) => claim.release().await.map(|()| Outcome::Vacant),
             Taken::Held(claim) => {
                 let Some(plan) = self.plan(&claim) else { return Ok(Outcome::Unknown) };
-                let cx = SettleCx::new(claim.id(), &plan, self.mpp.now());
+                let notebook = self.mpp.notebook(&*self.method);
+                let cx = SettleCx::new(claim.id(), &plan, self.mpp.now()).with_notebook(&notebook);
                 match tokio::time::timeout(self.mpp.0.settle_timeout, self.method.release(&cx)).await {
                     Ok(Ok(())) => claim.forget().await.map(|()| Outcome::Vacant),
                     Ok(Err(_)) | Err(_) => Ok(Outcome::Unknown),
@@ -209,7 +212,8 @@ impl Task {
             }
             Taken::Settling(claim) => {
                 let Some(plan) = self.plan(&claim) else { return Ok(Outcome::Unknown) };
-                let cx = SettleCx::new(claim.id(), &plan, self.mpp.now());
+                let notebook = self.mpp.notebook(&*self.method);
+                let cx = SettleCx::new(claim.id(), &plan, self.mpp.now()).with_notebook(&notebook);
                 let found = tokio::time::timeout(self.mpp.0.settle_timeout, self.method.resolve(&cx)).await;
                 let settlement =
                     found.unwrap_or_else(|_| Settlement::Unknown { detail: "no answer in time".to_owned() });
@@ -515,7 +519,8 @@ async fn capture(
             return (None, Captured::Unknown);
         }
     };
-    let cx = SettleCx::new(&id, plan, mpp.now());
+    let notebook = mpp.notebook(method);
+    let cx = SettleCx::new(&id, plan, mpp.now()).with_notebook(&notebook);
     let settlement = tokio::time::timeout(mpp.0.settle_timeout, method.settle(&cx)).await;
     match settlement.unwrap_or_else(|_| Settlement::Unknown { detail: "no answer in time".to_owned() }) {
         Settlement::Settled(payment) => {
@@ -547,7 +552,8 @@ async fn capture(
 
 /// Gives held funds back. If the network does not answer, the entry stays held, and whoever comes after its lease tries again.
 async fn release(mpp: &Mpp, claim: Claim<Held>, method: &dyn ServerMethod, plan: &SettlementPlan) {
-    let cx = SettleCx::new(claim.id(), plan, mpp.now());
+    let notebook = mpp.notebook(method);
+    let cx = SettleCx::new(claim.id(), plan, mpp.now()).with_notebook(&notebook);
     match tokio::time::timeout(mpp.0.settle_timeout, method.release(&cx)).await {
         Ok(Ok(())) => report(claim.released(mpp.now()).await),
         Ok(Err(_)) | Err(_) => {

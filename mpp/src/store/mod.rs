@@ -3,17 +3,21 @@
 //! Claims, journals, leases and sandbox accounts are built on it once, in the pipeline. Single-key compare-and-swap
 //! is enough: the order of claims is fixed, and the journal entry under the challenge id is the commit point.
 //!
+//! What a payment method itself has to remember is on the pages of its [`Notebook`].
+//!
 //! Backends: [`MemoryStore`] (volatile, bounded), and with the feature of their name `RedbStore` (one file, durable),
 //! `RedisStore` and `PostgresStore` (shared by many servers). Every backend passes `mpp::testing::store_conformance`; a third party's store can be held to it too.
 
 mod deadline;
 mod memory;
+mod notebook;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redb")]
 mod redb;
 #[cfg(feature = "redis")]
 mod redis;
+pub(crate) mod seal;
 mod wakeups;
 
 #[cfg(feature = "postgres")]
@@ -23,6 +27,7 @@ pub use self::redb::RedbStore;
 #[cfg(feature = "redis")]
 pub use self::redis::{RedisOptions, RedisStore};
 pub use memory::{Limits, MemoryStore};
+pub use notebook::{Notebook, NotebookError, Turn};
 
 use crate::method::Step;
 use std::fmt;

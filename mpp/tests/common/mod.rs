@@ -168,6 +168,7 @@ impl Network {
     /// The plan came back as it was given: by `verify`, and for what is held by `hold`.
     fn check(&self, cx: &SettleCx<'_>) {
         assert_eq!(cx.plan.0["secret"], PLAN_SECRET);
+        assert!(cx.notebook().is_some(), "the pipeline hands the method's pages in");
         let answered = self.answered.lock().unwrap().contains(cx.challenge_id);
         if answered {
             assert_eq!(cx.plan.0["hold"], cx.challenge_id, "without it nobody can find the hold");

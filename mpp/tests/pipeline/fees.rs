@@ -1,6 +1,6 @@
 //! `fees = "sponsored"`: which form of an offer goes out, and which are accepted.
 
-use crate::common::{Network, Wired, credential};
+use crate::common::{Network, Script, Wired, credential};
 use crate::lab::*;
 use axum::extract::{Path, State};
 use mpp::method::Sponsoring;
@@ -131,6 +131,24 @@ async fn a_configuration_that_never_sponsored_refuses_a_sponsored_request() {
         assert_eq!(response.json()["detail"], "this challenge is not what this resource charges");
     }
     assert_eq!(lab.network.verified.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whose_sponsored_payment_came_to_nothing_is_asked_to_pay_the_fee_too() {
+    let lab = lab(Sponsoring::Open);
+    let client = client(&lab, &lab.mpp);
+    for uri in ["/fixed", "/computed/5"] {
+        let sponsored = first(&client.get(uri).unpaid().await);
+        lab.network.will(Script::Decline);
+        let declined = client.get(uri).presenting(&credential(&sponsored, uri)).await;
+        declined.assert_problem("verification-failed");
+        let fresh = first(&declined);
+        assert!(is_sponsored(&sponsored) && !is_sponsored(&fresh), "{uri}");
+        lab.network.will(Script::Settle);
+        client.get(uri).presenting(&credential(&fresh, &format!("{uri} again"))).await.assert_ok();
+        // Others are not concerned.
+        assert!(is_sponsored(&first(&client.get(uri).unpaid().await)), "{uri}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -66,6 +66,28 @@ impl Server {
         Some(Server::run(folder, start))
     }
 
+    /// A pgbouncer in transaction mode before that PostgreSQL, with fewer connections to it than a store opens.
+    pub(crate) fn pgbouncer(before: &Server) -> Option<Server> {
+        let program = program("pgbouncer", &["/usr/sbin".into()])?;
+        let folder = folder("pgbouncer");
+        fs::write(folder.join("password"), "\"postgres\" \"secret\"").expect("a temporary file");
+        let database = before.port;
+        let start = move |folder: &Path, port: u16| {
+            let settings = format!(
+                "[databases]\n* = host=127.0.0.1 port={database}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
+                 listen_port = {port}\nunix_socket_dir =\nauth_type = scram-sha-256\nauth_file = {}\n\
+                 pool_mode = transaction\ndefault_pool_size = 3\nmax_client_conn = 200\n\
+                 ignore_startup_parameters = extra_float_digits\n",
+                folder.join("password").display()
+            );
+            fs::write(folder.join("settings"), settings).expect("a temporary file");
+            let mut command = unprivileged(folder, program.as_ref());
+            command.arg(folder.join("settings"));
+            command
+        };
+        Some(Server::run(folder, start))
+    }
+
     fn run(folder: PathBuf, start: impl Fn(&Path, u16) -> Command + Send + Sync + 'static) -> Server {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|it| it.local_addr());
         let port = port.expect("a free port").port();

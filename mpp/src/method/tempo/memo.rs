@@ -18,13 +18,12 @@ use alloy::primitives::{B256, keccak256};
 const TAG: [u8; 5] = [0xef, 0x1e, 0xd7, 0x12, 0x01];
 
 /// Whether `memo` names this challenge of this realm.
-pub(crate) fn binds(memo: &B256, realm: &str, challenge_id: &str) -> bool {
+pub(super) fn binds(memo: &B256, realm: &str, challenge_id: &str) -> bool {
     memo[..5] == TAG && memo[5..15] == keccak256(realm)[..10] && memo[25..] == keccak256(challenge_id)[..7]
 }
 
-/// The memo of a payer who names no client.
-#[cfg(test)]
-pub(crate) fn anonymous(realm: &str, challenge_id: &str) -> B256 {
+/// The memo of a payer who names no client: whose software pays is nobody's business.
+pub(super) fn anonymous(realm: &str, challenge_id: &str) -> B256 {
     let mut memo = B256::ZERO;
     memo[..5].copy_from_slice(&TAG);
     memo[5..15].copy_from_slice(&keccak256(realm)[..10]);

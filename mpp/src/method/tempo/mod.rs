@@ -1,27 +1,40 @@
-//! `tempo`: TIP-20 tokens on Tempo (draft-tempo-charge-00), the server side.
+//! `tempo`: TIP-20 tokens on Tempo (draft-tempo-charge-00), both sides.
 //!
 //! Three credential types are taken. `transaction`: the payer signs, we broadcast once and wait for the receipt.
 //! `hash`: the payer broadcast, we read the receipt. `proof`: for an amount of zero, a signature that proves who asks.
-//! The first two need the attribution memo that names the challenge (see `memo.rs`); payers pay their own fees.
+//! The first two need the attribution memo that names the challenge (see `memo.rs`). A payment may be split between
+//! several recipients ([`Tempo::payee`]), and its network fee paid by the server ([`Tempo::sponsor`]).
+//!
+//! Signatures are verified by recovery: secp256k1, P-256 and WebAuthn. Whether an access key may sign for its account is
+//! asked of the chain's keychain, in the same round trip as the rest.
 //!
 //! | file | what |
 //! | --- | --- |
 //! | `request.rs` | the challenge's `request`, both ways |
-//! | `server.rs` | `verify`, `settle`, `resolve` against the network |
+//! | `server.rs` | the configuration behind the trait, and the offers |
+//! | `verify.rs`, `settle.rs` | a credential against the chain; the broadcast, and what became of it |
 //! | `pull.rs`, `push.rs`, `proof.rs` | the three credential types |
-//! | `memo.rs`, `plan.rs`, `tokens.rs` | attribution, what is journaled, known tokens and chains |
+//! | `legs.rs`, `memo.rs`, `envelope.rs` | transfers against the challenge, attribution, transactions that wait for a fee payer |
+//! | `sponsor/` | paying fees: policy, budget, signature |
+//! | `client.rs` | the payer's wallet |
+//! | `plan.rs`, `tokens.rs` | what is journaled, known tokens and chains |
 //!
 //! # When a payment counts as declined, so that its claims are released
-//! - No connection to the RPC node could be opened: nothing was handed to the network.
+//! - No connection to the RPC node could be opened, or the sponsor did not sign: nothing was handed to the network.
 //! - The transaction was mined and reverted: it moved nothing and its nonce is used.
 //! - No receipt, and the chain's *finalized* time is past the transaction's `validBefore` (which every accepted
 //!   transaction has, at most at the challenge's expiry): it can never be mined.
+//! - A sponsored transaction of which no signed bytes are on the notebook: nothing is broadcast before they are, and the
+//!   look-up that found none wrote that there never will be any.
 //!
 //! Everything else after the bytes left is unknown whatever the node says, is looked up by hash and never broadcast a
 //! second time. That is why `verify` simulates the whole transaction first, fee included. A transaction
 //! that succeeded without the expected transfer (a receive policy parked the money) stays unknown for the operator: the
 //! payer's money moved, so the payer is not asked to pay again.
 
+mod client;
+mod envelope;
+mod legs;
 mod memo;
 mod plan;
 mod proof;
@@ -29,15 +42,21 @@ mod pull;
 mod push;
 mod request;
 mod server;
+mod settle;
+mod sponsor;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod verify;
 
+pub use self::client::{TempoWallet, WalletError};
 pub use self::server::rpc_chain_id;
+pub use self::sponsor::{Extra, Sponsor, SponsorPolicy};
 
 use crate::chain::{Patience, Reach, Rpc, parse_address};
 use crate::method::{MethodName, MethodProblem};
 use alloy::primitives::Address;
+use request::Modes;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -73,11 +92,42 @@ pub struct Tempo {
     node: Node,
     chain_id: u64,
     tokens: Vec<(String, Address)>,
+    payees: Vec<(String, Address)>,
+    modes: Modes,
+    sponsor: Option<Sponsor>,
     wrong: Vec<MethodProblem>,
     // Set once the node has said that it serves `chain_id`: before that nothing it says counts.
     right_chain: AtomicBool,
     patience: Patience,
     pace: Pace,
+}
+
+/// Who broadcasts a payment (draft-tempo-charge-00, "Submission Modes").
+///
+/// ```
+/// use mpp::method::tempo::Mode;
+/// assert_eq!(Mode::Pull.name(), "pull");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// The server: the payer signs and sends the transaction along.
+    Pull,
+    /// The payer, who sends its hash along.
+    Push,
+}
+
+impl Mode {
+    /// As `supportedModes` spells it.
+    ///
+    /// ```
+    /// assert_eq!(mpp::method::tempo::Mode::Push.name(), "push");
+    /// ```
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Push => "push",
+        }
+    }
 }
 
 /// The node, as configured.
@@ -138,6 +188,9 @@ impl Tempo {
             node: Node::Missing,
             chain_id: MAINNET,
             tokens: Vec::new(),
+            payees: Vec::new(),
+            modes: Modes::Both,
+            sponsor: None,
             wrong,
             right_chain: AtomicBool::new(false),
             patience: Patience::new(WAITING.0, WAITING.1),
@@ -207,6 +260,70 @@ impl Tempo {
             }
             Err(e) => self.wrong.push(MethodProblem(format!("the token {name:?} is not usable: {e}"))),
         }
+        self
+    }
+
+    /// Who is meant by `split(platform = …)` in a price: an address, which gets its part in the same transaction.
+    ///
+    /// ```
+    /// # use mpp::{Tempo, method::{MethodCurrency, OfferCx, ServerMethod, Share}, protocol::BaseUnits};
+    /// let tempo = Tempo::new("0x70997970C51812dc3A010C7d01b50e0d17dc79C8")
+    ///     .rpc("https://rpc.example.org")
+    ///     .payee("platform", "0x3c44cdddb6a900fa2b585dd299e03d12fa4293bc");
+    /// let usdc = tempo.currency("usdc").unwrap();
+    /// let mut cx = OfferCx::new(BaseUnits::new(50_000), &usdc);
+    /// cx.splits = &[Share { payee: "platform", units: BaseUnits::new(5_000) }];
+    /// let details = tempo.offer(&cx).unwrap().method_details.unwrap();
+    /// assert_eq!(details["splits"][0]["amount"], "5000");
+    /// ```
+    pub fn payee(mut self, name: &str, address: &str) -> Self {
+        match parse_address(address) {
+            Ok(address) if !address.is_zero() => {
+                self.payees.retain(|(other, _)| other != name);
+                self.payees.push((name.to_owned(), address));
+            }
+            Ok(_) => self.wrong.push(MethodProblem(format!("the payee {name:?} is the zero address"))),
+            Err(e) => self.wrong.push(MethodProblem(format!("the payee {name:?} is not usable: {e}"))),
+        }
+        self
+    }
+
+    /// Which modes are taken: both by default. Sponsored offers are always `pull` only.
+    ///
+    /// ```
+    /// # use mpp::{Tempo, method::{OfferCx, ServerMethod, tempo::Mode}, protocol::BaseUnits};
+    /// let tempo = Tempo::new("0x70997970C51812dc3A010C7d01b50e0d17dc79C8")
+    ///     .rpc("https://rpc.example.org")
+    ///     .modes([Mode::Pull]);
+    /// let usdc = tempo.currency("usdc").unwrap();
+    /// let request = tempo.offer(&OfferCx::new(BaseUnits::new(50_000), &usdc)).unwrap();
+    /// assert_eq!(request.method_details.unwrap()["supportedModes"][0], "pull");
+    /// ```
+    pub fn modes(mut self, modes: impl IntoIterator<Item = Mode>) -> Self {
+        let modes: Vec<_> = modes.into_iter().collect();
+        match (modes.contains(&Mode::Pull), modes.contains(&Mode::Push)) {
+            (true, true) => self.modes = Modes::Both,
+            (true, false) => self.modes = Modes::Only(Mode::Pull),
+            (false, true) => self.modes = Modes::Only(Mode::Push),
+            (false, false) => self.wrong.push(MethodProblem("payments are taken in no mode at all".into())),
+        }
+        self
+    }
+
+    /// Pays the network's fee of payments that are priced with `fees = "sponsored"`, within the policy of `sponsor`.
+    ///
+    /// ```
+    /// # use mpp::{Tempo, method::{Fees, OfferCx, ServerMethod, tempo::Sponsor}, protocol::BaseUnits};
+    /// let tempo = Tempo::new("0x70997970C51812dc3A010C7d01b50e0d17dc79C8")
+    ///     .rpc("https://rpc.example.org")
+    ///     .sponsor(Sponsor::hosted("https://fees.example.org/v1/key"));
+    /// let usdc = tempo.currency("usdc").unwrap();
+    /// let mut cx = OfferCx::new(BaseUnits::new(50_000), &usdc);
+    /// cx.fees = Fees::Sponsored;
+    /// assert_eq!(tempo.offer(&cx).unwrap().method_details.unwrap()["feePayer"], true);
+    /// ```
+    pub fn sponsor(mut self, sponsor: Sponsor) -> Self {
+        self.sponsor = Some(sponsor);
         self
     }
 

@@ -8,10 +8,10 @@ use crate::method::Rejection;
 use alloy::primitives::{Address, B256};
 use alloy::sol;
 use alloy::sol_types::{SolStruct, eip712_domain};
-use tempo_alloy::primitives::transaction::PrimitiveSignature;
+use tempo_alloy::primitives::transaction::TempoSignature;
 
-/// The longest signature that is decoded: a WebAuthn envelope.
-const MAX_SIGNATURE: usize = 2049;
+/// The longest signature that is decoded: a WebAuthn envelope in an access key's.
+const MAX_SIGNATURE: usize = 2049 + 21;
 
 sol! {
     struct Proof {
@@ -21,6 +21,15 @@ sol! {
     }
 }
 
+/// Who signed a proof.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Proved {
+    /// The account itself.
+    ByAccount,
+    /// A key in the account's name; whether it may is for the chain to say.
+    ByAccessKey(Box<TempoSignature>, Address),
+}
+
 /// Whether `signature` (0x-hex) proves that `account` answered this challenge.
 pub(super) fn verify(
     signature: &str,
@@ -28,24 +37,30 @@ pub(super) fn verify(
     chain_id: u64,
     challenge_id: &str,
     realm: &str,
-) -> Result<(), Rejection> {
+) -> Result<Proved, Rejection> {
     let bytes = parse_hex(signature, MAX_SIGNATURE).ok_or_else(|| {
         Rejection::malformed("`payload.signature` is not a 0x-prefixed hexadecimal signature")
     })?;
-    // secp256k1, P-256 and WebAuthn verify here; access keys would need the chain and are refused.
-    let signer = PrimitiveSignature::from_bytes(&bytes)
-        .ok()
-        .and_then(|signature| signature.recover_signer(&digest(account, chain_id, challenge_id, realm)).ok());
-    if signer != Some(account) {
-        return Err(Rejection::failed(
-            "the proof is not signed by the account in `source` for this challenge",
-        ));
+    let digest = digest(account, chain_id, challenge_id, realm);
+    let wrong = || Rejection::failed("the proof is not signed by the account in `source` for this challenge");
+    // secp256k1, P-256 and WebAuthn verify here.
+    let signature = TempoSignature::from_bytes(&bytes).map_err(|_| wrong())?;
+    if signature.recover_signer(&digest).ok() != Some(account) {
+        return Err(wrong());
     }
-    Ok(())
+    match signature.as_keychain() {
+        None => Ok(Proved::ByAccount),
+        // The old kind does not cover the account, so it would hold for every account with this key.
+        Some(keychain) if keychain.is_legacy() => Err(wrong()),
+        Some(keychain) => {
+            let key = keychain.key_id(&digest).map_err(|_| wrong())?;
+            Ok(Proved::ByAccessKey(Box::new(signature), key))
+        }
+    }
 }
 
 /// What is signed.
-fn digest(account: Address, chain_id: u64, challenge_id: &str, realm: &str) -> B256 {
+pub(super) fn digest(account: Address, chain_id: u64, challenge_id: &str, realm: &str) -> B256 {
     let domain = eip712_domain! { name: "MPP", version: "3", chain_id: chain_id, };
     Proof { account, challengeId: challenge_id.to_owned(), realm: realm.to_owned() }
         .eip712_signing_hash(&domain)
@@ -67,7 +82,7 @@ mod tests {
         assert_eq!(digest(key.address(), 42431, ID, REALM), expected);
         let signature = key.sign_hash_sync(&expected).unwrap().to_string();
         assert!(signature.starts_with("0x53f5d64d9f995e841b4212639b2e17e508e96752e10316df3814a16443dcbdb6"));
-        verify(&signature, key.address(), 42431, ID, REALM).unwrap();
+        assert_eq!(verify(&signature, key.address(), 42431, ID, REALM), Ok(Proved::ByAccount));
     }
 
     #[test]

@@ -1,41 +1,28 @@
-//! The Tempo network behind [`ServerMethod`]: what is asked of the node, in which order, and what its answers mean.
+//! The Tempo network behind [`ServerMethod`]: the configuration, the offers, and which file does what.
 //!
-//! `verify` costs one round trip for either money type. `settle` broadcasts at most once; `resolve` never does.
+//! `verify` (`verify.rs`) costs one round trip for either money type. `settle` broadcasts at most once, `resolve` never
+//! does (`settle.rs`).
 
-use super::plan::{Broadcast, Plan};
-use super::pull::SignedTransfer;
-use super::request::Ask;
-use super::{Node, Tempo, proof, push, tokens};
-use crate::chain::{Call, Head, NodeError, Reach, Rpc, RpcError, TxReceipt, did_of, payer_of};
+use super::plan::Plan;
+use super::request::{Ask, Leg, Modes};
+use super::{Mode, Node, Tempo, settle, tokens};
+use crate::chain::{Call, Reach, Rpc, RpcError, payer_of};
 use crate::method::{
-    CredentialCx, MethodCurrency, MethodName, MethodProblem, OfferCx, Payment, Rejection, ServerMethod,
-    SettleCx, Settlement, Step, Verified,
+    CredentialCx, Fees, MethodCurrency, MethodName, MethodProblem, OfferCx, Rejection, ServerMethod,
+    SettleCx, Settlement, Share, Splitting, Sponsoring, Step, Verified,
 };
-use crate::protocol::{BaseUnits, ChargeRequest, Timestamp};
+use crate::protocol::{BaseUnits, ChargeRequest};
 use alloy::primitives::{Address, B256, Bytes, U64, U256, hex};
 use alloy::sol_types::SolCall;
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tempo_alloy::contracts::precompiles::ITIP20;
-use tokio::time::Instant;
 
-/// A node whose newest block is older has fallen behind: it cannot say that a transaction does not exist.
-const FRESH: Duration = Duration::from_secs(30);
-/// How much the chain's clock may run ahead of ours.
-const SKEW: Duration = Duration::from_secs(15);
-/// No challenge lives longer; an older transfer is not the payment of one that is alive now.
-const LONGEST_CHALLENGE: Duration = Duration::from_secs(24 * 60 * 60);
-/// How far finalized time has to be past `validBefore`: the receipt may come from a node a little behind.
-const SETTLED_FOR: Duration = Duration::from_secs(10);
-/// How far ahead a transaction with an expiring nonce may end (TIP-1009).
-const LONGEST_EXPIRING: Duration = Duration::from_secs(30);
-/// EIP-1474: "transaction rejected".
-const REJECTED: i64 = -32003;
 /// When a client may come back after trouble on our side.
-const RETRY: Duration = Duration::from_secs(2);
-/// How often a transaction that the newest block would not take is looked at.
-const LOOKS: u32 = 3;
+pub(super) const RETRY: Duration = Duration::from_secs(2);
+/// Parts of others in one payment: the draft's bound, so that a payment fits into a block (TC-10).
+const MOST_SPLITS: usize = 10;
 
 /// Asks the node at `url` which chain it serves, for programs that let the node decide.
 ///
@@ -79,6 +66,14 @@ impl ServerMethod for Tempo {
         names
     }
 
+    fn sponsoring(&self) -> Sponsoring {
+        self.sponsor.as_ref().map_or(Sponsoring::Unconfigured, |sponsor| sponsor.sponsoring())
+    }
+
+    fn splitting(&self) -> Splitting {
+        Splitting::Legs(MOST_SPLITS)
+    }
+
     fn problems(&self) -> Vec<MethodProblem> {
         let mut problems = self.wrong.clone();
         if matches!(self.node, Node::Missing) {
@@ -87,6 +82,15 @@ impl ServerMethod for Tempo {
         // JCS writes numbers as IEEE doubles; a larger id would not survive a peer's round trip.
         if self.chain_id == 0 || self.chain_id > 1 << 53 {
             problems.push(MethodProblem(format!("{} is not a usable chain id", self.chain_id)));
+        }
+        if let Some(sponsor) = &self.sponsor {
+            problems.extend(sponsor.problems());
+            if !self.modes.allow(Mode::Pull) {
+                problems.push(MethodProblem(
+                    "a sponsor is configured, but only `push` is supported, where payers broadcast at their own cost"
+                        .into(),
+                ));
+            }
         }
         problems
     }
@@ -103,7 +107,10 @@ impl ServerMethod for Tempo {
                 )));
             }
             self.right_chain.store(true, Ordering::Relaxed);
-            for (name, token) in &self.tokens {
+            let fee_tokens = self.sponsor.iter().flat_map(|sponsor| sponsor.policy.payable_in());
+            let fee_tokens = fee_tokens.map(|token| ("the sponsor's fee token", token));
+            let named = self.tokens.iter().map(|(name, token)| (name.as_str(), token));
+            for (name, token) in named.chain(fee_tokens) {
                 let question = eth_call(*token, ITIP20::decimalsCall {}.abi_encode());
                 let decimals = match rpc.read::<Bytes>(question).await {
                     Ok(answer) => U256::try_from_be_slice(&answer).filter(|_| answer.len() == 32),
@@ -122,8 +129,20 @@ impl ServerMethod for Tempo {
     }
 
     fn offer(&self, cx: &OfferCx<'_>) -> Result<ChargeRequest, MethodProblem> {
+        let token = crate::chain::parse_address(&cx.currency.id)
+            .map_err(|e| MethodProblem(format!("{:?} is no token: {e}", cx.currency.id)))?;
         let recipient = self.recipient.ok_or_else(|| MethodProblem("there is no usable recipient".into()))?;
-        Ok(Ask::write(cx.amount, &cx.currency.id, recipient, self.chain_id))
+        let ask = Ask {
+            amount: U256::from(cx.amount.get()),
+            token,
+            recipient,
+            chain_id: self.chain_id,
+            splits: self.splits(cx)?,
+            fees: self.fees(cx)?,
+            modes: self.modes_of(cx),
+            memo: None,
+        };
+        Ok(ask.write(&cx.currency.id, cx.amount))
     }
 
     fn verify<'a>(&'a self, cx: &'a CredentialCx<'a>) -> Step<'a, Result<Verified, Rejection>> {
@@ -141,7 +160,17 @@ impl ServerMethod for Tempo {
             let member = |name: &str| cx.payload.get(name).and_then(Value::as_str).unwrap_or_default();
             // TC-16: zero is proved, everything else is paid.
             match (member("type"), ask.amount.is_zero()) {
-                ("proof", true) => self.verify_proof(cx, member("signature"), source),
+                ("proof", true) => self.verify_proof(cx, member("signature"), source).await,
+                // TC-21 and TC-22: before the modes, because it says more.
+                ("hash", false) if ask.fees == Fees::Sponsored => {
+                    Err(Rejection::failed("this offer is sponsored: send the transaction, not its hash"))
+                }
+                ("transaction", false) if !ask.modes.allow(Mode::Pull) => {
+                    Err(Rejection::failed("this offer is paid by `type` \"hash\" only"))
+                }
+                ("hash", false) if !ask.modes.allow(Mode::Push) => {
+                    Err(Rejection::failed("this offer is paid by `type` \"transaction\" only"))
+                }
                 ("transaction", false) => {
                     self.verify_transaction(cx, &ask, member("signature"), source).await
                 }
@@ -159,224 +188,88 @@ impl ServerMethod for Tempo {
 
     fn settle<'a>(&'a self, cx: &'a SettleCx<'a>) -> Step<'a, Settlement> {
         match Plan::read(cx.plan) {
-            Some(Plan::Transaction(plan)) => Step::boxed(self.broadcast(plan)),
-            Some(done) => Step::ready(settled_already(cx, done)),
-            None => Step::ready(unreadable()),
+            Some(Plan::Transaction(plan)) => {
+                Step::boxed(async move { self.broadcast(&plan).await.settlement })
+            }
+            Some(Plan::Sponsored(plan)) => Step::boxed(self.sponsor_and_broadcast(cx, *plan)),
+            Some(done) => Step::ready(settle::settled_already(cx, done)),
+            None => Step::ready(settle::unreadable()),
         }
     }
 
     fn resolve<'a>(&'a self, cx: &'a SettleCx<'a>) -> Step<'a, Settlement> {
         match Plan::read(cx.plan) {
-            Some(Plan::Transaction(plan)) => Step::boxed(self.look_up(plan)),
-            Some(done) => Step::ready(settled_already(cx, done)),
-            None => Step::ready(unreadable()),
+            Some(Plan::Transaction(plan)) => Step::boxed(async move { self.look_up(&plan).await.settlement }),
+            Some(Plan::Sponsored(plan)) => Step::boxed(self.look_up_sponsored(cx, *plan)),
+            Some(done) => Step::ready(settle::settled_already(cx, done)),
+            None => Step::ready(settle::unreadable()),
         }
     }
 }
 
-/// `verify`.
+/// `offer`.
 impl Tempo {
-    fn endpoint(&self) -> Option<&Rpc> {
+    fn fees(&self, cx: &OfferCx<'_>) -> Result<Fees, MethodProblem> {
+        match cx.fees {
+            // A proof of identity is no transaction.
+            _ if cx.amount.is_zero() => Ok(Fees::Payer),
+            Fees::Payer => Ok(Fees::Payer),
+            Fees::Sponsored if self.sponsor.is_some() => Ok(Fees::Sponsored),
+            Fees::Sponsored => Err(MethodProblem("fees cannot be sponsored: call `.sponsor(…)`".into())),
+        }
+    }
+
+    /// What this offer takes; a sponsored one has to be broadcast by us.
+    fn modes_of(&self, cx: &OfferCx<'_>) -> Modes {
+        match cx.fees {
+            _ if cx.amount.is_zero() => Modes::Both,
+            Fees::Payer => self.modes,
+            Fees::Sponsored => Modes::Only(Mode::Pull),
+        }
+    }
+
+    fn splits(&self, cx: &OfferCx<'_>) -> Result<Vec<Leg>, MethodProblem> {
+        if cx.splits.len() > MOST_SPLITS {
+            return Err(MethodProblem(format!("a payment is split between at most {MOST_SPLITS} others")));
+        }
+        let legs: Vec<_> = cx.splits.iter().map(|share| self.leg(share)).collect::<Result<_, _>>()?;
+        let parts = legs.iter().try_fold(U256::ZERO, |sum, leg| sum.checked_add(leg.amount));
+        // TC-09.
+        if !legs.is_empty() && parts.is_none_or(|parts| parts >= U256::from(cx.amount.get())) {
+            return Err(MethodProblem("the parts of others leave nothing for the recipient".into()));
+        }
+        Ok(legs)
+    }
+
+    fn leg(&self, share: &Share<'_>) -> Result<Leg, MethodProblem> {
+        let payee = self.payees.iter().find(|(name, _)| name == share.payee);
+        let Some((_, recipient)) = payee else {
+            let known: Vec<_> = self.payees.iter().map(|(name, _)| name.as_str()).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            return Err(MethodProblem(format!(
+                "nobody is known as {:?} (known: {known}); call `.payee({0:?}, \"0x…\")`",
+                share.payee
+            )));
+        };
+        if share.units.is_zero() {
+            return Err(MethodProblem(format!("the part of {:?} is zero", share.payee)));
+        }
+        Ok(Leg { recipient: *recipient, amount: U256::from(share.units.get()), memo: None })
+    }
+}
+
+/// The node.
+impl Tempo {
+    pub(super) fn endpoint(&self) -> Option<&Rpc> {
         match &self.node {
             Node::At(rpc) => Some(rpc),
             Node::Missing | Node::Unusable => None,
         }
     }
 
-    fn verify_proof(
-        &self,
-        cx: &CredentialCx<'_>,
-        signature: &str,
-        source: Option<Address>,
-    ) -> Result<Verified, Rejection> {
-        let account =
-            source.ok_or_else(|| Rejection::malformed("a proof has to name its account in `source`"))?;
-        proof::verify(signature, account, self.chain_id, &cx.challenge.id, &cx.challenge.realm)?;
-        let plan = Plan::Proof { external_id: cx.request.external_id.clone() };
-        // Single use by the challenge id, which the signature covers.
-        Ok(Verified {
-            payer: Some(did_of(self.chain_id, account)),
-            proof_keys: Vec::new(),
-            plan: plan.write(),
-        })
-    }
-
-    async fn verify_transaction(
-        &self,
-        cx: &CredentialCx<'_>,
-        ask: &Ask,
-        signature: &str,
-        source: Option<Address>,
-    ) -> Result<Verified, Rejection> {
-        let signed = SignedTransfer::read(signature, ask, cx.challenge, cx.expires, cx.now)?;
-        if source.is_some_and(|source| source != signed.payer) {
-            return Err(Rejection::failed("the transaction is not signed by the account in `source`"));
-        }
-        let rpc = self.trusted_node().await?;
-        for look in 1.. {
-            match self.can_pay(rpc, ask, &signed, cx.now).await {
-                Ok(()) => break,
-                // The node may be a block behind what the payer's wallet has seen.
-                Err(Doubt::AtThisBlock(_)) if look < LOOKS => tokio::time::sleep(self.pace.step * 3).await,
-                Err(Doubt::AtThisBlock(refused) | Doubt::Final(refused)) => return Err(refused),
-            }
-        }
-        let plan = Plan::Transaction(Broadcast {
-            raw: signed.raw,
-            hash: signed.hash,
-            payer: signed.payer,
-            token: ask.token,
-            recipient: ask.recipient,
-            amount: ask.amount,
-            memo: signed.memo,
-            chain_id: ask.chain_id,
-            valid_before: signed.valid_before,
-            external_id: cx.request.external_id.clone(),
-        });
-        Ok(self.verified(signed.payer, signed.hash, &plan))
-    }
-
-    /// The payer has the money, and the transaction as it is would move it: gas, fee, validity and token policy
-    /// included. What cannot be mined is refused here, because after a broadcast nobody would know for a while.
-    async fn can_pay(
-        &self,
-        rpc: &Rpc,
-        ask: &Ask,
-        signed: &SignedTransfer,
-        now: Timestamp,
-    ) -> Result<(), Doubt> {
-        let balance = ITIP20::balanceOfCall { account: signed.payer }.abi_encode();
-        let [mined, balance, simulated] = rpc
-            .read_all([
-                receipt_of(signed.hash),
-                eth_call(ask.token, balance),
-                Call::new("eth_call", json!([signed.simulation, "latest"])),
-            ])
-            .await
-            .map_err(|e| self.unavailable(rpc, &e))?;
-        // It is on the chain: another copy of this credential was faster, or the payer broadcast it after all. The
-        // money has moved, so it must not be refused here; the journal knows what is due.
-        if mined.into_result::<Option<TxReceipt>>().is_ok_and(|receipt| receipt.is_some()) {
-            return Ok(());
-        }
-        let balance: Bytes = balance.into_result().map_err(|e| self.unavailable(rpc, &e))?;
-        let balance = U256::try_from_be_slice(&balance).unwrap_or_default();
-        if balance < ask.amount {
-            return Err(Rejection::failed("the payer's balance does not cover the amount").into());
-        }
-        match simulated.into_result::<Bytes>() {
-            Ok(_) => Ok(()),
-            Err(RpcError::Node(refusal)) => {
-                let ahead =
-                    Timestamp::from_unix(i64::try_from(signed.valid_before).unwrap_or(i64::MAX)).since(now);
-                let revert = refusal.is_revert();
-                let refused = cannot_be_mined(&refusal, ahead)
-                    .map_or_else(|| self.unavailable(rpc, &RpcError::Node(refusal)), Rejection::failed);
-                Err(if revert { Doubt::Final(refused) } else { Doubt::AtThisBlock(refused) })
-            }
-            Err(e) => Err(self.unavailable(rpc, &e).into()),
-        }
-    }
-
-    async fn verify_hash(
-        &self,
-        cx: &CredentialCx<'_>,
-        ask: &Ask,
-        hash: &str,
-        source: Option<Address>,
-    ) -> Result<Verified, Rejection> {
-        let hash = push::parse_hash(hash)
-            .ok_or_else(|| Rejection::malformed("`payload.hash` is not a 0x-prefixed transaction hash"))?;
-        let rpc = self.trusted_node().await?;
-        let receipt = self.await_receipt(rpc, hash, cx.client, cx.now).await?;
-        if !receipt.succeeded() {
-            return Err(Rejection::failed("the transaction was reverted; it paid nothing"));
-        }
-        let paid = push::payment_of(&receipt, ask, cx.challenge).ok_or_else(|| {
-            Rejection::failed(
-                "the transaction holds no transfer of this amount to this recipient for this challenge",
-            )
-        })?;
-        if source.is_some_and(|source| source != paid.payer) {
-            return Err(Rejection::failed("the transfer was not made by the account in `source`"));
-        }
-        let mined = self.time_of(rpc, &receipt).await?;
-        if mined > cx.expires + SKEW || mined < cx.expires - LONGEST_CHALLENGE {
-            return Err(Rejection::failed("the transfer was not made during the life of this challenge"));
-        }
-        let plan = Plan::Hash { hash, external_id: cx.request.external_id.clone() };
-        Ok(self.verified(paid.payer, hash, &plan))
-    }
-
-    /// Waits a little for a receipt; says that there is none only if the node is up to date.
-    async fn await_receipt(
-        &self,
-        rpc: &Rpc,
-        hash: B256,
-        client: &str,
-        now: Timestamp,
-    ) -> Result<TxReceipt, Rejection> {
-        let (mut receipt, mut head) = self.look(rpc, hash).await?;
-        if receipt.is_none() {
-            let _place = self.patience.place(client).ok_or_else(|| {
-                Rejection::unavailable(
-                    RETRY,
-                    "tempo: too many requests wait for transactions nobody has seen",
-                )
-            })?;
-            let until = Instant::now() + self.pace.receipt;
-            while receipt.is_none() && Instant::now() < until {
-                tokio::time::sleep(self.pace.step).await;
-                (receipt, head) = self.look(rpc, hash).await?;
-            }
-        }
-        match receipt {
-            // Some nodes answer with a receipt of another transaction when asked in a hurry; none may pay for this.
-            Some(receipt) if receipt.transaction_hash == hash => Ok(receipt),
-            Some(_) => Err(self.unavailable(rpc, &RpcError::Garbled)),
-            None if head.time() + FRESH >= now => {
-                Err(Rejection::failed("there is no such transaction on the chain"))
-            }
-            None => Err(Rejection::unavailable(
-                RETRY,
-                format!(
-                    "tempo: the RPC node at {} has fallen behind: block {} is old",
-                    rpc.shown(),
-                    head.number()
-                ),
-            )),
-        }
-    }
-
-    async fn look(&self, rpc: &Rpc, hash: B256) -> Result<(Option<TxReceipt>, Head), Rejection> {
-        let [receipt, head] = rpc
-            .read_all([receipt_of(hash), block("latest")])
-            .await
-            .map_err(|e| self.unavailable_or_huge(rpc, e))?;
-        Ok((
-            receipt.into_result().map_err(|e| self.unavailable(rpc, &e))?,
-            head.into_result().map_err(|e| self.unavailable(rpc, &e))?,
-        ))
-    }
-
-    async fn time_of(&self, rpc: &Rpc, receipt: &TxReceipt) -> Result<Timestamp, Rejection> {
-        if let Some(time) = receipt.block_time() {
-            return Ok(time);
-        }
-        let number = format!("{:#x}", receipt.block_number);
-        let block: Head = rpc.read(block(&number)).await.map_err(|e| self.unavailable(rpc, &e))?;
-        Ok(block.time())
-    }
-
-    fn verified(&self, payer: Address, hash: B256, plan: &Plan) -> Verified {
-        // One key space for both types: what was broadcast for its payer cannot come back as a hash.
-        let key = format!("{}:{hash:#x}", self.chain_id);
-        Verified { payer: Some(did_of(self.chain_id, payer)), proof_keys: vec![key], plan: plan.write() }
-    }
-
     /// The node, once it has said that it serves the configured chain: a node of a test network would confirm
     /// payments with worthless money.
-    async fn trusted_node(&self) -> Result<&Rpc, Rejection> {
+    pub(super) async fn trusted_node(&self) -> Result<&Rpc, Rejection> {
         let rpc = self
             .endpoint()
             .ok_or_else(|| Rejection::unavailable(RETRY, "tempo: no RPC node is configured"))?;
@@ -391,180 +284,12 @@ impl Tempo {
         Ok(rpc)
     }
 
-    fn unavailable(&self, rpc: &Rpc, error: &RpcError) -> Rejection {
+    pub(super) fn unavailable(&self, rpc: &Rpc, error: &RpcError) -> Rejection {
         Rejection::unavailable(RETRY, format!("tempo: {}: {error}", rpc.shown()))
     }
-
-    /// A receipt nobody can read is the payer's doing, not trouble on our side.
-    fn unavailable_or_huge(&self, rpc: &Rpc, error: RpcError) -> Rejection {
-        match error {
-            RpcError::TooLarge => {
-                Rejection::failed("the transaction is too large to be recognised as a payment")
-            }
-            error => self.unavailable(rpc, &error),
-        }
-    }
 }
 
-/// `settle` and `resolve`.
-impl Tempo {
-    async fn broadcast(&self, plan: Broadcast) -> Settlement {
-        // The chain was checked in `verify`, in this process or in the one that wrote the plan.
-        let Some(rpc) = self.endpoint().filter(|_| plan.chain_id == self.chain_id) else {
-            return nothing_sent("tempo: no RPC node for the chain of this payment is configured");
-        };
-        match self.send(rpc, &plan.raw).await {
-            Ok(Some(receipt)) => outcome(&plan, &receipt),
-            Ok(None) => self.wait_for(rpc, &plan, "the node took the transaction").await,
-            Err(error @ RpcError::NotSent) => nothing_sent(format!("tempo: {}: {error}", rpc.shown())),
-            // Whatever the node says now, an earlier copy of these bytes may have been taken: only the chain knows.
-            Err(error) => self.wait_for(rpc, &plan, &error.to_string()).await,
-        }
-    }
-
-    /// Hands the transaction over, once: with the call that answers with the receipt, or, where the node does not know
-    /// it (so it took nothing), with the one that answers with the hash.
-    async fn send(&self, rpc: &Rpc, raw: &Bytes) -> Result<Option<TxReceipt>, RpcError> {
-        let sync = Call::new("eth_sendRawTransactionSync", json!([raw]));
-        match rpc.write::<Option<TxReceipt>>(sync, self.pace.broadcast).await {
-            Err(RpcError::Node(refusal)) if refusal.is_unknown_method() => {
-                let plain = Call::new("eth_sendRawTransaction", json!([raw]));
-                rpc.write::<B256>(plain, self.pace.broadcast).await.map(|_hash| None)
-            }
-            answer => answer,
-        }
-    }
-
-    /// Looks for the receipt of a transaction that was, or may have been, taken.
-    async fn wait_for(&self, rpc: &Rpc, plan: &Broadcast, what: &str) -> Settlement {
-        let until = Instant::now() + self.pace.receipt;
-        loop {
-            if let Ok(Some(receipt)) = self.receipt(rpc, plan.hash).await {
-                return outcome(plan, &receipt);
-            }
-            if Instant::now() >= until {
-                let detail = format!("tempo: {}: no receipt for {} yet ({what})", rpc.shown(), plan.hash);
-                return Settlement::Unknown { detail };
-            }
-            tokio::time::sleep(self.pace.step).await;
-        }
-    }
-
-    async fn look_up(&self, plan: Broadcast) -> Settlement {
-        let Some(rpc) = self.endpoint().filter(|_| plan.chain_id == self.chain_id) else {
-            let detail = format!("tempo: no RPC node for chain {} is configured", plan.chain_id);
-            return Settlement::Unknown { detail };
-        };
-        // The finalized time is read no later than the receipt, so a receipt cannot appear in between unnoticed.
-        let finalized = rpc.read::<Option<Head>>(block("finalized")).await;
-        match self.receipt(rpc, plan.hash).await {
-            Ok(Some(receipt)) => return outcome(&plan, &receipt),
-            Ok(None) => {}
-            Err(error) => return unknown(rpc, &error),
-        }
-        let valid_before = Timestamp::from_unix(i64::try_from(plan.valid_before).unwrap_or(i64::MAX));
-        match finalized {
-            Ok(Some(head)) if head.time() >= valid_before + SETTLED_FOR => Settlement::Declined(
-                Rejection::failed("the transaction was not mined before its `validBefore`; nothing was paid"),
-            ),
-            Ok(_) => Settlement::Unknown { detail: format!("tempo: {} may still be mined", plan.hash) },
-            Err(error) => unknown(rpc, &error),
-        }
-    }
-
-    async fn receipt(&self, rpc: &Rpc, hash: B256) -> Result<Option<TxReceipt>, RpcError> {
-        let receipt: Option<TxReceipt> = rpc.read(receipt_of(hash)).await?;
-        Ok(receipt.filter(|receipt| receipt.transaction_hash == hash))
-    }
-}
-
-/// Why a transaction does not look payable.
-enum Doubt {
-    /// To the newest block (its time, its base fee, the nonces in it): the next one may see it otherwise.
-    AtThisBlock(Rejection),
-    Final(Rejection),
-}
-
-impl From<Rejection> for Doubt {
-    fn from(rejection: Rejection) -> Self {
-        Self::Final(rejection)
-    }
-}
-
-/// What a receipt of our own broadcast means.
-fn outcome(plan: &Broadcast, receipt: &TxReceipt) -> Settlement {
-    if receipt.transaction_hash != plan.hash {
-        return Settlement::Unknown { detail: format!("tempo: the node sent no receipt of {}", plan.hash) };
-    }
-    if !receipt.succeeded() {
-        return Settlement::Declined(Rejection::failed("the transaction was reverted; nothing was paid"));
-    }
-    let paid = push::transfers(receipt, &plan.ask()).any(|t| t.payer == plan.payer && t.memo == plan.memo);
-    if !paid {
-        return Settlement::Unknown {
-            detail: format!(
-                "tempo: {} succeeded but did not pay the recipient; it needs a person",
-                plan.hash
-            ),
-        };
-    }
-    settled(format!("{:#x}", plan.hash), plan.external_id.clone())
-}
-
-/// A payment whose money had moved, or that had none, when it was verified.
-fn settled_already(cx: &SettleCx<'_>, plan: Plan) -> Settlement {
-    match plan {
-        Plan::Hash { hash, external_id } => settled(format!("{hash:#x}"), external_id),
-        // No transaction exists: the draft refers to the challenge.
-        Plan::Proof { external_id } => settled(cx.challenge_id.to_owned(), external_id),
-        Plan::Transaction(_) => unreadable(),
-    }
-}
-
-fn settled(reference: String, external_id: Option<String>) -> Settlement {
-    Settlement::Settled(Payment { external_id, ..Payment::new(reference) })
-}
-
-fn nothing_sent(detail: impl Into<String>) -> Settlement {
-    Settlement::Declined(Rejection::unavailable(RETRY, detail))
-}
-
-fn unknown(rpc: &Rpc, error: &RpcError) -> Settlement {
-    Settlement::Unknown { detail: format!("tempo: {}: {error}", rpc.shown()) }
-}
-
-fn unreadable() -> Settlement {
-    Settlement::Unknown {
-        detail: "tempo: the journaled plan is of another release and is not understood".into(),
-    }
-}
-
-/// Why the network would not mine a transaction that was simulated, in words for the payer; `None` when the node's
-/// refusal says more about the node. The node's own words are not passed on: they are not ours to vouch for.
-fn cannot_be_mined(refusal: &NodeError, valid_for: Duration) -> Option<&'static str> {
-    let message = refusal.message.to_ascii_lowercase();
-    let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
-    if says(&["insufficient funds", "insufficient fee token", "lack of funds"]) {
-        Some("the payer's balance does not cover the amount and the network fee")
-    } else if says(&["intrinsic gas", "out of gas", "gas limit"]) {
-        Some("the transaction's gas limit is too low for the transfer")
-    } else if says(&["too far in the future"]) {
-        // Judged by the newest block: of a node that has fallen behind it says nothing about the transaction.
-        (valid_for > LONGEST_EXPIRING)
-            .then_some("the transaction's `validBefore` is too far away for its nonce key")
-    } else if says(&["transaction expired", "validbefore", "valid_before"]) {
-        Some("the transaction's `validBefore` is too near")
-    } else if refusal.is_revert() {
-        Some("the token refuses this transfer from this payer")
-    } else if says(&["nonce", "tempo transaction error", "fee token", "keychain"]) || refusal.code == REJECTED
-    {
-        Some("the network would not accept this transaction")
-    } else {
-        None
-    }
-}
-
-async fn chain_id(rpc: &Rpc) -> Result<u64, RpcError> {
+pub(super) async fn chain_id(rpc: &Rpc) -> Result<u64, RpcError> {
     rpc.read::<U64>(Call::new("eth_chainId", json!([]))).await.map(|id| id.to())
 }
 
@@ -576,14 +301,18 @@ fn unreachable_node(rpc: &Rpc, error: &RpcError) -> MethodProblem {
     MethodProblem(format!("the RPC node at {} cannot be used: {error}", rpc.shown()))
 }
 
-fn eth_call(to: Address, data: Vec<u8>) -> Call {
+pub(super) fn eth_call(to: Address, data: Vec<u8>) -> Call {
     Call::new("eth_call", json!([{ "to": to, "data": hex::encode_prefixed(data) }, "latest"]))
 }
 
-fn receipt_of(hash: B256) -> Call {
+pub(super) fn balance_of(token: Address, account: Address) -> Call {
+    eth_call(token, ITIP20::balanceOfCall { account }.abi_encode())
+}
+
+pub(super) fn receipt_of(hash: B256) -> Call {
     Call::new("eth_getTransactionReceipt", json!([hash]))
 }
 
-fn block(which: &str) -> Call {
+pub(super) fn block(which: &str) -> Call {
     Call::new("eth_getBlockByNumber", json!([which, false]))
 }

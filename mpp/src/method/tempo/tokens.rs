@@ -6,7 +6,7 @@ use alloy::primitives::{Address, address};
 /// Decimal places of every TIP-20 token.
 pub(super) const DECIMALS: u8 = 6;
 
-const PATH_USD: Address = address!("20c0000000000000000000000000000000000000");
+pub(super) const PATH_USD: Address = address!("20c0000000000000000000000000000000000000");
 const ALPHA_USD: Address = address!("20c0000000000000000000000000000000000001");
 /// Bridged USDC, main network only.
 const USDC_E: Address = address!("20C000000000000000000000b9537d11c60E8b50");

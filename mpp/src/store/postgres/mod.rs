@@ -1,13 +1,14 @@
 //! The shared store on PostgreSQL: many servers, one journal, in a database that is backed up already.
 //!
-//! A swap is one call of one function (`schema_1.sql` is embedded and applied at the first connection), so it is one
-//! round trip and one transaction. Writers of one key queue on an
+//! A swap is one call of one function (`schema_1.sql` is embedded and applied at the first connection). Writers of one key queue on an
 //! advisory lock of that transaction; versions come from a sequence. The time is the server's clock, not the database's.
 //!
 //! # Behind a pooler
-//! Everything works behind pgbouncer in transaction mode: no statement is prepared under a name, nothing is left in a
-//! session, and nobody listens for notifications (waiting for a change is asking again). The pooler needs
-//! `ignore_startup_parameters = extra_float_digits`.
+//! Everything works behind pgbouncer in transaction mode. Every call is an explicit transaction, because only that keeps a
+//! pooler from sending the two halves of one statement (its text, its values) to two connections; no statement has a
+//! name, nothing is left in a session, and nobody listens for notifications (waiting for a change is asking again). The
+//! pooler needs `ignore_startup_parameters = extra_float_digits`. Without a pooler in between,
+//! [`direct`](PostgresOptions::direct) saves the two round trips that the transaction costs.
 //!
 //! # What it costs
 //! Taking a new key updates the one row that counts its quota, which is locked until the commit has reached the disk: new
@@ -17,8 +18,9 @@ use super::deadline::Deadline;
 use super::{Cas, Durability, Key, Limits, Store, StoreError, Version, Versioned, Write};
 use crate::clock::{Clock, SystemClock};
 use crate::method::Step;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
-use sqlx::{ConnectOptions, Connection, PgConnection, Row};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::query::Query;
+use sqlx::{ConnectOptions, Connection, PgConnection, Postgres, Row};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -42,6 +44,7 @@ use std::time::Duration;
 /// ```
 pub struct PostgresStore {
     pool: PgPool,
+    route: Route,
     tenant: String,
     clock: Arc<dyn Clock>,
     limits: Limits,
@@ -52,23 +55,33 @@ pub struct PostgresStore {
 /// ```
 /// use mpp::store::PostgresOptions;
 /// let options = PostgresOptions::new().tenant("shop").connections(16);
-/// assert_eq!(format!("{options:?}"), r#"PostgresOptions { tenant: "shop", connections: 16 }"#);
+/// assert_eq!(format!("{options:?}"), r#"PostgresOptions { tenant: "shop", connections: 16, route: Pooled }"#);
 /// ```
 #[derive(Debug, Clone)]
 pub struct PostgresOptions {
     tenant: String,
     connections: u32,
+    route: Route,
+}
+
+/// What is between us and the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Route {
+    /// Perhaps a pooler.
+    Pooled,
+    /// Nothing.
+    Direct,
 }
 
 impl PostgresOptions {
-    /// The tenant `default`, and at most 8 connections.
+    /// The tenant `default`, at most 8 connections, and perhaps a pooler in between.
     ///
     /// ```
     /// # use mpp::store::PostgresOptions;
     /// assert!(format!("{:?}", PostgresOptions::new()).contains("default"));
     /// ```
     pub fn new() -> Self {
-        Self { tenant: "default".to_owned(), connections: 8 }
+        Self { tenant: "default".to_owned(), connections: 8, route: Route::Pooled }
     }
 
     /// Whose values: services that share a database have a tenant each, the servers of one service share one.
@@ -92,6 +105,19 @@ impl PostgresOptions {
     #[must_use]
     pub fn connections(mut self, most: u32) -> Self {
         self.connections = most.max(1);
+        self
+    }
+
+    /// There is no pooler between this server and the database: prepared statements are kept, and a call is one round
+    /// trip. Behind a pooler in transaction or statement mode this fails.
+    ///
+    /// ```
+    /// # use mpp::store::PostgresOptions;
+    /// assert!(format!("{:?}", PostgresOptions::new().direct()).contains("Direct"));
+    /// ```
+    #[must_use]
+    pub fn direct(mut self) -> Self {
+        self.route = Route::Direct;
         self
     }
 }
@@ -140,7 +166,11 @@ impl PostgresStore {
         let address: PgConnectOptions =
             url.parse().map_err(|_| failed("the address is not `postgres://user@host/database`"))?;
         // Statement logs would carry nothing secret, and help nobody.
-        let address = address.statement_cache_capacity(0).disable_statement_logging();
+        let kept = match options.route {
+            Route::Pooled => 0,
+            Route::Direct => STATEMENTS,
+        };
+        let address = address.statement_cache_capacity(kept).disable_statement_logging();
         // A connection of its own first, so that a wrong password is said so and not as a pool without connections.
         let first = in_time(CONNECT, address.connect());
         migrate(first.await?).await?;
@@ -148,7 +178,8 @@ impl PostgresStore {
             .max_connections(options.connections)
             .acquire_timeout(CONNECT)
             .connect_lazy_with(address);
-        Ok(Self { pool, tenant: options.tenant, clock: Arc::new(SystemClock), limits: Limits::default() })
+        let (tenant, route) = (options.tenant, options.route);
+        Ok(Self { pool, route, tenant, clock: Arc::new(SystemClock), limits: Limits::default() })
     }
 
     /// Takes this many keys instead of the default [`Limits`]. Every server of a tenant should say the same.
@@ -186,14 +217,23 @@ impl PostgresStore {
         self
     }
 
+    /// Runs one statement.
+    async fn run(&self, query: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>, sqlx::Error> {
+        match self.route {
+            Route::Direct => query.fetch_all(&self.pool).await,
+            Route::Pooled => {
+                let mut transaction = self.pool.begin().await?;
+                let rows = query.persistent(false).fetch_all(&mut *transaction).await?;
+                transaction.commit().await?;
+                Ok(rows)
+            }
+        }
+    }
+
     async fn read(&self, key: &Key) -> Result<Option<Versioned>, StoreError> {
-        let query = sqlx::query(READ)
-            .persistent(false)
-            .bind(&self.tenant)
-            .bind(key.as_str())
-            .bind(self.clock.now().unix());
-        let row = in_time(ANSWER, query.fetch_optional(&self.pool)).await?;
-        row.map(|row| versioned(&row, 0)).transpose()
+        let query = sqlx::query(READ).bind(&self.tenant).bind(key.as_str()).bind(self.clock.now().unix());
+        let rows = in_time(ANSWER, self.run(query)).await?;
+        rows.first().map(|row| versioned(row, 0)).transpose()
     }
 
     async fn swap(&self, key: &Key, expect: Option<Version>, new: Option<Write>) -> Result<Cas, StoreError> {
@@ -208,7 +248,6 @@ impl PostgresStore {
         let limit = i64::try_from(self.limits.of(quota)).unwrap_or(i64::MAX);
         for _ in 0..RETRIES {
             let query = sqlx::query(SWAP)
-                .persistent(false)
                 .bind(&self.tenant)
                 .bind(key.as_str())
                 .bind(quota.index() as i16)
@@ -217,21 +256,22 @@ impl PostgresStore {
                 .bind(ends)
                 .bind(new.as_ref().map(|write| write.value.as_slice()))
                 .bind(limit);
-            let row = match tokio::time::timeout(ANSWER, query.fetch_one(&self.pool)).await {
-                Ok(Ok(row)) => row,
+            let rows = match tokio::time::timeout(ANSWER, self.run(query)).await {
+                Ok(Ok(rows)) => rows,
                 // Rolled back whole: a database set to a stricter isolation may say so, and asks to be asked again.
                 Ok(Err(error)) if is_rolled_back(&error) => continue,
                 Ok(Err(error)) => return Err(told(&error)),
                 Err(_) => return Err(failed("PostgreSQL did not answer in time")),
             };
-            let version: Option<i64> = column(&row, 1)?;
-            return match (column::<String>(&row, 0)?.as_str(), version) {
+            let row = rows.first().ok_or_else(misunderstood)?;
+            let version: Option<i64> = column(row, 1)?;
+            return match (column::<String>(row, 0)?.as_str(), version) {
                 ("written", Some(version)) => Ok(Cas::Written(Version(version.cast_unsigned()))),
                 ("removed", None) => Ok(Cas::Removed),
                 ("conflict", None) => Ok(Cas::Conflict(None)),
-                ("conflict", Some(_)) => Ok(Cas::Conflict(Some(versioned(&row, 1)?))),
+                ("conflict", Some(_)) => Ok(Cas::Conflict(Some(versioned(row, 1)?))),
                 ("full", None) => Err(StoreError::Full(quota)),
-                _ => Err(failed("PostgreSQL answered what this release does not understand")),
+                _ => Err(misunderstood()),
             };
         }
         Err(failed("PostgreSQL rolled the write back again and again"))
@@ -244,15 +284,14 @@ impl PostgresStore {
         limit: usize,
     ) -> Result<Vec<(Key, Versioned)>, StoreError> {
         let query = sqlx::query(PAGE)
-            .persistent(false)
             .bind(&self.tenant)
             .bind(prefix)
             .bind(after.map_or("", Key::as_str))
             .bind(self.clock.now().unix())
             .bind(limit.min(LARGEST_PAGE) as i64);
-        let rows = in_time(ANSWER, query.fetch_all(&self.pool)).await?;
+        let rows = in_time(ANSWER, self.run(query)).await?;
         let entry = |row: &PgRow| {
-            let key = Key::from_text(column(row, 0)?).ok_or_else(|| failed("a key of another program"))?;
+            let key = Key::from_text(column(row, 0)?).ok_or_else(misunderstood)?;
             Ok((key, versioned(row, 1)?))
         };
         rows.iter().map(entry).collect()
@@ -367,6 +406,10 @@ fn told(error: &sqlx::Error) -> StoreError {
     })
 }
 
+fn misunderstood() -> StoreError {
+    failed("PostgreSQL answered what this release does not understand")
+}
+
 fn failed(why: &str) -> StoreError {
     StoreError::Backend(why.to_owned())
 }
@@ -390,4 +433,6 @@ const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(10);
 const MIGRATION: Duration = Duration::from_secs(60);
 const RETRIES: usize = 5;
+/// More than there are.
+const STATEMENTS: usize = 16;
 const LARGEST_PAGE: usize = 500;

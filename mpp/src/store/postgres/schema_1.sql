@@ -57,6 +57,14 @@ BEGIN
     IF current_setting('synchronous_commit') IN ('off', 'local') THEN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
+    -- Whoever has lost already need not wait to be told so: what is committed now is a truth of this moment.
+    SELECT * INTO held FROM mpp_values v WHERE v.tenant = in_tenant AND v.key = in_key;
+    IF FOUND AND (held.ends IS NULL OR held.ends > in_now) AND held.version IS DISTINCT FROM in_expect THEN
+        outcome := 'conflict';
+        out_version := held.version;
+        out_value := held.value;
+        RETURN;
+    END IF;
     -- Serialises the writers of one key, also while there is no row to lock. The statements after it see what the one
     -- before us has committed (READ COMMITTED).
     PERFORM pg_advisory_xact_lock(hashtextextended(in_tenant || '/' || in_key, 0));

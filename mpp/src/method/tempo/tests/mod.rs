@@ -15,6 +15,11 @@ use tempo_alloy::contracts::precompiles::ITIP20;
 use tempo_alloy::primitives::TempoTransaction;
 use tempo_alloy::primitives::transaction::Call as TempoCall;
 
+mod split;
+mod sponsored;
+mod vectors;
+mod wallet;
+
 const SHOP: Address = address!("70997970C51812dc3A010C7d01b50e0d17dc79C8");
 const TOKEN: Address = address!("20c0000000000000000000000000000000000000");
 const NOW: i64 = 1_800_000_000;
@@ -29,9 +34,15 @@ struct Scene {
 
 impl Scene {
     fn new(amount: u128) -> Self {
-        let tempo = Tempo::new(&SHOP.to_string()).chain_id(31337);
+        Self::asking(&Tempo::new(&SHOP.to_string()).chain_id(31337), amount, |_| {})
+    }
+
+    /// With an offer that says more.
+    fn asking(tempo: &Tempo, amount: u128, say: impl FnOnce(&mut OfferCx<'_>)) -> Self {
         let currency = tempo.currency("pathusd").unwrap();
-        let request = tempo.offer(&OfferCx::new(BaseUnits::new(amount), &currency)).unwrap();
+        let mut cx = OfferCx::new(BaseUnits::new(amount), &currency);
+        say(&mut cx);
+        let request = tempo.offer(&cx).unwrap();
         let challenge: Challenge = serde_json::from_value(json!({
             "id": "Uhc6WSMBbKqNSUJETnxTmSTzEqvM8S1eKaBB9UT4Mn8", "realm": "127.0.0.1", "method": "tempo",
             "intent": "charge", "request": request.encode(),
@@ -493,6 +504,36 @@ async fn who_has_no_place_to_wait_is_told_to_come_back() {
     assert!(refusal(scene.verify(&tempo, &payload, None).await).starts_with("Unavailable"));
 }
 
+#[tokio::test]
+async fn a_payment_costs_one_round_trip_and_a_pulled_one_a_broadcast_more() {
+    let scene = Scene::new(10_000);
+    let raw = scene.signed(scene.transaction());
+    let receipt = scene.receipt(keccak256(&raw), |_| {});
+    let pushed = FakeNode::start({
+        let receipt = receipt.clone();
+        move |method, params| match method {
+            "eth_getTransactionReceipt" => Some(Reply::Result(receipt.clone())),
+            _ => healthy(method, params),
+        }
+    })
+    .await;
+    let pulled = FakeNode::start(move |method, params| match method {
+        "eth_sendRawTransactionSync" => Some(Reply::Result(receipt.clone())),
+        _ => healthy(method, params),
+    })
+    .await;
+    let hash = members(json!({ "type": "hash", "hash": keccak256(&raw) }));
+    for (node, payload, rounds) in [(&pushed, hash, 1), (&pulled, scene.pull(&raw), 2)] {
+        let tempo = tempo_at(&node.url);
+        // Which chain it serves is asked once per process.
+        tempo.right_chain.store(true, std::sync::atomic::Ordering::Relaxed);
+        let verified = scene.verify(&tempo, &payload, None).await.unwrap();
+        let cx = SettleCx::new("id", &verified.plan, Timestamp::from_unix(NOW));
+        assert_eq!(kind(&tempo.settle(&cx).await), "settled");
+        assert_eq!(node.rounds(), rounds);
+    }
+}
+
 /// Runs `settle` (or `resolve`) of a good transaction against a node whose broadcast and later receipt are scripted.
 struct Ending {
     sync: Reply,
@@ -661,18 +702,23 @@ fn tokens_depend_on_the_chain_and_can_be_overridden() {
 
 #[test]
 fn a_plan_survives_the_journal_and_an_unreadable_one_is_unknown() {
-    let broadcast = plan::Broadcast {
-        raw: Bytes::from_static(&[0x76, 1]),
-        hash: B256::repeat_byte(1),
+    let effect = plan::Effect {
         payer: SHOP,
         token: TOKEN,
         recipient: SHOP,
         amount: U256::MAX,
+        splits: vec![request::Leg { recipient: TOKEN, amount: U256::from(1), memo: None }],
         memo: B256::repeat_byte(2),
         chain_id: 31337,
         valid_before: u64::MAX,
         external_id: Some("order 7".into()),
     };
+    let raw = Bytes::from_static(&[0x76, 1]);
+    let sponsored =
+        plan::Sponsored { raw: raw.clone(), client: B256::ZERO, most: u64::MAX, effect: effect.clone() };
+    let written = plan::Plan::Sponsored(Box::new(sponsored)).write();
+    assert!(plan::Plan::read(&written).unwrap().write() == written);
+    let broadcast = plan::Broadcast { raw, hash: B256::repeat_byte(1), effect };
     let written = plan::Plan::Transaction(broadcast).write();
     assert!(plan::Plan::read(&written).unwrap().write() == written);
     assert!(plan::Plan::read(&crate::method::SettlementPlan(json!({ "type": "iou" }))).is_none());

@@ -1,0 +1,608 @@
+//! The payer's wallet on Tempo (draft-tempo-charge-00, the client's part): pull, push, proof, sponsored and split payments.
+//!
+//! Every payment carries the attribution memo (`memo.rs`), because deployed servers refuse any other, and uses an expiring
+//! nonce: payments never wait for each other, and one that was not mined in time is void for good. A challenge that asks for
+//! a memo of its own gets that one, as the draft says.
+//!
+//! Nothing is signed for another chain than the wallet's, for a request that is not understood, or for parts that are not
+//! less than the amount (TC-09, TC-26).
+
+use super::request::{Ask, Modes};
+use super::server::{chain_id, receipt_of};
+use super::{Mode, envelope, memo, proof, tokens};
+use crate::chain::{Call, Head, Reach, Rpc, RpcError, TxReceipt, did_of, parse_address};
+use crate::clock::{Clock, SystemClock};
+use crate::method::{Asset, ClientMethod, Cost, Fate, Fees, PayError, Payee, Proof, Step};
+use crate::protocol::{BaseUnits, Challenge, Intent, MethodName, Timestamp};
+use alloy::eips::eip2718::{Decodable2718, Encodable2718};
+use alloy::primitives::{Address, B256, Bytes, TxKind, U64, U128, U256, hex};
+use alloy::signers::Signer;
+use alloy::sol_types::SolCall;
+use serde_json::{Map, Value, json};
+use std::fmt;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tempo_alloy::contracts::precompiles::ITIP20;
+use tempo_alloy::primitives::transaction::{
+    Call as TempoCall, FEE_PAYER_SIGNATURE_MARKER, calc_gas_balance_spending,
+};
+use tempo_alloy::primitives::{AASigned, TempoTransaction};
+use tokio::time::Instant;
+
+/// How long a transaction is valid. An expiring nonce allows 30 s by the chain's clock (TIP-1009).
+const VALID_FOR: Duration = Duration::from_secs(25);
+/// Gas beyond the node's estimate: a block later a balance may be new, or the signature counted differently.
+const SPARE_GAS: u64 = 50_000;
+/// Least gas for each transfer: some nodes estimate a batch as if it did nothing.
+const GAS_PER_TRANSFER: u64 = 300_000;
+/// Least gas of a transaction besides its transfers.
+const GAS_OF_REST: u64 = 350_000;
+/// What the proposer of a block gets for each unit of gas at most.
+const TIP: u128 = 1_000_000_000;
+/// How long a broadcast of our own is waited for.
+const PATIENCE: Duration = Duration::from_secs(15);
+const STEP: Duration = Duration::from_millis(200);
+/// How far finalized time has to be past `validBefore` before a payment is given up.
+const SETTLED_FOR: Duration = Duration::from_secs(10);
+
+/// An account on Tempo that pays challenges.
+///
+/// ```no_run
+/// use alloy::signers::local::PrivateKeySigner;
+/// use mpp::method::{ClientMethod, tempo::TempoWallet};
+///
+/// # async fn example(challenge: &mpp::protocol::Challenge) -> Result<(), Box<dyn std::error::Error>> {
+/// let wallet = TempoWallet::new(PrivateKeySigner::random(), "https://rpc.example.org/v1/key", 42431)?;
+/// println!("{}", wallet.cost(challenge)?);
+/// let proof = wallet.pay(challenge).await?;
+/// # drop(proof);
+/// # Ok(()) }
+/// ```
+pub struct TempoWallet {
+    name: MethodName,
+    signer: Arc<dyn Signer + Send + Sync>,
+    account: Address,
+    rpc: Rpc,
+    chain_id: u64,
+    mode: Mode,
+    fee_token: Option<Address>,
+    /// Base units.
+    max_fee: u64,
+    payees: Option<Vec<Address>>,
+    tokens: Vec<(String, Address)>,
+    clock: Arc<dyn Clock>,
+    // Set once the node has said that it serves `chain_id`.
+    right_chain: AtomicBool,
+}
+
+/// Why a wallet cannot be set up.
+///
+/// ```
+/// use alloy::signers::local::PrivateKeySigner;
+/// use mpp::method::tempo::TempoWallet;
+/// let error = TempoWallet::new(PrivateKeySigner::random(), "http://rpc.example.org/k3y", 42431).unwrap_err();
+/// assert!(error.to_string().contains("use https") && !error.to_string().contains("k3y"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct WalletError(String);
+
+impl TempoWallet {
+    /// Pays from the account of `signer` (a [`PrivateKeySigner`](alloy::signers::local::PrivateKeySigner), or anything else
+    /// alloy signs with) on the chain `chain_id` and no other, through the node at `rpc_url`: https, or http to this machine.
+    ///
+    /// # Errors
+    /// When the URL cannot be used. It is not quoted.
+    ///
+    /// ```
+    /// use alloy::signers::local::PrivateKeySigner;
+    /// use mpp::method::{ClientMethod, tempo::TempoWallet};
+    /// let wallet = TempoWallet::new(PrivateKeySigner::random(), "https://rpc.example.org", mpp::method::tempo::MAINNET)?;
+    /// assert_eq!(wallet.name().as_str(), "tempo");
+    /// # Ok::<(), mpp::method::tempo::WalletError>(())
+    /// ```
+    pub fn new(
+        signer: impl Signer + Send + Sync + 'static,
+        rpc_url: &str,
+        chain_id: u64,
+    ) -> Result<Self, WalletError> {
+        let rpc = Rpc::new(rpc_url, Reach::Anywhere).map_err(|e| WalletError(e.to_string()))?;
+        Ok(Self {
+            name: MethodName::from_static("tempo"),
+            account: signer.address(),
+            signer: Arc::new(signer),
+            rpc,
+            chain_id,
+            mode: Mode::Pull,
+            fee_token: None,
+            max_fee: 100_000,
+            payees: None,
+            tokens: Vec::new(),
+            clock: Arc::new(SystemClock),
+            right_chain: AtomicBool::new(false),
+        })
+    }
+
+    /// Which mode it prefers; the other is used where a challenge does not take this one.
+    ///
+    /// ```
+    /// # use alloy::signers::local::PrivateKeySigner;
+    /// # use mpp::method::tempo::{Mode, TempoWallet};
+    /// let wallet = TempoWallet::new(PrivateKeySigner::random(), "https://rpc.example.org", 42431)?.mode(Mode::Push);
+    /// # drop(wallet);
+    /// # Ok::<(), mpp::method::tempo::WalletError>(())
+    /// ```
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Pays network fees in this TIP-20 token, instead of the one that the payment is in.
+    ///
+    /// # Errors
+    /// When it is no address.
+    ///
+    /// ```
+    /// # use alloy::signers::local::PrivateKeySigner;
+    /// # use mpp::method::tempo::TempoWallet;
+    /// let wallet = TempoWallet::new(PrivateKeySigner::random(), "https://rpc.example.org", 42431)?;
+    /// assert!(wallet.fee_token("pathusd").is_err());
+    /// # Ok::<(), mpp::method::tempo::WalletError>(())
+    /// ```
+    pub fn fee_token(mut self, address: &str) -> Result<Self, WalletError> {
+        let token = parse_address(address).map_err(|e| WalletError(format!("the fee token: {e}")))?;
+        self.fee_token = Some(token);
+        Ok(self)
+    }
+
+    /// The most it pays the network for one payment, in base units of the fee token (millionths of a dollar); 100,000
+    /// unless said otherwise.
+    ///
+    /// ```
+    /// # use alloy::signers::local::PrivateKeySigner;
+    /// # use mpp::method::tempo::TempoWallet;
+    /// let wallet = TempoWallet::new(PrivateKeySigner::random(), "https://rpc.example.org", 42431)?.max_fee(20_000);
+    /// # drop(wallet);
+    /// # Ok::<(), mpp::method::tempo::WalletError>(())
+    /// ```
+    pub fn max_fee(mut self, units: u64) -> Self {
+        self.max_fee = units;
+        self
+    }
+
+    /// Pays these accounts only, parts of others included. Without this it pays whom the challenge names.
+    ///
+    /// # Errors
+    /// When one is no address.
+    ///
+    /// ```
+    /// # use alloy::signers::local::PrivateKeySigner;
+    /// # use mpp::method::tempo::TempoWallet;
+    /// let wallet = TempoWallet::new(PrivateKeySigner::random(), "https://rpc.example.org", 42431)?
+    ///     .only_to(["0x70997970C51812dc3A010C7d01b50e0d17dc79C8"])?;
+    /// # drop(wallet);
+    /// # Ok::<(), mpp::method::tempo::WalletError>(())
+    /// ```
+    pub fn only_to<'t>(mut self, accounts: impl IntoIterator<Item = &'t str>) -> Result<Self, WalletError> {
+        let accounts = accounts.into_iter().map(parse_address).collect::<Result<Vec<_>, _>>();
+        self.payees = Some(accounts.map_err(|e| WalletError(format!("a recipient: {e}")))?);
+        Ok(self)
+    }
+
+    /// Vouches for a token besides the known ones of the chain: its costs are then shown by this name.
+    ///
+    /// # Errors
+    /// When it is no address.
+    ///
+    /// ```
+    /// # use alloy::signers::local::PrivateKeySigner;
+    /// # use mpp::method::tempo::TempoWallet;
+    /// let wallet = TempoWallet::new(PrivateKeySigner::random(), "https://rpc.example.org", 42431)?
+    ///     .token("eurc", "0x20c0000000000000000000000000000000000009")?;
+    /// # drop(wallet);
+    /// # Ok::<(), mpp::method::tempo::WalletError>(())
+    /// ```
+    pub fn token(mut self, name: &str, address: &str) -> Result<Self, WalletError> {
+        let token = parse_address(address).map_err(|e| WalletError(format!("the token {name:?}: {e}")))?;
+        self.tokens.push((name.to_owned(), token));
+        Ok(self)
+    }
+
+    /// Reads the time here, for tests.
+    ///
+    /// ```
+    /// # use alloy::signers::local::PrivateKeySigner;
+    /// # use mpp::method::tempo::TempoWallet;
+    /// let clock = mpp::ManualClock::at(mpp::protocol::Timestamp::from_unix(1_800_000_000));
+    /// let wallet = TempoWallet::new(PrivateKeySigner::random(), "https://rpc.example.org", 42431)?
+    ///     .clock(std::sync::Arc::new(clock));
+    /// # drop(wallet);
+    /// # Ok::<(), mpp::method::tempo::WalletError>(())
+    /// ```
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The account that pays.
+    ///
+    /// ```
+    /// # use alloy::signers::local::PrivateKeySigner;
+    /// # use mpp::method::tempo::TempoWallet;
+    /// let key = PrivateKeySigner::random();
+    /// let wallet = TempoWallet::new(key.clone(), "https://rpc.example.org", 42431)?;
+    /// assert_eq!(wallet.did(), format!("did:pkh:eip155:42431:{}", key.address()));
+    /// # Ok::<(), mpp::method::tempo::WalletError>(())
+    /// ```
+    pub fn did(&self) -> String {
+        did_of(self.chain_id, self.account)
+    }
+}
+
+impl ClientMethod for TempoWallet {
+    fn name(&self) -> &MethodName {
+        &self.name
+    }
+
+    fn cost(&self, challenge: &Challenge) -> Result<Cost, PayError> {
+        let ask = self.understood(challenge)?;
+        let units = |amount: U256| BaseUnits::new(u128::try_from(amount).unwrap_or(u128::MAX));
+        let payee = |account: Address, amount| Payee { account: account.to_string(), units: units(amount) };
+        let cost = Cost::new(units(ask.amount), self.asset(ask.token));
+        if ask.amount.is_zero() {
+            return Ok(cost);
+        }
+        let others = ask.splits.iter().map(|leg| payee(leg.recipient, leg.amount));
+        let cost = cost.paid_to(std::iter::once(payee(ask.recipient, ask.remainder())).chain(others));
+        Ok(match ask.fees {
+            Fees::Sponsored => cost,
+            Fees::Payer => cost.fee(BaseUnits::new(self.max_fee.into()), self.asset(self.fees_in(&ask))),
+        })
+    }
+
+    fn pay<'a>(&'a self, challenge: &'a Challenge) -> Step<'a, Result<Proof, PayError>> {
+        Step::boxed(async move {
+            let ask = self.understood(challenge)?;
+            let payload = if ask.amount.is_zero() {
+                self.prove(challenge).await?
+            } else {
+                let mode = self.mode_for(&ask)?;
+                let tx = self.transaction(challenge, &ask).await?;
+                let signed = self.sign(tx).await?;
+                match mode {
+                    Mode::Pull => self.hand_over(&signed, ask.fees)?,
+                    Mode::Push => self.broadcast(&signed).await?,
+                }
+            };
+            Ok(Proof { payload, source: Some(self.did()) })
+        })
+    }
+
+    fn fate<'a>(&'a self, challenge: &'a Challenge, proof: &'a Proof) -> Step<'a, Fate> {
+        Step::boxed(async move {
+            let member = |name: &str| proof.payload.get(name).and_then(Value::as_str).unwrap_or_default();
+            match member("type") {
+                "hash" => match member("hash").parse() {
+                    Ok(hash) => self.fate_of(hash, None).await,
+                    Err(_) => Fate::Unknown,
+                },
+                "transaction" => match sent(member("signature")) {
+                    Some(Sent { hash: Some(hash), valid_before }) => {
+                        self.fate_of(hash, Some(valid_before)).await
+                    }
+                    // The sponsor's signature makes another hash of it; the transfer names the challenge.
+                    Some(Sent { hash: None, valid_before }) => {
+                        self.fate_of_sponsored(challenge, valid_before).await
+                    }
+                    None => Fate::Unknown,
+                },
+                // A proof moves nothing.
+                "proof" => Fate::Never,
+                _ => Fate::Unknown,
+            }
+        })
+    }
+}
+
+/// Before anything is signed.
+impl TempoWallet {
+    /// What the challenge asks, if this wallet would pay it at all (TC-26).
+    fn understood(&self, challenge: &Challenge) -> Result<Ask, PayError> {
+        let unsupported = |why: String| Err(PayError::Unsupported(why));
+        if challenge.method != self.name || challenge.intent != Intent::CHARGE {
+            return unsupported("this wallet pays charges on Tempo".into());
+        }
+        let request = challenge.charge().map_err(|e| PayError::Unsupported(e.to_string()))?;
+        let ask = Ask::parse(&request).map_err(|e| PayError::Unsupported(e.to_string()))?;
+        if ask.chain_id != self.chain_id {
+            return unsupported(format!(
+                "it is for chain {}, this wallet pays on {}",
+                ask.chain_id, self.chain_id
+            ));
+        }
+        let mut payees = std::iter::once(ask.recipient).chain(ask.splits.iter().map(|leg| leg.recipient));
+        if let Some(stranger) =
+            payees.find(|payee| self.payees.as_ref().is_some_and(|known| !known.contains(payee)))
+        {
+            return unsupported(format!("{stranger} is none of the recipients this wallet pays"));
+        }
+        if let Ok(Some(expires)) = challenge.expires_at()
+            && expires <= self.clock.now()
+        {
+            return unsupported("it has expired".into());
+        }
+        Ok(ask)
+    }
+
+    fn mode_for(&self, ask: &Ask) -> Result<Mode, PayError> {
+        match (ask.fees, ask.modes) {
+            // TC-21: the sponsor has to sign before the broadcast.
+            (Fees::Sponsored, modes) if modes.allow(Mode::Pull) => Ok(Mode::Pull),
+            (Fees::Sponsored, _) => {
+                Err(PayError::Unsupported("it is sponsored, but does not take a transaction to sign".into()))
+            }
+            (Fees::Payer, Modes::Both) => Ok(self.mode),
+            (Fees::Payer, Modes::Only(mode)) => Ok(mode),
+        }
+    }
+
+    fn asset(&self, token: Address) -> Asset {
+        let network = format!("eip155:{}", self.chain_id);
+        let id = format!("{token:#x}");
+        let own = self.tokens.iter().find(|(_, known)| *known == token).map(|(name, _)| name.as_str());
+        let known =
+            || tokens::known(self.chain_id).iter().find(|(_, known)| *known == token).map(|(name, _)| *name);
+        match own.or_else(known) {
+            Some(name) => Asset::known(network, id, name, tokens::DECIMALS),
+            None => Asset::unknown(network, id),
+        }
+    }
+
+    fn fees_in(&self, ask: &Ask) -> Address {
+        self.fee_token.unwrap_or(ask.token)
+    }
+
+    /// The transfers in the order of the draft (TC-12), gas and its price by the node, and the end of its validity.
+    async fn transaction(&self, challenge: &Challenge, ask: &Ask) -> Result<TempoTransaction, PayError> {
+        let now = self.clock.now();
+        let expires = challenge.expires_at().ok().flatten();
+        let valid_before = expires.map_or(now + VALID_FOR, |expires| expires.min(now + VALID_FOR));
+        let calls = calls(challenge, ask);
+        let mut request = json!({
+            "from": self.account,
+            "calls": calls.iter().map(|c| json!({ "to": c.to, "value": c.value, "input": c.input })).collect::<Vec<_>>(),
+            "chainId": U64::from(self.chain_id), "nonceKey": U256::MAX, "nonce": U64::ZERO,
+            "validBefore": U64::from(seconds(valid_before)),
+        });
+        if ask.fees == Fees::Payer {
+            request["feeToken"] = json!(self.fees_in(ask));
+        }
+        self.on_the_right_chain().await?;
+        let [head, tip, gas] = self
+            .rpc
+            .read_all([
+                Call::new("eth_getBlockByNumber", json!(["latest", false])),
+                Call::new("eth_maxPriorityFeePerGas", json!([])),
+                Call::new("eth_estimateGas", json!([request])),
+            ])
+            .await
+            .map_err(|e| self.declined(&e))?;
+        let head: Head = head.into_result().map_err(|e| self.declined(&e))?;
+        let tip = tip.into_result::<U128>().map_or(0, |tip| tip.to::<u128>().min(TIP));
+        let estimate: U64 = gas.into_result().map_err(|e| self.declined(&e))?;
+        let legs = 1 + u64::try_from(ask.splits.len()).unwrap_or(0);
+        let gas_limit =
+            estimate.to::<u64>().max(GAS_OF_REST + GAS_PER_TRANSFER * legs).saturating_add(SPARE_GAS);
+        // Twice the price of now: it may rise for several blocks until the transaction is mined.
+        let max_fee_per_gas = head.base_fee().unwrap_or_default().saturating_mul(2).saturating_add(tip);
+        if ask.fees == Fees::Payer
+            && calc_gas_balance_spending(gas_limit, max_fee_per_gas) > U256::from(self.max_fee)
+        {
+            return Err(PayError::Declined("the network's fee may be higher than this wallet pays".into()));
+        }
+        Ok(TempoTransaction {
+            chain_id: self.chain_id,
+            // TC-07 and TC-06.
+            fee_token: (ask.fees == Fees::Payer).then(|| self.fees_in(ask)),
+            fee_payer_signature: (ask.fees == Fees::Sponsored).then_some(FEE_PAYER_SIGNATURE_MARKER),
+            max_priority_fee_per_gas: tip,
+            max_fee_per_gas,
+            gas_limit,
+            calls,
+            nonce_key: U256::MAX,
+            valid_before: NonZeroU64::new(seconds(valid_before)),
+            ..Default::default()
+        })
+    }
+
+    /// A node of another chain would have a transaction signed that cannot be mined where it is meant to.
+    async fn on_the_right_chain(&self) -> Result<(), PayError> {
+        if !self.right_chain.load(Ordering::Relaxed) {
+            let served = chain_id(&self.rpc).await.map_err(|e| self.declined(&e))?;
+            if served != self.chain_id {
+                return Err(PayError::Declined(format!(
+                    "the node serves chain {served}, not {}",
+                    self.chain_id
+                )));
+            }
+            self.right_chain.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn declined(&self, error: &RpcError) -> PayError {
+        PayError::Declined(format!("{}: {error}", self.rpc.shown()))
+    }
+}
+
+/// From the signature on.
+impl TempoWallet {
+    async fn prove(&self, challenge: &Challenge) -> Result<Map<String, Value>, PayError> {
+        let digest = proof::digest(self.account, self.chain_id, &challenge.id, &challenge.realm);
+        let signature = self.signer.sign_hash(&digest).await.map_err(|_| unsigned())?;
+        Ok(members([("type", "proof".into()), ("signature", signature.to_string().into())]))
+    }
+
+    async fn sign(&self, tx: TempoTransaction) -> Result<AASigned, PayError> {
+        let signature = self.signer.sign_hash(&tx.signature_hash()).await.map_err(|_| unsigned())?;
+        Ok(tx.into_signed(signature.into()))
+    }
+
+    fn hand_over(&self, signed: &AASigned, fees: Fees) -> Result<Map<String, Value>, PayError> {
+        let raw: Bytes = match fees {
+            Fees::Payer => signed.encoded_2718().into(),
+            // What deployed servers read; the draft's own spelling is read by fewer.
+            Fees::Sponsored => envelope::write(signed, envelope::Slot::Sender(self.account))
+                .ok_or_else(|| PayError::Failed("the transaction cannot be written".into()))?,
+        };
+        let raw = hex::encode_prefixed(raw);
+        Ok(members([("type", "transaction".into()), ("signature", raw.into())]))
+    }
+
+    async fn broadcast(&self, signed: &AASigned) -> Result<Map<String, Value>, PayError> {
+        let (hash, raw) = (*signed.hash(), hex::encode_prefixed(signed.encoded_2718()));
+        let send = Call::new("eth_sendRawTransaction", json!([raw]));
+        // Any other error says nothing: the node may have taken it.
+        if let Err(error @ RpcError::NotSent) = self.rpc.write::<B256>(send, PATIENCE).await {
+            return Err(self.declined(&error));
+        }
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match self.rpc.read::<Option<TxReceipt>>(receipt_of(hash)).await {
+                Ok(Some(receipt)) if receipt.succeeded() => {
+                    return Ok(members([("type", "hash".into()), ("hash", format!("{hash:#x}").into())]));
+                }
+                Ok(Some(_)) => return Err(PayError::Failed(format!("{hash} was reverted"))),
+                Ok(None) | Err(_) => {}
+            }
+            if Instant::now() >= until {
+                return Err(PayError::Failed(format!("{hash} was broadcast and is not mined yet")));
+            }
+            tokio::time::sleep(STEP).await;
+        }
+    }
+}
+
+/// Afterwards.
+impl TempoWallet {
+    async fn fate_of(&self, hash: B256, valid_before: Option<u64>) -> Fate {
+        let finalized = self.finalized().await;
+        match self.rpc.read::<Option<TxReceipt>>(receipt_of(hash)).await {
+            Ok(Some(receipt)) if receipt.succeeded() => Fate::Paid { reference: format!("{hash:#x}") },
+            // Its nonce is used.
+            Ok(Some(_)) => Fate::Never,
+            Ok(None) if void(finalized, valid_before) => Fate::Never,
+            Ok(None) | Err(_) => Fate::Unknown,
+        }
+    }
+
+    async fn fate_of_sponsored(&self, challenge: &Challenge, valid_before: u64) -> Fate {
+        let Ok(ask) = challenge.charge().map_err(drop).and_then(|r| Ask::parse(&r).map_err(drop)) else {
+            return Fate::Unknown;
+        };
+        let finalized = self.finalized().await;
+        let memo = ask.memo.unwrap_or_else(|| memo::anonymous(&challenge.realm, &challenge.id));
+        let Some((number, time)) = finalized else { return Fate::Unknown };
+        // Its validity was 25 s: at two blocks a second, what is older has nothing to do with it.
+        let earliest = number.saturating_sub(1_000);
+        let filter = json!([{
+            "fromBlock": format!("{earliest:#x}"), "toBlock": "latest", "address": ask.token,
+            "topics": [
+                <ITIP20::TransferWithMemo as alloy::sol_types::SolEvent>::SIGNATURE_HASH,
+                self.account.into_word(), ask.recipient.into_word(), memo,
+            ],
+        }]);
+        match self.rpc.read::<Vec<FoundLog>>(Call::new("eth_getLogs", filter)).await {
+            Ok(logs) => match logs.first() {
+                Some(log) => Fate::Paid { reference: format!("{:#x}", log.transaction_hash) },
+                None if void(Some((number, time)), Some(valid_before)) => Fate::Never,
+                None => Fate::Unknown,
+            },
+            Err(_) => Fate::Unknown,
+        }
+    }
+
+    async fn finalized(&self) -> Option<(u64, Timestamp)> {
+        let question = Call::new("eth_getBlockByNumber", json!(["finalized", false]));
+        let head: Option<Head> = self.rpc.read(question).await.ok()?;
+        head.map(|head| (head.number(), head.time()))
+    }
+}
+
+/// The only member of a log that is used here.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct FoundLog {
+    transaction_hash: B256,
+}
+
+/// Whether a transaction that is not on the chain never will be.
+fn void(finalized: Option<(u64, Timestamp)>, valid_before: Option<u64>) -> bool {
+    match (finalized, valid_before.and_then(|at| i64::try_from(at).ok())) {
+        (Some((_, time)), Some(at)) => time >= Timestamp::from_unix(at) + SETTLED_FOR,
+        (None, _) | (_, None) => false,
+    }
+}
+
+/// What a `transaction` credential of ours was.
+struct Sent {
+    /// `None` while the fee payer's signature is missing.
+    hash: Option<B256>,
+    valid_before: u64,
+}
+
+fn sent(signature: &str) -> Option<Sent> {
+    let raw = hex::decode(signature).ok()?;
+    let (signed, hash) = match envelope::read(&raw) {
+        Some((signed, _)) => (signed, None),
+        None => {
+            let signed = AASigned::decode_2718(&mut raw.as_slice()).ok()?;
+            let hash = *signed.hash();
+            (signed, Some(hash))
+        }
+    };
+    Some(Sent { hash, valid_before: signed.tx().valid_before?.get() })
+}
+
+/// The recipient's transfer first, then the parts in their order.
+fn calls(challenge: &Challenge, ask: &Ask) -> Vec<TempoCall> {
+    // TC-05. A server that asks for a memo of its own has to bind the payment in another way.
+    let memo = ask.memo.unwrap_or_else(|| memo::anonymous(&challenge.realm, &challenge.id));
+    let primary =
+        ITIP20::transferWithMemoCall { to: ask.recipient, amount: ask.remainder(), memo }.abi_encode();
+    let parts = ask.splits.iter().map(|leg| match leg.memo {
+        Some(memo) => {
+            ITIP20::transferWithMemoCall { to: leg.recipient, amount: leg.amount, memo }.abi_encode()
+        }
+        None => ITIP20::transferCall { to: leg.recipient, amount: leg.amount }.abi_encode(),
+    });
+    let calls = std::iter::once(primary).chain(parts);
+    // TC-11.
+    calls
+        .map(|input| TempoCall { to: TxKind::Call(ask.token), value: U256::ZERO, input: input.into() })
+        .collect()
+}
+
+fn seconds(time: Timestamp) -> u64 {
+    u64::try_from(time.unix()).unwrap_or(0)
+}
+
+fn members<const N: usize>(entries: [(&str, Value); N]) -> Map<String, Value> {
+    entries.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn unsigned() -> PayError {
+    PayError::Declined("the wallet's key did not sign".into())
+}
+
+impl fmt::Debug for TempoWallet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TempoWallet")
+            .field("account", &self.account)
+            .field("chain_id", &self.chain_id)
+            .field("rpc", &self.rpc)
+            .finish_non_exhaustive()
+    }
+}

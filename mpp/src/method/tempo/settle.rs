@@ -1,0 +1,355 @@
+//! `settle` and `resolve`: one broadcast, and what its answer means. The release rule is in the module's documentation
+//! (`mod.rs`).
+//!
+//! A sponsored payment has three more steps before its broadcast: the worst fee is reserved, the transaction is signed for,
+//! and the signed bytes with their hash go on the notebook under the challenge id. Who finds no page there may write that it
+//! gave up; who finds that can no longer broadcast. So after a crash either a hash is known or nothing was sent.
+
+use super::plan::{Broadcast, Effect, Plan, Sponsored};
+use super::server::{RETRY, block, receipt_of};
+use super::sponsor::{Cost, Ledger, Reservation, Spent, Sponsor};
+use super::{Tempo, push};
+use crate::chain::{Call, Head, Rpc, RpcError, TxReceipt};
+use crate::method::{Payment, Rejection, SettleCx, Settlement};
+use crate::protocol::Timestamp;
+use crate::store::{Keep, Notebook, NotebookError, Turn};
+use alloy::eips::eip2718::{Decodable2718, Encodable2718};
+use alloy::primitives::{B256, Bytes};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::time::Duration;
+use tempo_alloy::primitives::AASigned;
+use tempo_alloy::primitives::transaction::calc_gas_balance_spending;
+use tokio::time::Instant;
+
+/// How far finalized time has to be past `validBefore`: the receipt may come from a node a little behind.
+const SETTLED_FOR: Duration = Duration::from_secs(10);
+/// How long it is remembered that a sponsored payment is over, or was given up: longer than any challenge lives.
+const MEMORY: Duration = Duration::from_secs(2 * 24 * 60 * 60);
+
+/// What the chain said.
+pub(super) struct Ending {
+    pub(super) settlement: Settlement,
+    pub(super) receipt: Option<TxReceipt>,
+}
+
+impl From<Settlement> for Ending {
+    fn from(settlement: Settlement) -> Self {
+        Self { settlement, receipt: None }
+    }
+}
+
+/// What the notebook says about a sponsored payment, on the page `cosigned/<challenge id>`.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+enum Cosigned {
+    /// Nothing was broadcast, and nothing will be.
+    GivenUp,
+    /// About to be broadcast, or broadcast.
+    Signed { raw: Bytes, hash: B256, reserved: Reservation },
+    /// Over, and the reservation corrected.
+    Closed { hash: B256 },
+}
+
+/// One transaction.
+impl Tempo {
+    pub(super) async fn broadcast(&self, plan: &Broadcast) -> Ending {
+        // The chain was checked in `verify`, in this process or in the one that wrote the plan.
+        let Some(rpc) = self.endpoint().filter(|_| plan.effect.chain_id == self.chain_id) else {
+            return nothing_sent("tempo: no RPC node for the chain of this payment is configured").into();
+        };
+        match self.send(rpc, &plan.raw).await {
+            Ok(Some(receipt)) => ending(plan, receipt),
+            Ok(None) => self.wait_for(rpc, plan, "the node took the transaction").await,
+            Err(error @ RpcError::NotSent) => nothing_sent(format!("tempo: {}: {error}", rpc.shown())).into(),
+            // Whatever the node says now, an earlier copy of these bytes may have been taken: only the chain knows.
+            Err(error) => self.wait_for(rpc, plan, &error.to_string()).await,
+        }
+    }
+
+    /// Hands the transaction over, once: with the call that answers with the receipt, or, where the node does not know
+    /// it (so it took nothing), with the one that answers with the hash.
+    async fn send(&self, rpc: &Rpc, raw: &Bytes) -> Result<Option<TxReceipt>, RpcError> {
+        let sync = Call::new("eth_sendRawTransactionSync", json!([raw]));
+        match rpc.write::<Option<TxReceipt>>(sync, self.pace.broadcast).await {
+            Err(RpcError::Node(refusal)) if refusal.is_unknown_method() => {
+                let plain = Call::new("eth_sendRawTransaction", json!([raw]));
+                rpc.write::<B256>(plain, self.pace.broadcast).await.map(|_hash| None)
+            }
+            answer => answer,
+        }
+    }
+
+    /// Looks for the receipt of a transaction that was, or may have been, taken.
+    async fn wait_for(&self, rpc: &Rpc, plan: &Broadcast, what: &str) -> Ending {
+        let until = Instant::now() + self.pace.receipt;
+        loop {
+            if let Ok(Some(receipt)) = self.receipt(rpc, plan.hash).await {
+                return ending(plan, receipt);
+            }
+            if Instant::now() >= until {
+                let detail = format!("tempo: {}: no receipt for {} yet ({what})", rpc.shown(), plan.hash);
+                return Settlement::Unknown { detail }.into();
+            }
+            tokio::time::sleep(self.pace.step).await;
+        }
+    }
+
+    pub(super) async fn look_up(&self, plan: &Broadcast) -> Ending {
+        let Some(rpc) = self.endpoint().filter(|_| plan.effect.chain_id == self.chain_id) else {
+            let detail = format!("tempo: no RPC node for chain {} is configured", plan.effect.chain_id);
+            return Settlement::Unknown { detail }.into();
+        };
+        // The finalized time is read no later than the receipt, so a receipt cannot appear in between unnoticed.
+        let finalized = rpc.read::<Option<Head>>(block("finalized")).await;
+        match self.receipt(rpc, plan.hash).await {
+            Ok(Some(receipt)) => return ending(plan, receipt),
+            Ok(None) => {}
+            Err(error) => return unknown(rpc, &error).into(),
+        }
+        let valid_before = i64::try_from(plan.effect.valid_before).unwrap_or(i64::MAX);
+        match finalized {
+            Ok(Some(head)) if head.time() >= Timestamp::from_unix(valid_before) + SETTLED_FOR => {
+                Settlement::Declined(Rejection::failed(
+                    "the transaction was not mined before its `validBefore`; nothing was paid",
+                ))
+            }
+            Ok(_) => Settlement::Unknown { detail: format!("tempo: {} may still be mined", plan.hash) },
+            Err(error) => unknown(rpc, &error),
+        }
+        .into()
+    }
+
+    async fn receipt(&self, rpc: &Rpc, hash: B256) -> Result<Option<TxReceipt>, RpcError> {
+        let receipt: Option<TxReceipt> = rpc.read(receipt_of(hash)).await?;
+        Ok(receipt.filter(|receipt| receipt.transaction_hash == hash))
+    }
+}
+
+/// One transaction whose fee we pay.
+impl Tempo {
+    /// Reserve, sign, write down, broadcast. Whatever fails before the broadcast leaves nothing behind that could pay.
+    pub(super) async fn sponsor_and_broadcast(&self, cx: &SettleCx<'_>, plan: Sponsored) -> Settlement {
+        let (Some(sponsor), Some(notebook)) = (&self.sponsor, cx.notebook()) else {
+            return nothing_sent("tempo: a sponsored payment without a sponsor or without a notebook");
+        };
+        let mut raw = plan.raw.as_ref();
+        let Ok(signed) = AASigned::decode_2718(&mut raw) else { return unreadable() };
+        sponsor.remember(signed.expiring_nonce_hash(plan.effect.payer));
+        // Signed for before: it is looked up, and never signed for again.
+        match notebook.read(&page_of(cx.challenge_id)).await {
+            Ok(None) => {}
+            Ok(Some(page)) => return taken_up_before(&page),
+            Err(error) => return nothing_sent(format!("tempo: the notebook: {error}")),
+        }
+
+        let ledger = self.ledger(sponsor, notebook, cx.now);
+        let reserved = match ledger.reserve(plan.effect.payer, plan.client, plan.most).await {
+            Ok(Ok(reserved)) => reserved,
+            Ok(Err(spent)) => return self.not_sponsored(sponsor, spent, cx.now),
+            Err(error) => return nothing_sent(format!("tempo: the sponsor's budget: {error}")),
+        };
+        let cosigned = match sponsor.cosign(&signed, plan.effect.payer).await {
+            Ok(cosigned) => cosigned,
+            Err(error) => {
+                correct(&ledger, sponsor, &reserved, Cost::Nothing).await;
+                return nothing_sent(format!("tempo: {error}"));
+            }
+        };
+        let broadcast =
+            Broadcast { raw: cosigned.encoded_2718().into(), hash: *cosigned.hash(), effect: plan.effect };
+        let page =
+            Cosigned::Signed { raw: broadcast.raw.clone(), hash: broadcast.hash, reserved: reserved.clone() };
+        match write_first(notebook, cx.challenge_id, page).await {
+            Ok(None) => {}
+            Ok(Some(page)) => {
+                correct(&ledger, sponsor, &reserved, Cost::Nothing).await;
+                return taken_up_before(&page);
+            }
+            // The page may be there; nobody broadcasts from it. The reservation stands until its window ends.
+            Err(error) => return nothing_sent(format!("tempo: the notebook: {error}")),
+        }
+        let ending = self.broadcast(&broadcast).await;
+        self.close(cx, sponsor, notebook, &ending).await;
+        ending.settlement
+    }
+
+    /// Looks a sponsored payment up by the hash on the notebook. Never signs, never broadcasts.
+    pub(super) async fn look_up_sponsored(&self, cx: &SettleCx<'_>, plan: Sponsored) -> Settlement {
+        let Some(notebook) = cx.notebook() else {
+            return Settlement::Unknown {
+                detail: "tempo: there is no notebook to look this payment up in".into(),
+            };
+        };
+        let (raw, hash) = match write_first(notebook, cx.challenge_id, Cosigned::GivenUp).await {
+            // It was never broadcast, and with this page there it never will be.
+            Ok(None | Some(Cosigned::GivenUp)) => {
+                return nothing_sent(
+                    "tempo: the process that took this payment up died before its broadcast",
+                );
+            }
+            Ok(Some(Cosigned::Signed { raw, hash, .. })) => (raw, hash),
+            Ok(Some(Cosigned::Closed { hash })) => (Bytes::new(), hash),
+            Err(error) => return Settlement::Unknown { detail: format!("tempo: the notebook: {error}") },
+        };
+        let ending = self.look_up(&Broadcast { raw, hash, effect: plan.effect }).await;
+        if let Some(sponsor) = &self.sponsor {
+            self.close(cx, sponsor, notebook, &ending).await;
+        }
+        ending.settlement
+    }
+
+    /// Erases the bytes and corrects the budget, once, when it is known what became of them.
+    async fn close(&self, cx: &SettleCx<'_>, sponsor: &Sponsor, notebook: &Notebook, ending: &Ending) {
+        let cost = match (&ending.settlement, &ending.receipt) {
+            (_, Some(receipt)) => match (receipt.succeeded(), fee_of(receipt)) {
+                (true, Some(fee)) => Some(Cost::Paid(fee)),
+                (false, Some(fee)) => Some(Cost::Reverted(fee)),
+                // A node that does not say what it cost: what was reserved stands.
+                (_, None) => None,
+            },
+            (Settlement::Declined(_), None) => Some(Cost::Nothing),
+            (Settlement::Settled(_) | Settlement::Unknown { .. }, None) => return,
+        };
+        let reserved = notebook
+            .turn(&page_of(cx.challenge_id), |there: Option<Cosigned>| match there {
+                // First the page, then the budget: who dies in between leaves a budget that says too much.
+                Some(Cosigned::Signed { hash, reserved, .. }) => {
+                    Turn::write(Cosigned::Closed { hash }, Keep::For(MEMORY), Some(reserved))
+                }
+                _ => Turn::leave(None),
+            })
+            .await;
+        match (reserved, cost) {
+            (Ok(Some(reserved)), Some(cost)) => {
+                let ledger = self.ledger(sponsor, notebook, cx.now);
+                correct(&ledger, sponsor, &reserved, cost).await;
+            }
+            (Ok(_), _) => {}
+            (Err(error), _) => {
+                tracing::warn!(target: "mpp", challenge = cx.challenge_id, %error, "tempo: a sponsored fee was not corrected");
+            }
+        }
+    }
+
+    /// Nothing was signed. The answer is a fresh challenge, an unsponsored one if the budget is spent.
+    fn not_sponsored(&self, sponsor: &Sponsor, spent: Spent, now: Timestamp) -> Settlement {
+        let why = match spent {
+            Spent::Client => {
+                "too many transactions sponsored for this client were reverted; no more are for a while"
+            }
+            Spent::Payer => "the sponsor pays no more fees of this payer for a while",
+            Spent::Total { until } => {
+                sponsor.pause(until.since(now));
+                tracing::warn!(target: "mpp", "tempo: the sponsor's budget is spent; offers go out unsponsored");
+                "fees are not sponsored at the moment"
+            }
+        };
+        Settlement::Declined(Rejection::failed(why))
+    }
+
+    fn ledger<'a>(&self, sponsor: &Sponsor, notebook: &'a Notebook, now: Timestamp) -> Ledger<'a> {
+        Ledger { notebook, budget: sponsor.policy.budget_of_window(), chain_id: self.chain_id, now }
+    }
+}
+
+/// Corrects a reservation; a failure leaves the budget too small, never too large.
+async fn correct(ledger: &Ledger<'_>, sponsor: &Sponsor, reserved: &Reservation, cost: Cost) {
+    match ledger.correct(reserved, cost).await {
+        Ok(None | Some(Spent::Client | Spent::Payer)) => {}
+        Ok(Some(Spent::Total { until })) => {
+            sponsor.pause(until.since(ledger.now));
+            tracing::warn!(target: "mpp", "tempo: too many sponsored transactions were reverted; offers go out unsponsored");
+        }
+        Err(error) => tracing::warn!(target: "mpp", %error, "tempo: a sponsored fee was not corrected"),
+    }
+}
+
+/// Writes the page if there is none; otherwise returns what is there.
+async fn write_first(
+    notebook: &Notebook,
+    challenge_id: &str,
+    page: Cosigned,
+) -> Result<Option<Cosigned>, NotebookError> {
+    // What may have been broadcast is kept until somebody knows.
+    let keep = if page == Cosigned::GivenUp { Keep::For(MEMORY) } else { Keep::Live };
+    notebook
+        .turn(&page_of(challenge_id), |there: Option<Cosigned>| match there {
+            None => Turn::write(page.clone(), keep, None),
+            Some(there) => Turn::leave(Some(there)),
+        })
+        .await
+}
+
+/// Somebody else has worked on this payment.
+fn taken_up_before(page: &Cosigned) -> Settlement {
+    match page {
+        Cosigned::GivenUp => nothing_sent("tempo: this payment was given up before its broadcast"),
+        Cosigned::Signed { hash, .. } | Cosigned::Closed { hash } => {
+            Settlement::Unknown { detail: format!("tempo: {hash} was signed for before") }
+        }
+    }
+}
+
+fn page_of(challenge_id: &str) -> String {
+    format!("cosigned/{challenge_id}")
+}
+
+/// What a mined transaction cost, in base units of its fee token.
+fn fee_of(receipt: &TxReceipt) -> Option<u64> {
+    let (gas, price) = receipt.gas()?;
+    u64::try_from(calc_gas_balance_spending(gas, price)).ok()
+}
+
+/// What a receipt of our own broadcast means.
+fn ending(plan: &Broadcast, receipt: TxReceipt) -> Ending {
+    let settlement = outcome(plan, &receipt);
+    Ending { settlement, receipt: (receipt.transaction_hash == plan.hash).then_some(receipt) }
+}
+
+fn outcome(plan: &Broadcast, receipt: &TxReceipt) -> Settlement {
+    if receipt.transaction_hash != plan.hash {
+        return Settlement::Unknown { detail: format!("tempo: the node sent no receipt of {}", plan.hash) };
+    }
+    if !receipt.succeeded() {
+        return Settlement::Declined(Rejection::failed("the transaction was reverted; nothing was paid"));
+    }
+    let Effect { payer, memo, external_id, .. } = &plan.effect;
+    let paid = push::payment_in(receipt, &plan.effect.ask(), |found| found == memo);
+    if paid.is_none_or(|paid| paid.payer != *payer) {
+        return Settlement::Unknown {
+            detail: format!(
+                "tempo: {} succeeded but did not pay the recipient; it needs a person",
+                plan.hash
+            ),
+        };
+    }
+    settled(format!("{:#x}", plan.hash), external_id.clone())
+}
+
+/// A payment whose money had moved, or that had none, when it was verified.
+pub(super) fn settled_already(cx: &SettleCx<'_>, plan: Plan) -> Settlement {
+    match plan {
+        Plan::Hash { hash, external_id } => settled(format!("{hash:#x}"), external_id),
+        // No transaction exists: the draft refers to the challenge.
+        Plan::Proof { external_id } => settled(cx.challenge_id.to_owned(), external_id),
+        Plan::Transaction(_) | Plan::Sponsored(_) => unreadable(),
+    }
+}
+
+fn settled(reference: String, external_id: Option<String>) -> Settlement {
+    Settlement::Settled(Payment { external_id, ..Payment::new(reference) })
+}
+
+fn nothing_sent(detail: impl Into<String>) -> Settlement {
+    Settlement::Declined(Rejection::unavailable(RETRY, detail))
+}
+
+fn unknown(rpc: &Rpc, error: &RpcError) -> Settlement {
+    Settlement::Unknown { detail: format!("tempo: {}: {error}", rpc.shown()) }
+}
+
+pub(super) fn unreadable() -> Settlement {
+    Settlement::Unknown {
+        detail: "tempo: the journaled plan is of another release and is not understood".into(),
+    }
+}

@@ -1,0 +1,228 @@
+//! The wallet against the server, and against challenges it must not pay.
+
+use super::*;
+use crate::ManualClock;
+use crate::method::{ClientMethod, Fate, Fees, PayError, Proof, Share};
+use alloy::eips::eip2718::Decodable2718;
+use std::sync::atomic::{AtomicI64, Ordering};
+use tempo_alloy::primitives::AASigned;
+
+const PLATFORM: Address = address!("3c44cdddb6a900fa2b585dd299e03d12fa4293bc");
+
+/// What a healthy node says to a payer as well.
+pub(super) fn helpful(method: &str, params: &Value) -> Option<Reply> {
+    match method {
+        "eth_maxPriorityFeePerGas" => Some(Reply::Result(json!("0x1"))),
+        "eth_estimateGas" => Some(Reply::Result(json!("0x7a120"))),
+        "eth_getBlockByNumber" => Some(Reply::Result(
+            json!({ "number": "0x10", "timestamp": format!("{NOW:#x}"), "baseFeePerGas": "0x4a817c800" }),
+        )),
+        _ => healthy(method, params),
+    }
+}
+
+pub(super) fn wallet(url: &str) -> TempoWallet {
+    let key = PrivateKeySigner::from_bytes(&B256::repeat_byte(1)).unwrap();
+    let clock = ManualClock::at(Timestamp::from_unix(NOW));
+    TempoWallet::new(key, url, 31337).unwrap().clock(Arc::new(clock))
+}
+
+fn server(url: &str) -> Tempo {
+    tempo_at(url).payee("platform", &PLATFORM.to_string()).sponsor(Sponsor::local(&"09".repeat(32)))
+}
+
+const SPLIT: &[Share<'static>] = &[Share { payee: "platform", units: BaseUnits::new(500) }];
+
+fn pull(proof: &Proof) -> AASigned {
+    let raw = hex::decode(proof.payload["signature"].as_str().unwrap()).unwrap();
+    AASigned::decode_2718(&mut raw.as_slice()).unwrap()
+}
+
+#[tokio::test]
+async fn what_the_wallet_sends_the_server_takes() {
+    let node = FakeNode::start(helpful).await;
+    let (wallet, server) = (wallet(&node.url), server(&node.url));
+    type Say = fn(&mut OfferCx<'_>);
+    let table: [(u128, Say, &str); 5] = [
+        (10_000, |_| {}, "10000 + fees"),
+        (10_000, |cx| cx.splits = SPLIT, "9500 to the shop"),
+        (10_000, |cx| cx.fees = Fees::Sponsored, "10000"),
+        (10_000, |cx| (cx.fees, cx.splits) = (Fees::Sponsored, SPLIT), "9500 to the shop"),
+        (0, |_| {}, "0"),
+    ];
+    for (amount, say, what) in table {
+        let scene = Scene::asking(&server, amount, say);
+        let cost = wallet.cost(&scene.challenge).unwrap();
+        assert_eq!(cost.amount, BaseUnits::new(amount));
+        assert_eq!(cost.payees.iter().fold(0, |sum, payee| sum + payee.units.get()), amount, "{what}");
+        let sponsored = scene.request.method_details.as_ref().unwrap().contains_key("feePayer");
+        assert_eq!(cost.fees.is_empty(), sponsored || amount == 0, "{what}");
+
+        let proof = wallet.pay(&scene.challenge).await.unwrap();
+        let verified = scene.verify(&server, &proof.payload, proof.source.as_deref()).await.unwrap();
+        assert_eq!(verified.payer, Some(wallet.did()), "{what}");
+    }
+    assert_eq!(node.asked("eth_sendRawTransaction"), 0);
+}
+
+#[tokio::test]
+async fn the_wallet_pays_its_fee_in_the_token_of_the_payment_unless_told_otherwise() {
+    let node = FakeNode::start(helpful).await;
+    let scene = Scene::new(10_000);
+    let tx = pull(&wallet(&node.url).pay(&scene.challenge).await.unwrap()).tx().clone();
+    assert_eq!(tx.fee_token, Some(TOKEN));
+    // Twice the base fee and the tip; valid for 25 s although the challenge lives longer.
+    assert_eq!((tx.max_fee_per_gas, tx.max_priority_fee_per_gas), (40_000_000_001, 1));
+    assert_eq!(tx.valid_before, NonZeroU64::new(NOW as u64 + 25));
+    let alpha = "0x20c0000000000000000000000000000000000001";
+    let other = wallet(&node.url).fee_token(alpha).unwrap();
+    assert_eq!(
+        pull(&other.pay(&scene.challenge).await.unwrap()).tx().fee_token,
+        Some(alpha.parse().unwrap())
+    );
+    // 700,000 gas at 40 gwei are 0.028 dollars.
+    let thrifty = wallet(&node.url).max_fee(28_000);
+    let declined = thrifty.pay(&scene.challenge).await.unwrap_err();
+    assert!(matches!(&declined, PayError::Declined(why) if why.contains("fee may be higher")), "{declined}");
+    assert!(wallet(&node.url).max_fee(28_001).pay(&scene.challenge).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_a_wallet_must_not_pay_is_refused_before_anything_is_signed_or_asked() {
+    // Nothing listens there.
+    let wallet = wallet("http://127.0.0.1:1");
+    let scene = Scene::asking(&server("http://127.0.0.1:1"), 10_000, |cx| cx.splits = SPLIT);
+    type Spoil = fn(&mut ChargeRequest);
+    fn details(request: &mut ChargeRequest) -> &mut Map<String, Value> {
+        request.method_details.as_mut().unwrap()
+    }
+    let table: [(&str, Spoil); 8] = [
+        ("it is for chain 4217", |r| drop(details(r).insert("chainId".into(), json!(4217)))),
+        // Without a chain id the draft means the test network.
+        ("it is for chain 42431", |r| drop(details(r).remove("chainId"))),
+        ("not less than the amount", |r| r.amount = BaseUnits::new(500)),
+        ("no usable amount", |r| details(r)["splits"][0]["amount"] = json!("-1")),
+        ("names none that is known", |r| {
+            drop(details(r).insert("supportedModes".into(), json!(["carrier pigeon"])))
+        }),
+        ("`memo` is not 32 bytes", |r| drop(details(r).insert("memo".into(), json!("0x00")))),
+        ("not the address of a token", |r| r.currency = "usd".into()),
+        ("`recipient` is not an address", |r| r.recipient = None),
+    ];
+    let refused = async |wallet: &TempoWallet, challenge: &Challenge| {
+        let cost = wallet.cost(challenge).unwrap_err();
+        assert_eq!(wallet.pay(challenge).await.unwrap_err(), cost);
+        let PayError::Unsupported(why) = cost else { panic!("{cost}") };
+        why
+    };
+    for (expected, spoil) in table {
+        let mut request = scene.request.clone();
+        spoil(&mut request);
+        let challenge = Challenge { request: request.encode(), ..scene.challenge.clone() };
+        let why = refused(&wallet, &challenge).await;
+        assert!(why.contains(expected), "{expected}: {why}");
+    }
+    let other = Challenge { method: MethodName::from_static("stripe"), ..scene.challenge.clone() };
+    assert!(refused(&wallet, &other).await.contains("pays charges on Tempo"));
+    let expired =
+        Challenge { expires: Some(Timestamp::from_unix(NOW).to_string()), ..scene.challenge.clone() };
+    assert!(refused(&wallet, &expired).await.contains("expired"));
+    // A stranger gets a part.
+    let picky = wallet.only_to([SHOP.to_string().as_str()]).unwrap();
+    assert!(refused(&picky, &scene.challenge).await.contains("none of the recipients"));
+}
+
+#[tokio::test]
+async fn a_node_of_another_chain_or_out_of_reach_signs_nothing_away() {
+    let node = FakeNode::start(|method, params| match method {
+        "eth_chainId" => Some(Reply::Result(json!("0x1"))),
+        _ => helpful(method, params),
+    })
+    .await;
+    let scene = Scene::new(10_000);
+    for url in [node.url.as_str(), "http://127.0.0.1:1"] {
+        let error = wallet(url).pay(&scene.challenge).await.unwrap_err();
+        assert!(matches!(error, PayError::Declined(_)), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_mode_is_the_wallets_choice_among_what_the_challenge_takes() {
+    let scene = Scene::new(10_000);
+    let pushes = |method: &str, params: &Value| match method {
+        "eth_sendRawTransaction" => Some(Reply::Status(502)),
+        "eth_getTransactionReceipt" => Some(Reply::Result(
+            json!({ "transactionHash": params[0], "blockNumber": "0x1", "status": "0x1", "logs": [] }),
+        )),
+        _ => helpful(method, params),
+    };
+    for (preferred, taken, expected) in [
+        (Mode::Pull, vec![Mode::Pull, Mode::Push], "transaction"),
+        (Mode::Push, vec![Mode::Pull, Mode::Push], "hash"),
+        (Mode::Push, vec![Mode::Pull], "transaction"),
+        (Mode::Pull, vec![Mode::Push], "hash"),
+    ] {
+        let node = FakeNode::start(pushes).await;
+        let offer = Scene::asking(&tempo_at(&node.url).modes(taken.clone()), 10_000, |_| {});
+        let proof = wallet(&node.url).mode(preferred).pay(&offer.challenge).await.unwrap();
+        assert_eq!(proof.payload["type"], expected, "{preferred:?} of {taken:?}");
+        // The answer to the broadcast was lost; it is looked up and not sent again.
+        assert_eq!(node.asked("eth_sendRawTransaction"), usize::from(expected == "hash"));
+    }
+    let node = FakeNode::start(pushes).await;
+    let sponsored = Scene::asking(&server(&node.url), 10_000, |cx| cx.fees = Fees::Sponsored);
+    let proof = wallet(&node.url).mode(Mode::Push).pay(&sponsored.challenge).await.unwrap();
+    assert_eq!(proof.payload["type"], "transaction");
+    let mut request = sponsored.request.clone();
+    request.method_details.as_mut().unwrap().insert("supportedModes".into(), json!(["push"]));
+    let contradiction = Challenge { request: request.encode(), ..scene.challenge };
+    assert!(matches!(wallet(&node.url).pay(&contradiction).await, Err(PayError::Unsupported(_))));
+}
+
+#[tokio::test]
+async fn what_became_of_a_payment_is_said_only_when_it_is_certain() {
+    let finalized = Arc::new(AtomicI64::new(NOW));
+    let status = Arc::new(Mutex::new(None::<&str>));
+    let node = FakeNode::start({
+        let (finalized, status) = (finalized.clone(), status.clone());
+        move |method, params| match method {
+            "eth_getBlockByNumber" if params[0] == "finalized" => {
+                let time = finalized.load(Ordering::SeqCst);
+                Some(Reply::Result(json!({ "number": "0x10", "timestamp": format!("{time:#x}") })))
+            }
+            "eth_getTransactionReceipt" => Some(Reply::Result(match *status.lock().unwrap() {
+                None => Value::Null,
+                Some(status) => {
+                    json!({ "transactionHash": params[0], "blockNumber": "0x1", "status": status, "logs": [] })
+                }
+            })),
+            "eth_getLogs" => Some(Reply::Result(match *status.lock().unwrap() {
+                Some("0x1") => json!([{ "transactionHash": B256::repeat_byte(7) }]),
+                _ => json!([]),
+            })),
+            _ => helpful(method, params),
+        }
+    })
+    .await;
+    let wallet = wallet(&node.url);
+    let plain = Scene::new(10_000);
+    let sponsored = Scene::asking(&server(&node.url), 10_000, |cx| cx.fees = Fees::Sponsored);
+    for scene in [&plain, &sponsored] {
+        let proof = wallet.pay(&scene.challenge).await.unwrap();
+        let fate = async || wallet.fate(&scene.challenge, &proof).await;
+        finalized.store(NOW + 25 + 9, Ordering::SeqCst);
+        *status.lock().unwrap() = None;
+        assert_eq!(fate().await, Fate::Unknown, "it may still be mined");
+        finalized.store(NOW + 25 + 10, Ordering::SeqCst);
+        assert_eq!(fate().await, Fate::Never);
+        *status.lock().unwrap() = Some("0x1");
+        assert!(matches!(fate().await, Fate::Paid { .. }));
+    }
+    let proof = wallet.pay(&plain.challenge).await.unwrap();
+    *status.lock().unwrap() = Some("0x0");
+    assert_eq!(wallet.fate(&plain.challenge, &proof).await, Fate::Never, "reverted");
+    // A hash has no end of its own.
+    let hash = Proof { payload: members(json!({ "type": "hash", "hash": B256::ZERO })), source: None };
+    *status.lock().unwrap() = None;
+    assert_eq!(wallet.fate(&plain.challenge, &hash).await, Fate::Unknown);
+}
