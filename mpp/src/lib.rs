@@ -143,6 +143,8 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use pricing::{PriceSpec, Terms};
 pub use protocol::{Amount, Currency, Receipt, Secret, SecretRing};
 
+#[cfg(feature = "openapi")]
+pub use discovery::library::{describe, describe_contract, describe_item};
 #[cfg(all(feature = "sandbox", feature = "server"))]
 pub use method::sandbox::Sandbox;
 #[cfg(feature = "stripe")]

@@ -46,6 +46,10 @@ pub struct Description {
 }
 
 impl Description {
+    pub(super) fn new(json: Value, head: Vec<String>, lines: Vec<String>) -> Self {
+        Self { json, head, lines }
+    }
+
     /// As a value: `level` is `overview`, `item` or `contract`.
     ///
     /// ```
@@ -85,7 +89,7 @@ impl Description {
     }
 }
 
-/// There is no operation of that name.
+/// There is nothing of that name.
 ///
 /// ```
 /// # use serde_json::json;
@@ -96,11 +100,16 @@ impl Description {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownItem {
+    what: &'static str,
     name: String,
     nearest: Vec<String>,
 }
 
 impl UnknownItem {
+    pub(super) fn new(what: &'static str, name: &str, nearest: Vec<String>) -> Self {
+        Self { what, name: name.to_owned(), nearest }
+    }
+
     /// Names that look like it, the nearest first; at most three.
     ///
     /// ```
@@ -115,7 +124,7 @@ impl UnknownItem {
 impl fmt::Display for UnknownItem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name: String = self.name.chars().take(LONGEST_NAME).collect();
-        write!(f, "there is no operation `{name}`")?;
+        write!(f, "there is no {} `{name}`", self.what)?;
         let quoted: Vec<_> = self.nearest.iter().map(|n| format!("`{n}`")).collect();
         if quoted.is_empty() { Ok(()) } else { write!(f, "; did you mean {}?", quoted.join(" or ")) }
     }
@@ -272,7 +281,7 @@ fn find<'d>(openapi: &'d Value, name: &str) -> Result<Priced<'d>, UnknownItem> {
     let wanted = |o: &Priced<'_>| o.name == name || o.path == name || o.call() == name;
     operations(openapi).find(wanted).ok_or_else(|| {
         let names: Vec<String> = operations(openapi).map(|o| o.name).take(COMPARED + 1).collect();
-        UnknownItem { name: name.to_owned(), nearest: nearest(name, names) }
+        UnknownItem::new("operation", name, nearest(name, names))
     })
 }
 
@@ -362,7 +371,7 @@ fn schemas(value: &Value, openapi: &Value) -> Map<String, Value> {
 }
 
 /// The names nearest to an unknown one, if they are near at all.
-fn nearest(name: &str, names: Vec<String>) -> Vec<String> {
+pub(super) fn nearest(name: &str, names: Vec<String>) -> Vec<String> {
     if name.chars().count() > LONGEST_NAME || names.len() > COMPARED {
         return Vec::new();
     }

@@ -60,6 +60,7 @@ mod catalogue;
 mod describe;
 mod documents;
 mod info;
+pub(crate) mod library;
 mod llms;
 mod manifest;
 mod openapi;
