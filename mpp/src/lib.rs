@@ -59,6 +59,7 @@
 //! | test without money | [`testing`] |
 //! | list the prices of a program | [`registry`], [`pricing`] |
 //! | publish OpenAPI, `llms.txt` and the other documents | [`discovery`] |
+//! | read about this library and the linked prices from a program | [`describe`], [`describe_item`], [`describe_contract`] |
 //! | add a payment method | [`method`], [`method::ServerMethod`] |
 //! | add a store | [`store`] |
 //! | read and write the protocol itself | [`protocol`] |
@@ -104,6 +105,9 @@
 #![cfg_attr(not(feature = "server"), doc = "[`store`]: #cargo-features")]
 #![cfg_attr(not(feature = "server"), doc = "[`server`]: #cargo-features")]
 #![cfg_attr(not(feature = "openapi"), doc = "[`discovery`]: #cargo-features")]
+#![cfg_attr(not(feature = "openapi"), doc = "[`describe`]: #cargo-features")]
+#![cfg_attr(not(feature = "openapi"), doc = "[`describe_item`]: #cargo-features")]
+#![cfg_attr(not(feature = "openapi"), doc = "[`describe_contract`]: #cargo-features")]
 #![cfg_attr(not(feature = "client"), doc = "[`client`]: #cargo-features")]
 #![cfg_attr(not(feature = "testing"), doc = "[`testing`]: #cargo-features")]
 #![cfg_attr(docsrs, feature(doc_cfg))]

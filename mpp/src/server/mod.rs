@@ -16,7 +16,8 @@
 //! | the delivery is recorded, before the first byte leaves | 503 | 11.5 |
 //! | the receipt goes out with a 2xx, `private` | | 5.3 |
 //!
-//! Refusals are problem documents (RFC 9457). After money may have moved the answer is never 402, because clients pay those.
+//! Refusals are problem documents (RFC 9457); a browser that is asked to pay gets a page instead, with the same status and
+//! challenges. After money may have moved the answer is never 402, because clients pay those.
 
 mod authorization;
 mod builder;

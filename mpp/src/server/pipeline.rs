@@ -60,10 +60,17 @@ pub(crate) struct Visit {
     /// For a computed price: which request exactly.
     target: Option<Target>,
     digest: Option<BodyDigest>,
-    accept: Option<HeaderValue>,
-    /// Where the resource is, for a client that is a person.
-    reader: Option<Box<str>>,
+    /// `None` for a client that asks for nothing in particular: a visit is moved about, so it is kept small.
+    wishes: Option<Box<Wishes>>,
     presented: Presented,
+}
+
+/// How a client would like to be answered.
+struct Wishes {
+    /// `Accept-Payment`.
+    payment: Option<HeaderValue>,
+    /// Where the resource is, for a client that is a person.
+    reader: Option<String>,
 }
 
 /// What the request has shown.
@@ -156,9 +163,10 @@ impl Visit {
             None => Presented::Nothing,
             Some(credential) => mpp.judge(credential, &plan, verb, uri, req),
         };
-        let accept = accept_payment(req.headers());
+        let payment = accept_payment(req.headers());
         let reader = page::is_wanted(req.headers()).then(|| mpp.address(uri));
-        Ok(Self { mpp, plan, scope, target, digest: None, accept, reader, presented })
+        let wishes = (payment.is_some() || reader.is_some()).then(|| Box::new(Wishes { payment, reader }));
+        Ok(Self { mpp, plan, scope, target, digest: None, wishes, presented })
     }
 
     /// Whether there is a body that has to be bound.
@@ -626,7 +634,7 @@ impl Visit {
     /// A 402: a problem for programs, a page for people.
     fn ask(&self, quoted: &[Quoted<'_>], kind: ProblemType, detail: &str) -> Answer {
         let answer = Answer::challenge(kind, detail, self.challenges(quoted));
-        match &self.reader {
+        match self.wishes.as_ref().and_then(|wishes| wishes.reader.as_ref()) {
             None => answer,
             Some(url) => as_page(answer, self.page(quoted, kind, detail, url)),
         }
@@ -707,7 +715,7 @@ impl Visit {
 
     /// The client's order of preference; `None` for ours (no header, a malformed one, or no match).
     fn ranking(&self, quoted: &[Quoted<'_>]) -> Option<Vec<usize>> {
-        let accept = AcceptPayment::parse(self.accept.as_ref()?.to_str().ok()?).ok()?;
+        let accept = AcceptPayment::parse(self.wishes.as_ref()?.payment.as_ref()?.to_str().ok()?).ok()?;
         let order = accept.rank(quoted.iter().map(|q| (q.offer.name.as_str(), Intent::CHARGE.as_str())));
         (!order.is_empty()).then_some(order)
     }
@@ -745,9 +753,9 @@ impl Authentic {
 impl Mpp {
     /// The public address of a request's target.
     #[cold]
-    fn address(&self, uri: &Uri) -> Box<str> {
+    fn address(&self, uri: &Uri) -> String {
         let target = uri.path_and_query().map_or("/", |target| target.as_str());
-        format!("{}{target}", self.public_url().trim_end_matches('/')).into()
+        format!("{}{target}", self.public_url().trim_end_matches('/'))
     }
 
     /// Size, shape and HMAC of a credential, from the head alone.
