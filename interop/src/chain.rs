@@ -42,10 +42,17 @@ impl Lab {
     pub async fn chain(&self) -> Chain {
         // T4 is the newest fork this anvil knows and the default, T0, is too old. Interval mining keeps the head's time
         // fresh, which expiring transactions are judged by; mixed mining mines at once as well.
-        let fixed =
+        let flags =
             ["--network", "tempo", "--hardfork", "T4", "--block-time", "1", "--mixed-mining", "--port", "0"];
+        self.chain_with(&flags).await
+    }
+
+    /// Starts a chain with these flags.
+    pub(crate) async fn chain_with(&self, flags: &[&str]) -> Chain {
         let mut command = Command::new(&self.anvil);
-        command.args(fixed).args(["--chain-id", &CHAIN_ID.to_string()]);
+        command.args(flags).args(["--chain-id", &CHAIN_ID.to_string()]);
+        // By default every block's state stays on disk for good once the process is killed: gigabytes for each chain.
+        command.args(["--prune-history", "128"]);
         let mut process = Process::start("anvil", &mut command);
         let url = format!("http://{}", process.line_after("Listening on ").await);
         Chain { url, _process: process.ignore_output(), http: http_client() }

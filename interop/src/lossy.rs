@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// A gateway; it lives as long as the test's runtime.
@@ -18,6 +18,7 @@ pub struct Lossy {
     pub url: String,
     broadcasts: Arc<AtomicUsize>,
     next: Arc<Mutex<Option<Loses>>>,
+    gone: Arc<AtomicBool>,
     before: Arc<Mutex<Option<String>>>,
 }
 
@@ -28,6 +29,8 @@ pub enum Loses {
     Request,
     /// It arrives, and nobody hears of it.
     Answer,
+    /// It arrives, and then the node is gone until its [restart](Lossy::restart).
+    Everything,
 }
 
 #[derive(Clone)]
@@ -37,6 +40,7 @@ struct Gateway {
     broadcasts: Arc<AtomicUsize>,
     always: Option<Loses>,
     next: Arc<Mutex<Option<Loses>>>,
+    gone: Arc<AtomicBool>,
     before: Arc<Mutex<Option<String>>>,
 }
 
@@ -53,19 +57,21 @@ impl Lossy {
 
     async fn that(always: Option<Loses>, chain: &Chain) -> Self {
         let (broadcasts, next, before) = (Arc::<AtomicUsize>::default(), Arc::default(), Arc::default());
+        let gone = Arc::<AtomicBool>::default();
         let gateway = Gateway {
             node: chain.url.clone(),
             http: http_client(),
             broadcasts: Arc::clone(&broadcasts),
             always,
             next: Arc::clone(&next),
+            gone: Arc::clone(&gone),
             before: Arc::clone(&before),
         };
         let app = axum::Router::new().fallback(forward).with_state(gateway);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
         tokio::spawn(async move { axum::serve(listener, app).await });
-        Self { url, broadcasts, next, before }
+        Self { url, broadcasts, next, before, gone }
     }
 
     /// The next broadcast has this transaction just before it.
@@ -76,6 +82,11 @@ impl Lossy {
     /// This is lost of the next broadcast.
     pub fn next(&self, loses: Loses) {
         *self.next.lock().expect("nobody panics while holding it") = Some(loses);
+    }
+
+    /// The node is back.
+    pub fn restart(&self) {
+        self.gone.store(false, Ordering::SeqCst);
     }
 
     /// How many transactions went through.
@@ -95,7 +106,7 @@ async fn forward(State(gateway): State<Gateway>, Json(question): Json<Value>) ->
     }
     let told = || gateway.next.lock().expect("nobody panics while holding it").take();
     let loses = if broadcast { told().or(gateway.always) } else { None };
-    if loses == Some(Loses::Request) {
+    if loses == Some(Loses::Request) || gateway.gone.load(Ordering::SeqCst) {
         return StatusCode::BAD_GATEWAY.into_response();
     }
     let answer = match gateway.http.post(&gateway.node).json(&question).send().await {
@@ -104,6 +115,7 @@ async fn forward(State(gateway): State<Gateway>, Json(question): Json<Value>) ->
     };
     if broadcast {
         gateway.broadcasts.fetch_add(1, Ordering::SeqCst);
+        gateway.gone.store(loses == Some(Loses::Everything), Ordering::SeqCst);
     }
     match loses {
         None => Json(answer).into_response(),

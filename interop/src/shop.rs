@@ -31,6 +31,25 @@ impl Shop {
         Self::with_flags(program, flags, fresh_address()).await
     }
 
+    /// A shop on an EVM chain, whose key settles; paid to a fresh address.
+    pub async fn on_evm(program: &str, rpc: &str, token: &str, key_file: &str, flags: &[&str]) -> Self {
+        Self::on_evm_again(fresh_address(), program, rpc, token, key_file, flags).await
+    }
+
+    /// As [`on_evm`](Self::on_evm), for a shop that opens again.
+    pub async fn on_evm_again(
+        recipient: String,
+        program: &str,
+        rpc: &str,
+        token: &str,
+        key_file: &str,
+        flags: &[&str],
+    ) -> Self {
+        let evm =
+            ["--evm-rpc", rpc, "--evm-token", token, "--evm-key-file", key_file, "--recipient", &recipient];
+        Self::with_flags(program, &[&evm, flags].concat(), recipient.clone()).await
+    }
+
     async fn with_flags(program: &str, flags: &[&str], recipient: String) -> Self {
         let mut command = Command::new(program);
         command.args(["--listen", "127.0.0.1:0"]).args(flags);

@@ -3,7 +3,7 @@
 use crate::answer::Answer;
 use crate::process::Process;
 use crate::stripe::{SECRET_KEY, StandIn};
-use crate::{CHAIN_ID, Chain, Lab};
+use crate::{CHAIN_ID, Chain, EvmChain, Lab};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -16,6 +16,8 @@ pub enum Mode {
     Pull,
     /// It broadcasts and sends the hash.
     Push,
+    /// By an EIP-3009 signature.
+    Evm,
     /// By a Stripe token on this test card, like `pm_card_visa`.
     Card(&'static str),
 }
@@ -33,6 +35,11 @@ impl Lab {
         let mut command = Command::new("node");
         command.current_dir(&self.folder).args(["wallet.mjs", &chain.url, &CHAIN_ID.to_string()]);
         Wallet { process: Process::start("the wallet", &mut command), account: 0 }
+    }
+
+    /// Starts a payer with anvil's dev accounts on an EVM chain.
+    pub fn evm_wallet(&self, chain: &EvmChain) -> Wallet {
+        self.wallet(&chain.node)
     }
 
     /// Starts a payer with test cards at this stand-in, and with anvil's dev accounts where there is a chain.
@@ -67,6 +74,12 @@ impl Wallet {
         said["authorization"].as_str().unwrap_or_else(|| panic!("no credential: {said}")).to_owned()
     }
 
+    /// A Permit2 payload for a challenge, signed by viem as wallets sign typed data.
+    pub async fn permit2(&mut self, challenge: &Value, request: &Value) -> Value {
+        self.ask(json!({ "op": "permit2", "challenge": challenge, "request": request })).await["payload"]
+            .take()
+    }
+
     /// Sets the payer's clock ahead, as far as the [chain's](Chain::advance).
     pub async fn advance(&mut self, by: Duration) {
         self.ask(json!({ "op": "advance", "seconds": by.as_secs() })).await;
@@ -86,6 +99,7 @@ impl Mode {
         match self {
             Self::Pull => "pull",
             Self::Push => "push",
+            Self::Evm => "evm",
             Self::Card(card) => card,
         }
     }

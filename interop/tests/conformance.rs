@@ -1,11 +1,12 @@
 //! The methods with a network against the conformance kit that any method can be held to (`mpp::testing`).
 
 use interop::stripe::{Limits, Mischief, PROFILE, SECRET_KEY, StandIn};
-use interop::{CHAIN_ID, Chain, Loses, Lossy, Mode, Wallet, fresh_address, lab};
-use mpp::method::Proof;
+use interop::{CHAIN_ID, Chain, DEV_KEYS, EvmChain, Loses, Lossy, Mode, Wallet, fresh_address, lab};
+use mpp::method::evm::{CredentialType, EvmWallet, GasPolicy, PrivateKeySigner};
+use mpp::method::{ClientMethod, Proof};
 use mpp::protocol::{Challenge, Credential, CredentialBuf, Currency, Timestamp};
 use mpp::testing::{MethodBench, method_conformance};
-use mpp::{Amount, Clock, Stripe, Tempo};
+use mpp::{Amount, Clock, Evm, Stripe, Tempo};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -172,4 +173,98 @@ async fn tempo_keeps_the_contract_of_payment_methods_with_transactions() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tempo_keeps_the_contract_of_payment_methods_with_hashes() {
     tempo_keeps_the_contract(Mode::Push).await;
+}
+
+/// A plain chain, and our own wallet as a payer who is somebody else each time.
+struct Dollars {
+    chain: EvmChain,
+    node: Lossy,
+    recipient: String,
+    kind: CredentialType,
+}
+
+impl MethodBench for Dollars {
+    type Method = Evm;
+
+    async fn method(&self, _: Arc<dyn Clock>) -> Evm {
+        Evm::new(&self.recipient)
+            .chain(CHAIN_ID)
+            .rpc(&self.node.url)
+            .eip3009_token("usdc", &self.chain.token, 6)
+            .settlement_key(DEV_KEYS[1])
+            .accept(&[self.kind])
+            .settle_within(Duration::from_secs(5))
+            .gas_policy(GasPolicy { replace_after: Duration::from_secs(1), ..GasPolicy::default() })
+    }
+
+    fn price(&self) -> (Amount, Currency) {
+        (Amount::cents(1), Currency::USDC)
+    }
+
+    async fn pay(&self, challenge: &Challenge) -> Proof {
+        let key = PrivateKeySigner::random();
+        let account = key.address().to_string();
+        self.chain.mint(&account, 10_000).await;
+        if self.kind == CredentialType::Permit2 {
+            self.chain.approve_permit2_as(&account).await;
+        }
+        self.chain.give_coins(&account).await;
+        let wallet = EvmWallet::new(CHAIN_ID, key).rpc(self.chain.url()).expect("a URL");
+        wallet.pays_by(&[self.kind]).pay(challenge).await.expect("the wallet can pay")
+    }
+
+    async fn taken(&self) -> u128 {
+        self.chain.payments_to(&self.recipient).await.iter().map(|(amount, _)| amount).sum()
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        vec![DEV_KEYS[1].trim_start_matches("0x").to_owned()]
+    }
+
+    async fn wait(&self, by: Duration) {
+        self.chain.node.advance(by).await;
+        // What is final is two blocks down.
+        self.chain.mine(3).await;
+    }
+
+    /// Each of them waits until the signature is void.
+    fn most_stops(&self) -> usize {
+        4
+    }
+
+    fn faults(&self) -> Vec<&'static str> {
+        if self.kind == CredentialType::Hash { Vec::new() } else { vec![LOST_REQUEST, LOST_ANSWER] }
+    }
+
+    async fn inject(&self, fault: &'static str) {
+        self.node.next(if fault == LOST_REQUEST { Loses::Request } else { Loses::Answer });
+    }
+}
+
+async fn evm_keeps_the_contract(kind: CredentialType) {
+    let Some(lab) = lab() else { return };
+    let chain = lab.evm_chain().await;
+    let node = Lossy::obedient(&chain.node).await;
+    let found = method_conformance(&Dollars { chain, node, recipient: fresh_address(), kind }).await;
+    found.assert_kept();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evm_keeps_the_contract_of_payment_methods_with_authorizations() {
+    evm_keeps_the_contract(CredentialType::Authorization).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evm_keeps_the_contract_of_payment_methods_with_permits() {
+    evm_keeps_the_contract(CredentialType::Permit2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evm_keeps_the_contract_of_payment_methods_with_transactions() {
+    evm_keeps_the_contract(CredentialType::Transaction).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evm_keeps_the_contract_of_payment_methods_with_hashes() {
+    evm_keeps_the_contract(CredentialType::Hash).await;
 }

@@ -305,11 +305,12 @@ struct Sponsored {
 
 impl Sponsored {
     async fn start(rpc: &str, policy: SponsorPolicy) -> Self {
+        Self::by(Sponsor::local(FEE_PAYER_KEY).policy(policy), rpc).await
+    }
+
+    async fn by(sponsor: Sponsor, rpc: &str) -> Self {
         let recipient = fresh_address();
-        let tempo = Tempo::new(&recipient)
-            .rpc(rpc)
-            .chain_id(interop::CHAIN_ID)
-            .sponsor(Sponsor::local(FEE_PAYER_KEY).policy(policy));
+        let tempo = Tempo::new(&recipient).rpc(rpc).chain_id(interop::CHAIN_ID).sponsor(sponsor);
         let mpp = Mpp::builder("http://127.0.0.1:1")
             .secret(Secret::generate())
             .single_process_volatile_store()
@@ -401,6 +402,105 @@ async fn no_rule_of_the_sponsors_policy_can_be_broken() {
     let good = waiting(&next, &payer.sign(honest));
     assert_eq!(get_with(url, &good).await.status, 200);
     assert_refused(&get_with(url, &good).await, "invalid-challenge", "again");
+    let fee = before - chain.balance(FEE_PAYER).await;
+    assert!((1..50_000).contains(&fee), "{fee}");
+}
+
+#[tokio::test]
+async fn eight_copies_of_a_sponsored_credential_are_signed_for_once() {
+    let Some(lab) = lab() else { return };
+    let chain = lab.chain().await;
+    let server = Sponsored::start(&chain.url, SponsorPolicy::new()).await;
+    for round in 1..=5 {
+        // To the last unit: a second transaction of it could not be paid for.
+        let payer = Payer::with(&chain, 10_000).await;
+        let here = challenge(&server.url).await;
+        let tx = payer.waiting(vec![noted(PATH_USD, &server.recipient, 10_000, memo(&here))]).await;
+        let header = waiting(&here, &payer.sign(tx));
+        let copies: Vec<_> = (0..8)
+            .map(|_| {
+                let (url, header) = (server.url.clone(), header.clone());
+                tokio::spawn(async move { get_with(&url, &header).await.status })
+            })
+            .collect();
+        let mut statuses = Vec::new();
+        for copy in copies {
+            statuses.push(copy.await.expect("it was answered"));
+        }
+        let delivered = statuses.iter().filter(|status| **status == 200).count();
+        let refused = statuses.iter().filter(|status| [402, 409].contains(status)).count();
+        assert_eq!((delivered, refused), (1, 7), "round {round}: {statuses:?}");
+        assert_eq!(chain.payments_to(&server.recipient).await.len(), round);
+    }
+    let nonce = chain.rpc("eth_getTransactionCount", json!([FEE_PAYER, "latest"])).await;
+    assert_eq!(nonce, "0x0", "the sponsor has signed no transaction of its own");
+}
+
+/// A hosted fee payer that knows `eth_fillTransaction` only. What it answers is `spoiled` first.
+async fn hosted(spoil: fn(&mut TempoTransaction)) -> String {
+    let quantity = |value: &Value| {
+        let digits = value.as_str().expect("a quantity").trim_start_matches("0x").to_owned();
+        u128::from_str_radix(&digits, 16).expect("a quantity")
+    };
+    let answer = move |axum::Json(question): axum::Json<Value>| async move {
+        let asked = &question["params"][0];
+        if question["method"] != "eth_fillTransaction" {
+            let error = json!({ "code": -32601, "message": "no such method" });
+            return axum::Json(json!({ "jsonrpc": "2.0", "id": question["id"], "error": error }));
+        }
+        let small = |name: &str| u64::try_from(quantity(&asked[name])).expect("64 bits");
+        let calls = asked["calls"].as_array().expect("calls").iter().map(|call| Call {
+            to: TxKind::Call(address(call["to"].as_str().expect("an address"))),
+            value: U256::ZERO,
+            input: hex::decode(call["data"].as_str().expect("bytes")).expect("hexadecimal").into(),
+        });
+        let mut tx = TempoTransaction {
+            chain_id: small("chainId"),
+            nonce_key: asked["nonceKey"].as_str().expect("a key").parse().expect("a number"),
+            nonce: small("nonce"),
+            gas_limit: small("gas"),
+            max_fee_per_gas: quantity(&asked["maxFeePerGas"]),
+            max_priority_fee_per_gas: quantity(&asked["maxPriorityFeePerGas"]),
+            calls: calls.collect(),
+            valid_before: NonZeroU64::new(small("validBefore")),
+            fee_token: Some(address(PATH_USD)),
+            ..Default::default()
+        };
+        spoil(&mut tx);
+        let key: PrivateKeySigner = FEE_PAYER_KEY.parse().expect("a key");
+        let payer = address(asked["from"].as_str().expect("an address"));
+        let signature = key.sign_hash_sync(&tx.fee_payer_signature_hash(payer)).expect("a local key signs");
+        let parts = json!({ "r": signature.r(), "s": signature.s(), "yParity": u8::from(signature.v()) });
+        let tx = json!({ "feeToken": tx.fee_token, "feePayerSignature": parts });
+        axum::Json(json!({ "jsonrpc": "2.0", "id": question["id"], "result": { "tx": tx } }))
+    };
+    let app = axum::Router::new().fallback(answer);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    url
+}
+
+#[tokio::test]
+async fn a_hosted_fee_payer_pays_and_one_that_signs_for_something_else_is_not_used() {
+    let Some(lab) = lab() else { return };
+    let chain = lab.chain().await;
+    let before = chain.balance(FEE_PAYER).await;
+    for (spoil, status) in [
+        ((|_| {}) as fn(&mut TempoTransaction), 200),
+        // Our trouble and not the payer's: no challenge that would have it pay again.
+        (|tx| tx.fee_token = Some(address(ALPHA_USD)), 503),
+        // A signature for another transaction is, for this one, the signature of an account nobody has.
+        (|tx| tx.gas_limit += 1, 503),
+    ] {
+        let server = Sponsored::by(Sponsor::hosted(&hosted(spoil).await), &chain.url).await;
+        let payer = Payer::with(&chain, 10_000).await;
+        let here = challenge(&server.url).await;
+        let tx = payer.waiting(vec![noted(PATH_USD, &server.recipient, 10_000, memo(&here))]).await;
+        let answer = get_with(&server.url, &waiting(&here, &payer.sign(tx))).await;
+        assert_eq!((answer.status, answer.challenge.is_some()), (status, false), "{answer:?}");
+        assert_eq!(chain.payments_to(&server.recipient).await.len(), usize::from(status == 200));
+    }
     let fee = before - chain.balance(FEE_PAYER).await;
     assert!((1..50_000).contains(&fee), "{fee}");
 }

@@ -18,6 +18,23 @@ fn the_script_of_stripes_golden_vectors_prints_the_committed_file() {
 }
 
 #[test]
+fn the_script_of_the_evm_golden_vectors_prints_the_committed_file() {
+    if interop::lab().is_none() {
+        return;
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output =
+        Command::new("node").current_dir(folder).arg("evm-vectors.mjs").output().expect("there is node");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let committed = std::fs::read_to_string(folder.join("../mpp/tests/fixtures/evm-vectors.json"));
+    let printed = String::from_utf8(output.stdout).expect("JSON is UTF-8");
+    assert_eq!(
+        printed.lines().collect::<Vec<_>>(),
+        committed.expect("the vectors").lines().collect::<Vec<_>>()
+    );
+}
+
+#[test]
 fn viem_computes_the_golden_vectors_of_tempo_again() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     if interop::lab().is_none() {

@@ -1,21 +1,38 @@
 //! The `mpp` command.
 //!
-//! `mpp secret` makes what a server binds its challenges with; `mpp decode` says in plain words what a header
-//! of the Machine Payments Protocol means; the other commands read what a service publishes, and check it. No command
-//! reads a configuration file or an environment variable, and only those that are given a URL touch the network.
+//! `mpp pay` sends a request and pays for it, `mpp quote` says what that would cost, `mpp ledger` what was spent; `mpp wallet`
+//! keeps keys, `mpp config` the limits, and `mpp demo` is a server to try it all against. `mpp secret` makes what a server binds
+//! its challenges with; `mpp decode` says in plain words what a header of the Machine Payments Protocol means. `mpp openapi`,
+//! `llms`, `manifest`, `describe`, `validate` and `register` read and check what a service publishes, and never pay. These touch
+//! neither a configuration file nor an environment variable, and the network only where they are given a URL.
 //!
-//! Exit codes: 0 done, 1 the input is not what the command reads (one sentence on standard error) or a check found
-//! something, 2 wrong usage.
+//! Exit codes: 0 done, 1 it failed (one sentence on standard error) or a check found something, 2 wrong usage, 3 not paid, 4 paid and not delivered,
+//! 22 the server answered with an error and `--fail` was given.
 
+mod config;
 mod decode;
+mod demo;
+mod failure;
+mod home;
 mod input;
+mod keys;
+mod ledger;
+mod pay;
+mod quote;
+mod request;
 mod secret;
 mod service;
+mod shell;
+mod terminal;
+mod wallet;
 
+use std::future::Future;
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use failure::Failure;
 
 #[derive(Parser)]
 #[command(name = "mpp", version, about = "Tools for the Machine Payments Protocol (HTTP 402)")]
@@ -26,6 +43,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Pay(Box<pay::Options>),
+    Quote(Box<quote::Options>),
+    Ledger(ledger::Options),
+    Wallet(wallet::Options),
+    Config(config::Options),
+    Demo(demo::Options),
     Secret(secret::Options),
     Decode(decode::Options),
     Openapi(service::documents::OpenApi),
@@ -34,18 +57,28 @@ enum Command {
     Describe(service::documents::Describe),
     Validate(service::validate::Options),
     Register(service::register::Options),
+    Completions(shell::Completions),
+    Man(shell::Man),
 }
 
 fn main() -> ExitCode {
-    let outcome: Result<Answer, Box<dyn std::error::Error>> = match Cli::parse().command {
+    let outcome = match Cli::parse().command {
+        Command::Pay(options) => online(pay::run(&options)).map(|()| Answer::default()),
+        Command::Quote(options) => online(quote::run(&options)).map(|()| Answer::default()),
+        Command::Ledger(options) => online(ledger::run(&options)),
+        Command::Demo(options) => online(demo::run(&options)).map(|()| Answer::default()),
+        Command::Wallet(options) => wallet::run(&options),
+        Command::Config(options) => config::run(&options),
         Command::Secret(options) => Ok(secret::run(&options)),
-        Command::Decode(options) => decode::run(&options).map_err(Into::into),
-        Command::Openapi(options) => service::documents::openapi(&options).map_err(Into::into),
-        Command::Llms(options) => service::documents::llms(&options).map_err(Into::into),
-        Command::Manifest(options) => service::documents::manifest(&options).map_err(Into::into),
-        Command::Describe(options) => service::documents::describe_service(&options).map_err(Into::into),
-        Command::Validate(options) => service::validate::run(&options).map_err(Into::into),
-        Command::Register(options) => service::register::run(&options).map_err(Into::into),
+        Command::Decode(options) => decode::run(&options).map_err(Failure::from),
+        Command::Openapi(options) => service::documents::openapi(&options).map_err(Failure::from),
+        Command::Llms(options) => service::documents::llms(&options).map_err(Failure::from),
+        Command::Manifest(options) => service::documents::manifest(&options).map_err(Failure::from),
+        Command::Describe(options) => service::documents::describe_service(&options).map_err(Failure::from),
+        Command::Validate(options) => service::validate::run(&options).map_err(Failure::from),
+        Command::Register(options) => service::register::run(&options).map_err(Failure::from),
+        Command::Completions(options) => Ok(shell::completions(&options)),
+        Command::Man(options) => shell::man(&options),
     };
     match outcome {
         Ok(answer) => {
@@ -58,11 +91,18 @@ fn main() -> ExitCode {
                 _ => answer.exit,
             }
         }
-        Err(error) => {
-            let _ = writeln!(std::io::stderr().lock(), "mpp: {}", harmless(&error.to_string()));
-            ExitCode::FAILURE
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr().lock(), "mpp: {failure}");
+            ExitCode::from(failure.code as u8)
         }
     }
+}
+
+/// Runs what needs the network or the disk in the background.
+fn online<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
+    runtime.block_on(work)
 }
 
 /// What a command prints.

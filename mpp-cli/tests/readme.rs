@@ -1,6 +1,8 @@
 //! The README of the `mpp` command is true: every command in it is run, and prints what it says.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 #[path = "../../xtask/tests/console/mod.rs"]
 mod console;
@@ -12,11 +14,48 @@ fn every_command_of_the_readme_prints_what_the_readme_says() {
     let folder = std::env::temp_dir().join(format!("mpp-readme-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder for what the commands write");
     let mut sessions = console::sessions(&markdown);
-    // The installed command is called `mpp`; this one is the same, started through cargo.
+    let demo = Demo::start(&folder.join("home"));
+    // The installed command is called `mpp`; this one is the same, started through cargo. Its server has the port that was
+    // free, and its home is not that of whoever runs the tests.
     for session in &mut sessions {
-        session.command = session.command.replace("cargo run --quiet -p mpp-cli --", "mpp");
+        let command = session.command.replace("cargo run --quiet -p mpp-cli --", "mpp");
+        session.command =
+            format!("export MPP_HOME=home; {}", command.replace("127.0.0.1:4020", &demo.address));
+        let promised = session.promised.iter().map(|line| line.replace("127.0.0.1:4020", &demo.address));
+        session.promised = promised.collect();
     }
     let binary = Path::new(env!("CARGO_BIN_EXE_mpp"));
     console::check(&sessions, &folder, binary.parent().expect("the folder of the binary"));
+    drop(demo);
     std::fs::remove_dir_all(folder).expect("the folder is ours");
+}
+
+/// The server that the README's reader has started; it stops with the test.
+struct Demo {
+    server: Child,
+    address: String,
+}
+
+impl Demo {
+    fn start(home: &Path) -> Demo {
+        let mut server = Command::new(env!("CARGO_BIN_EXE_mpp"))
+            .args(["demo", "--port", "0"])
+            .env("MPP_HOME", home)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the demo starts");
+        let mut url = String::new();
+        BufReader::new(server.stdout.take().expect("a pipe"))
+            .read_line(&mut url)
+            .expect("it says where it is");
+        Demo { server, address: url.trim().trim_start_matches("http://").to_owned() }
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
 }

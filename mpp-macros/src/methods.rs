@@ -13,7 +13,8 @@ use syn::spanned::Spanned;
 use syn::{Path, Token, token};
 
 /// Name and marker type in `mpp::method::marker`.
-const BUILT_IN: &[(&str, &str)] = &[("tempo", "Tempo"), ("stripe", "Stripe"), ("sandbox", "Sandbox")];
+const BUILT_IN: &[(&str, &str)] =
+    &[("tempo", "Tempo"), ("evm", "Evm"), ("stripe", "Stripe"), ("sandbox", "Sandbox")];
 
 /// One entry of `methods(…)`.
 pub(crate) struct Method {

@@ -75,6 +75,7 @@
 //! | `openapi` | yes | [`discovery`]: OpenAPI 3.1, `llms.txt` (brings in utoipa) |
 //! | `sandbox` | | play money with real balances and signatures; no network |
 //! | `tempo` | | the `tempo` method: stablecoins on Tempo (brings in alloy) |
+//! | `evm` | | the `evm` method: tokens and native coins on any EVM chain (brings in alloy) |
 //! | `stripe` | | the `stripe` method: cards by shared payment token (brings in reqwest, no chain) |
 //! | `client` | | [`client`]: pays, within a policy (brings in reqwest with rustls, no web framework) |
 //! | `redb` | | the embedded durable store, `mpp::store::RedbStore` |
@@ -87,7 +88,7 @@
 //! # Drafts
 //!
 //! draft-httpauth-payment-00 (the scheme; "core" in these pages), draft-payment-intent-charge-00 ("charge"),
-//! draft-tempo-charge-00, draft-stripe-charge-00, RFC 9457 (problems), RFC 9530 (body digests), RFC 8785 (canonical JSON).
+//! draft-tempo-charge-00, draft-evm-charge-00, draft-stripe-charge-00, RFC 9457 (problems), RFC 9530 (body digests), RFC 8785 (canonical JSON).
 //!
 // What a feature adds is linked to the table of features in documentation without it.
 #![cfg_attr(not(feature = "server"), doc = "[`charge`]: #cargo-features")]
@@ -115,7 +116,7 @@
 // The macros write `::mpp::…`; this makes them work inside this crate too.
 extern crate self as mpp;
 
-#[cfg(feature = "tempo")]
+#[cfg(any(feature = "tempo", feature = "evm"))]
 mod chain;
 #[cfg(feature = "client")]
 pub mod client;
@@ -125,7 +126,7 @@ mod diff;
 #[cfg(feature = "openapi")]
 pub mod discovery;
 pub mod method;
-#[cfg(any(feature = "tempo", feature = "stripe", feature = "client"))]
+#[cfg(any(feature = "tempo", feature = "evm", feature = "stripe", feature = "client"))]
 mod outbound;
 pub mod pricing;
 pub mod protocol;
@@ -135,7 +136,7 @@ pub mod server;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
-#[cfg(any(feature = "tempo", feature = "stripe", feature = "client", feature = "redis"))]
+#[cfg(any(feature = "tempo", feature = "evm", feature = "stripe", feature = "client", feature = "redis"))]
 mod tls;
 
 #[cfg(feature = "server")]
@@ -149,6 +150,8 @@ pub use protocol::{Amount, Currency, Receipt, Secret, SecretRing};
 
 #[cfg(feature = "openapi")]
 pub use discovery::library::{describe, describe_contract, describe_item};
+#[cfg(feature = "evm")]
+pub use method::evm::Evm;
 #[cfg(all(feature = "sandbox", feature = "server"))]
 pub use method::sandbox::Sandbox;
 #[cfg(feature = "stripe")]
@@ -175,6 +178,7 @@ pub use server::{BuildError, Builder, Head, Hold, LayerPrice, Mpp, Paid, Payment
     feature = "testing",
     feature = "openapi",
     feature = "tempo",
+    feature = "evm",
     feature = "redb",
     feature = "client"
 ))]

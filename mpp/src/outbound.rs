@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// Longest time to open a connection.
-#[cfg(any(feature = "tempo", feature = "stripe"))]
+#[cfg(any(feature = "tempo", feature = "evm", feature = "stripe"))]
 const CONNECT: Duration = Duration::from_secs(2);
 
 /// The same for servers anywhere, which are further away than one's own node.
@@ -28,7 +28,7 @@ pub(crate) enum ClientError {
 }
 
 /// Builds a client that keeps its connections and gives up on a request after `timeout`.
-#[cfg(any(feature = "tempo", feature = "stripe"))]
+#[cfg(any(feature = "tempo", feature = "evm", feature = "stripe"))]
 pub(crate) fn client(wire: Wire, timeout: Duration) -> Result<reqwest::Client, ClientError> {
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls::config(wire)?)
@@ -68,7 +68,7 @@ pub(crate) fn is_loopback(host: &str) -> bool {
             .is_ok_and(|ip| ip.is_loopback())
 }
 
-#[cfg(all(test, any(feature = "tempo", feature = "stripe")))]
+#[cfg(all(test, any(feature = "tempo", feature = "evm", feature = "stripe")))]
 mod tests {
     use super::*;
 

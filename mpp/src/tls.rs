@@ -11,7 +11,7 @@ pub(crate) enum Wire {
     /// Certificates are checked by the platform's verifier.
     Tls,
     /// Works on machines without any root certificates; TLS fails with it.
-    #[cfg(any(feature = "tempo", feature = "stripe", feature = "client"))]
+    #[cfg(any(feature = "tempo", feature = "evm", feature = "stripe", feature = "client"))]
     Plain,
 }
 
@@ -30,7 +30,7 @@ pub(crate) fn config(wire: Wire) -> Result<ClientConfig, TlsError> {
         Wire::Tls => {
             builder.with_platform_verifier().map_err(|e| TlsError(e.to_string()))?.with_no_client_auth()
         }
-        #[cfg(any(feature = "tempo", feature = "stripe", feature = "client"))]
+        #[cfg(any(feature = "tempo", feature = "evm", feature = "stripe", feature = "client"))]
         Wire::Plain => builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth(),
     })
 }

@@ -91,6 +91,13 @@ fn a_client_brings_one_http_client_and_neither_a_web_framework_nor_a_chain() {
 }
 
 #[test]
+fn evm_brings_alloy_and_nothing_of_tempo() {
+    let evm = packages("evm");
+    assert!(!of_families(&evm, &["alloy"]).is_empty(), "{evm:?}");
+    assert_eq!(of_families(&evm, &["tempo", "tempo-alloy", "aws-lc-sys", "aws-lc-rs", "openssl-sys"]), NONE);
+}
+
+#[test]
 fn tempo_is_what_brings_the_chain_in() {
     // The other direction of the tests above: they would pass over a tree that never names a chain.
     let tempo = packages("tempo");

@@ -20,26 +20,28 @@ Routes:
   GET  /sponsored  0.01, and the shop pays the network's fee (with --fee-payer-key-file; else the payer does)
   GET  /split      0.05, of which 0.01 goes to --split-payee
   GET  /stripe     1.00 usd by card (needs --stripe-key-file)
+  GET  /evm        0.01 usdc on an EVM chain (needs --evm-rpc)
   GET  /either     0.05 usdc by Tempo or by card, whichever this shop takes
   GET  /health     free
 
 Documents: /openapi.json, /llms.txt, /llms-full.txt";
 
-/// A shop that is paid over HTTP 402: in TIP-20 tokens on Tempo, by card through Stripe, or both. What it gets no flags for is
-/// switched off.
+/// A shop that is paid over HTTP 402: in TIP-20 tokens on Tempo, in a token on any EVM chain, by card through Stripe, or all of them.
+/// What it gets no flags for is switched off.
 #[derive(Parser)]
 #[command(name = "shop", version, after_help = ROUTES)]
+#[command(group = clap::ArgGroup::new("chain").args(["tempo_rpc", "evm_rpc"]).multiple(true))]
 pub(crate) struct Flags {
     /// Where to listen; port 0 takes a free port and prints it.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:4100")]
     pub(crate) listen: SocketAddr,
 
     /// JSON-RPC node of the Tempo chain: https, or http on this machine.
-    #[arg(long, value_name = "URL", required_unless_present = "stripe_key_file", requires = "recipient")]
+    #[arg(long, value_name = "URL", required_unless_present_any = ["stripe_key_file", "evm_rpc"], requires = "recipient")]
     pub(crate) tempo_rpc: Option<String>,
 
-    /// Who is paid on Tempo.
-    #[arg(long, value_name = "0x…", required_unless_present = "stripe_key_file", requires = "tempo_rpc")]
+    /// Who is paid on Tempo, and on the EVM chain. Default there: the account of the key.
+    #[arg(long, value_name = "0x…", required_unless_present_any = ["stripe_key_file", "evm_rpc"], requires = "chain")]
     pub(crate) recipient: Option<String>,
 
     /// Chain id the node has to serve (4217 main network, 42431 Moderato). Default: whatever it serves.
@@ -59,6 +61,18 @@ pub(crate) struct Flags {
     /// Who gets the platform's part of `/split`. Default: the recipient.
     #[arg(long, value_name = "0x…", requires = "tempo_rpc")]
     pub(crate) split_payee: Option<String>,
+
+    /// JSON-RPC node of the EVM chain: https, or http on this machine. The chain is whatever it serves.
+    #[arg(long, value_name = "URL", requires = "evm_key_file")]
+    pub(crate) evm_rpc: Option<String>,
+
+    /// Address of the token that is taken for usdc, with signed transfers (EIP-3009). Default: the chain's USDC, where it is known.
+    #[arg(long, value_name = "0x…", requires = "evm_rpc")]
+    pub(crate) evm_token: Option<String>,
+
+    /// File with the private key, in hexadecimal, that settles payments on the EVM chain and pays the gas for them.
+    #[arg(long, value_name = "PATH", requires = "evm_rpc")]
+    pub(crate) evm_key_file: Option<PathBuf>,
 
     /// File with the Stripe secret key (sk_… or rk_…) whose account is paid by card.
     #[arg(long, value_name = "PATH")]
@@ -174,10 +188,19 @@ mod tests {
     }
 
     #[test]
-    fn tempo_stripe_or_both_is_a_shop() {
+    fn tempo_evm_stripe_or_all_is_a_shop() {
         const TEMPO: [&str; 4] = ["--tempo-rpc", "x", "--recipient", "y"];
+        const EVM: [&str; 4] = ["--evm-rpc", "x", "--evm-key-file", "k"];
         const STRIPE: [&str; 2] = ["--stripe-key-file", "k"];
-        for args in [&TEMPO[..], &STRIPE[..], &[TEMPO.as_slice(), STRIPE.as_slice()].concat()] {
+        for args in [
+            &TEMPO[..],
+            &EVM[..],
+            &STRIPE[..],
+            &[TEMPO.as_slice(), STRIPE.as_slice()].concat(),
+            &[EVM.as_slice(), STRIPE.as_slice()].concat(),
+            &[EVM.as_slice(), &["--recipient", "y", "--evm-token", "t"]].concat(),
+            &[TEMPO.as_slice(), EVM.as_slice(), STRIPE.as_slice()].concat(),
+        ] {
             assert!(Flags::try_parse_from([&["shop"], args].concat()).is_ok(), "{args:?}");
         }
     }
@@ -187,6 +210,10 @@ mod tests {
         for args in [
             &["shop", "--stripe-url", "x", "--tempo-rpc", "x", "--recipient", "y"][..],
             &["shop", "--stripe-key-file", "k", "--tempo-rpc", "x"],
+            &["shop", "--evm-rpc", "x"],
+            &["shop", "--evm-key-file", "k"],
+            &["shop", "--evm-token", "t", "--stripe-key-file", "k"],
+            &["shop", "--recipient", "y", "--stripe-key-file", "k"],
             &["shop"],
             &["shop", "--stripe-key-file", "k", "--fee-payer-key-file", "x"],
             &["shop", "--frobnicate"],

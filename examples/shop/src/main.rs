@@ -1,7 +1,7 @@
 //! A shop on real payment methods: start it, point a paying client at it, and it earns.
 //!
 //! `cargo run -p shop -- --tempo-rpc http://127.0.0.1:8545 --recipient 0x…` serves the routes of [`routes`] and takes
-//! Tempo payments, `--stripe-key-file` cards. Everything that can be wrong with the configuration stops it at start with one sentence; see
+//! Tempo payments, `--evm-rpc` payments on an EVM chain, `--stripe-key-file` cards. Everything that can be wrong with the configuration stops it at start with one sentence; see
 //! `--help` for the flags.
 
 mod cli;
@@ -9,10 +9,11 @@ mod routes;
 
 use axum::serve::ListenerExt;
 use cli::{Flags, StoreAt};
+use mpp::method::evm::{self, PrivateKeySigner};
 use mpp::method::tempo::{Sponsor, rpc_chain_id};
 use mpp::method::{MethodProblem, ServerMethod};
 use mpp::store::{PostgresStore, RedbStore, RedisStore};
-use mpp::{Mpp, Secret, Stripe, Tempo};
+use mpp::{Evm, Mpp, Secret, Stripe, Tempo};
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -108,6 +109,10 @@ async fn configured(flags: &Flags, address: SocketAddr) -> Result<Mpp, Closed> {
         Some(tempo) => builder.method(tempo),
         None => builder.switched_off("tempo"),
     };
+    let builder = match evm(flags).await? {
+        Some(evm) => builder.method(evm),
+        None => builder.switched_off("evm"),
+    };
     let builder = match stripe(flags)? {
         Some(stripe) => builder.method(stripe),
         None => builder.switched_off("stripe"),
@@ -150,6 +155,27 @@ async fn tempo(flags: &Flags) -> Result<Option<Tempo>, Closed> {
         tempo = tempo.sponsor(Sponsor::local(&key));
     }
     Ok(Some(tempo.payee("platform", flags.split_payee.as_deref().unwrap_or(recipient))))
+}
+
+/// An EVM chain, if there are flags for it.
+async fn evm(flags: &Flags) -> Result<Option<Evm>, Closed> {
+    let (Some(rpc), Some(path)) = (&flags.evm_rpc, &flags.evm_key_file) else { return Ok(None) };
+    let key = std::fs::read_to_string(path)
+        .map_err(while_doing(format!("cannot read the settlement key in {}", path.display())))?;
+    // The parser's own message may quote the text.
+    let signer: PrivateKeySigner = key
+        .trim()
+        .parse()
+        .map_err(|_| Closed(format!("{} holds no private key: 32 bytes in hexadecimal", path.display())))?;
+    let recipient = flags.recipient.clone().unwrap_or_else(|| signer.address().to_string());
+    let chain = evm::rpc_chain_id(rpc).await?;
+    let mut evm = Evm::new(&recipient).rpc(rpc).chain(chain).settlement_signer(signer);
+    if let Some(token) = &flags.evm_token {
+        evm = evm.eip3009_token("usdc", token, 6);
+    } else if evm.currency("usdc").is_none() {
+        return Err(Closed(format!("no USDC is known on chain {chain}: say --evm-token")));
+    }
+    Ok(Some(evm))
 }
 
 /// Stripe, if there is a key for it.

@@ -24,6 +24,7 @@ fn routes() -> Router<Mpp> {
         .route("/sponsored", get(sponsored))
         .route("/split", get(split))
         .route("/stripe", get(stripe))
+        .route("/evm", get(evm))
         .route("/either", get(either))
         .route("/health", axum::routing::get(|| async { "ok\n" }))
 }
@@ -109,6 +110,12 @@ async fn split(paid: Paid<Receipt>) -> Json<Value> {
 #[mpp::charge(amount = "1.00", currency = "usd", methods(stripe))]
 async fn stripe(paid: Paid<Receipt>) -> Json<Value> {
     sold("stripe", &paid)
+}
+
+/// Something on an EVM chain.
+#[mpp::charge(amount = "0.01", currency = "usdc", methods(evm))]
+async fn evm(paid: Paid<Receipt>) -> Json<Value> {
+    sold("evm", &paid)
 }
 
 /// The same price by either method; cards take it where their minimum allows.

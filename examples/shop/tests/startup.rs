@@ -62,6 +62,8 @@ fn a_wrong_flag_is_one_sentence_and_exit_code_2() {
         (&["--tempo-rpc", "http://x", "--recipient", RECIPIENT, "--store", "disk"], "`memory`, `file:PATH`"),
         (&["--tempo-rpc", "http://x", "--recipient", RECIPIENT, "--expires", "0"], "--expires"),
         (&["--tempo-rpc", "http://x", "--recipient", RECIPIENT, "--tempo-token", "usdc"], "--tempo-token"),
+        (&["--evm-rpc", "http://x"], "--evm-key-file"),
+        (&["--evm-token", RECIPIENT, "--stripe-key-file", "x"], "--evm-rpc"),
     ] {
         let (code, stderr) = stopped(args);
         assert_eq!((code, stderr.lines().count()), (2, 1), "{stderr}");
@@ -78,6 +80,10 @@ fn a_wrong_configuration_is_one_sentence_and_exit_code_1() {
     let good = scratch("good").join("secret");
     std::fs::write(&good, "ab".repeat(32)).unwrap();
     let (missing, short, good) = (missing.to_str().unwrap(), short.to_str().unwrap(), good.to_str().unwrap());
+    // 32 bytes in hexadecimal are a secret and a private key alike.
+    let on_evm = |rpc: &str, more: &[&str]| {
+        stopped(&[&["--listen", "127.0.0.1:0", "--evm-rpc", rpc, "--evm-key-file", good], more].concat())
+    };
     let base = ["--listen", "127.0.0.1:0", "--recipient", RECIPIENT];
     let with = |more: &[&str]| stopped(&[&base, more].concat());
     for ((code, stderr), said) in [
@@ -117,6 +123,19 @@ fn a_wrong_configuration_is_one_sentence_and_exit_code_1() {
             "PostgreSQL cannot be reached",
         ),
         (stopped(&["--listen", "127.0.0.1:0", "--tempo-rpc", &rpc, "--recipient", "0x7099"]), "recipient"),
+        (on_evm("http://127.0.0.1:1", &[]), "the RPC node at http://127.0.0.1:1 cannot be used"),
+        (on_evm("http://example.org/k3y", &[]), "plain http to another machine (example.org)"),
+        (on_evm(&rpc, &[]), "no USDC is known on chain 31337: say --evm-token"),
+        (on_evm(&rpc, &["--evm-token", "0x12"]), "the token \"usdc\" is not usable"),
+        (on_evm(&rpc, &["--evm-token", RECIPIENT, "--recipient", "0x7099"]), "recipient"),
+        (
+            stopped(&["--listen", "127.0.0.1:0", "--evm-rpc", &rpc, "--evm-key-file", missing]),
+            "cannot read the settlement key",
+        ),
+        (
+            stopped(&["--listen", "127.0.0.1:0", "--evm-rpc", &rpc, "--evm-key-file", short]),
+            "holds no private key",
+        ),
         (
             stopped(&["--listen", "192.0.2.1:80", "--tempo-rpc", &rpc, "--recipient", RECIPIENT]),
             "cannot listen",
@@ -124,6 +143,7 @@ fn a_wrong_configuration_is_one_sentence_and_exit_code_1() {
     ] {
         assert_eq!((code, stderr.lines().count()), (1, 1), "{stderr}");
         assert!(stderr.starts_with("shop: ") && stderr.contains(said), "{said}: {stderr}");
+        assert!(!stderr.contains("abab") && !stderr.contains("c0ffee"), "{stderr}");
         assert!(!stderr.contains("k3y") && !stderr.contains("pa55"), "{stderr}");
         // One mistake is one sentence, not another one for each price that it concerns.
         assert!(!stderr.contains("routes.rs"), "{stderr}");
@@ -144,6 +164,9 @@ fn the_help_explains_every_flag_and_its_default() {
         "--tempo-token",
         "--fee-payer-key-file",
         "--split-payee",
+        "--evm-rpc",
+        "--evm-token",
+        "--evm-key-file",
         "--public-url",
         "--secret-file",
         "--store",

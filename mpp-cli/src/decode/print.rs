@@ -7,6 +7,7 @@ use mpp::protocol::ChallengeError;
 use serde_json::{Map, Value, json};
 
 use super::explain::{Field, Item};
+use crate::terminal::plain;
 
 /// A heading per thing and a line per field.
 pub(crate) fn text(items: &[Item]) -> String {
@@ -64,18 +65,6 @@ pub(crate) fn json(items: &[Item], refused: &[ChallengeError]) -> String {
         }
     }
     out.push('\n');
-    out
-}
-
-/// One line of printable ASCII: everything else as `\u{…}`.
-fn plain(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            ' '..='~' => out.push(c),
-            other => out.extend(other.escape_unicode()),
-        }
-    }
     out
 }
 

@@ -7,13 +7,15 @@
 mod account;
 #[cfg(test)]
 pub(crate) mod fake;
+#[cfg(feature = "tempo")]
 mod head;
 mod patience;
 mod receipt;
 mod rpc;
 
 pub(crate) use account::{did_of, parse_address, parse_hex, payer_of};
+#[cfg(feature = "tempo")]
 pub(crate) use head::Head;
 pub(crate) use patience::Patience;
-pub(crate) use receipt::TxReceipt;
+pub(crate) use receipt::{TxLog, TxReceipt};
 pub(crate) use rpc::{Answer, Call, NodeError, Reach, Rpc, RpcError};

@@ -115,6 +115,7 @@ impl NodeError {
     }
 
     /// Whether the node does not know the method.
+    #[cfg(feature = "tempo")]
     pub(crate) fn is_unknown_method(&self) -> bool {
         // JSON-RPC 2.0 and EIP-1474 "method not supported".
         matches!(self.code, -32601 | -32004)

@@ -22,7 +22,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
+use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header};
+use tracing::Instrument as _;
 use url::Url;
 
 use super::Client;
@@ -52,6 +53,8 @@ pub(super) trait Exchange: Send {
 
     /// Whether the request goes to this origin. Cheap: asked for every request.
     fn is_to(&self, origin: &Origin) -> bool;
+
+    fn method(&self) -> &Method;
 
     /// The request's headers.
     fn headers(&self) -> &HeaderMap;
@@ -115,8 +118,13 @@ impl Client {
         if X::status(&response) != StatusCode::PAYMENT_REQUIRED {
             return Ok(response);
         }
+        // A price is asked of these and paid by GET: no server delivers anything for them.
+        if matches!(*exchange.method(), Method::HEAD | Method::OPTIONS | Method::TRACE) {
+            return Ok(response);
+        }
         // Rare, and large: not in the future of every request.
-        Box::pin(self.answer(exchange, response)).await
+        let span = tracing::info_span!(target: "mpp::client", "payment", url = exchange.url().map(|url| shown(&url)));
+        Box::pin(self.answer(exchange, response)).instrument(span).await
     }
 
     /// What the client can pay with: told to those origins alone that the policy names.
@@ -340,6 +348,11 @@ pub(super) const ACCEPT_PAYMENT: http::HeaderName = http::HeaderName::from_stati
 pub(super) fn read_challenges(headers: &HeaderMap) -> Challenges {
     let lines = headers.get_all(header::WWW_AUTHENTICATE);
     Challenge::parse_all(lines.iter().filter_map(|line| line.to_str().ok()))
+}
+
+/// A URL for people and logs: its query may hold secrets, and so may what stands before its host.
+fn shown(url: &Url) -> String {
+    format!("{}://{}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
 }
 
 /// All offers refused by a rule that is not about the offers.

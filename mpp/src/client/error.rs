@@ -214,7 +214,14 @@ impl fmt::Display for Unsettled {
 }
 
 impl Unsettled {
-    /// The request with the credential it was paid with.
+    /// The request with the credential it was paid with. A secret.
+    ///
+    /// ```no_run
+    /// # fn keep(unsettled: &mpp::client::Unsettled) {
+    /// let request: http::Request<bytes::Bytes> = unsettled.request();
+    /// assert!(request.headers()["authorization"].is_sensitive());
+    /// # }
+    /// ```
     pub fn request(&self) -> http::Request<Bytes> {
         let mut request = http::Request::new(self.asked.body.clone());
         *request.method_mut() = self.asked.method.clone();
@@ -226,6 +233,14 @@ impl Unsettled {
     }
 
     /// Sends the same credential again: never a second payment, also after the challenge's end.
+    ///
+    /// ```no_run
+    /// # async fn again(client: mpp::client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// for unsettled in client.unsettled() {
+    ///     println!("{}", unsettled.retry(&client.http()?).await?.text().await?);
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As for any request; [`Error::find`] tells what became of the payment.

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf as _, Bytes};
-use http::{Extensions, HeaderMap, Request, Response, StatusCode};
+use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt as _;
 use tower::{Layer, Service, ServiceExt as _};
@@ -132,6 +132,10 @@ where
 
     fn is_to(&self, origin: &Origin) -> bool {
         origin.is_of(self.request.uri())
+    }
+
+    fn method(&self) -> &Method {
+        self.request.method()
     }
 
     fn headers(&self) -> &HeaderMap {

@@ -53,7 +53,15 @@ impl Middleware for PayMiddleware {
         extensions: &mut Extensions,
         next: Next<'_>,
     ) -> Result<Response, reqwest_middleware::Error> {
-        let mut exchange = Call { request: Outgoing::Unsent(request), next, extensions };
+        let template = match request.try_clone() {
+            Some(copy) => Template::Repeatable(copy),
+            None => Template::Once {
+                method: request.method().clone(),
+                url: request.url().clone(),
+                headers: request.headers().clone(),
+            },
+        };
+        let mut exchange = Call { unsent: Some(request), template, next, extensions };
         self.client.drive(&mut exchange).await.map_err(|failure| match failure {
             Failure::Transport(error) => error,
             Failure::Client(error) => reqwest_middleware::Error::middleware(error),
@@ -62,26 +70,19 @@ impl Middleware for PayMiddleware {
 }
 
 struct Call<'a> {
-    request: Outgoing,
+    /// For the first sending.
+    unsent: Option<Request>,
+    template: Template,
     next: Next<'a>,
     extensions: &'a mut Extensions,
 }
 
-enum Outgoing {
-    Unsent(Request),
-    /// A copy of what was sent.
+/// What is known of a request once it was sent.
+enum Template {
+    /// A copy.
     Repeatable(Request),
-    /// What was sent is gone, with its stream.
-    Once {
-        url: Url,
-        headers: HeaderMap,
-    },
-}
-
-impl Call<'_> {
-    async fn run(&mut self, request: Request) -> Result<Response, reqwest_middleware::Error> {
-        self.next.clone().run(request, self.extensions).await
-    }
+    /// Its body was a stream, and is gone.
+    Once { method: Method, url: Url, headers: HeaderMap },
 }
 
 impl Exchange for Call<'_> {
@@ -89,54 +90,44 @@ impl Exchange for Call<'_> {
     type Error = reqwest_middleware::Error;
 
     fn is_to(&self, origin: &Origin) -> bool {
-        match &self.request {
-            Outgoing::Unsent(request) | Outgoing::Repeatable(request) => origin.is_of_url(request.url()),
-            Outgoing::Once { url, .. } => origin.is_of_url(url),
+        match &self.template {
+            Template::Repeatable(request) => origin.is_of_url(request.url()),
+            Template::Once { url, .. } => origin.is_of_url(url),
+        }
+    }
+
+    fn method(&self) -> &Method {
+        match &self.template {
+            Template::Repeatable(request) => request.method(),
+            Template::Once { method, .. } => method,
         }
     }
 
     fn headers(&self) -> &HeaderMap {
-        match &self.request {
-            Outgoing::Unsent(request) | Outgoing::Repeatable(request) => request.headers(),
-            Outgoing::Once { headers, .. } => headers,
+        match &self.template {
+            Template::Repeatable(request) => request.headers(),
+            Template::Once { headers, .. } => headers,
         }
     }
 
     fn url(&self) -> Option<Url> {
-        Some(match &self.request {
-            Outgoing::Unsent(request) | Outgoing::Repeatable(request) => request.url().clone(),
-            Outgoing::Once { url, .. } => url.clone(),
+        Some(match &self.template {
+            Template::Repeatable(request) => request.url().clone(),
+            Template::Once { url, .. } => url.clone(),
         })
     }
 
     async fn send(&mut self, with: Sent<'_>) -> Result<Response, reqwest_middleware::Error> {
-        let (url, headers) = match &self.request {
-            Outgoing::Unsent(request) => match request.try_clone() {
-                Some(copy) => {
-                    let Outgoing::Unsent(request) =
-                        std::mem::replace(&mut self.request, Outgoing::Repeatable(copy))
-                    else {
-                        // Matched above.
-                        return Err(gone());
-                    };
-                    return self.run(prepare(request, with)).await;
-                }
-                None => (request.url().clone(), request.headers().clone()),
-            },
-            Outgoing::Repeatable(copy) => {
-                let again = copy.try_clone().ok_or_else(gone)?;
-                return self.run(prepare(again, with)).await;
-            }
-            Outgoing::Once { .. } => return Err(gone()),
+        let request = match (self.unsent.take(), &self.template) {
+            (Some(request), _) => request,
+            (None, Template::Repeatable(request)) => request.try_clone().ok_or_else(gone)?,
+            (None, Template::Once { .. }) => return Err(gone()),
         };
-        match std::mem::replace(&mut self.request, Outgoing::Once { url, headers }) {
-            Outgoing::Unsent(request) => self.run(prepare(request, with)).await,
-            _ => Err(gone()),
-        }
+        self.next.clone().run(prepare(request, with), self.extensions).await
     }
 
     async fn asked(&mut self, url: Url) -> Option<Asked> {
-        let Outgoing::Repeatable(request) = &self.request else { return None };
+        let Template::Repeatable(request) = &self.template else { return None };
         let body = match request.body() {
             Some(body) => Bytes::copy_from_slice(body.as_bytes()?),
             None => Bytes::new(),

@@ -237,6 +237,13 @@ impl Client {
 
     /// As [`pay`](Self::pay), for a request with a body: a challenge may be for that body only (`digest`).
     ///
+    /// ```no_run
+    /// # async fn order(client: mpp::client::Client, challenge: mpp::protocol::Challenge) -> Result<(), mpp::client::Error> {
+    /// let url = "https://api.example.com/orders".parse().unwrap();
+    /// let payment = client.pay_for(&url, &challenge, "two of them").await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`pay`](Self::pay).
     pub async fn pay_for(
@@ -262,6 +269,12 @@ impl Client {
     }
 
     /// Writes down that a server accepted a payment that [`pay`](Self::pay) made.
+    ///
+    /// ```no_run
+    /// # async fn done(client: mpp::client::Client, payment: mpp::client::Payment) -> Result<(), mpp::client::LedgerError> {
+    /// client.accepted(&payment, None).await?; // and the receipt, if there is one
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`LedgerError`]; the payment goes on counting as spent, as it should.

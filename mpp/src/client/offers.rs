@@ -212,7 +212,11 @@ fn check_realm(challenge: &Challenge, cost: &Cost, origin: &Origin, policy: &Pol
         return if realm == pinned { Ok(()) } else { Err(Refusal::RealmNotPinned { realm, pinned }) };
     }
     let host = origin.host();
-    let plain = realm.to_ascii_lowercase();
+    // An IPv6 address is written with brackets in a URL, and without them by some as a realm.
+    let plain = match realm.to_ascii_lowercase() {
+        bare if bare.contains(':') && !bare.starts_with('[') => format!("[{bare}]"),
+        other => other,
+    };
     let is_host = plain == host;
     // `example.com` is the parent of `api.example.com`; `com` is nobody's.
     let is_parent = plain.contains('.')
@@ -266,6 +270,8 @@ mod tests {
             ("evil.example", "https://api.example.com", false),
             ("127.0.0.1", "http://127.0.0.1:3000", true),
             ("0.0.1", "http://127.0.0.1:3000", false),
+            ("::1", "http://[::1]:3000", true),
+            ("[::1]", "http://[::1]:3000", true),
         ] {
             let checked = check_realm(&challenge(realm), &cost(5), &origin(at), &policy());
             assert_eq!(checked.is_ok(), expected, "{realm} at {at}");

@@ -16,6 +16,8 @@ use crate::protocol::Timestamp;
 /// The most that are remembered; the oldest is forgotten then, which costs its redelivery and nothing else.
 const MOST: usize = 1024;
 
+/// The most bytes of bodies that are remembered with them.
+const MOST_BYTES: usize = 64 * 1024 * 1024;
 /// How often requests for the same thing send a payment again before they buy anew: a server that answers a credential for
 /// ever with something else shall not close what it sells.
 const RESUMES: u32 = 3;
@@ -48,10 +50,11 @@ impl OpenPayments {
         let open =
             Arc::new(Open { payment, asked, driven: AtomicBool::new(true), resumed: AtomicU32::new(0) });
         let mut list = self.lock();
-        if list.len() >= MOST {
+        list.push_back(open.clone());
+        let bytes = |list: &VecDeque<Arc<Open>>| list.iter().map(|open| open.asked.body.len()).sum::<usize>();
+        while list.len() > 1 && (list.len() > MOST || bytes(&list) > MOST_BYTES) {
             list.pop_front();
         }
-        list.push_back(open.clone());
         Driving(open)
     }
 

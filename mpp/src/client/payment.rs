@@ -73,6 +73,12 @@ impl Payment {
     }
 
     /// Its entry in the ledger.
+    ///
+    /// ```no_run
+    /// # fn show(payment: &mpp::client::Payment) {
+    /// println!("{} paid {} for challenge {}", payment.entry(), payment.cost(), payment.challenge().id);
+    /// # }
+    /// ```
     pub fn entry(&self) -> EntryId {
         self.inner.entry
     }
@@ -88,12 +94,25 @@ impl Payment {
     }
 
     /// The value of the `Authorization` header, marked sensitive. A secret.
+    ///
+    /// ```no_run
+    /// # fn send(payment: &mpp::client::Payment) {
+    /// // For a transport that is not HTTP: the text after the scheme.
+    /// let token = payment.authorization().to_str().unwrap().strip_prefix("Payment ").unwrap();
+    /// # }
+    /// ```
     pub fn authorization(&self) -> &HeaderValue {
         &self.inner.authorization
     }
 
     /// Puts the credential into the headers of a request: its own `Authorization`, or after another scheme's in the same
     /// line (one line, because many servers read only one).
+    ///
+    /// ```no_run
+    /// # fn send(payment: &mpp::client::Payment, request: &mut reqwest::Request) {
+    /// payment.attach(request.headers_mut());
+    /// # }
+    /// ```
     pub fn attach(&self, headers: &mut HeaderMap) {
         let value = match headers.get(header::AUTHORIZATION) {
             Some(other) => {

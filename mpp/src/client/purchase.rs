@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
+use tracing::Instrument as _;
 
 use super::error::{Asked, Error, WalletFailed};
 use super::event::Event;
@@ -101,7 +102,8 @@ impl Client {
         // From here to the credential nothing may be lost to a caller that stops waiting.
         let (client, origin) = (self.clone(), origin.clone());
         let (asked, candidate) = (asked.clone(), candidate.clone());
-        let paying = tokio::spawn(async move { client.pay_entered(origin, asked, candidate, entry).await });
+        let work = async move { client.pay_entered(origin, asked, candidate, entry).await };
+        let paying = tokio::spawn(work.in_current_span());
         match paying.await {
             Ok(paid) => paid,
             Err(stopped) => match stopped.try_into_panic() {

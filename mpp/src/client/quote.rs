@@ -65,11 +65,23 @@ pub struct QuotedOffer {
 
 impl Quote {
     /// Whether the server answered without asking for a payment.
+    ///
+    /// ```no_run
+    /// # fn show(quote: &mpp::client::Quote) {
+    /// println!("{}", if quote.is_free() { "nothing" } else { "something" });
+    /// # }
+    /// ```
     pub fn is_free(&self) -> bool {
         self.status != StatusCode::PAYMENT_REQUIRED
     }
 
     /// The offer that would be paid, if any would.
+    ///
+    /// ```no_run
+    /// # fn show(quote: &mpp::client::Quote) {
+    /// let method = quote.best().map(|offer| offer.challenge.method.as_str());
+    /// # }
+    /// ```
     pub fn best(&self) -> Option<&QuotedOffer> {
         self.offers.first().filter(|offer| offer.verdict.is_ok())
     }

@@ -3,7 +3,13 @@
 //! A marker is present when its method's own feature, `sandbox` (whose accounts can play any method) or `testing` is
 //! on. It never makes a method payable. The names are the method identifiers of draft-httpauth-payment-00 section 6.1.
 
-#[cfg(any(feature = "tempo", feature = "stripe", feature = "sandbox", feature = "testing"))]
+#[cfg(any(
+    feature = "tempo",
+    feature = "evm",
+    feature = "stripe",
+    feature = "sandbox",
+    feature = "testing"
+))]
 use {super::PaymentMethod, crate::protocol::Currency};
 
 /// `tempo`: TIP-20 tokens on Tempo (draft-tempo-charge).
@@ -24,6 +30,26 @@ pub struct Tempo;
 impl PaymentMethod for Tempo {
     const NAME: &'static str = "tempo";
     const CURRENCIES: &'static [Currency] = &[Currency::USDC, Currency::PATHUSD, Currency::ALPHAUSD];
+}
+
+/// `evm`: tokens and native coins on any EVM chain (draft-evm-charge).
+///
+/// ```
+/// # #[cfg(feature = "testing")] {
+/// use mpp::method::{PaymentMethod, marker};
+/// assert_eq!(marker::Evm::NAME, "evm");
+/// let names: Vec<_> = marker::Evm::CURRENCIES.iter().map(|currency| currency.name).collect();
+/// assert_eq!(names, ["usdc", "eth", "pol", "avax"]);
+/// # }
+/// ```
+#[cfg(any(feature = "evm", feature = "sandbox", feature = "testing"))]
+#[derive(Debug, Clone, Copy)]
+pub struct Evm;
+
+#[cfg(any(feature = "evm", feature = "sandbox", feature = "testing"))]
+impl PaymentMethod for Evm {
+    const NAME: &'static str = "evm";
+    const CURRENCIES: &'static [Currency] = &[Currency::USDC, Currency::ETH, Currency::POL, Currency::AVAX];
 }
 
 /// `stripe`: cards and other Stripe payment methods by shared payment token (draft-stripe-charge).

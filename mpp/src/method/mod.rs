@@ -15,6 +15,8 @@
 //! Drafts: draft-httpauth-payment-00 sections 6 (methods) and 9.1 (what a method has to define), and
 //! draft-payment-intent-charge-00 (what a `charge` request says).
 
+#[cfg(feature = "evm")]
+pub mod evm;
 pub mod marker;
 mod paying;
 #[cfg(feature = "sandbox")]

@@ -30,6 +30,12 @@ impl Currency {
     pub const PATHUSD: Currency = Currency::new("pathusd", 6);
     /// A dollar of Tempo's test networks.
     pub const ALPHAUSD: Currency = Currency::new("alphausd", 6);
+    /// Ether, on Ethereum and most chains built on it.
+    pub const ETH: Currency = Currency::new("eth", 18);
+    /// The coin of Polygon.
+    pub const POL: Currency = Currency::new("pol", 18);
+    /// The coin of Avalanche.
+    pub const AVAX: Currency = Currency::new("avax", 18);
     /// US dollar, in cents.
     pub const USD: Currency = Currency::new("usd", 2);
     /// Euro, in cents.
@@ -47,6 +53,9 @@ impl Currency {
         Currency::EURC,
         Currency::PATHUSD,
         Currency::ALPHAUSD,
+        Currency::ETH,
+        Currency::POL,
+        Currency::AVAX,
         Currency::USD,
         Currency::EUR,
         Currency::GBP,

@@ -191,6 +191,19 @@ async fn an_answer_that_is_no_delivery_is_asked_for_again_a_few_times_and_then_b
 }
 
 #[tokio::test]
+async fn a_price_that_is_asked_by_head_is_not_paid() {
+    let world = world();
+    let response = world.send(Request::head(url("/weather")), "").await.unwrap();
+    assert_eq!(
+        response.status(),
+        StatusCode::PAYMENT_REQUIRED,
+        "the caller wanted to know, and nobody would deliver"
+    );
+    assert_eq!(world.server.requests(), 1);
+    assert!(world.client.ledger().entries().await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_wallet_that_declines_frees_the_limits_and_one_that_failed_does_not() {
     for (fails, counts) in [
         (PayError::Declined("the account is empty".into()), false),

@@ -231,6 +231,11 @@ pub struct TokenBackend {
 impl TokenBackend {
     /// The backend at this URL: https, or this machine.
     ///
+    /// ```
+    /// use mpp::method::stripe::{TokenBackend, TokenBackendError};
+    /// assert_eq!(TokenBackend::new("ftp://me.example.com").unwrap_err(), TokenBackendError::Url);
+    /// ```
+    ///
     /// # Errors
     /// [`TokenBackendError`] when it is another URL, or TLS cannot be set up.
     pub fn new(url: &str) -> Result<Self, TokenBackendError> {
@@ -247,6 +252,12 @@ impl TokenBackend {
 
     /// Sends `Authorization: Bearer …` with each request.
     ///
+    /// ```
+    /// # use mpp::method::stripe::TokenBackend;
+    /// assert!(TokenBackend::new("http://localhost:3000/tokens")?.bearer("two\nlines").is_err());
+    /// # Ok::<(), mpp::method::stripe::TokenBackendError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`TokenBackendError::Bearer`] when that is not what a header can hold.
     pub fn bearer(mut self, secret: &str) -> Result<Self, TokenBackendError> {
@@ -258,6 +269,12 @@ impl TokenBackend {
     }
 
     /// The payment method (`pm_…`) that the tokens are for, where the backend does not know.
+    ///
+    /// ```
+    /// # use mpp::method::stripe::TokenBackend;
+    /// let backend = TokenBackend::new("http://localhost:3000/tokens")?.payment_method("pm_card_visa");
+    /// # Ok::<(), mpp::method::stripe::TokenBackendError>(())
+    /// ```
     #[must_use]
     pub fn payment_method(mut self, id: impl Into<String>) -> Self {
         self.payment_method = Some(id.into());

@@ -8,7 +8,7 @@
 //! less than the amount (TC-09, TC-26).
 
 use super::request::{Ask, Modes};
-use super::server::{chain_id, receipt_of};
+use super::server::{block, chain_id, receipt_of};
 use super::{Mode, envelope, memo, proof, tokens};
 use crate::chain::{Call, Head, Reach, Rpc, RpcError, TxReceipt, did_of, parse_address};
 use crate::clock::{Clock, SystemClock};
@@ -44,6 +44,8 @@ const TIP: u128 = 1_000_000_000;
 /// How long a broadcast of our own is waited for.
 const PATIENCE: Duration = Duration::from_secs(15);
 const STEP: Duration = Duration::from_millis(200);
+/// How many blocks are searched for a payment whose hash is not known: minutes, an hour, half a day.
+const SEARCHED: [u64; 3] = [1_000, 10_000, 100_000];
 /// How far finalized time has to be past `validBefore` before a payment is given up.
 const SETTLED_FOR: Duration = Duration::from_secs(10);
 
@@ -328,12 +330,11 @@ impl TempoWallet {
         {
             return unsupported(format!("{stranger} is none of the recipients this wallet pays"));
         }
-        if let Ok(Some(expires)) = challenge.expires_at()
-            && expires <= self.clock.now()
-        {
-            return unsupported("it has expired".into());
+        match challenge.expires_at() {
+            Ok(Some(expires)) if expires <= self.clock.now() => unsupported("it has expired".into()),
+            Ok(_) => Ok(ask),
+            Err(_) => unsupported("its `expires` is no time".into()),
         }
-        Ok(ask)
     }
 
     fn mode_for(&self, ask: &Ask) -> Result<Mode, PayError> {
@@ -383,7 +384,7 @@ impl TempoWallet {
         let [head, tip, gas] = self
             .rpc
             .read_all([
-                Call::new("eth_getBlockByNumber", json!(["latest", false])),
+                block("latest"),
                 Call::new("eth_maxPriorityFeePerGas", json!([])),
                 Call::new("eth_estimateGas", json!([request])),
             ])
@@ -504,9 +505,13 @@ impl TempoWallet {
         };
         let finalized = self.finalized().await;
         let memo = ask.memo.unwrap_or_else(|| memo::anonymous(&challenge.realm, &challenge.id));
-        let Some((number, time)) = finalized else { return Fate::Unknown };
-        // Its validity was 25 s: at two blocks a second, what is older has nothing to do with it.
-        let earliest = number.saturating_sub(1_000);
+        let Some((number, _)) = finalized else { return Fate::Unknown };
+        // It cannot have been mined before it was signed.
+        let Some(earliest) =
+            self.block_before(number, valid_before.saturating_sub(2 * VALID_FOR.as_secs())).await
+        else {
+            return Fate::Unknown;
+        };
         let filter = json!([{
             "fromBlock": format!("{earliest:#x}"), "toBlock": "latest", "address": ask.token,
             "topics": [
@@ -517,16 +522,32 @@ impl TempoWallet {
         match self.rpc.read::<Vec<FoundLog>>(Call::new("eth_getLogs", filter)).await {
             Ok(logs) => match logs.first() {
                 Some(log) => Fate::Paid { reference: format!("{:#x}", log.transaction_hash) },
-                None if void(Some((number, time)), Some(valid_before)) => Fate::Never,
+                None if void(finalized, Some(valid_before)) => Fate::Never,
                 None => Fate::Unknown,
             },
             Err(_) => Fate::Unknown,
         }
     }
 
+    /// A block before this time, not further from `number` than a node searches the logs of; the first block is before any.
+    async fn block_before(&self, number: u64, time: u64) -> Option<u64> {
+        for span in SEARCHED {
+            let Some(earliest) = number.checked_sub(span) else { return Some(0) };
+            if self.block(&format!("{earliest:#x}")).await?.1
+                <= Timestamp::from_unix(i64::try_from(time).ok()?)
+            {
+                return Some(earliest);
+            }
+        }
+        None
+    }
+
     async fn finalized(&self) -> Option<(u64, Timestamp)> {
-        let question = Call::new("eth_getBlockByNumber", json!(["finalized", false]));
-        let head: Option<Head> = self.rpc.read(question).await.ok()?;
+        self.block("finalized").await
+    }
+
+    async fn block(&self, which: &str) -> Option<(u64, Timestamp)> {
+        let head: Option<Head> = self.rpc.read(block(which)).await.ok()?;
         head.map(|head| (head.number(), head.time()))
     }
 }

@@ -272,7 +272,8 @@ impl Tempo {
     ///     .payee("platform", "0x3c44cdddb6a900fa2b585dd299e03d12fa4293bc");
     /// let usdc = tempo.currency("usdc").unwrap();
     /// let mut cx = OfferCx::new(BaseUnits::new(50_000), &usdc);
-    /// cx.splits = &[Share { payee: "platform", units: BaseUnits::new(5_000) }];
+    /// let parts = [Share { payee: "platform", units: BaseUnits::new(5_000) }];
+    /// cx.splits = &parts;
     /// let details = tempo.offer(&cx).unwrap().method_details.unwrap();
     /// assert_eq!(details["splits"][0]["amount"], "5000");
     /// ```

@@ -6,7 +6,7 @@
 //! gave up; who finds that can no longer broadcast. So after a crash either a hash is known or nothing was sent.
 
 use super::plan::{Broadcast, Effect, Plan, Sponsored};
-use super::server::{RETRY, block, receipt_of};
+use super::server::{RETRY, balance_of, block, receipt_of};
 use super::sponsor::{Cost, Ledger, Reservation, Spent, Sponsor};
 use super::{Tempo, push};
 use crate::chain::{Call, Head, Rpc, RpcError, TxReceipt};
@@ -14,7 +14,7 @@ use crate::method::{Payment, Rejection, SettleCx, Settlement};
 use crate::protocol::Timestamp;
 use crate::store::{Keep, Notebook, NotebookError, Turn};
 use alloy::eips::eip2718::{Decodable2718, Encodable2718};
-use alloy::primitives::{B256, Bytes};
+use alloy::primitives::{B256, Bytes, U256};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::time::Duration;
@@ -155,6 +155,10 @@ impl Tempo {
                 return nothing_sent(format!("tempo: {error}"));
             }
         };
+        if let Err(why) = self.hosted_can_pay(sponsor, &cosigned, &plan).await {
+            correct(&ledger, sponsor, &reserved, Cost::Nothing).await;
+            return nothing_sent(why);
+        }
         let broadcast =
             Broadcast { raw: cosigned.encoded_2718().into(), hash: *cosigned.hash(), effect: plan.effect };
         let page =
@@ -171,6 +175,31 @@ impl Tempo {
         let ending = self.broadcast(&broadcast).await;
         self.close(cx, sponsor, notebook, &ending).await;
         ending.settlement
+    }
+
+    /// A signature over anything else than asked for is one of an account nobody has: it would never be mined, and nobody
+    /// could tell for a while. The account of a key of ours was looked at in `verify`.
+    async fn hosted_can_pay(
+        &self,
+        sponsor: &Sponsor,
+        cosigned: &AASigned,
+        plan: &Sponsored,
+    ) -> Result<(), String> {
+        let fee_payer = cosigned.tx().recover_fee_payer(plan.effect.payer);
+        let (None, Some(rpc), Some(token), Ok(account)) =
+            (sponsor.address(), self.endpoint(), cosigned.tx().fee_token, fee_payer)
+        else {
+            return Ok(());
+        };
+        match rpc.read::<Bytes>(balance_of(token, account)).await {
+            Ok(answer) if U256::try_from_be_slice(&answer).unwrap_or_default() >= U256::from(plan.most) => {
+                Ok(())
+            }
+            Ok(_) => {
+                Err(format!("tempo: the hosted fee payer signed for {account}, which cannot pay the fee"))
+            }
+            Err(error) => Err(format!("tempo: {}: {error}", rpc.shown())),
+        }
     }
 
     /// Looks a sponsored payment up by the hash on the notebook. Never signs, never broadcasts.

@@ -127,6 +127,8 @@ async fn what_a_wallet_must_not_pay_is_refused_before_anything_is_signed_or_aske
     let expired =
         Challenge { expires: Some(Timestamp::from_unix(NOW).to_string()), ..scene.challenge.clone() };
     assert!(refused(&wallet, &expired).await.contains("expired"));
+    let timeless = Challenge { expires: Some("soon".into()), ..scene.challenge.clone() };
+    assert!(refused(&wallet, &timeless).await.contains("no time"));
     // A stranger gets a part.
     let picky = wallet.only_to([SHOP.to_string().as_str()]).unwrap();
     assert!(refused(&picky, &scene.challenge).await.contains("none of the recipients"));
@@ -225,4 +227,33 @@ async fn what_became_of_a_payment_is_said_only_when_it_is_certain() {
     let hash = Proof { payload: members(json!({ "type": "hash", "hash": B256::ZERO })), source: None };
     *status.lock().unwrap() = None;
     assert_eq!(wallet.fate(&plain.challenge, &hash).await, Fate::Unknown);
+}
+
+#[tokio::test]
+async fn a_sponsored_payment_that_is_not_found_never_was_only_if_the_search_reached_back_far_enough() {
+    let past = NOW + 25 + 10;
+    for (span, since, expected) in [
+        // Blocks of half a second and of a thousandth: the last one goes back not even to the signature.
+        (1_000, NOW - 500, Fate::Never),
+        (10_000, NOW - 500, Fate::Never),
+        (1_000_000, 0, Fate::Unknown),
+    ] {
+        let node = FakeNode::start(move |method, params| match (method, params[0].as_str()) {
+            ("eth_getBlockByNumber", Some("finalized")) => {
+                Some(Reply::Result(json!({ "number": "0x200000", "timestamp": format!("{past:#x}") })))
+            }
+            ("eth_getBlockByNumber", Some(number)) if number != "latest" => {
+                let number = u64::from_str_radix(number.trim_start_matches("0x"), 16).unwrap();
+                let time = if number <= 0x20_0000 - span { since } else { NOW };
+                Some(Reply::Result(json!({ "number": "0x1", "timestamp": format!("{time:#x}") })))
+            }
+            ("eth_getLogs", _) => Some(Reply::Result(json!([]))),
+            _ => helpful(method, params),
+        })
+        .await;
+        let wallet = wallet(&node.url);
+        let scene = Scene::asking(&server(&node.url), 10_000, |cx| cx.fees = Fees::Sponsored);
+        let proof = wallet.pay(&scene.challenge).await.unwrap();
+        assert_eq!(wallet.fate(&scene.challenge, &proof).await, expected, "{span}");
+    }
 }

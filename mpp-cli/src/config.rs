@@ -1,0 +1,222 @@
+//! The configuration: one TOML file, all of it optional; and `mpp config`, which shows and explains it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mpp::Amount;
+use mpp::client::{Budget, Policy, Scope};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::Answer;
+use crate::failure::Failure;
+use crate::home::Home;
+
+/// The file as it would be with every default, and what each line means.
+const EXPLAINED: &str = r#"# The configuration of the `mpp` command: config.toml in $MPP_HOME, or else in ~/.mpp.
+# Everything is optional; this is what holds without it. Amounts are texts: "0.10".
+
+[limits]
+# What may be spent, in these currencies together, one to one. Others are refused.
+currencies = ["usdc", "pathusd", "alphausd", "usd"]
+# At most this much for one request; `--max` says otherwise for one command.
+per_request = "1"
+# At most this much in any 24 hours.
+per_day = "10"
+# At most this much to any one server, ever, and in all, ever. No limit when left out.
+# per_origin = "50"
+# total = "100"
+
+[allow]
+# Who may be paid, how and where. Anybody, any method and any network when left out.
+# origins = ["https://api.example.com"]
+# methods = ["tempo"]
+# networks = ["eip155:4217"]
+# recipients = ["0x742d35Cc6634C0532925a3b844Bc9e7595f8fE00"]
+
+[wallet]
+# What is paid with. Play money (`sandbox`) needs nothing.
+# key_file = "/home/me/.mpp/keys/main.json"     # made by `mpp wallet new`
+# tempo_rpc = "https://node.example.com"          # the node to pay on Tempo through
+# tempo_chain = 4217                              # the chain it serves
+# stripe_tokens = "https://me.example.com/tokens" # a backend of yours that makes shared payment tokens
+"#;
+
+/// Print the configuration that holds, or explain every setting.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Print every setting with what it means
+    #[arg(long)]
+    explain: bool,
+    /// Print JSON
+    #[arg(long, conflicts_with = "explain")]
+    json: bool,
+}
+
+/// `config.toml`.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    pub(crate) limits: Limits,
+    pub(crate) allow: Allow,
+    pub(crate) wallet: Wallet,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    currencies: Vec<String>,
+    per_request: Decimal,
+    per_day: Decimal,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    per_origin: Option<Decimal>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<Decimal>,
+}
+
+/// An amount, written as a text: a number of TOML could be a float.
+#[derive(Debug, Clone, Copy)]
+struct Decimal(Amount);
+
+impl Serialize for Decimal {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Decimal {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Decimal, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Amount::parse(&text).map(Decimal).map_err(serde::de::Error::custom)
+    }
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Allow {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origins: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    methods: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    networks: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recipients: Option<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Wallet {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tempo_rpc: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tempo_chain: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stripe_tokens: Option<String>,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            currencies: ["usdc", "pathusd", "alphausd", "usd"].map(str::to_owned).to_vec(),
+            per_request: Decimal(Amount::whole(1)),
+            per_day: Decimal(Amount::whole(10)),
+            per_origin: None,
+            total: None,
+        }
+    }
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+impl Config {
+    pub(crate) fn load(home: &Home) -> Result<Config, Failure> {
+        let path = home.path("config.toml");
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Config::default()),
+            Err(error) => return Err(Failure::failed(format!("cannot read {}: {error}", path.display()))),
+        };
+        toml::from_str(&text).map_err(|error| {
+            let line =
+                error.span().map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            let wrong = error.message();
+            Failure::failed(format!(
+                "{} line {line}: {wrong} (`mpp config --explain` shows every setting)",
+                path.display()
+            ))
+        })
+    }
+
+    /// The policy of a command that may pay `most` for its request.
+    pub(crate) fn policy(&self, most: Option<Amount>) -> Result<Policy, Failure> {
+        let Limits { currencies, per_request, per_day, per_origin, total } = &self.limits;
+        let Some((first, others)) = currencies.split_first() else {
+            return Err(Failure::failed("the configuration allows no currency: set limits.currencies"));
+        };
+        let mut budget = Budget::per_window(first, DAY, per_day.0).per_request(most.unwrap_or(per_request.0));
+        for currency in others {
+            budget = budget.also(currency);
+        }
+        for (scope, most) in [(Scope::Origin, per_origin), (Scope::Total, total)] {
+            if let Some(most) = most {
+                budget = budget.limit(scope, most.0);
+            }
+        }
+        let mut policy = Policy::new(budget);
+        if let Some(origins) = &self.allow.origins {
+            policy = policy.origins(origins.iter().map(String::as_str));
+        }
+        if let Some(methods) = &self.allow.methods {
+            policy = policy.methods(methods.iter().map(String::as_str));
+        }
+        if let Some(networks) = &self.allow.networks {
+            policy = policy.networks(networks);
+        }
+        if let Some(recipients) = &self.allow.recipients {
+            policy = policy.recipients(recipients);
+        }
+        Ok(policy)
+    }
+}
+
+pub(crate) fn run(options: &Options) -> Result<Answer, Failure> {
+    let out = if options.explain {
+        EXPLAINED.to_owned()
+    } else {
+        let home = Home::find()?;
+        let config = Config::load(&home)?;
+        if options.json {
+            serde_json::to_string_pretty(&config).map_err(Failure::failed)? + "\n"
+        } else {
+            let text = toml::to_string(&config).map_err(Failure::failed)?;
+            format!("# {}\n{text}", home.path("config.toml").display())
+        }
+    };
+    Ok(Answer { out: Zeroizing::new(out), ..Answer::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_explanation_is_the_default_configuration() {
+        let explained: Config = toml::from_str(EXPLAINED).unwrap();
+        assert_eq!(toml::to_string(&explained).unwrap(), toml::to_string(&Config::default()).unwrap());
+        // And what is commented out is a setting too.
+        let all: String = EXPLAINED
+            .lines()
+            .map(|line| match line.strip_prefix("# ") {
+                Some(setting) if setting.contains(" = ") && !setting.ends_with('.') => format!("{setting}\n"),
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        let config: Config = toml::from_str(&all).unwrap_or_else(|error| panic!("{error}\n{all}"));
+        assert!(config.limits.total.is_some() && config.allow.recipients.is_some());
+        assert!(config.wallet.stripe_tokens.is_some() && config.wallet.tempo_chain == Some(4217));
+        config.policy(None).unwrap();
+    }
+}

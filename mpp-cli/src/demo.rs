@@ -1,0 +1,68 @@
+//! `mpp demo`: a server to try things against, that sells for play money.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+
+use mpp::routing::{Router, get, post};
+use mpp::{Amount, Mpp, Paid, Sandbox, Secret};
+
+use crate::failure::Failure;
+use crate::home::Home;
+use crate::keys;
+
+/// Run a server on this machine that sells for play money, until it is stopped.
+///
+/// The account of this folder's play-money key has 100 units there.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// The port; 0 takes any that is free
+    #[arg(long, value_name = "N", default_value_t = 4020)]
+    port: u16,
+    /// Give 100 units to this account (a did:key) too
+    #[arg(long, value_name = "DID")]
+    fund: Vec<String>,
+}
+
+/// The weather.
+#[mpp::charge(amount = "0.05", currency = "usdc", methods(sandbox))]
+async fn weather(_: Paid) -> &'static str {
+    "sunny, 21 degrees\n"
+}
+
+/// What was sent, in capitals.
+#[mpp::charge(amount = "0.02", currency = "usdc", methods(sandbox))]
+async fn shout(_: Paid, text: String) -> String {
+    text.to_uppercase()
+}
+
+/// More than anybody should pay by accident.
+#[mpp::charge(amount = "25.00", currency = "usdc", methods(sandbox))]
+async fn gold(_: Paid) -> &'static str {
+    "a picture of gold\n"
+}
+
+pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
+    let address = SocketAddr::from(([127, 0, 0, 1], options.port));
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .map_err(|error| Failure::failed(format!("cannot listen on {address}: {error}; try --port 0")))?;
+    let base = format!("http://{}", listener.local_addr().map_err(Failure::failed)?);
+    let own = keys::play_money(&Home::find()?)?.did();
+    let opening = Amount::whole(100);
+    let mut sandbox = Sandbox::new().account(&own, opening);
+    for account in &options.fund {
+        sandbox = sandbox.account(account, opening);
+    }
+    let mpp = Mpp::builder(&base).secret(Secret::generate()).method(sandbox).allow_test_money();
+    let mpp = mpp.build().map_err(Failure::failed)?;
+    let router = Router::new()
+        .route("/weather", get(weather))
+        .route("/shout", post(shout))
+        .route("/gold", get(gold))
+        .with_state(mpp)
+        .into_axum()
+        .route("/", axum::routing::get(async || "GET /weather 0.05, POST /shout 0.02, GET /gold 25 usdc\n"));
+    let _ = writeln!(std::io::stdout().lock(), "{base}");
+    eprintln!("mpp: selling for play money; try\n    mpp quote {base}/weather\n    mpp pay {base}/weather");
+    axum::serve(listener, router).await.map_err(Failure::failed)
+}

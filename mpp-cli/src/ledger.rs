@@ -1,0 +1,73 @@
+//! `mpp ledger`: what was spent.
+
+use mpp::client::{Entry, FileLedger, Ledger as _, Outcome};
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use crate::Answer;
+use crate::failure::Failure;
+use crate::home::Home;
+use crate::terminal;
+
+pub(crate) const FILE: &str = "spent.jsonl";
+
+/// Print what was spent: every payment, and how it ended.
+///
+/// `paid` was accepted by the server. `open` and `unknown` may have been paid, and count against the limits; so does nothing
+/// that is `released`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Print comma-separated values
+    #[arg(long)]
+    csv: bool,
+    /// Print JSON
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+}
+
+pub(crate) async fn run(options: &Options) -> Result<Answer, Failure> {
+    let entries = FileLedger::open(Home::find()?.file(FILE)?)?.entries().await?;
+    let rows: Vec<_> = entries.iter().map(row).collect();
+    let heading = ["time", "origin", "request", "method", "spent", "state", "reference", "entry"];
+    let out = if options.json {
+        let entries: Vec<Value> = entries.iter().map(document).collect();
+        format!(
+            "{}\n",
+            serde_json::to_string_pretty(&json!({ "payments": entries })).map_err(Failure::failed)?
+        )
+    } else if options.csv {
+        let lines = rows.iter().map(|row| terminal::csv(row.each_ref().map(String::as_str)));
+        std::iter::once(terminal::csv(heading)).chain(lines).collect()
+    } else {
+        terminal::table(heading, &rows)
+    };
+    Ok(Answer { out: Zeroizing::new(out), ..Answer::default() })
+}
+
+fn row(entry: &Entry) -> [String; 8] {
+    let (state, reference) = state(&entry.outcome);
+    [
+        entry.at.to_string(),
+        entry.origin.to_string(),
+        entry.resource.clone().unwrap_or_default(),
+        entry.method.as_ref().map(ToString::to_string).unwrap_or_default(),
+        entry.spent.iter().map(ToString::to_string).collect::<Vec<_>>().join(" + "),
+        state.to_owned(),
+        reference.unwrap_or_default().to_owned(),
+        entry.id.to_string(),
+    ]
+}
+
+fn state(outcome: &Outcome) -> (&'static str, Option<&str>) {
+    match outcome {
+        Outcome::Open => ("open", None),
+        Outcome::Paid { reference } => ("paid", reference.as_deref()),
+        Outcome::Released { .. } => ("released", None),
+        // A later state is one that is not known here.
+        _ => ("unknown", None),
+    }
+}
+
+fn document(entry: &Entry) -> Value {
+    serde_json::to_value(entry).unwrap_or_default()
+}

@@ -1,0 +1,308 @@
+//! `mpp pay`: a request that is paid for.
+//!
+//! The body of the answer goes to standard output, as with curl; everything that is about money goes to standard error. What
+//! was paid and not delivered is kept in a file, with its credential, so that it can be asked for again.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use mpp::client::{Client, Decision, Error, Event, Outcome, Paid, Policy, Proposal, Unsettled};
+use mpp::protocol::b64;
+use reqwest::Response;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::failure::{Code, Failure};
+use crate::home::{self, Home};
+use crate::request::{Means, Request};
+use crate::{quote, terminal};
+
+/// Send a request, and pay for it where that is asked and allowed.
+///
+/// Says what it will cost and asks, unless told `--yes`. The limits of the configuration hold in any case.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("what").args(["url", "resume"]).required(true))]
+#[command(
+    after_help = "Exit codes: 0 done; 1 it failed; 2 wrong usage; 3 not paid; 4 paid and not delivered (see --resume); \
+22 with --fail, the server answered with an error."
+)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    request: Option<Request>,
+    #[command(flatten)]
+    means: Means,
+    /// Pay without asking, within the limits
+    #[arg(short, long)]
+    yes: bool,
+    /// Only say what it would cost
+    #[arg(long, conflicts_with = "yes")]
+    dry_run: bool,
+    /// Ask again for what was paid and not delivered; never pays
+    #[arg(long, value_name = "ENTRY", conflicts_with_all = ["url", "dry_run"])]
+    resume: Option<String>,
+    /// Print the status and the headers before the body
+    #[arg(short, long)]
+    include: bool,
+    /// Write the body to this file
+    #[arg(short, long, value_name = "PATH", conflicts_with = "json")]
+    output: Option<PathBuf>,
+    /// End with exit code 22, and without a body, when the server answers with an error
+    #[arg(short, long)]
+    fail: bool,
+    /// Do not tell what is paid
+    #[arg(short, long)]
+    quiet: bool,
+    /// Print the whole answer, and what was paid, as JSON
+    #[arg(long, conflicts_with = "include")]
+    json: bool,
+}
+
+pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
+    let home = Home::find()?;
+    if let Some(entry) = &options.resume {
+        return resume(options, &home, entry).await;
+    }
+    let Some(request) = &options.request else { return Err(Failure::failed("a URL is needed")) };
+    let request = request.build()?;
+    if options.dry_run {
+        let client = options.means.client(&home, |policy| policy)?.build()?;
+        return quote::show(&client.quote_request(request).await?, options.json);
+    }
+    let client = client(options, &home)?;
+    let answer = client.http()?.execute(request).await;
+    finish(options, &home, answer).await
+}
+
+fn client(options: &Options, home: &Home) -> Result<Client, Failure> {
+    let (yes, quiet) = (options.yes, options.quiet);
+    let asking = move |policy: Policy| match yes {
+        true => policy,
+        false => policy.approved_by(ask),
+    };
+    let builder = options.means.client(home, asking)?;
+    Ok(builder
+        .observe(move |event: &Event<'_>| {
+            if !quiet {
+                tell(event)
+            }
+        })
+        .build()?)
+}
+
+/// Asks the person at the terminal.
+fn ask(proposal: &Proposal<'_>) -> Decision {
+    if !std::io::stderr().is_terminal() || !std::io::stdin().is_terminal() {
+        return Decision::Denied("nobody is at a terminal to be asked; --yes pays without asking".to_owned());
+    }
+    let question = format!(
+        "Pay {} by {} to {} for {}?",
+        proposal.cost, proposal.challenge.method, proposal.origin, proposal.resource
+    );
+    eprint!("{} [y/N] ", terminal::plain(&question));
+    let _ = std::io::stderr().flush();
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    match answer.trim().to_ascii_lowercase().as_str() {
+        "y" | "yes" if read.is_ok() => Decision::Approved,
+        _ => Decision::Denied("you said no".to_owned()),
+    }
+}
+
+fn tell(event: &Event<'_>) {
+    let line = match event {
+        Event::Paying { cost, origin, .. } => format!("paying {cost} to {origin} ..."),
+        Event::Waiting { status, after, .. } => {
+            format!(
+                "the server answered {status}; sending the same payment again in {} s",
+                after.as_secs_f32()
+            )
+        }
+        Event::Delivered { receipt: Some(receipt), .. } => format!("paid, receipt {}", receipt.reference),
+        Event::Delivered { receipt: None, .. } => "paid; the server gave no receipt".to_owned(),
+        Event::Released { .. } => "that payment did not happen".to_owned(),
+        _ => return,
+    };
+    eprintln!("mpp: {}", terminal::plain(&line));
+}
+
+async fn finish(
+    options: &Options,
+    home: &Home,
+    answer: Result<Response, reqwest_middleware::Error>,
+) -> Result<(), Failure> {
+    match answer {
+        Ok(response) => print(options, response).await,
+        Err(error) => Err(match Error::find(&error) {
+            Some(Error::NotPaid(refused)) => Failure::new(Code::NotPaid, refused),
+            Some(error) => match error.unsettled() {
+                Some(unsettled) => kept(home, unsettled, error),
+                None if matches!(error, Error::Wallet { .. } | Error::Stopped) => {
+                    Failure::new(Code::Unsettled, error)
+                }
+                None => Failure::failed(error),
+            },
+            None => Failure::failed(reason(&error)),
+        }),
+    }
+}
+
+/// The innermost cause, which says most: "Connection refused" and not "error sending request".
+fn reason(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    format!("no answer: {cause}")
+}
+
+async fn print(options: &Options, mut response: Response) -> Result<(), Failure> {
+    let status = response.status();
+    if options.fail && (status.is_client_error() || status.is_server_error()) {
+        return Err(Failure::new(Code::Status, format!("the server answered {status}")));
+    }
+    if options.json {
+        return print_json(response).await;
+    }
+    let mut out: Box<dyn std::io::Write> = match &options.output {
+        Some(path) => Box::new(
+            std::fs::File::create(path)
+                .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))?,
+        ),
+        None => Box::new(std::io::stdout().lock()),
+    };
+    let mut write = |bytes: &[u8]| match out.write_all(bytes).and_then(|()| out.flush()) {
+        // A reader that has seen enough closes the pipe; that is not our failure.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(|error| Failure::failed(format!("cannot write the answer: {error}"))),
+    };
+    if options.include {
+        let mut head = format!("{:?} {status}\r\n", response.version()).into_bytes();
+        for (name, value) in response.headers() {
+            head.extend_from_slice(name.as_str().as_bytes());
+            head.extend_from_slice(b": ");
+            head.extend_from_slice(value.as_bytes());
+            head.extend_from_slice(b"\r\n");
+        }
+        head.extend_from_slice(b"\r\n");
+        write(&head)?;
+    }
+    while let Some(part) = response.chunk().await? {
+        write(&part)?;
+    }
+    Ok(())
+}
+
+async fn print_json(response: Response) -> Result<(), Failure> {
+    let paid = response.extensions().get::<Paid>().map(|paid| {
+        json!({
+            "entry": paid.payment.entry().to_string(),
+            "method": paid.payment.challenge().method,
+            "cost": paid.payment.cost().to_string(),
+            "receipt": paid.receipt.as_ref().ok(),
+        })
+    });
+    let headers: Vec<_> = response
+        .headers()
+        .iter()
+        .map(|(name, value)| json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())]))
+        .collect();
+    let status = response.status().as_u16();
+    let body = response.bytes().await?;
+    let mut document = json!({ "status": status, "headers": headers, "paid": paid });
+    match std::str::from_utf8(&body) {
+        Ok(text) => document["body"] = text.into(),
+        Err(_) => document["bodyBase64Url"] = b64::encode(&body).into(),
+    }
+    let text = serde_json::to_string_pretty(&document).map_err(Failure::failed)?;
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+    Ok(())
+}
+
+/// A payment without a delivery, as it is kept: with its credential, so for its owner alone.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    url: String,
+    verb: String,
+    headers: Vec<(String, String)>,
+    body: String,
+}
+
+/// Keeps what was paid for, and says how to get it.
+fn kept(home: &Home, unsettled: &Unsettled, error: &Error) -> Failure {
+    let entry = unsettled.payment.entry();
+    let written = write_kept(home, unsettled);
+    let hint = match written {
+        Ok(()) => format!("`mpp pay --resume {entry}` asks for it again and does not pay again"),
+        Err(error) => format!("and it could not be kept: {error}"),
+    };
+    Failure::new(Code::Unsettled, format!("{error}; {hint}"))
+}
+
+fn write_kept(home: &Home, unsettled: &Unsettled) -> Result<(), Failure> {
+    let request = unsettled.request();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let kept = Kept {
+        url: request.uri().to_string(),
+        verb: request.method().to_string(),
+        headers: request
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.to_string(), text(value.as_bytes())))
+            .collect(),
+        body: b64::encode(request.body()),
+    };
+    let json = zeroize::Zeroizing::new(serde_json::to_vec(&kept).map_err(Failure::failed)?);
+    let path = home.file(&format!("unsettled/{}.json", unsettled.payment.entry()))?;
+    if path.exists() {
+        return Ok(()); // it is a resumption of the same
+    }
+    home::write_new(&path, &json)
+}
+
+async fn resume(options: &Options, home: &Home, entry: &str) -> Result<(), Failure> {
+    // An id is a file name; nothing else gets that far.
+    let entry: mpp::client::EntryId = entry.parse().map_err(Failure::failed)?;
+    let path = home.path(&format!("unsettled/{entry}.json"));
+    let request = read_kept(&path)?;
+    let client = client(options, home)?;
+    let response = client.http()?.execute(request).await;
+    // The client did not pay for this one, so it did not follow it either.
+    let response = response.map_err(|error| Failure::new(Code::Unsettled, reason(&error)))?;
+    let status = response.status();
+    if status.is_success() || status.is_redirection() {
+        let receipt = response.headers().get("payment-receipt").and_then(|value| value.to_str().ok());
+        let reference =
+            receipt.and_then(|value| mpp::Receipt::parse_header(value).ok()).map(|receipt| receipt.reference);
+        let now = mpp::Clock::now(&mpp::SystemClock);
+        client.ledger().conclude(&entry, &Outcome::Paid { reference }, now).await?;
+        let _ = std::fs::remove_file(&path);
+        return print(options, response).await;
+    }
+    if status.as_u16() == 402 {
+        return Err(Failure::new(
+            Code::Unsettled,
+            "the server refuses this payment; it may have been taken all the same, and counts as spent",
+        ));
+    }
+    Err(Failure::new(Code::Unsettled, format!("the server answered {status}; try again later")))
+}
+
+fn read_kept(path: &Path) -> Result<reqwest::Request, Failure> {
+    let nothing = || Failure::failed("there is no such unsettled payment; `mpp ledger` lists what was paid");
+    let text = zeroize::Zeroizing::new(std::fs::read(path).map_err(|_| nothing())?);
+    let broken = || Failure::failed(format!("{} cannot be read", path.display()));
+    let kept: Kept = serde_json::from_slice(&text).map_err(|_| broken())?;
+    let url = kept.url.parse().map_err(|_| broken())?;
+    let mut request = reqwest::Request::new(kept.verb.parse().map_err(|_| broken())?, url);
+    for (name, value) in &kept.headers {
+        let name: reqwest::header::HeaderName = name.parse().map_err(|_| broken())?;
+        let mut value = reqwest::header::HeaderValue::from_str(value).map_err(|_| broken())?;
+        value.set_sensitive(name == reqwest::header::AUTHORIZATION);
+        request.headers_mut().append(name, value);
+    }
+    let body = b64::decode(&kept.body).map_err(|_| broken())?;
+    if !body.is_empty() {
+        *request.body_mut() = Some(body.into());
+    }
+    Ok(request)
+}

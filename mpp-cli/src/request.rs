@@ -1,0 +1,184 @@
+//! What `mpp pay` and `mpp quote` have in common: a request as curl takes it, and the client that sends it.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+
+use mpp::Amount;
+use mpp::client::{Builder, Client, FileLedger, Policy};
+use mpp::method::stripe::{StripeWallet, TokenBackend};
+use mpp::protocol::MethodName;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::home::Home;
+use crate::keys::{self, KeyFile, Kind};
+use crate::ledger;
+
+/// The largest body that is sent: it is held in memory, because it is sent twice.
+const MAX_BODY: u64 = 64 * 1024 * 1024;
+
+/// The request.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Request {
+    /// The URL
+    url: String,
+    /// The verb; GET, or POST where there is data
+    #[arg(short = 'X', long = "request", value_name = "VERB")]
+    verb: Option<String>,
+    /// Data to send, as it is; `@FILE` sends a file, `@-` standard input
+    #[arg(short = 'd', long = "data", value_name = "DATA")]
+    data: Option<String>,
+    /// A header line, `Name: value`; may be given several times
+    #[arg(short = 'H', long = "header", value_name = "LINE")]
+    headers: Vec<String>,
+}
+
+/// What to pay with.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Means {
+    /// Pay at most this much, in units of the currency
+    #[arg(long, value_name = "AMOUNT")]
+    max: Option<Amount>,
+    /// Pay by this method alone
+    #[arg(long, value_name = "NAME")]
+    method: Option<String>,
+    /// The key to pay with: a file that `mpp wallet new` made, or its name
+    #[arg(long, value_name = "PATH")]
+    key_file: Option<PathBuf>,
+    /// Read the key's password from the first line of this file instead of asking
+    #[arg(long, value_name = "PATH")]
+    password_file: Option<PathBuf>,
+    /// Pay on Tempo through this node (with a key of kind `evm`)
+    #[cfg(feature = "tempo")]
+    #[arg(long, value_name = "URL")]
+    tempo_rpc: Option<String>,
+    /// The chain that node serves; Tempo's main network unless said otherwise
+    #[cfg(feature = "tempo")]
+    #[arg(long, value_name = "ID", requires = "tempo_rpc")]
+    tempo_chain: Option<u64>,
+    /// A backend of yours that makes Stripe's shared payment tokens
+    #[arg(long, value_name = "URL")]
+    stripe_tokens: Option<String>,
+}
+
+impl Request {
+    pub(crate) fn build(&self) -> Result<reqwest::Request, Failure> {
+        let url = self.url.parse().map_err(|_| {
+            Failure::failed(format!(
+                "`{}` is no URL; write it out, as https://api.example.com/weather",
+                self.url
+            ))
+        })?;
+        let body = self.data.as_deref().map(read_data).transpose()?;
+        let verb = self.verb.as_deref().unwrap_or(if body.is_some() { "POST" } else { "GET" });
+        let verb = verb.parse().map_err(|_| Failure::failed(format!("`{verb}` is no verb of HTTP")))?;
+        let mut request = reqwest::Request::new(verb, url);
+        *request.headers_mut() = self.headers()?;
+        if let Some(body) = body {
+            let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+            request.headers_mut().entry(CONTENT_TYPE).or_insert(form);
+            *request.body_mut() = Some(body.into());
+        }
+        Ok(request)
+    }
+
+    fn headers(&self) -> Result<HeaderMap, Failure> {
+        let mut headers = HeaderMap::new();
+        for line in &self.headers {
+            let parsed = line.split_once(':').and_then(|(name, value)| {
+                let name: HeaderName = name.trim().parse().ok()?;
+                Some((name, HeaderValue::from_str(value.trim()).ok()?))
+            });
+            let Some((name, value)) = parsed else {
+                return Err(Failure::failed(format!("`{line}` is no header line; write `Name: value`")));
+            };
+            headers.append(name, value);
+        }
+        Ok(headers)
+    }
+}
+
+fn read_data(data: &str) -> Result<Vec<u8>, Failure> {
+    let Some(path) = data.strip_prefix('@') else { return Ok(data.as_bytes().to_owned()) };
+    let failed = |error| Failure::failed(format!("cannot read the data of {path}: {error}"));
+    let mut bytes = Vec::new();
+    if path == "-" {
+        std::io::stdin().lock().take(MAX_BODY + 1).read_to_end(&mut bytes).map_err(failed)?;
+    } else {
+        let file = std::fs::File::open(path).map_err(failed)?;
+        file.take(MAX_BODY + 1).read_to_end(&mut bytes).map_err(failed)?;
+    }
+    if bytes.len() as u64 > MAX_BODY {
+        return Err(Failure::failed(format!("the data of {path} is larger than {} MiB", MAX_BODY >> 20)));
+    }
+    Ok(bytes)
+}
+
+impl Means {
+    /// The wallet on Tempo.
+    #[cfg(feature = "tempo")]
+    fn tempo(
+        &self,
+        config: &crate::config::Wallet,
+        key: &keys::Key,
+    ) -> Result<mpp::method::tempo::TempoWallet, Failure> {
+        let (rpc, chain) = match (&self.tempo_rpc, &config.tempo_rpc) {
+            (Some(rpc), _) => (rpc, self.tempo_chain),
+            (None, Some(rpc)) => (rpc, config.tempo_chain),
+            (None, None) => {
+                return Err(Failure::failed(
+                    "the key pays on Tempo, and no node is known; add --tempo-rpc URL",
+                ));
+            }
+        };
+        let chain = chain.unwrap_or(mpp::method::tempo::MAINNET);
+        mpp::method::tempo::TempoWallet::new(keys::signer(key)?, rpc, chain).map_err(Failure::failed)
+    }
+
+    /// The client of this configuration, before approval and events are added to it.
+    pub(crate) fn client(
+        &self,
+        home: &Home,
+        adjust: impl FnOnce(Policy) -> Policy,
+    ) -> Result<Builder, Failure> {
+        let config = Config::load(home)?;
+        let mut policy = config.policy(self.max)?;
+        if let Some(method) = &self.method {
+            policy = policy.methods([method.as_str()]);
+        }
+        let ledger = FileLedger::open(home.file(ledger::FILE)?)?;
+        let mut builder = Client::builder(adjust(policy), ledger);
+        let named = self.key_file.clone().or_else(|| config.wallet.key_file.clone());
+        let mut play_money = None;
+        if let Some(path) = named {
+            // A bare name is a key of ours.
+            let path = match path.to_str().filter(|_| !path.exists()).map(crate::wallet::key_path) {
+                Some(Ok(own)) => home.path(&own),
+                _ => path,
+            };
+            let file = KeyFile::read(&path)?;
+            let password =
+                keys::password(self.password_file.as_deref(), &format!("Password for {}: ", path.display()))?;
+            let key = file.open(&password)?;
+            match file.kind {
+                Kind::Sandbox => play_money = Some(mpp::method::sandbox::Wallet::from_seed(*key)),
+                #[cfg(feature = "tempo")]
+                Kind::Evm => builder = builder.method(self.tempo(&config.wallet, &key)?),
+            }
+        }
+        if let Some(url) = self.stripe_tokens.as_ref().or(config.wallet.stripe_tokens.as_ref()) {
+            let backend = TokenBackend::new(url).map_err(Failure::failed)?;
+            builder = builder.method(StripeWallet::new(backend));
+        }
+        let play_money = match play_money {
+            Some(wallet) => wallet,
+            None => keys::play_money(home)?,
+        };
+        // A sandbox may play other methods. What asks for real money the wallet of play money does not sign.
+        for name in ["tempo", "stripe", "evm"] {
+            builder = builder.method(play_money.for_method(MethodName::from_static(name)));
+        }
+        Ok(builder.method(play_money))
+    }
+}

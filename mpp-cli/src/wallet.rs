@@ -1,0 +1,128 @@
+//! `mpp wallet`: keys to pay with, in encrypted files.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use crate::Answer;
+use crate::failure::Failure;
+use crate::home::Home;
+use crate::keys::{KeyFile, Kind, password};
+use crate::terminal;
+
+/// Make and list keys to pay with.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Make a key in an encrypted file and print its address
+    New {
+        /// Its name: letters, digits, `-` and `_`
+        name: String,
+        /// What it signs for
+        #[arg(long, value_enum, default_value_t = Kind::Sandbox)]
+        kind: Kind,
+        /// Read the password from the first line of this file instead of asking
+        #[arg(long, value_name = "PATH")]
+        password_file: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the keys
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the address of a key, or of the play-money key when no name is given
+    Address {
+        /// The key's name
+        name: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(crate) fn run(options: &Options) -> Result<Answer, Failure> {
+    let home = Home::find()?;
+    let out = match &options.command {
+        Command::New { name, kind, password_file, json } => {
+            let path = home.file(&key_path(name)?)?;
+            if path.exists() {
+                return Err(Failure::failed(format!("there is a key `{name}` already")));
+            }
+            let first = password(password_file.as_deref(), "Password for the new key: ")?;
+            if first.is_empty() {
+                return Err(Failure::failed("an empty password protects nothing"));
+            }
+            if password_file.is_none() && *password(None, "The same again: ")? != *first {
+                return Err(Failure::failed("the two passwords differ; no key was made"));
+            }
+            let file = KeyFile::create(*kind, &first)?;
+            file.write(&path)?;
+            one(&file, name, *json)
+        }
+        Command::List { json } => list(&home, *json)?,
+        Command::Address { name: Some(name), json } => {
+            one(&KeyFile::read(&home.path(&key_path(name)?))?, name, *json)
+        }
+        Command::Address { name: None, json } => {
+            let address = crate::keys::play_money(&home)?.did();
+            if *json {
+                format!("{}\n", json!({ "kind": "sandbox", "address": address }))
+            } else {
+                format!("{address}\n")
+            }
+        }
+    };
+    Ok(Answer { out: Zeroizing::new(out), ..Answer::default() })
+}
+
+/// `keys/NAME.json`. The name is checked: it becomes a path.
+pub(crate) fn key_path(name: &str) -> Result<String, Failure> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    if name.is_empty() || name.len() > 64 || !name.bytes().all(allowed) {
+        return Err(Failure::failed("a key's name has letters, digits, `-` and `_`, at most 64 of them"));
+    }
+    Ok(format!("keys/{name}.json"))
+}
+
+fn one(file: &KeyFile, name: &str, json: bool) -> String {
+    if json {
+        format!("{}\n", json!({ "name": name, "kind": file.kind.name(), "address": file.address }))
+    } else {
+        format!("{}\n", terminal::plain(&file.address))
+    }
+}
+
+fn list(home: &Home, json: bool) -> Result<String, Failure> {
+    let folder = home.path("keys");
+    let mut names: Vec<String> = match std::fs::read_dir(&folder) {
+        Ok(files) => files
+            .filter_map(|file| file.ok()?.file_name().to_str()?.strip_suffix(".json").map(str::to_owned))
+            .collect(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(Failure::failed(format!("cannot read {}: {error}", folder.display()))),
+    };
+    names.sort();
+    let mut rows = Vec::new();
+    for name in names {
+        let file = KeyFile::read(&folder.join(format!("{name}.json")))?;
+        rows.push([name, file.kind.name().to_owned(), file.address]);
+    }
+    if json {
+        let keys: Vec<_> = rows
+            .iter()
+            .map(|[name, kind, address]| json!({ "name": name, "kind": kind, "address": address }))
+            .collect();
+        return Ok(format!("{}\n", json!({ "keys": keys })));
+    }
+    Ok(terminal::table(["name", "kind", "address"], &rows))
+}

@@ -1,0 +1,289 @@
+//! The built `mpp` command buying from `mpp demo`: what it pays, prints, keeps and refuses.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+/// A home of its own, and a server that knows its play money. Both are gone when the test ends.
+struct Scene {
+    home: PathBuf,
+    server: Child,
+    url: String,
+}
+
+impl Scene {
+    fn set(name: &str) -> Scene {
+        Scene::funding(name, &[])
+    }
+
+    fn funding(name: &str, accounts: &[&str]) -> Scene {
+        let home = std::env::temp_dir().join(format!("mpp-pay-{name}-{}", std::process::id()));
+        let mut command = mpp(&home);
+        command.args(["demo", "--port", "0"]).stdout(Stdio::piped()).stderr(Stdio::null());
+        for account in accounts {
+            command.args(["--fund", account]);
+        }
+        let mut server = command.spawn().expect("the demo starts");
+        let mut url = String::new();
+        BufReader::new(server.stdout.take().expect("a pipe"))
+            .read_line(&mut url)
+            .expect("the demo says where it is");
+        Scene { home, server, url: url.trim().to_owned() }
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        mpp(&self.home).args(args).stdin(Stdio::null()).output().expect("the command runs")
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        std::fs::create_dir_all(&self.home).expect("a home");
+        let path = self.home.join(name);
+        std::fs::write(&path, text).expect("the home is writable");
+        path.to_str().expect("a text path").to_owned()
+    }
+
+    /// State and amount of every payment in the ledger.
+    fn ledger(&self) -> Vec<(String, String)> {
+        let output = self.run(&["ledger", "--json"]);
+        let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let payments = document["payments"].as_array().expect("a list");
+        let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
+        payments.iter().map(|one| (text(&one["outcome"]["state"]), text(&one["spent"][0]["units"]))).collect()
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+        let _ = std::fs::remove_dir_all(&self.home);
+    }
+}
+
+fn mpp(home: &PathBuf) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mpp"));
+    command.env("MPP_HOME", home);
+    command
+}
+
+fn out(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).expect("text")
+}
+
+fn err(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).expect("text")
+}
+
+fn paid(units: &str) -> (String, String) {
+    ("paid".to_owned(), units.to_owned())
+}
+
+#[test]
+fn a_request_is_quoted_paid_and_entered() {
+    let scene = Scene::set("happy");
+    let quote = scene.run(&["quote", &scene.url("/weather")]);
+    assert!(out(&quote).contains("0.05 usdc") && out(&quote).contains("yes"), "{}", out(&quote));
+    assert_eq!(scene.ledger(), []);
+    let bought = scene.run(&["pay", "--yes", &scene.url("/weather")]);
+    assert_eq!(out(&bought), "sunny, 21 degrees\n");
+    assert!(
+        err(&bought).contains("mpp: paying 0.05 usdc") && err(&bought).contains("receipt sandbox-"),
+        "{}",
+        err(&bought)
+    );
+    let quiet = scene.run(&["pay", "-yq", &scene.url("/weather")]);
+    assert_eq!((out(&quiet), err(&quiet)), ("sunny, 21 degrees\n", ""));
+    let free = scene.run(&["pay", &scene.url("/")]);
+    assert!(free.status.success() && err(&free).is_empty(), "what costs nothing asks nothing");
+    assert_eq!(scene.ledger(), [paid("50000"), paid("50000")]);
+    let csv = scene.run(&["ledger", "--csv"]);
+    assert_eq!(out(&csv).lines().count(), 3);
+}
+
+#[test]
+fn nobody_pays_without_being_asked_or_told() {
+    let scene = Scene::set("asked");
+    let refused = scene.run(&["pay", &scene.url("/weather")]);
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(err(&refused).contains("--yes") && out(&refused).is_empty(), "{}", err(&refused));
+    let dry = scene.run(&["pay", "--dry-run", &scene.url("/weather")]);
+    assert!(dry.status.success() && out(&dry).contains("0.05 usdc"), "{}", out(&dry));
+    assert_eq!(scene.ledger(), []);
+}
+
+#[test]
+fn no_payment_exceeds_what_the_command_or_the_configuration_allows() {
+    let scene = Scene::set("limits");
+    for args in [&["--max", "0.04"][..], &["--method", "tempo"]] {
+        let refused = scene.run(&[&["pay", "-y"], args, &[&scene.url("/weather")]].concat());
+        assert_eq!(refused.status.code(), Some(3), "{}", err(&refused));
+        assert_eq!(err(&refused).lines().count(), 1);
+    }
+    assert_eq!(
+        scene.run(&["pay", "-y", "--max", "30", &scene.url("/gold")]).status.code(),
+        Some(3),
+        "the day's limit"
+    );
+    scene.write("config.toml", "[limits]\nper_day = \"0.12\"\n");
+    for code in [0, 0, 3] {
+        assert_eq!(scene.run(&["pay", "-y", &scene.url("/weather")]).status.code(), Some(code));
+    }
+    scene.write("config.toml", "[allow]\norigins = [\"https://api.example.com\"]\n");
+    let refused = scene.run(&["pay", "-y", &scene.url("/weather")]);
+    assert!(err(&refused).contains("does not allow payments to"), "{}", err(&refused));
+    assert_eq!(scene.ledger().len(), 2);
+}
+
+#[test]
+fn bodies_headers_and_files_go_as_with_curl() {
+    let scene = Scene::set("curl");
+    let file = scene.write("text", "from a file");
+    for (args, expected) in [
+        (&["-d", "hello"][..], "HELLO"),
+        (&["-d", &format!("@{file}")], "FROM A FILE"),
+        (&["-X", "POST", "-H", "content-type: text/plain", "-d", "x"], "X"),
+    ] {
+        let bought = scene.run(&[&["pay", "-yq"], args, &[&scene.url("/shout")]].concat());
+        assert_eq!(out(&bought), expected, "{}", err(&bought));
+    }
+    let target = scene.home.join("answer");
+    scene.run(&["pay", "-yq", "-o", target.to_str().unwrap(), &scene.url("/weather")]);
+    assert_eq!(std::fs::read_to_string(&target).unwrap(), "sunny, 21 degrees\n");
+    let head = scene.run(&["pay", "-yqi", &scene.url("/weather")]);
+    assert!(
+        out(&head).starts_with("HTTP/1.1 200 OK\r\n") && out(&head).contains("payment-receipt: "),
+        "{}",
+        out(&head)
+    );
+    let json = scene.run(&["pay", "-yq", "--json", &scene.url("/weather")]);
+    let document: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(document["body"], "sunny, 21 degrees\n");
+    assert_eq!(document["paid"]["cost"], "0.05 usdc");
+    assert_eq!(scene.run(&["pay", &scene.url("/nowhere")]).status.code(), Some(0));
+    assert_eq!(scene.run(&["pay", "--fail", &scene.url("/nowhere")]).status.code(), Some(22));
+}
+
+#[test]
+fn what_was_paid_and_lost_is_kept_and_bought_with_the_same_payment() {
+    let scene = Scene::set("lost");
+    // In between: the first exchange passes, the second is cut after its request, the third passes.
+    let upstream = scene.url.strip_prefix("http://").unwrap().to_owned();
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/weather", proxy.local_addr().unwrap());
+    let exchanges = std::thread::spawn(move || {
+        for exchange in 1..=3 {
+            let (mut near, _) = proxy.accept().unwrap();
+            let mut head = [0; 16 * 1024];
+            let length = near.read(&mut head).unwrap();
+            if exchange == 2 {
+                continue;
+            }
+            let mut far = TcpStream::connect(&upstream).unwrap();
+            let head =
+                String::from_utf8_lossy(&head[..length]).replacen("\r\n", "\r\nconnection: close\r\n", 1);
+            far.write_all(head.as_bytes()).unwrap();
+            std::io::copy(&mut far, &mut near).unwrap();
+        }
+    });
+    let lost = scene.run(&["pay", "-yq", &url]);
+    assert_eq!(lost.status.code(), Some(4), "{}", err(&lost));
+    assert_eq!(err(&lost).lines().count(), 1);
+    let entry = err(&lost).split("--resume ").nth(1).unwrap().split('`').next().unwrap().to_owned();
+    assert_eq!(scene.ledger(), [("unknown".to_owned(), "50000".to_owned())]);
+    let kept = scene.home.join(format!("unsettled/{entry}.json"));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        assert_eq!(std::fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    let resumed = scene.run(&["pay", "--resume", &entry]);
+    assert_eq!(out(&resumed), "sunny, 21 degrees\n", "{}", err(&resumed));
+    exchanges.join().unwrap();
+    assert_eq!(scene.ledger(), [paid("50000")]);
+    assert!(!kept.exists());
+    for unknown in [entry.as_str(), "../config", "x"] {
+        let nothing = scene.run(&["pay", "--resume", unknown]);
+        assert_eq!(nothing.status.code(), Some(1), "{}", err(&nothing));
+    }
+}
+
+#[test]
+fn a_key_is_made_listed_and_paid_with_and_needs_its_password() {
+    let scene = Scene::set("keys");
+    let password = scene.write("password", "correct horse\n");
+    let made = scene.run(&["wallet", "new", "main", "--password-file", &password]);
+    let address = out(&made).trim().to_owned();
+    assert!(address.starts_with("did:key:z6Mk"), "{}", err(&made));
+    let again = scene.run(&["wallet", "new", "main", "--password-file", &password]);
+    assert!(err(&again).contains("already"), "{}", err(&again));
+    assert!(out(&scene.run(&["wallet", "list"])).contains(&address));
+    assert_eq!(out(&scene.run(&["wallet", "address", "main"])).trim(), address);
+    let funded = Scene::funding("keys-funded", &[&address]);
+    let pay = |password: &str| {
+        scene.run(&["pay", "-yq", "--key-file", "main", "--password-file", password, &funded.url("/weather")])
+    };
+    assert_eq!(out(&pay(&password)), "sunny, 21 degrees\n");
+    let wrong = scene.write("wrong", "incorrect horse\n");
+    let refused = pay(&wrong);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        err(&refused).contains("the password is wrong") && !err(&refused).contains("horse"),
+        "{}",
+        err(&refused)
+    );
+    for name in ["", "../x", "a/b", "a.b"] {
+        assert_eq!(scene.run(&["wallet", "address", name]).status.code(), Some(1), "{name}");
+    }
+}
+
+#[test]
+fn a_wrong_file_url_or_flag_is_one_sentence() {
+    let scene = Scene::set("wrong");
+    let weather = scene.url("/weather");
+    let not_a_key = scene.write("not-a-key", "{\"sealed\": \"geheim\"}");
+    let cases: [&[&str]; 8] = [
+        &["pay", "-y", "weather"],
+        &["pay", "-y", "ftp://example.com/x"],
+        &["pay", "-y", "http://127.0.0.1:1/x"],
+        &["pay", "-y", "-H", "nonsense", &weather],
+        &["pay", "-y", "-d", "@/nowhere/at/all", &weather],
+        &["pay", "-y", "--key-file", &not_a_key, &weather],
+        &["pay", "-y", "--stripe-tokens", "http://example.com/tokens", &weather],
+        &["quote", "http://127.0.0.1:1/x"],
+    ];
+    for args in cases {
+        let output = scene.run(args);
+        assert_eq!(output.status.code(), Some(1), "{args:?} {}", err(&output));
+        assert_eq!(err(&output).lines().count(), 1, "{args:?} {}", err(&output));
+        assert!(!err(&output).contains("geheim"), "{}", err(&output));
+    }
+    scene.write("config.toml", "[limits]\nper_request = 0.1\n");
+    let config = scene.run(&["config"]);
+    assert!(
+        err(&config).contains("config.toml line 2") && err(&config).lines().count() == 1,
+        "{}",
+        err(&config)
+    );
+    for args in
+        [&["pay", "--max", "ten", &weather][..], &["pay", "--resume", "x", &weather], &["quote"], &["wallet"]]
+    {
+        assert_eq!(scene.run(args).status.code(), Some(2), "{args:?}");
+    }
+}
+
+#[test]
+fn the_configuration_explains_itself_and_shells_are_served() {
+    let scene = Scene::set("config");
+    let explained = scene.run(&["config", "--explain"]);
+    scene.write("config.toml", out(&explained));
+    let config = scene.run(&["config", "--json"]);
+    let document: serde_json::Value = serde_json::from_slice(&config.stdout).unwrap();
+    assert_eq!(document["limits"]["per_request"], "1");
+    assert!(out(&scene.run(&["completions", "bash"])).contains("_mpp"));
+    assert!(out(&scene.run(&["man"])).contains(".TH mpp"));
+}
