@@ -1,21 +1,49 @@
 // A server on npm `mppx`, to be paid by the client of this library, on three frameworks: plain node, hono, express.
 //
-//   node server.mjs node|hono|express <stripe url> <stripe key> <stripe profile> [<rpc url> <chain id> <recipient>]
+//   node server.mjs node|hono|express <stripe url> <stripe key> <stripe profile> [<rpc url> <chain id> <recipient> [<token>]]
 //
 // It prints `listening on <url>` and ends with its stdin. Cards: /card (1.50 usd), /cards (1.00 or 2.00 usd, two offers in one
-// header line), POST /order (1.50 usd, answers the body). With a chain: /charge, /zero, /push, /pull, /split, /sponsored, /both.
+// header line), POST /order (1.50 usd, answers the body). With a chain: /charge, /zero, /push, /pull, /split, /sponsored, /both. With
+// a token as well the chain is a plain EVM one: /authorization.
 import { createServer } from 'node:http'
 import Stripe from 'stripe'
-import { Mppx, Request as Adapter, Store, stripe, tempo } from 'mppx/server'
+import { Mppx, Request as Adapter, Store, evm, stripe, tempo } from 'mppx/server'
 
-const [framework, stripeUrl, stripeKey, profile, rpc, chainId, recipient] = process.argv.slice(2)
+const [framework, stripeUrl, stripeKey, profile, rpc, chainId, recipient, token] = process.argv.slice(2)
 const { hostname, port } = new URL(stripeUrl)
 const client = new Stripe(stripeKey, {
   host: hostname, port: Number(port), protocol: 'http', maxNetworkRetries: 0, telemetry: false,
 })
 const methods = [stripe.charge({ client, networkId: profile, paymentMethodTypes: ['card'], currency: 'usd', decimals: 2 })]
-if (rpc) methods.push(await tempoMethod())
+if (rpc) methods.push(token ? await evmMethod() : await tempoMethod())
 const mppx = Mppx.create({ methods, secretKey: 'a secret of 32 bytes or more, for tests' })
+
+async function evmMethod() {
+  const { createPublicClient, createWalletClient, http, parseAbi, parseSignature } = await import('viem')
+  const { mnemonicToAccount } = await import('viem/accounts')
+  const { foundry } = await import('viem/chains')
+  const mnemonic = 'test test test test test test test test test test test junk' // anvil's dev accounts
+  const account = mnemonicToAccount(mnemonic, { addressIndex: 2 })
+  const chain = { chain: foundry, transport: http(rpc) }
+  const [sender, reader] = [createWalletClient({ ...chain, account }), createPublicClient({ ...chain, pollingInterval: 50 })]
+  const abi = parseAbi([
+    'function transferWithAuthorization(address,address,uint256,uint256,uint256,bytes32,uint8,bytes32,bytes32)',
+  ])
+  const settle = async ({ payload }) => {
+    const { r, s, v, yParity } = parseSignature(payload.signature)
+    const { from, to, value, validAfter, validBefore, nonce } = payload
+    const args = [from, to, value, validAfter, validBefore].map((it, place) => (place < 2 ? it : BigInt(it)))
+    const hash = await sender.writeContract({
+      address: token, abi, functionName: 'transferWithAuthorization',
+      args: [...args, nonce, Number(v ?? BigInt(yParity) + 27n), r, s],
+    })
+    const { status } = await reader.waitForTransactionReceipt({ hash })
+    if (status !== 'success') throw new Error('the settlement was reverted')
+    return { reference: hash }
+  }
+  const authorization = { name: 'USDC', version: '2' }
+  return evm.charge({ chainId: Number(chainId), currency: token, decimals: 6, recipient, authorization, settle })
+}
 
 async function tempoMethod() {
   const { createClient, defineChain, http, publicActions, walletActions } = await import('viem')
@@ -42,7 +70,8 @@ const routes = {
   'GET /cards': sold(mppx.compose(['stripe/charge', { amount: '2.00' }], ['stripe/charge', { amount: '1.00' }]), 'by card'),
   'POST /order': sold(card('1.50')),
 }
-if (rpc) {
+if (token) routes['GET /authorization'] = sold(mppx.evm.charge({ amount: '0.25' }), 'authorized')
+if (rpc && !token) {
   const own = { feePayer: false }
   const part = '0x00000000000000000000000000000000000051de'
   Object.assign(routes, {

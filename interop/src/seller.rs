@@ -2,7 +2,7 @@
 
 use crate::process::{Process, Running};
 use crate::stripe::{PROFILE, SECRET_KEY, StandIn};
-use crate::{CHAIN_ID, Chain, Lab, fresh_address};
+use crate::{CHAIN_ID, Chain, EvmChain, Lab, fresh_address};
 use tokio::process::Command;
 
 /// What the server runs on.
@@ -29,6 +29,21 @@ pub struct Seller {
 impl Lab {
     /// Starts a server that takes cards at this stand-in, and Tempo where there is a chain.
     pub async fn seller(&self, framework: Framework, stripe: &StandIn, chain: Option<&Chain>) -> Seller {
+        self.seller_on(framework, stripe, chain, None).await
+    }
+
+    /// Starts a server that takes this chain's token, on plain node.
+    pub async fn evm_seller(&self, stripe: &StandIn, chain: &EvmChain) -> Seller {
+        self.seller_on(Framework::Node, stripe, Some(&chain.node), Some(&chain.token)).await
+    }
+
+    async fn seller_on(
+        &self,
+        framework: Framework,
+        stripe: &StandIn,
+        chain: Option<&Chain>,
+        token: Option<&str>,
+    ) -> Seller {
         let name = match framework {
             Framework::Node => "node",
             Framework::Hono => "hono",
@@ -38,7 +53,7 @@ impl Lab {
         let mut command = Command::new("node");
         command.current_dir(&self.folder).args(["server.mjs", name, &stripe.url, SECRET_KEY, PROFILE]);
         if let Some(chain) = chain {
-            command.args([&chain.url, &CHAIN_ID.to_string(), &recipient]);
+            command.args([&chain.url, &CHAIN_ID.to_string(), &recipient]).args(token);
         }
         let mut process = Process::start("the mppx server", &mut command);
         let url = process.line_after("listening on ").await;

@@ -7,6 +7,7 @@ use interop::{CHAIN_ID, Chain, Framework, Lab, Shop, lab};
 use mpp::Amount;
 use mpp::client::{Budget, Client, Error, MemoryLedger, Paid, Policy, Refusal};
 use mpp::method::PayError;
+use mpp::method::evm::EvmWallet;
 use mpp::method::stripe::{StripeWallet, TokenWanted};
 use mpp::method::tempo::{Mode, TempoWallet};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -113,6 +114,29 @@ async fn a_card_that_is_declined_is_one_refusal_and_no_second_attempt() {
         client.http().expect("an HTTP client").get(seller.at("/card")).send().await.expect_err("declined");
     assert!(matches!(Error::find(&error), Some(Error::Rejected(_) | Error::OutcomeUnknown(_))), "{error}");
     assert_eq!(payments(&stripe), 1);
+}
+
+#[tokio::test]
+async fn an_mppx_server_is_paid_on_an_evm_chain_by_authorization_without_a_node_or_gas() {
+    let Some((lab, stripe)) = scene().await else { return };
+    let chain = lab.evm_chain().await;
+    let seller = lab.evm_seller(&stripe, &chain).await;
+    let key = PrivateKeySigner::random();
+    let payer = key.address().to_string();
+    chain.mint(&payer, 1_000_000).await;
+    let wallet = EvmWallet::new(CHAIN_ID, key)
+        .token_domain(&chain.token, "USDC", "2")
+        .and_then(|wallet| wallet.token("usdc", &chain.token, 6))
+        .expect("the token's address is one");
+    let policy = Policy::new(Budget::total("usdc", Amount::whole(1)).per_request(Amount::cents(25)));
+    let client = Client::builder(policy, MemoryLedger::new()).method(wallet).build().expect("a client");
+    let response = client.http().expect("an HTTP client").get(seller.at("/authorization")).send().await;
+    let response = response.unwrap_or_else(|e| panic!("{e}\n{}", seller.log()));
+    assert_eq!(response.status(), 200, "{}", seller.log());
+    let receipt =
+        response.extensions().get::<Paid>().expect("it was paid").receipt.clone().expect("a receipt");
+    assert_eq!(chain.payments_to(&seller.recipient).await, [(250_000, receipt.reference)]);
+    assert_eq!(chain.coins(&payer).await, 0, "who signs needs no coins");
 }
 
 const SHOP: &str = env!("CARGO_BIN_EXE_shop-under-test");

@@ -39,6 +39,8 @@ per_day = "10"
 # key_file = "/home/me/.mpp/keys/main.json"     # made by `mpp wallet new`
 # tempo_rpc = "https://node.example.com"          # the node to pay on Tempo through
 # tempo_chain = 4217                              # the chain it serves
+# evm_chain = 8453                                # the EVM chain to pay on: Base
+# evm_rpc = "https://node.example.com"            # a node of that chain
 # stripe_tokens = "https://me.example.com/tokens" # a backend of yours that makes shared payment tokens
 "#;
 
@@ -113,6 +115,10 @@ pub(crate) struct Wallet {
     pub(crate) tempo_rpc: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tempo_chain: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) evm_rpc: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) evm_chain: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stripe_tokens: Option<String>,
 }

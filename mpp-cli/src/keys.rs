@@ -50,7 +50,7 @@ pub(crate) enum Kind {
     /// Play money (ed25519)
     Sandbox,
     /// An account on Tempo or another EVM chain (secp256k1)
-    #[cfg(feature = "tempo")]
+    #[cfg(feature = "chains")]
     Evm,
 }
 
@@ -58,7 +58,7 @@ impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Sandbox => "sandbox",
-            #[cfg(feature = "tempo")]
+            #[cfg(feature = "chains")]
             Kind::Evm => "evm",
         }
     }
@@ -67,7 +67,7 @@ impl Kind {
     fn address(self, key: &Key) -> Result<String, Failure> {
         Ok(match self {
             Kind::Sandbox => Wallet::from_seed(**key).did(),
-            #[cfg(feature = "tempo")]
+            #[cfg(feature = "chains")]
             Kind::Evm => signer(key)?.address().to_string(),
         })
     }
@@ -159,7 +159,7 @@ fn cipher(password: &str, salt: &[u8], memory: u32, passes: u32) -> Result<ChaCh
 }
 
 /// What signs with a key of an EVM chain. Nearly every 32 bytes are one.
-#[cfg(feature = "tempo")]
+#[cfg(feature = "chains")]
 pub(crate) fn signer(key: &Key) -> Result<alloy::signers::local::PrivateKeySigner, Failure> {
     alloy::signers::local::PrivateKeySigner::from_slice(&**key)
         .map_err(|_| Failure::failed("the key is none of an EVM chain; make another"))
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(file.address, Wallet::from_seed(*key).did());
     }
 
-    #[cfg(feature = "tempo")]
+    #[cfg(feature = "chains")]
     #[test]
     fn the_address_of_a_key_is_the_one_everybody_computes() {
         // Anvil's first account.

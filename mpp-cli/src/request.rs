@@ -50,13 +50,21 @@ pub(crate) struct Means {
     #[arg(long, value_name = "PATH")]
     password_file: Option<PathBuf>,
     /// Pay on Tempo through this node (with a key of kind `evm`)
-    #[cfg(feature = "tempo")]
+    #[cfg(feature = "chains")]
     #[arg(long, value_name = "URL")]
     tempo_rpc: Option<String>,
     /// The chain that node serves; Tempo's main network unless said otherwise
-    #[cfg(feature = "tempo")]
+    #[cfg(feature = "chains")]
     #[arg(long, value_name = "ID", requires = "tempo_rpc")]
     tempo_chain: Option<u64>,
+    /// Pay on an EVM chain, and read its tokens through this node (with a key of kind `evm`)
+    #[cfg(feature = "chains")]
+    #[arg(long, value_name = "URL", requires = "evm_chain")]
+    evm_rpc: Option<String>,
+    /// The EVM chain to pay on, by its id: 8453 is Base. Its USDC is paid by signature alone, without a node
+    #[cfg(feature = "chains")]
+    #[arg(long, value_name = "ID")]
+    evm_chain: Option<u64>,
     /// A backend of yours that makes Stripe's shared payment tokens
     #[arg(long, value_name = "URL")]
     stripe_tokens: Option<String>,
@@ -116,24 +124,40 @@ fn read_data(data: &str) -> Result<Vec<u8>, Failure> {
 }
 
 impl Means {
-    /// The wallet on Tempo.
-    #[cfg(feature = "tempo")]
-    fn tempo(
+    /// The wallets of a key: on Tempo, on an EVM chain, or on both.
+    #[cfg(feature = "chains")]
+    fn chains(
         &self,
+        mut builder: Builder,
         config: &crate::config::Wallet,
         key: &keys::Key,
-    ) -> Result<mpp::method::tempo::TempoWallet, Failure> {
-        let (rpc, chain) = match (&self.tempo_rpc, &config.tempo_rpc) {
-            (Some(rpc), _) => (rpc, self.tempo_chain),
-            (None, Some(rpc)) => (rpc, config.tempo_chain),
-            (None, None) => {
-                return Err(Failure::failed(
-                    "the key pays on Tempo, and no node is known; add --tempo-rpc URL",
-                ));
-            }
+    ) -> Result<Builder, Failure> {
+        // What the command line says replaces what the configuration says, all of it: a node belongs to a chain.
+        let pair = |own: (&Option<String>, Option<u64>), configured: (&Option<String>, Option<u64>)| match own
+        {
+            (None, None) => (configured.0.clone(), configured.1),
+            (rpc, chain) => (rpc.clone(), chain),
         };
-        let chain = chain.unwrap_or(mpp::method::tempo::MAINNET);
-        mpp::method::tempo::TempoWallet::new(keys::signer(key)?, rpc, chain).map_err(Failure::failed)
+        let tempo = pair((&self.tempo_rpc, self.tempo_chain), (&config.tempo_rpc, config.tempo_chain));
+        let evm = pair((&self.evm_rpc, self.evm_chain), (&config.evm_rpc, config.evm_chain));
+        if tempo.0.is_none() && evm.1.is_none() {
+            return Err(Failure::failed(
+                "the key pays on a chain, and none is known; add --tempo-rpc URL or --evm-chain ID",
+            ));
+        }
+        if let (Some(rpc), chain) = tempo {
+            let chain = chain.unwrap_or(mpp::method::tempo::MAINNET);
+            let wallet = mpp::method::tempo::TempoWallet::new(keys::signer(key)?, &rpc, chain);
+            builder = builder.method(wallet.map_err(Failure::failed)?);
+        }
+        if let (rpc, Some(chain)) = evm {
+            let mut wallet = mpp::method::evm::EvmWallet::new(chain, keys::signer(key)?);
+            if let Some(rpc) = rpc {
+                wallet = wallet.rpc(&rpc).map_err(Failure::failed)?;
+            }
+            builder = builder.method(wallet);
+        }
+        Ok(builder)
     }
 
     /// The client of this configuration, before approval and events are added to it.
@@ -163,8 +187,8 @@ impl Means {
             let key = file.open(&password)?;
             match file.kind {
                 Kind::Sandbox => play_money = Some(mpp::method::sandbox::Wallet::from_seed(*key)),
-                #[cfg(feature = "tempo")]
-                Kind::Evm => builder = builder.method(self.tempo(&config.wallet, &key)?),
+                #[cfg(feature = "chains")]
+                Kind::Evm => builder = self.chains(builder, &config.wallet, &key)?,
             }
         }
         if let Some(url) = self.stripe_tokens.as_ref().or(config.wallet.stripe_tokens.as_ref()) {

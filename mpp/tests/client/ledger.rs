@@ -119,6 +119,27 @@ async fn several_openers_of_one_file_together_stay_within_the_limit() {
     assert_eq!(open(&folder.file()).await.entries().await.unwrap().len(), 17);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_entered_while_another_program_is_at_the_ledger_and_what_it_entered_counts() {
+    let folder = Folder::new("locked");
+    let ledger = open(&folder.file()).await;
+    // A line as another program writes it.
+    let elsewhere = Folder::new("locked-elsewhere");
+    open(&elsewhere.file()).await.reserve(&entry(10), &budget(15)).await.unwrap();
+    let line = std::fs::read_to_string(elsewhere.file()).unwrap().lines().nth(1).unwrap().to_owned() + "\n";
+
+    let mut other = std::fs::OpenOptions::new().append(true).open(folder.file()).unwrap();
+    other.lock().unwrap();
+    let mut entering = tokio::spawn(async move { ledger.reserve(&entry(10), &budget(15)).await });
+    assert!(
+        tokio::time::timeout(Duration::from_millis(300), &mut entering).await.is_err(),
+        "it waits its turn"
+    );
+    other.write_all(line.as_bytes()).unwrap();
+    other.unlock().unwrap();
+    assert!(matches!(entering.await.unwrap(), Err(ReserveError::Limit(_))));
+}
+
 #[tokio::test]
 async fn a_torn_last_line_is_cut_off_and_everything_before_it_counts() {
     let folder = Folder::new("torn");

@@ -11,3 +11,5 @@ mod hostile;
 mod ledger;
 mod policy;
 mod tcp;
+#[cfg(feature = "stripe")]
+mod tokens;

@@ -64,24 +64,44 @@ async fn a_request_over_a_socket_is_paid_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_402_and_its_payment_go_over_one_connection() {
-    let shop = Shop::open(policy()).await;
-    let upstream = shop.base.strip_prefix("http://").unwrap().to_owned();
-    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base = format!("http://{}", proxy.local_addr().unwrap());
+async fn a_402_with_a_long_page_and_its_payment_go_over_one_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
     let connections = Arc::new(AtomicUsize::new(0));
     let count = connections.clone();
+    let request = r#"{"amount":"50000","currency":"usdc","methodDetails":{"testMoney":true}}"#;
+    let challenge = format!(
+        r#"Payment id="x7Tg", realm="127.0.0.1", method="sandbox", intent="charge", request="{}", expires="{}""#,
+        mpp::protocol::b64::encode(request),
+        (START + std::time::Duration::from_secs(300)).to_rfc3339().as_str()
+    );
     tokio::spawn(async move {
-        while let Ok((mut near, _)) = proxy.accept().await {
+        while let Ok((mut near, _)) = listener.accept().await {
             count.fetch_add(1, Ordering::SeqCst);
-            let mut far = tokio::net::TcpStream::connect(&upstream).await.unwrap();
-            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
+            let challenge = challenge.clone();
+            tokio::spawn(async move {
+                let mut head = vec![0; 16 * 1024];
+                while let Ok(length @ 1..) = near.read(&mut head).await {
+                    let paid = String::from_utf8_lossy(&head[..length]).contains("Payment ");
+                    let (status, page) =
+                        if paid { ("200 OK", "sunny".to_owned()) } else { ("402 -", "x".repeat(60_000)) };
+                    let length = page.len();
+                    let answer = format!(
+                        "HTTP/1.1 {status}\r\nwww-authenticate: {challenge}\r\ncontent-length: {length}\r\n\r\n{page}"
+                    );
+                    near.write_all(answer.as_bytes()).await.unwrap();
+                }
+            });
         }
     });
-    for _ in 0..3 {
-        let response = shop.http.get(format!("{base}/weather")).send().await.unwrap();
-        assert_eq!(response.text().await.unwrap(), "sunny");
-    }
+    let clock = Arc::new(ManualClock::at(START));
+    let client = Client::builder(policy(), MemoryLedger::new())
+        .method(Wallet::generate())
+        .clock(clock)
+        .build()
+        .unwrap();
+    let response = client.http().unwrap().get(url).send().await.unwrap();
+    assert_eq!(response.text().await.unwrap(), "sunny");
     assert_eq!(connections.load(Ordering::SeqCst), 1);
 }
 

@@ -134,7 +134,6 @@ impl Tempo {
         };
         let mut raw = plan.raw.as_ref();
         let Ok(signed) = AASigned::decode_2718(&mut raw) else { return unreadable() };
-        sponsor.remember(signed.expiring_nonce_hash(plan.effect.payer));
         // Signed for before: it is looked up, and never signed for again.
         match notebook.read(&page_of(cx.challenge_id)).await {
             Ok(None) => {}
@@ -172,6 +171,9 @@ impl Tempo {
             // The page may be there; nobody broadcasts from it. The reservation stands until its window ends.
             Err(error) => return nothing_sent(format!("tempo: the notebook: {error}")),
         }
+        // From here on a copy of it may be on the chain, and a simulation says nothing. Not before: what was not broadcast is
+        // simulated again when it comes back.
+        sponsor.remember(signed.expiring_nonce_hash(broadcast.effect.payer));
         let ending = self.broadcast(&broadcast).await;
         self.close(cx, sponsor, notebook, &ending).await;
         ending.settlement

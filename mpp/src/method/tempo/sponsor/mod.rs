@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How many transactions are remembered as being worked on.
+/// How many transactions are remembered as broadcast.
 const RECENT: usize = 4096;
 
 /// Who pays the network's fee for payers, and for what. Given to [`Tempo::sponsor`](super::Tempo::sponsor).
@@ -164,7 +164,7 @@ impl Sponsor {
         *paused = Some(paused.map_or(until, |earlier| earlier.max(until)));
     }
 
-    /// Remembers that this transaction is being worked on.
+    /// Remembers that this transaction is about to be broadcast.
     pub(super) fn remember(&self, signed_hash: B256) {
         let mut recent = lock(&self.recent);
         if recent.len() == RECENT {
@@ -173,7 +173,7 @@ impl Sponsor {
         recent.push_back(signed_hash);
     }
 
-    /// Whether this process has worked on it: then a node's refusal says nothing, because a copy may have been mined.
+    /// Whether this process has broadcast it: then a node's refusal says nothing, because it may have been mined.
     pub(super) fn remembers(&self, signed_hash: &B256) -> bool {
         lock(&self.recent).contains(signed_hash)
     }

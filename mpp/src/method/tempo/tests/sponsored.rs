@@ -290,6 +290,29 @@ async fn what_a_simulation_refuses_is_not_signed_for() {
 }
 
 #[tokio::test]
+async fn what_was_not_broadcast_is_simulated_again_when_it_comes_back() {
+    let emptied = Arc::new(AtomicUsize::new(0));
+    let node = FakeNode::start({
+        let emptied = emptied.clone();
+        move |method, params| match method {
+            "eth_call" if params[0]["calls"].is_array() && emptied.load(Ordering::SeqCst) == 1 => {
+                Some(Reply::Error(3, "execution reverted: InsufficientBalance"))
+            }
+            _ => healthy(method, params),
+        }
+    })
+    .await;
+    let scene = scene();
+    // The fee payer cannot be reached: nothing is signed, and the payer may send the same again.
+    let tempo = tempo_at(&node.url).sponsor(Sponsor::hosted("http://127.0.0.1:1"));
+    let notebook = Notebook::volatile("tempo");
+    assert_eq!(kind(&pay(&scene, &tempo, &notebook, "one").await), "declined: unavailable");
+    emptied.store(1, Ordering::SeqCst);
+    let again = pay(&scene, &tempo, &notebook, "one").await;
+    assert_eq!(kind(&again), "declined: the token refuses this transfer from this payer");
+}
+
+#[tokio::test]
 async fn an_empty_sponsor_is_our_trouble_and_switches_sponsoring_off() {
     let scene = scene();
     let purse = format!("{:#x}", sponsor_key().address().into_word());
