@@ -28,6 +28,8 @@ async fn a_shop_that_takes_tempo_is_valid() {
         "GET /charge",
         "GET /dear",
         "GET /either",
+        "GET /split",
+        "GET /sponsored",
         "GET /units/{n}",
         "GET /zero",
         "POST /charge",
@@ -39,7 +41,7 @@ async fn a_shop_that_takes_tempo_is_valid() {
         // A proof of identity moves no money: its reference is the challenge, not a transaction.
         "GET /zero: Receipt reference format",
     ];
-    assert_valid(&verdict, &routes, 7, 150, &expected);
+    assert_valid(&verdict, &routes, 9, 192, &expected);
 }
 
 #[tokio::test]

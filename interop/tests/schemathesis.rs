@@ -31,5 +31,5 @@ async fn no_request_made_up_from_the_document_is_answered_by_a_fault_or_by_surpr
         .expect("it starts");
     let said = String::from_utf8_lossy(&ended.stdout);
     assert!(ended.status.success(), "{said}\n{}", String::from_utf8_lossy(&ended.stderr));
-    assert!(said.contains("8 / 8") || said.contains("8 selected"), "all eight operations: {said}");
+    assert!(said.contains("10 / 10") || said.contains("10 selected"), "all ten operations: {said}");
 }
