@@ -7,32 +7,12 @@
 //        -> {"status": 200, "headers": {…}, "body": "…", "statuses": [402, 200]}
 //   {"op": "advance", "seconds": 90}  -> {}   the payer's clock goes ahead, as the chain's does
 import { createInterface } from 'node:readline'
-import { createClient, defineChain, http, keccak256, publicActions, toBytes, walletActions } from 'viem'
-import { mnemonicToAccount } from 'viem/accounts'
-import { tempoLocalnet } from 'viem/tempo/chains'
+import { keccak256, toBytes } from 'viem'
 import { Mppx, evm, stripe, tempo } from 'mppx/client'
+import { account as dev, client as clientOf, tokens } from './payer.mjs'
 
 const [rpc, chainId, stripeUrl, stripeKey] = process.argv.slice(2)
-const chain = defineChain({ ...tempoLocalnet, id: Number(chainId), rpcUrls: { default: { http: [rpc] } } })
-const mnemonic = 'test test test test test test test test test test test junk' // anvil's dev accounts
-
-// What a payer's own backend does: issues a token for this amount to this seller.
-async function createToken({ amount, currency, expiresAt, networkId, paymentMethod }) {
-  const response = await fetch(`${stripeUrl}/v1/test_helpers/shared_payment/granted_tokens`, {
-    method: 'POST',
-    headers: { authorization: `Bearer ${stripeKey}`, 'stripe-version': '2026-07-29.preview' },
-    body: new URLSearchParams({
-      payment_method: paymentMethod,
-      'usage_limits[currency]': currency,
-      'usage_limits[max_amount]': amount,
-      'usage_limits[expires_at]': String(expiresAt),
-      'seller_details[network_id]': networkId,
-    }),
-  })
-  const token = await response.json()
-  if (!response.ok) throw new Error(`no token: ${JSON.stringify(token)}`)
-  return token.id
-}
+const createToken = tokens(stripeUrl, stripeKey)
 
 function methods(account, mode, client) {
   // The token of `contracts/Token.sol`: mppx does not read a token's EIP-712 domain.
@@ -45,10 +25,8 @@ const wallets = new Map()
 function wallet(index, mode) {
   const key = `${index}/${mode}`
   if (!wallets.has(key)) {
-    const account = mnemonicToAccount(mnemonic, { addressIndex: index })
-    const client = createClient({ account, chain, transport: http(rpc), pollingInterval: 50 })
-      .extend(publicActions)
-      .extend(walletActions)
+    const account = dev(index)
+    const client = clientOf(rpc, chainId, account)
     const statuses = []
     const counted = async (input, init) => {
       const response = await fetch(input, init)
@@ -64,7 +42,7 @@ function wallet(index, mode) {
 // No other SDK pays by permit2: this is what a wallet that knows nothing of it but EIP-712 signs.
 async function permit2({ challenge, request, account = 0 }) {
   const { amount, currency, recipient, methodDetails } = request
-  const signer = mnemonicToAccount(mnemonic, { addressIndex: account })
+  const signer = dev(account)
   const challengeHash = keccak256(toBytes(challenge.id + challenge.realm))
   const nonce = BigInt(keccak256(toBytes(`nonce of ${challenge.id}`)))
   const deadline = BigInt(Math.floor(Date.parse(challenge.expires) / 1000))

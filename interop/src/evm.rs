@@ -122,6 +122,19 @@ impl EvmChain {
         self.node.rpc("evm_setIntervalMining", json!([0])).await;
     }
 
+    /// The newest block's time, in unix seconds.
+    pub async fn time(&self) -> i64 {
+        let block = self.node.rpc("eth_getBlockByNumber", json!(["latest", false])).await;
+        let digits = block["timestamp"].as_str().expect("a number").trim_start_matches("0x").to_owned();
+        i64::from_str_radix(&digits, 16).expect("a number")
+    }
+
+    /// Sets the chain's time ahead, and what is final (two blocks down) with it.
+    pub async fn advance(&self, by: std::time::Duration) {
+        self.node.rpc("evm_increaseTime", json!([by.as_secs()])).await;
+        self.mine(3).await;
+    }
+
     /// Mines this many blocks.
     pub async fn mine(&self, blocks: u64) {
         self.node.rpc("anvil_mine", json!([format!("{blocks:#x}")])).await;

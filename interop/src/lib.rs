@@ -12,6 +12,7 @@
 //! ```
 
 mod answer;
+mod browser;
 mod chain;
 mod evm;
 mod lossy;
@@ -20,15 +21,18 @@ mod sdk;
 mod seller;
 mod shop;
 pub mod stripe;
+mod validator;
 mod wallet;
 
 pub use answer::{Answer, ask};
+pub use browser::{Browser, Shown, browser};
 pub use chain::{Chain, Transfer, fresh_address};
 pub use evm::{DEV_ACCOUNTS, DEV_KEYS, EvmChain};
 pub use lossy::{Loses, Lossy};
 pub use sdk::{Language, Sdk, SdkError};
 pub use seller::{Framework, Seller};
 pub use shop::Shop;
+pub use validator::Verdict;
 pub use wallet::{Mode, Wallet};
 
 use std::io::Write;
@@ -56,6 +60,25 @@ pub fn lab() -> Option<Lab> {
         missing("the npm packages are not installed (cd interop && npm install --no-package-lock)");
     }
     found.map(|anvil| Lab { folder, anvil })
+}
+
+impl Lab {
+    /// Where the scripts and the packages are.
+    fn folder(&self) -> &std::path::Path {
+        &self.folder
+    }
+
+    /// Schemathesis (PyPI), or `None` where it is not installed, as for [`lab`].
+    ///
+    /// # Panics
+    /// Under `cargo xtask test`, when it is missing.
+    pub fn schemathesis(&self) -> Option<PathBuf> {
+        let found = sdk::python_program("st");
+        if found.is_none() {
+            missing("PyPI `schemathesis` is not installed (see interop/README.md)");
+        }
+        found
+    }
 }
 
 /// Says that a peer is not there, so that the test is skipped.

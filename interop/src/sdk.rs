@@ -93,10 +93,15 @@ impl Sdk {
 
 /// The interpreter of the environment that `cargo xtask test` makes beside the built programs.
 fn python() -> Option<PathBuf> {
+    python_program("python")
+}
+
+/// A program of that environment.
+pub(crate) fn python_program(name: &str) -> Option<PathBuf> {
     let own = std::env::current_exe().ok()?;
     // target/debug/deps/this-test
     let target = own.ancestors().nth(3)?;
-    ["bin/python", "Scripts/python.exe"]
+    [format!("bin/{name}"), format!("Scripts/{name}.exe")]
         .map(|file| target.join("interop-python").join(file))
         .into_iter()
         .find(|file| file.is_file())

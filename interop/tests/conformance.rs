@@ -210,7 +210,11 @@ impl MethodBench for Dollars {
         }
         self.chain.give_coins(&account).await;
         let wallet = EvmWallet::new(CHAIN_ID, key).rpc(self.chain.url()).expect("a URL");
-        wallet.pays_by(&[self.kind]).pay(challenge).await.expect("the wallet can pay")
+        // A payer may sign for less time than the challenge lives (two hours, the kit's): then the end comes sooner.
+        let soon = Timestamp::from_unix(self.chain.time().await) + SIGNED_FOR;
+        let challenge =
+            Challenge { expires: Some(soon.to_rfc3339().as_str().to_owned()), ..challenge.clone() };
+        wallet.pays_by(&[self.kind]).pay(&challenge).await.expect("the wallet can pay")
     }
 
     async fn taken(&self) -> u128 {
@@ -222,9 +226,7 @@ impl MethodBench for Dollars {
     }
 
     async fn wait(&self, by: Duration) {
-        self.chain.node.advance(by).await;
-        // What is final is two blocks down.
-        self.chain.mine(3).await;
+        self.chain.advance(by).await;
     }
 
     /// Each of them waits until the signature is void.
@@ -241,6 +243,11 @@ impl MethodBench for Dollars {
     }
 }
 
+/// For how long the payer signs.
+const SIGNED_FOR: Duration = Duration::from_secs(15 * 60);
+
+// Not with transactions: an Ethereum transaction has no end of its own. One that was lost on the way stays unknown until its
+// payer uses the nonce, and the kit wants every outcome to be known some day.
 async fn evm_keeps_the_contract(kind: CredentialType) {
     let Some(lab) = lab() else { return };
     let chain = lab.evm_chain().await;
@@ -257,11 +264,6 @@ async fn evm_keeps_the_contract_of_payment_methods_with_authorizations() {
 #[tokio::test(flavor = "multi_thread")]
 async fn evm_keeps_the_contract_of_payment_methods_with_permits() {
     evm_keeps_the_contract(CredentialType::Permit2).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn evm_keeps_the_contract_of_payment_methods_with_transactions() {
-    evm_keeps_the_contract(CredentialType::Transaction).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

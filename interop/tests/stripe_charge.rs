@@ -2,16 +2,15 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use interop::stripe::{Limits, Mischief, PROFILE, SECRET_KEY, StandIn};
+use interop::stripe::{KeyFile, Limits, Mischief, PROFILE, SECRET_KEY, StandIn};
 use interop::{Answer, Mode, Shop, ask, lab};
 use mpp::protocol::{Challenge, Timestamp};
 use mpp::routing::{Router, get};
 use mpp::store::MemoryStore;
 use mpp::{Hold, ManualClock, Mpp, Paid, Receipt, Secret, Stripe};
 use serde_json::json;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 const SHOP: &str = env!("CARGO_BIN_EXE_shop-under-test");
 const NOW: i64 = 1_800_000_000;
@@ -192,36 +191,10 @@ async fn an_expired_challenge_never_reaches_stripe() {
     assert_eq!(scene.stand_in.asked(CREATE), 0);
 }
 
-/// A key file; removed when dropped.
-struct KeyFile(PathBuf);
-
-impl KeyFile {
-    fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("{}.stripe", interop::fresh_address()));
-        std::fs::write(&path, format!("{SECRET_KEY}\n")).expect("a temporary file");
-        Self(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().expect("a temporary path is text")
-    }
-}
-
-impl Drop for KeyFile {
-    fn drop(&mut self) {
-        drop(std::fs::remove_file(&self.0));
-    }
-}
-
-async fn stand_in_of_today() -> StandIn {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
-    StandIn::start(i64::try_from(now).expect("not that late")).await
-}
-
 #[tokio::test]
 async fn mppx_pays_a_shop_that_takes_cards_only() {
     let Some(lab) = lab() else { return };
-    let (stand_in, key) = (stand_in_of_today().await, KeyFile::new());
+    let (stand_in, key) = (StandIn::of_today().await, KeyFile::new());
     stand_in.allow_small_amounts();
     let mut wallet = lab.card_wallet(None, &stand_in);
     let flags =
@@ -251,7 +224,7 @@ async fn mppx_pays_a_shop_that_takes_cards_only() {
 async fn either_is_offered_by_card_only_where_the_minimum_allows_it() {
     let Some(lab) = lab() else { return };
     let chain = lab.chain().await;
-    let (stand_in, key) = (stand_in_of_today().await, KeyFile::new());
+    let (stand_in, key) = (StandIn::of_today().await, KeyFile::new());
     stand_in.allow_small_amounts();
     let mut wallet = lab.card_wallet(Some(&chain), &stand_in);
     let flags =

@@ -54,6 +54,7 @@ macro_rules! plain_failures {
 plain_failures!(
     crate::decode::DecodeError,
     crate::input::InputError,
+    crate::service::ServiceError,
     mpp::client::LedgerError,
     mpp::client::BuildError,
     mpp::client::QuoteError,

@@ -10,10 +10,15 @@ use zeroize::Zeroizing;
 /// Most bytes that are read. A 402 with many offers has some kilobytes; the largest credential has 64 KiB.
 pub(crate) const MAX_INPUT: usize = 256 * 1024;
 
+/// Most bytes of a file with a document.
+const MAX_DOCUMENT: usize = 4 * 1024 * 1024;
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InputError {
     #[error("the input is larger than {} KiB", MAX_INPUT / 1024)]
     TooLarge,
+    #[error("the document is larger than {} MiB", MAX_DOCUMENT / 1024 / 1024)]
+    DocumentTooLarge,
     #[error("the input is not UTF-8 text")]
     NotText,
     #[error("cannot read standard input: {0}")]
@@ -43,6 +48,20 @@ pub(crate) fn read(argument: Option<&OsStr>) -> Result<String, InputError> {
     }
 }
 
+/// A document on standard input, which may be larger than a header.
+pub(crate) fn stdin_document() -> Result<String, InputError> {
+    let bytes = within(std::io::stdin().lock(), MAX_DOCUMENT).map_err(InputError::Stdin)?;
+    String::from_utf8(bytes.ok_or(InputError::DocumentTooLarge)?).map_err(|_| InputError::NotText)
+}
+
+/// A file of text; one that is too large or no text is an error of its own kind.
+pub(crate) fn file(path: &Path) -> std::io::Result<String> {
+    use std::io::{Error, ErrorKind};
+    let bytes = std::fs::File::open(path).and_then(|file| within(file, MAX_DOCUMENT))?;
+    let bytes = bytes.ok_or_else(|| Error::new(ErrorKind::FileTooLarge, "it is too large"))?;
+    String::from_utf8(bytes).map_err(|_| Error::new(ErrorKind::InvalidData, "it is not text"))
+}
+
 /// The ring a server has: one hexadecimal secret per line, the first one signs.
 pub(crate) fn secrets(path: &Path) -> Result<SecretRing, InputError> {
     let read = std::fs::File::open(path).and_then(bounded);
@@ -67,7 +86,11 @@ pub(crate) fn secrets(path: &Path) -> Result<SecretRing, InputError> {
 
 /// Everything there is to read; none if that is more than the limit.
 fn bounded(source: impl Read) -> std::io::Result<Option<Vec<u8>>> {
+    within(source, MAX_INPUT)
+}
+
+fn within(source: impl Read, limit: usize) -> std::io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
-    source.take(MAX_INPUT as u64 + 1).read_to_end(&mut bytes)?;
-    Ok((bytes.len() <= MAX_INPUT).then_some(bytes))
+    source.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() <= limit).then_some(bytes))
 }

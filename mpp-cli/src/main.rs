@@ -2,10 +2,11 @@
 //!
 //! `mpp pay` sends a request and pays for it, `mpp quote` says what that would cost, `mpp ledger` what was spent; `mpp wallet`
 //! keeps keys, `mpp config` the limits, and `mpp demo` is a server to try it all against. `mpp secret` makes what a server binds
-//! its challenges with; `mpp decode` says in plain words what a header of the Machine Payments Protocol means. Those two
-//! touch neither the network nor a configuration file nor an environment variable.
+//! its challenges with; `mpp decode` says in plain words what a header of the Machine Payments Protocol means. `mpp openapi`,
+//! `llms`, `manifest`, `describe`, `validate` and `register` read and check what a service publishes, and never pay. These touch
+//! neither a configuration file nor an environment variable, and the network only where they are given a URL.
 //!
-//! Exit codes: 0 done, 1 it failed (one sentence on standard error), 2 wrong usage, 3 not paid, 4 paid and not delivered,
+//! Exit codes: 0 done, 1 it failed (one sentence on standard error) or a check found something, 2 wrong usage, 3 not paid, 4 paid and not delivered,
 //! 22 the server answered with an error and `--fail` was given.
 
 mod config;
@@ -20,6 +21,7 @@ mod pay;
 mod quote;
 mod request;
 mod secret;
+mod service;
 mod shell;
 mod terminal;
 mod wallet;
@@ -49,6 +51,12 @@ enum Command {
     Demo(demo::Options),
     Secret(secret::Options),
     Decode(decode::Options),
+    Openapi(service::documents::OpenApi),
+    Llms(service::documents::Llms),
+    Manifest(service::documents::Manifest),
+    Describe(service::documents::Describe),
+    Validate(service::validate::Options),
+    Register(service::register::Options),
     Completions(shell::Completions),
     Man(shell::Man),
 }
@@ -63,6 +71,12 @@ fn main() -> ExitCode {
         Command::Config(options) => config::run(&options),
         Command::Secret(options) => Ok(secret::run(&options)),
         Command::Decode(options) => decode::run(&options).map_err(Failure::from),
+        Command::Openapi(options) => service::documents::openapi(&options).map_err(Failure::from),
+        Command::Llms(options) => service::documents::llms(&options).map_err(Failure::from),
+        Command::Manifest(options) => service::documents::manifest(&options).map_err(Failure::from),
+        Command::Describe(options) => service::documents::describe_service(&options).map_err(Failure::from),
+        Command::Validate(options) => service::validate::run(&options).map_err(Failure::from),
+        Command::Register(options) => service::register::run(&options).map_err(Failure::from),
         Command::Completions(options) => Ok(shell::completions(&options)),
         Command::Man(options) => shell::man(&options),
     };
@@ -74,7 +88,7 @@ fn main() -> ExitCode {
             // failure.
             match written.and(warned) {
                 Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
-                _ => ExitCode::SUCCESS,
+                _ => answer.exit,
             }
         }
         Err(failure) => {
@@ -98,4 +112,28 @@ struct Answer {
     out: zeroize::Zeroizing<String>,
     /// For standard error; the command succeeded all the same.
     warnings: String,
+    /// Success, but for a check that found something.
+    exit: ExitCode,
+}
+
+impl Answer {
+    /// A success that prints this.
+    fn text(text: String) -> Self {
+        Self { out: harmless(&text).into(), ..Self::default() }
+    }
+}
+
+/// Text of somebody else's, for a terminal: what would move the cursor or turn the writing around is written as JSON
+/// writes it, so that JSON stays JSON.
+fn harmless(text: &str) -> String {
+    let turns = |c: char| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => out.push(c),
+            c if c.is_control() || turns(c) => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out
 }

@@ -6,6 +6,7 @@ use crate::doc;
 use crate::offer::{Kind, Price};
 use crate::openapi::rotate;
 use crate::quoting::{bindings, fixed, local, price_of, uses};
+use crate::shape::{is_documented, shape};
 use crate::signature::{
     self, Argument, Fit, Handler, body_argument, check_generics, is_debug_handler, mentions,
 };
@@ -105,7 +106,11 @@ fn gated(
     let kind = price.map_or_else(|| kind_as_written(&evidence), |price| price.kind);
 
     let text = name.unraw().to_string();
-    let subject = Subject { name: text.to_token_stream(), docs: doc::text(&attrs.docs) };
+    let subject = Subject {
+        name: text.to_token_stream(),
+        docs: doc::text(&attrs.docs),
+        shape: price.map(|_| shape(&krate, handler, arguments)),
+    };
     let items = items(attr, price, &subject);
     let kind_tokens = kind.tokens(&krate);
     let price_of = match nameable {
@@ -346,7 +351,7 @@ impl<'a> Attributes<'a> {
 
 /// Attributes that were reported as mistakes are taken away, lest they report the same in their own words.
 fn kept(attrs: &[Attribute]) -> Vec<&Attribute> {
-    attrs.iter().filter(|a| !is_debug_handler(a)).collect()
+    attrs.iter().filter(|a| !is_debug_handler(a) && !is_documented(a)).collect()
 }
 
 /// `{ first… body }`, after inner attributes.

@@ -11,6 +11,7 @@
 //! | `signature` | whether the handler can carry a price |
 //! | `quoting`, `spec`, `doc` | the price expression, the `static`, the line in the documentation |
 //! | `expand`, `price`, `terms` | one file per macro |
+//! | `shape` | the handler's types, for documents |
 //! | `openapi` | living with `#[utoipa::path]` |
 //! | `diag` | collected errors |
 //!
@@ -28,6 +29,7 @@ mod offer;
 mod openapi;
 mod price;
 mod quoting;
+mod shape;
 mod signature;
 mod spec;
 mod split;

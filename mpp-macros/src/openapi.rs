@@ -5,6 +5,7 @@
 //! whatever path it was nested. With utoipa above, it has been expanded by the time we run: enforcement works, the
 //! marker is absent.
 
+use crate::shape::documented;
 use crate::signature::Handler;
 use proc_macro2::{Group, TokenStream, TokenTree};
 use quote::quote;
@@ -23,9 +24,11 @@ pub(crate) fn rotate(attr: &TokenStream, krate: &TokenStream, handler: &Handler)
     let path = &list.path;
     let rest = handler.attrs.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, a)| a);
     let (vis, sig, body) = (&handler.vis, &handler.sig, &handler.body);
+    let documented = documented();
     Some(quote! {
         #[#path(#arguments)]
         #[#krate::charge(#attr)]
+        #documented
         #(#rest)*
         #vis #sig #body
     })

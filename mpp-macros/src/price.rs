@@ -28,7 +28,7 @@ pub(crate) fn price(tokens: TokenStream) -> TokenStream {
         }};
     };
     let name = attr.name.as_ref().map_or_else(|| UNNAMED.to_token_stream(), ToTokens::to_token_stream);
-    let items = items(&attr, Some(&price), &Subject { name, docs: None });
+    let items = items(&attr, Some(&price), &Subject { name, docs: None, shape: None });
     let quote = head_quote(&attr, &price.offers);
     quote! {{
         #items

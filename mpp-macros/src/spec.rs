@@ -11,6 +11,8 @@ pub(crate) struct Subject {
     pub(crate) name: TokenStream,
     /// An expression of type `&'static str`, where there is documentation.
     pub(crate) docs: Option<TokenStream>,
+    /// The fields that say what a handler takes and gives, where there is a handler.
+    pub(crate) shape: Option<TokenStream>,
 }
 
 /// `static __SPEC` and its registration, as items.
@@ -19,7 +21,7 @@ pub(crate) struct Subject {
 /// with mistakes in it (`None`) has no offers and is not registered; the program does not compile anyway.
 pub(crate) fn items(attr: &Attr, price: Option<&Price<'_>>, subject: &Subject) -> TokenStream {
     let krate = attr.krate();
-    let name = &subject.name;
+    let Subject { name, shape, .. } = subject;
     let docs = subject.docs.as_ref().map(|docs| quote!(docs: #docs,));
     let (before, offers) = price.map(|price| price.tokens(attr)).unwrap_or_default();
     let description =
@@ -65,6 +67,7 @@ pub(crate) fn items(attr: &Attr, price: Option<&Price<'_>>, subject: &Subject) -
             #order
             #capture
             #honor
+            #shape
             location: #krate::__private::Location {
                 file: ::core::file!(),
                 line: ::core::line!(),

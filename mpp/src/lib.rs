@@ -58,6 +58,8 @@
 //! | pay for what others price | [`client`] |
 //! | test without money | [`testing`] |
 //! | list the prices of a program | [`registry`], [`pricing`] |
+//! | publish OpenAPI, `llms.txt` and the other documents | [`discovery`] |
+//! | read about this library and the linked prices from a program | [`describe`], [`describe_item`], [`describe_contract`] |
 //! | add a payment method | [`method`], [`method::ServerMethod`] |
 //! | add a store | [`store`] |
 //! | read and write the protocol itself | [`protocol`] |
@@ -70,6 +72,7 @@
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
 //! | `server` | yes | the macros, the gate, [`routing`], [`Mpp`], the pipeline and the memory store, on axum 0.8 |
+//! | `openapi` | yes | [`discovery`]: OpenAPI 3.1, `llms.txt` (brings in utoipa) |
 //! | `sandbox` | | play money with real balances and signatures; no network |
 //! | `tempo` | | the `tempo` method: stablecoins on Tempo (brings in alloy) |
 //! | `evm` | | the `evm` method: tokens and native coins on any EVM chain (brings in alloy) |
@@ -102,6 +105,10 @@
 #![cfg_attr(not(feature = "server"), doc = "[`registry`]: #cargo-features")]
 #![cfg_attr(not(feature = "server"), doc = "[`store`]: #cargo-features")]
 #![cfg_attr(not(feature = "server"), doc = "[`server`]: #cargo-features")]
+#![cfg_attr(not(feature = "openapi"), doc = "[`discovery`]: #cargo-features")]
+#![cfg_attr(not(feature = "openapi"), doc = "[`describe`]: #cargo-features")]
+#![cfg_attr(not(feature = "openapi"), doc = "[`describe_item`]: #cargo-features")]
+#![cfg_attr(not(feature = "openapi"), doc = "[`describe_contract`]: #cargo-features")]
 #![cfg_attr(not(feature = "client"), doc = "[`client`]: #cargo-features")]
 #![cfg_attr(not(feature = "testing"), doc = "[`testing`]: #cargo-features")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -114,6 +121,10 @@ mod chain;
 #[cfg(feature = "client")]
 pub mod client;
 mod clock;
+#[cfg(any(feature = "testing", feature = "openapi"))]
+mod diff;
+#[cfg(feature = "openapi")]
+pub mod discovery;
 pub mod method;
 #[cfg(any(feature = "tempo", feature = "evm", feature = "stripe", feature = "client"))]
 mod outbound;
@@ -137,6 +148,8 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use pricing::{PriceSpec, Terms};
 pub use protocol::{Amount, Currency, Receipt, Secret, SecretRing};
 
+#[cfg(feature = "openapi")]
+pub use discovery::library::{describe, describe_contract, describe_item};
 #[cfg(feature = "evm")]
 pub use method::evm::Evm;
 #[cfg(all(feature = "sandbox", feature = "server"))]
@@ -163,6 +176,7 @@ pub use server::{BuildError, Builder, Head, Hold, LayerPrice, Mpp, Paid, Payment
 #[cfg(all(
     doctest,
     feature = "testing",
+    feature = "openapi",
     feature = "tempo",
     feature = "evm",
     feature = "redb",

@@ -4,8 +4,8 @@
 pub use crate::method::marker;
 pub use crate::method::{Fees, PaymentMethod};
 pub use crate::pricing::{
-    Binding, Capture, Honor, Location, OfferSpec, Order, Part, PriceSpec, Registered, SplitSpec, TermSpec,
-    Terms, Tier, currency_of,
+    Binding, Capture, Honor, Location, OfferSpec, Order, Part, PriceSpec, Probe, Registered, Shape,
+    SplitSpec, TermSpec, Terms, Tier, currency_of, probes,
 };
 pub use crate::protocol::{Amount, Currency};
 pub use crate::server::gate::{Gate, IntoAmount, Poisoned, PriceOf, Priced, Quote, Refusal};

@@ -174,6 +174,7 @@ impl Stage {
             Stage::Interop => {
                 let npm = tools::npm_packages(workspace).into_iter();
                 npm.chain(tools::python_packages(workspace))
+                    .chain(tools::browser())
                     .chain(call.integration_tests(12, Full, self))
                     .collect()
             }

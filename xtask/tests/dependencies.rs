@@ -52,6 +52,13 @@ fn a_server_with_the_sandbox_or_with_stripe_has_no_chain_in_it() {
 }
 
 #[test]
+fn documents_are_a_feature_of_their_own() {
+    let families = ["utoipa", "utoipa-gen"];
+    assert_eq!(of_families(&packages("server,sandbox"), &families), NONE);
+    assert_eq!(of_families(&packages("openapi"), &families), families);
+}
+
+#[test]
 fn stripe_brings_one_http_client_and_the_others_none() {
     let stripe = packages("stripe");
     for needed in ["reqwest", "rustls", "ring"] {

@@ -9,11 +9,13 @@ mod buyer;
 use axum::extract::Query;
 use axum::{Json, http::StatusCode};
 use buyer::{Buyer, Failure};
+use mpp::discovery::Info;
 use mpp::method::sandbox::Wallet;
 use mpp::routing::{Router, get, post};
 use mpp::{Amount, Mpp, Paid, Receipt, Sandbox, Secret};
 use serde::Deserialize;
 use std::process::ExitCode;
+use utoipa::{IntoParams, ToSchema};
 
 /// Current weather.
 #[mpp::charge(amount = "0.01", currency = "usdc", methods(sandbox))]
@@ -21,8 +23,9 @@ async fn weather(_: Paid) -> &'static str {
     "sunny, 21 degrees\n"
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct Prompt {
+    #[schema(example = "small")]
     model: String,
     text: String,
 }
@@ -42,10 +45,11 @@ async fn complete(Json(prompt): Json<Prompt>, paid: Paid) -> String {
     format!("{} ... and so on [{}]\n", prompt.text, paid.method)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 struct Search {
     q: String,
     #[serde(default)]
+    #[param(example = 3)]
     pages: u32,
 }
 
@@ -62,14 +66,18 @@ async fn report(paid: Paid<Receipt>) -> String {
     format!("the report, paid with {}\n", paid.method)
 }
 
-fn router(mpp: Mpp) -> axum::Router {
+fn routes() -> Router<Mpp> {
     Router::new()
         .route("/weather", get(weather))
         .route("/complete", post(complete))
         .route("/search", get(search))
         .route("/report", get(report))
-        .with_state(mpp)
-        .into_axum()
+}
+
+/// The routes, and `/openapi.json` and `/llms.txt` made from them.
+fn router(mpp: Mpp) -> Result<axum::Router, mpp::BuildError> {
+    let info = Info::new("Quickstart", "1.0.0").description("Four things for sale, for play money.");
+    Ok(routes().publish(&mpp, info)?.with_state(mpp).into_axum())
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -98,7 +106,7 @@ async fn run() -> Result<(), Failure> {
         .method(purse("stripe"))
         .allow_test_money()
         .build()?;
-    let server = axum::serve(listener, router(mpp));
+    let server = axum::serve(listener, router(mpp)?);
     tokio::spawn(async move { server.await });
 
     tour(&Buyer::new(address, wallet)).await
@@ -126,4 +134,18 @@ async fn tour(buyer: &Buyer) -> Result<(), Failure> {
     buyer.buy("GET", "/report", "", "stripe", "paid with stripe").await?;
     println!("\nAll of it happened.");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_advertised_is_what_is_charged() {
+        let mpp = mpp::testing::mpp();
+        let documents = routes().documents(&mpp, &Info::new("Quickstart", "1.0.0"));
+        let client = mpp::testing::Client::new(routes().with_state(mpp));
+        let called = mpp::testing::assert_advertised(&client, documents.openapi()).await;
+        assert_eq!(called, routes().mounted().len());
+    }
 }

@@ -22,7 +22,9 @@ Routes:
   GET  /stripe     1.00 usd by card (needs --stripe-key-file)
   GET  /evm        0.01 usdc on an EVM chain (needs --evm-rpc)
   GET  /either     0.05 usdc by Tempo or by card, whichever this shop takes
-  GET  /health     free";
+  GET  /health     free
+
+Documents: /openapi.json, /llms.txt, /llms-full.txt";
 
 /// A shop that is paid over HTTP 402: in TIP-20 tokens on Tempo, in a token on any EVM chain, by card through Stripe, or all of them.
 /// What it gets no flags for is switched off.

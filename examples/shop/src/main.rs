@@ -76,7 +76,7 @@ async fn run(flags: Flags) -> Result<(), Closed> {
     let sweeper = tokio::spawn(sweep(mpp.clone()));
 
     println!("shop: listening on http://{address}");
-    let app = routes::router(mpp).into_make_service_with_connect_info::<SocketAddr>();
+    let app = routes::router(mpp)?.into_make_service_with_connect_info::<SocketAddr>();
     // Responses are small and a payer waits for each.
     let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
     axum::serve(listener, app)

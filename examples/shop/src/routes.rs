@@ -3,12 +3,17 @@
 use axum::Json;
 use axum::extract::Path;
 use axum::http::StatusCode;
+use mpp::discovery::Info;
 use mpp::routing::{Router, get, post};
-use mpp::{Amount, Mpp, Paid, Receipt};
+use mpp::{Amount, BuildError, Mpp, Paid, Receipt};
 use serde_json::{Value, json};
 
-/// Everything, ready to be served.
-pub(crate) fn router(mpp: Mpp) -> axum::Router {
+/// Everything, ready to be served, with its documents.
+pub(crate) fn router(mpp: Mpp) -> Result<axum::Router, BuildError> {
+    Ok(routes().publish(&mpp, info())?.with_state(mpp).into_axum())
+}
+
+fn routes() -> Router<Mpp> {
     Router::new()
         .route("/charge", get(charge).post(charge_by_post))
         .route("/zero", get(zero))
@@ -22,8 +27,17 @@ pub(crate) fn router(mpp: Mpp) -> axum::Router {
         .route("/evm", get(evm))
         .route("/either", get(either))
         .route("/health", axum::routing::get(|| async { "ok\n" }))
-        .with_state(mpp)
-        .into_axum()
+}
+
+/// What the shop says about itself; prices and routes say the rest.
+fn info() -> Info {
+    Info::new("Shop", env!("CARGO_PKG_VERSION"))
+        .description("Small and dear things, paid for one request at a time.")
+        .category("developer-tools")
+        .example("n", "5")
+        .body_example("echo", json!({ "said": "hello" }))
+        // Fails on purpose; nobody should find it by reading a registry.
+        .hide("flaky")
 }
 
 /// A small thing.
@@ -51,7 +65,8 @@ async fn dear(paid: Paid<Receipt>) -> Json<Value> {
 }
 
 /// Says what it was told; the payment holds for exactly that body.
-#[mpp::charge(amount = "0.01", currency = "pathusd", methods(tempo))]
+// Catalogues and validators ask without a body, and want to see the price all the same.
+#[mpp::charge(amount = "0.01", currency = "pathusd", methods(tempo), challenge = "first")]
 async fn echo(Json(said): Json<Value>, _: Paid<Receipt>) -> Json<Value> {
     said.into()
 }
@@ -116,6 +131,16 @@ fn sold(what: &str, paid: &Paid<Receipt>) -> Json<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_is_advertised_is_what_is_charged() {
+        let mpp = mpp::testing::mpp();
+        let documents = routes().documents(&mpp, &info());
+        assert_eq!(documents.warnings(), [""; 0]);
+        let client = mpp::testing::Client::new(routes().with_state(mpp));
+        let called = mpp::testing::assert_advertised(&client, documents.openapi()).await;
+        assert_eq!(called, routes().mounted().len() - 1, "all but `flaky`");
+    }
 
     #[test]
     fn units_have_one_price_and_one_spelling() {

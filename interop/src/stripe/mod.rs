@@ -12,11 +12,14 @@
 //! | `mod.rs` | the server, the misbehaviour, the idempotency keys |
 //! | `books.rs` | tokens, PaymentIntents and what may happen to them |
 //! | `form.rs` | forms, read strictly, and Stripe's errors |
+//! | `key.rs` | a file with its secret key |
 
 mod books;
 mod form;
+mod key;
 
 pub use self::books::Limits;
+pub use self::key::KeyFile;
 
 use self::books::Books;
 use self::form::{Form, Refusal};
@@ -32,7 +35,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Semaphore;
 
 /// The only secret key it knows.
@@ -125,6 +128,12 @@ impl StandIn {
         let app = axum::Router::new().fallback(answer).with_state(stand_in.clone());
         tokio::spawn(async move { axum::serve(listener, app).await });
         stand_in
+    }
+
+    /// Starts one whose clock stands at the moment of starting.
+    pub async fn of_today() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+        Self::start(i64::try_from(now).expect("not that late")).await
     }
 
     /// Gives the account lower minimums than Stripe's general ones.

@@ -82,7 +82,7 @@ pub(crate) fn run(options: &Options) -> Result<Answer, DecodeError> {
     let items: Vec<_> = found.things.iter().map(|thing| explainer.explain(thing)).collect();
     let out = if options.json { print::json(&items, &found.refused) } else { print::text(&items) };
     let warnings = found.refused.iter().map(|error| format!("mpp: refused: {error}\n")).collect();
-    Ok(Answer { out: out.into(), warnings })
+    Ok(Answer { out: out.into(), warnings, ..Answer::default() })
 }
 
 #[cfg(test)]

@@ -24,6 +24,17 @@ const _: () = {
         tier: ::mpp::__private::Tier::FreeIf,
         up_to: ::core::option::Option::Some(::mpp::__private::Amount::new(2, 0)),
         honor: ::mpp::__private::Honor::Quoted(&["x-tier"]),
+        is_handler: true,
+        shape: ::core::option::Option::Some({
+            #[allow(unused_imports, unused_variables, clippy::needless_borrow)]
+            fn shape(shape: &mut ::mpp::__private::Shape) {
+                use ::mpp::__private::probes::*;
+                (&&&&&::mpp::__private::Probe::<Tier>::NEW).input(shape);
+                (&&&&&::mpp::__private::Probe::<Json<Prompt>>::NEW).input(shape);
+                (&&&&&::mpp::__private::Probe::<String>::NEW).output(shape);
+            }
+            shape
+        }),
         location: ::mpp::__private::Location {
             file: ::core::file!(),
             line: ::core::line!(),

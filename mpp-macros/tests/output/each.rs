@@ -28,6 +28,16 @@ const _: () = {
                 ::mpp::__private::Amount::new(1, 1),
             ),
         ],
+        is_handler: true,
+        shape: ::core::option::Option::Some({
+            #[allow(unused_imports, unused_variables, clippy::needless_borrow)]
+            fn shape(shape: &mut ::mpp::__private::Shape) {
+                use ::mpp::__private::probes::*;
+                (&&&&&::mpp::__private::Probe::<Path<u64>>::NEW).input(shape);
+                (&&&&&::mpp::__private::Probe::<()>::NEW).output(shape);
+            }
+            shape
+        }),
         location: ::mpp::__private::Location {
             file: ::core::file!(),
             line: ::core::line!(),

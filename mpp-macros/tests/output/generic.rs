@@ -16,6 +16,7 @@ const _: () = {
                 ::mpp::__private::Currency::USDC,
             ),
         ],
+        is_handler: true,
         location: ::mpp::__private::Location {
             file: ::core::file!(),
             line: ::core::line!(),

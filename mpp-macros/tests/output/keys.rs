@@ -39,6 +39,15 @@ const _: () = {
         binding: ::mpp::__private::Binding::None,
         order: ::mpp::__private::Order::ChallengeFirst,
         capture: ::mpp::__private::Capture::OnSuccess,
+        is_handler: true,
+        shape: ::core::option::Option::Some({
+            #[allow(unused_imports, unused_variables, clippy::needless_borrow)]
+            fn shape(shape: &mut ::mpp::__private::Shape) {
+                use ::mpp::__private::probes::*;
+                (&&&&&::mpp::__private::Probe::<()>::NEW).output(shape);
+            }
+            shape
+        }),
         location: ::mpp::__private::Location {
             file: ::core::file!(),
             line: ::core::line!(),

@@ -18,6 +18,15 @@ const _: () = {
             ),
         ],
         tier: ::mpp::__private::Tier::Proof,
+        is_handler: true,
+        shape: ::core::option::Option::Some({
+            #[allow(unused_imports, unused_variables, clippy::needless_borrow)]
+            fn shape(shape: &mut ::mpp::__private::Shape) {
+                use ::mpp::__private::probes::*;
+                (&&&&&::mpp::__private::Probe::<String>::NEW).output(shape);
+            }
+            shape
+        }),
         location: ::mpp::__private::Location {
             file: ::core::file!(),
             line: ::core::line!(),

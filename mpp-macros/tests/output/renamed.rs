@@ -17,6 +17,15 @@ const _: () = {
                 renamed::__private::Amount::new(5, 2),
             ),
         ],
+        is_handler: true,
+        shape: ::core::option::Option::Some({
+            #[allow(unused_imports, unused_variables, clippy::needless_borrow)]
+            fn shape(shape: &mut renamed::__private::Shape) {
+                use renamed::__private::probes::*;
+                (&&&&&renamed::__private::Probe::<()>::NEW).output(shape);
+            }
+            shape
+        }),
         location: renamed::__private::Location {
             file: ::core::file!(),
             line: ::core::line!(),

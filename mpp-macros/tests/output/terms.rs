@@ -16,6 +16,17 @@ const _: () = {
         offers: &__OFFERS,
         fees: __TERMS.fees(),
         splits: __TERMS.splits(&__OFFERS, &[]),
+        is_handler: true,
+        shape: ::core::option::Option::Some({
+            #[allow(unused_imports, unused_variables, clippy::needless_borrow)]
+            fn shape(shape: &mut ::mpp::__private::Shape) {
+                use ::mpp::__private::probes::*;
+                (&&&&&::mpp::__private::Probe::<State<Db>>::NEW).input(shape);
+                (&&&&&::mpp::__private::Probe::<Bytes>::NEW).input(shape);
+                (&&&&&::mpp::__private::Probe::<()>::NEW).output(shape);
+            }
+            shape
+        }),
         location: ::mpp::__private::Location {
             file: ::core::file!(),
             line: ::core::line!(),

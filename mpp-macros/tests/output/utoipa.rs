@@ -11,5 +11,6 @@
     )
 )]
 #[::mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+#[__mpp_documented]
 /// Current weather.
 async fn weather(_: Paid) {}

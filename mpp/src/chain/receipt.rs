@@ -3,7 +3,9 @@
 //! Only these members are read, so that a node with newer ones (Tempo adds some with every fork) stays readable.
 
 use crate::protocol::Timestamp;
-use alloy::primitives::{Address, B256, Bytes, U64, U128};
+#[cfg(feature = "tempo")]
+use alloy::primitives::U128;
+use alloy::primitives::{Address, B256, Bytes, U64};
 use serde::Deserialize;
 
 /// What became of a mined transaction.
@@ -15,8 +17,10 @@ pub(crate) struct TxReceipt {
     /// Its block.
     pub(crate) block_number: U64,
     status: U64,
+    #[cfg(feature = "tempo")]
     #[serde(default)]
     gas_used: Option<U64>,
+    #[cfg(feature = "tempo")]
     #[serde(default)]
     effective_gas_price: Option<U128>,
     /// What its calls said, in order.
@@ -44,6 +48,7 @@ impl TxReceipt {
     }
 
     /// Gas it used, and the price of a unit, if the node says both.
+    #[cfg(feature = "tempo")]
     pub(crate) fn gas(&self) -> Option<(u64, u128)> {
         Some((self.gas_used?.to(), self.effective_gas_price?.to()))
     }

@@ -12,6 +12,8 @@
 mod plan;
 #[cfg(feature = "server")]
 mod registry;
+#[cfg(feature = "server")]
+mod shape;
 mod spec;
 mod split;
 mod terms;
@@ -20,6 +22,11 @@ mod terms;
 pub(crate) use plan::{Configuration, Findings, Offer, Plan, Prepared};
 #[cfg(feature = "server")]
 pub use registry::{Registered, registry};
+#[cfg(feature = "openapi")]
+pub(crate) use shape::{Body, PathParameters};
+#[cfg(feature = "server")]
+#[doc(hidden)]
+pub use shape::{Probe, Shape, probes};
 pub use spec::{Binding, Capture, Honor, Location, OfferSpec, Order, Price, PriceSpec, Slot, Tier};
 #[cfg(feature = "server")]
 pub(crate) use split::SplitError;
@@ -42,6 +49,13 @@ pub const fn currency_of(known: &'static [Currency], name: &str) -> Currency {
         i += 1;
     }
     panic!("the payment method does not know this currency (see its `PaymentMethod::CURRENCIES`)")
+}
+
+/// A currency for people: the code where the method has one (`usd`), else the name the annotation uses.
+#[cfg(feature = "server")]
+pub(crate) fn money<'a>(currency: &'a str, offer: &OfferSpec) -> &'a str {
+    let is_code = currency.len() <= 5 && currency.bytes().all(|b| b.is_ascii_alphabetic());
+    if is_code { currency } else { offer.currency.name }
 }
 
 /// `==` on strings is not const.

@@ -61,6 +61,11 @@ pub struct PriceSpec {
     pub external_id: Option<&'static str>,
     /// Where the annotation stands.
     pub location: Location,
+    #[cfg(feature = "server")]
+    #[doc(hidden)]
+    pub shape: Option<fn(&mut super::Shape)>,
+    #[doc(hidden)]
+    pub is_handler: bool,
     #[doc(hidden)]
     pub slot: Slot,
 }
@@ -85,6 +90,9 @@ impl PriceSpec {
         splits: &[],
         external_id: None,
         location: Location { file: "", line: 0, column: 0 },
+        #[cfg(feature = "server")]
+        shape: None,
+        is_handler: false,
         slot: Slot::new(),
     };
 

@@ -759,6 +759,11 @@ pub struct BuildError {
 }
 
 impl BuildError {
+    #[cfg(feature = "openapi")]
+    pub(crate) fn new(problems: Vec<String>) -> Self {
+        Self { problems }
+    }
+
     /// The problems, one sentence each.
     ///
     /// ```

@@ -16,7 +16,8 @@
 //! | the delivery is recorded, before the first byte leaves | 503 | 11.5 |
 //! | the receipt goes out with a 2xx, `private` | | 5.3 |
 //!
-//! Refusals are problem documents (RFC 9457). After money may have moved the answer is never 402, because clients pay those.
+//! Refusals are problem documents (RFC 9457); a browser that is asked to pay gets a page instead, with the same status and
+//! challenges. After money may have moved the answer is never 402, because clients pay those.
 
 mod authorization;
 mod builder;
@@ -25,6 +26,7 @@ pub mod gate;
 mod journal;
 #[doc(hidden)]
 pub mod layer;
+mod page;
 #[doc(hidden)]
 pub mod paid;
 mod peer;
@@ -231,11 +233,17 @@ impl Mpp {
     }
 
     /// The plan of a price: an array index, or for a price the registry missed a look-up by address.
-    fn plan(&self, spec: &'static PriceSpec) -> Result<Arc<Plan>, Answer> {
+    pub(crate) fn plan(&self, spec: &'static PriceSpec) -> Result<Arc<Plan>, Answer> {
         match spec.slot.get().and_then(|slot| self.0.plans.get(slot)) {
             Some(Some(plan)) => Ok(plan.clone()),
             Some(None) | None => self.late_plan(spec),
         }
+    }
+
+    /// Whether a price is of a module that start-up was told to [ignore](Builder::ignore_module).
+    #[cfg(feature = "openapi")]
+    pub(crate) fn ignores(&self, spec: &PriceSpec) -> bool {
+        spec.slot.get().and_then(|slot| self.0.plans.get(slot)).is_some_and(Option::is_none)
     }
 
     /// Resolves a price that start-up did not see. It is enforced all the same, or answers 500: never a free pass.

@@ -20,9 +20,10 @@ use super::Mpp;
 use super::authorization;
 use super::gate::Quote;
 use super::journal::{DeliveryState, Entry, Found, JournalError, NewClaim, PaymentState, Record, Taken};
+use super::page::{self, Page};
 use super::paid::{Delivery, Proved};
 use super::peer;
-use super::respond::{ACCEPT_PAYMENT, Answer, Challenges};
+use super::respond::{ACCEPT_PAYMENT, Answer, Challenges, as_page};
 use super::scope::{Scope, Target, hash_request};
 pub(crate) use super::settlement::Exit;
 use super::settlement::{self, Outcome};
@@ -59,8 +60,17 @@ pub(crate) struct Visit {
     /// For a computed price: which request exactly.
     target: Option<Target>,
     digest: Option<BodyDigest>,
-    accept: Option<HeaderValue>,
+    /// `None` for a client that asks for nothing in particular: a visit is moved about, so it is kept small.
+    wishes: Option<Box<Wishes>>,
     presented: Presented,
+}
+
+/// How a client would like to be answered.
+struct Wishes {
+    /// `Accept-Payment`.
+    payment: Option<HeaderValue>,
+    /// Where the resource is, for a client that is a person.
+    reader: Option<String>,
 }
 
 /// What the request has shown.
@@ -153,8 +163,10 @@ impl Visit {
             None => Presented::Nothing,
             Some(credential) => mpp.judge(credential, &plan, verb, uri, req),
         };
-        let accept = accept_payment(req.headers());
-        Ok(Self { mpp, plan, scope, target, digest: None, accept, presented })
+        let payment = accept_payment(req.headers());
+        let reader = page::is_wanted(req.headers()).then(|| mpp.address(uri));
+        let wishes = (payment.is_some() || reader.is_some()).then(|| Box::new(Wishes { payment, reader }));
+        Ok(Self { mpp, plan, scope, target, digest: None, wishes, presented })
     }
 
     /// Whether there is a body that has to be bound.
@@ -603,8 +615,7 @@ impl Visit {
         if quoted.is_empty() {
             return nothing_to_offer();
         }
-        let kind = ProblemType::PaymentRequired;
-        Answer::challenge(kind, "This resource has to be paid for.", self.challenges(quoted))
+        self.ask(quoted, ProblemType::PaymentRequired, "This resource has to be paid for.")
     }
 
     /// The answer to a credential that is not accepted: a fresh challenge if the problem is a 402.
@@ -617,7 +628,32 @@ impl Visit {
         if quoted.is_empty() {
             return nothing_to_offer();
         }
-        Answer::challenge(kind, &detail, self.challenges(quoted))
+        self.ask(quoted, kind, &detail)
+    }
+
+    /// A 402: a problem for programs, a page for people.
+    fn ask(&self, quoted: &[Quoted<'_>], kind: ProblemType, detail: &str) -> Answer {
+        let answer = Answer::challenge(kind, detail, self.challenges(quoted));
+        match self.wishes.as_ref().and_then(|wishes| wishes.reader.as_ref()) {
+            None => answer,
+            Some(url) => as_page(answer, self.page(quoted, kind, detail, url)),
+        }
+    }
+
+    #[cold]
+    fn page(&self, quoted: &[Quoted<'_>], kind: ProblemType, detail: &str, url: &str) -> String {
+        let expires = (self.mpp.now() + self.mpp.0.lifetime).to_rfc3339();
+        let page = Page {
+            realm: self.mpp.realm(),
+            url,
+            verb: self.scope.verb(),
+            spec: self.plan.spec,
+            kind,
+            detail,
+            expires: expires.as_str(),
+            offers: quoted.iter().map(|q| (q.offer, q.prepared.request.as_str())).collect(),
+        };
+        page.html()
     }
 
     fn reject(&self, quoted: &[Quoted<'_>], rejection: Rejection) -> Answer {
@@ -679,7 +715,7 @@ impl Visit {
 
     /// The client's order of preference; `None` for ours (no header, a malformed one, or no match).
     fn ranking(&self, quoted: &[Quoted<'_>]) -> Option<Vec<usize>> {
-        let accept = AcceptPayment::parse(self.accept.as_ref()?.to_str().ok()?).ok()?;
+        let accept = AcceptPayment::parse(self.wishes.as_ref()?.payment.as_ref()?.to_str().ok()?).ok()?;
         let order = accept.rank(quoted.iter().map(|q| (q.offer.name.as_str(), Intent::CHARGE.as_str())));
         (!order.is_empty()).then_some(order)
     }
@@ -715,6 +751,13 @@ impl Authentic {
 }
 
 impl Mpp {
+    /// The public address of a request's target.
+    #[cold]
+    fn address(&self, uri: &Uri) -> String {
+        let target = uri.path_and_query().map_or("/", |target| target.as_str());
+        format!("{}{target}", self.public_url().trim_end_matches('/'))
+    }
+
     /// Size, shape and HMAC of a credential, from the head alone.
     fn judge(
         &self,

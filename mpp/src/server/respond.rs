@@ -3,6 +3,7 @@
 //! The only place where payment headers and problem bodies are written (RFC 9457; draft-httpauth-payment-00 sections 5.3
 //! and 8). A 402 always carries a challenge and `no-store`; anything after money may have moved is never a 402.
 
+use super::page::POLICY;
 use crate::protocol::{ChallengeId, Problem, ProblemType, Receipt};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -87,6 +88,19 @@ impl Answer {
         }
         Self(Box::new(response))
     }
+}
+
+/// The same 402 with another body: a page for people. Status, challenges and `no-store` stay.
+#[cold]
+pub(super) fn as_page(answer: Answer, html: String) -> Answer {
+    let (mut parts, _) = answer.0.into_parts();
+    let headers = &mut parts.headers;
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY.clone());
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(header::VARY, HeaderValue::from_static("accept"));
+    Answer(Box::new(Response::from_parts(parts, Body::from(html))))
 }
 
 /// Puts the receipt on a success, and takes away what must not leave.

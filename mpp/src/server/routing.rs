@@ -232,6 +232,8 @@ pub struct Mounted {
 pub struct Router<S = ()> {
     inner: axum::Router<S>,
     mounted: Vec<Mounted>,
+    #[cfg(feature = "openapi")]
+    publication: Option<std::sync::Arc<crate::discovery::Publication>>,
 }
 
 impl<S> std::fmt::Debug for Router<S> {
@@ -259,7 +261,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     /// # }
     /// ```
     pub fn new() -> Self {
-        Self { inner: axum::Router::new(), mounted: Vec::new() }
+        axum::Router::new().into()
     }
 
     /// Adds a route: priced handlers with [`get`] and friends, free ones with `axum::routing`.
@@ -306,7 +308,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     /// # }
     /// ```
     pub fn nest(mut self, prefix: &str, other: impl Into<Self>) -> Self {
-        let other = other.into();
+        let other = other.into().unpublished();
         self.mounted.extend(other.mounted.into_iter().map(|m| Mounted { path: join(prefix, &m.path), ..m }));
         self.inner = self.inner.nest(prefix, other.inner);
         self
@@ -328,7 +330,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     /// # }
     /// ```
     pub fn merge(mut self, other: impl Into<Self>) -> Self {
-        let other = other.into();
+        let other = other.into().unpublished();
         self.mounted.extend(other.mounted);
         self.inner = self.inner.merge(other.inner);
         self
@@ -407,7 +409,12 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     /// # }
     /// ```
     pub fn with_state<S2: Clone + Send + Sync + 'static>(self, state: S) -> Router<S2> {
-        Router { inner: self.inner.with_state(state), mounted: self.mounted }
+        Router {
+            inner: self.inner.with_state(state),
+            mounted: self.mounted,
+            #[cfg(feature = "openapi")]
+            publication: self.publication,
+        }
     }
 
     /// Every price on this router, in the order of mounting.
@@ -461,13 +468,87 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     /// # }
     /// ```
     pub fn into_axum(self) -> axum::Router<S> {
+        #[cfg(feature = "openapi")]
+        if let Some(publication) = self.publication {
+            publication.finish(self.mounted);
+        }
         self.inner
+    }
+
+    /// A router below a prefix or beside others: only the outermost one knows everything its documents have to say.
+    fn unpublished(self) -> Self {
+        #[cfg(feature = "openapi")]
+        assert!(
+            self.publication.is_none(),
+            "a published router was nested or merged: its documents would be incomplete; publish the outermost one"
+        );
+        self
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl<S: Clone + Send + Sync + 'static> Router<S> {
+    /// Serves what is mounted as documents: `/openapi.json`, `/llms.txt`, `/llms-full.txt` and `/describe`
+    /// ([`discovery`](crate::discovery)). Call it on the outermost router, after the routes. Nothing is built until the
+    /// first request for one of them.
+    ///
+    /// # Errors
+    /// [`BuildError`](crate::BuildError) with everything that is wrong with `info`, and every priced handler of the program
+    /// that is not mounted here (unless its module is ignored, or `info` [allows](crate::discovery::Info::allow_unmounted) it).
+    ///
+    /// # Panics
+    /// As [`axum::Router::route`], when one of these paths is taken. And [`nest`](Self::nest) and [`merge`](Self::merge) panic
+    /// when they are given a published router, whose documents would be incomplete.
+    ///
+    /// ```standalone_crate
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Mpp, Paid, routing::{Router, get}, testing};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use mpp::discovery::Info;
+    ///
+    /// #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+    /// async fn weather(_: Paid) -> &'static str { "sunny" }
+    ///
+    /// let mpp = testing::mpp();
+    /// let app = Router::new().route("/weather", get(weather));
+    /// let app = app.publish(&mpp, Info::new("Weather", "1.0.0")).unwrap().with_state(mpp);
+    /// let client = testing::Client::new(app);
+    /// assert!(client.get("/llms.txt").unpaid().await.text().contains("GET /weather"));
+    /// # });
+    /// # }
+    /// ```
+    pub fn publish(mut self, mpp: &Mpp, info: crate::discovery::Info) -> Result<Self, crate::BuildError> {
+        let publication = crate::discovery::Publication::new(mpp, info, &self.mounted)?;
+        self.inner = publication.mount(self.inner);
+        self.publication = Some(publication);
+        Ok(self)
+    }
+
+    /// What [`publish`](Self::publish) would serve, now: to be written to a file, or looked at by a test.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Mpp, Paid, discovery::Info, routing::{Router, get}, testing};
+    /// # #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+    /// # async fn weather(_: Paid) -> &'static str { "sunny" }
+    /// let app: Router<Mpp> = Router::new().route("/weather", get(weather));
+    /// let documents = app.documents(&testing::mpp(), &Info::new("Weather", "1.0.0"));
+    /// assert_eq!(documents.openapi()["paths"]["/weather"]["get"]["operationId"], "weather");
+    /// # }
+    /// ```
+    pub fn documents(&self, mpp: &Mpp, info: &crate::discovery::Info) -> crate::discovery::Documents {
+        crate::discovery::Documents::build(mpp, info, &self.mounted)
     }
 }
 
 impl<S: Clone + Send + Sync + 'static> From<axum::Router<S>> for Router<S> {
     fn from(inner: axum::Router<S>) -> Self {
-        Self { inner, mounted: Vec::new() }
+        Self {
+            inner,
+            mounted: Vec::new(),
+            #[cfg(feature = "openapi")]
+            publication: None,
+        }
     }
 }
 

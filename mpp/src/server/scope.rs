@@ -79,6 +79,11 @@ impl Scope {
         Self { verb: verb.clone(), template: template.to_owned(), members, tail }
     }
 
+    /// The verb.
+    pub(crate) fn verb(&self) -> &str {
+        self.verb.as_str()
+    }
+
     /// `opaque` of a fresh challenge.
     pub(crate) fn opaque(&self, target: Option<&Target>) -> String {
         let nonce: [u8; 12] = rand::random();

@@ -8,7 +8,8 @@
 //! | configure a server that takes test money for every price | [`mpp()`], [`builder`] |
 //! | buy from it, in process and through the whole protocol | [`Client`] |
 //! | call a priced handler directly | [`gate`] |
-//! | notice when a price changes | [`assert_price_list`] |
+//! | notice when a price changes | [`assert_price_list`], `assert_manifest` (with `openapi`) |
+//! | be sure that documents and challenges agree | `assert_advertised` (with `openapi`) |
 //! | test a payment method of your own | [`method_conformance`] |
 //! | test a store of your own | [`store_conformance`] |
 //! | have test money | [`sandbox`], [`wallet`] |
@@ -35,12 +36,21 @@
 //! # }
 //! ```
 
+#[cfg(feature = "openapi")]
+mod advertised;
 mod client;
+mod golden;
+#[cfg(feature = "openapi")]
+mod manifest;
 mod method_conformance;
 mod price_list;
 mod store_conformance;
 
+#[cfg(feature = "openapi")]
+pub use advertised::assert_advertised;
 pub use client::{Client, Request, Response};
+#[cfg(feature = "openapi")]
+pub use manifest::assert_manifest;
 pub use method_conformance::{Breach, Conformance, MethodBench, MethodRule, method_conformance};
 pub use price_list::{assert_price_list, price_list};
 pub use store_conformance::{StoreSetup, store_conformance};

@@ -2,6 +2,7 @@
 //!
 //! It lists what a [`Router`] has mounted, so a route that lost its price shows up too.
 
+use super::golden;
 use crate::method::Fees;
 use crate::pricing::{OfferSpec, Price, PriceSpec, Tier};
 use crate::routing::Router;
@@ -67,7 +68,7 @@ fn line(spec: &PriceSpec, offer: &OfferSpec) -> String {
 /// file instead.
 ///
 /// # Panics
-/// When they differ, with both lists.
+/// When they differ, with the lines that do.
 ///
 /// ```
 /// # use mpp::{Amount, Mpp, Paid, Receipt, routing::{Router, get, post}, testing};
@@ -86,18 +87,5 @@ pub fn assert_price_list<S>(file: impl AsRef<Path>, router: &Router<S>)
 where
     S: Clone + Send + Sync + 'static,
 {
-    let file = file.as_ref();
-    let actual = price_list(router);
-    if std::env::var_os("MPP_BLESS").is_some() {
-        if let Err(e) = std::fs::write(file, &actual) {
-            panic!("{}: {e}", file.display());
-        }
-        return;
-    }
-    let expected = std::fs::read_to_string(file).unwrap_or_default();
-    assert!(
-        actual == expected,
-        "the prices are not those of {} (MPP_BLESS=1 accepts them)\n--- the file\n{expected}--- the router\n{actual}",
-        file.display()
-    );
+    golden::assert_file(file.as_ref(), &price_list(router), "the prices");
 }

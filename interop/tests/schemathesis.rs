@@ -1,0 +1,35 @@
+//! Schemathesis makes up requests from the shop's own document, good ones and bad ones, and holds every answer against it:
+//! no 5xx, no undocumented status, content type, header or body.
+
+use interop::stripe::{KeyFile, PROFILE, StandIn};
+use interop::{Shop, lab};
+use std::process::Stdio;
+use tokio::process::Command;
+
+const SHOP: &str = env!("CARGO_BIN_EXE_shop-under-test");
+const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
+                      response_headers_conformance,response_schema_conformance";
+
+#[tokio::test]
+async fn no_request_made_up_from_the_document_is_answered_by_a_fault_or_by_surprise() {
+    let Some(lab) = lab() else { return };
+    let Some(program) = lab.schemathesis() else { return };
+    let chain = lab.chain().await;
+    let (stand_in, key) = (StandIn::of_today().await, KeyFile::new());
+    stand_in.allow_small_amounts();
+    let flags =
+        ["--stripe-url", &stand_in.url, "--stripe-key-file", key.path(), "--stripe-network-id", PROFILE];
+    let shop = Shop::start(SHOP, &chain.url, &[&flags[..], &["--stripe-minimum", "0.01"]].concat()).await;
+    let document = shop.at("/openapi.json");
+    let ended = Command::new(program)
+        .args(["run", &document, "--checks", CHECKS, "--max-examples", "30", "--seed", "402", "--no-color"])
+        .args(["--phases", "examples,coverage,fuzzing", "--continue-on-failure"])
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&ended.stdout);
+    assert!(ended.status.success(), "{said}\n{}", String::from_utf8_lossy(&ended.stderr));
+    assert!(said.contains("10 / 10") || said.contains("10 selected"), "all ten operations: {said}");
+}

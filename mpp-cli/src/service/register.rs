@@ -1,0 +1,41 @@
+//! `mpp register --dry-run`: what a registry that crawls this server would list (draft-payment-discovery-00, appendix A.1).
+
+use super::ServiceError;
+use super::server::Server;
+use super::validate::{Report, document};
+use crate::Answer;
+use mpp::discovery::describe;
+use std::fmt::Write as _;
+
+/// Show what registries would see of a server. Nothing is sent to any of them.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// The server's URL
+    url: String,
+    /// Registries crawl; there is nothing to send, and this says that you know
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(crate) fn run(options: &Options) -> Result<Answer, ServiceError> {
+    if !options.dry_run {
+        return Err(ServiceError::NotDry);
+    }
+    let server = Server::at(&options.url)?;
+    let mut report = Report::default();
+    let document = document(&server, &mut report)?;
+    let service = &document["x-service-info"];
+    let mut out = describe(&document).text(usize::MAX);
+    if let Some(categories) = service["categories"].as_array() {
+        let names: Vec<_> = categories.iter().filter_map(|c| c.as_str()).collect();
+        let _ = writeln!(out, "categories: {}", names.join(", "));
+    }
+    for (name, link) in service["docs"].as_object().into_iter().flatten() {
+        let _ = writeln!(out, "{name}: {}", link.as_str().unwrap_or_default());
+    }
+    if server.base.scheme() != "https" {
+        out.push_str("warning: registries crawl https only\n");
+    }
+    out.push_str(&report.findings());
+    Ok(Answer::text(out))
+}

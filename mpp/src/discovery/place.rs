@@ -1,0 +1,90 @@
+//! Which operations of a given document are priced, and where an operation stands in a path item.
+
+use super::catalogue::Template;
+use super::openapi::MARK;
+use crate::pricing::{PriceSpec, registry};
+use crate::routing::Mounted;
+use axum::http::Method;
+use utoipa::openapi::OpenApi;
+use utoipa::openapi::path::{Operation, PathItem};
+
+/// What routers can mount; the others are no verbs of OpenAPI 3.1.
+const VERBS: [Method; 8] = [
+    Method::GET,
+    Method::PUT,
+    Method::POST,
+    Method::DELETE,
+    Method::OPTIONS,
+    Method::HEAD,
+    Method::PATCH,
+    Method::TRACE,
+];
+
+/// The operation of a verb.
+pub(super) fn slot<'a>(item: &'a mut PathItem, verb: &Method) -> &'a mut Option<Operation> {
+    match *verb {
+        Method::PUT => &mut item.put,
+        Method::POST => &mut item.post,
+        Method::DELETE => &mut item.delete,
+        Method::OPTIONS => &mut item.options,
+        Method::HEAD => &mut item.head,
+        Method::PATCH => &mut item.patch,
+        Method::TRACE => &mut item.trace,
+        _ => &mut item.get,
+    }
+}
+
+/// What a given document adds to what is mounted.
+#[derive(Default)]
+pub(super) struct Marked {
+    /// Priced handlers on routers that are not ours, found by their mark.
+    pub(super) mounted: Vec<Mounted>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Finds the priced operations of `document` beyond those already `mounted`.
+pub(super) fn marked(document: &OpenApi, mounted: &[Mounted]) -> Marked {
+    let mut marked = Marked::default();
+    for (path, item) in &document.paths.paths {
+        let mut item = item.clone();
+        for verb in VERBS {
+            let Some(operation) = slot(&mut item, &verb).take() else { continue };
+            if is_mounted(mounted, &verb, path) {
+                continue;
+            }
+            let mark = operation.extensions.as_ref().and_then(|e| e.get(MARK)).and_then(|m| m.as_str());
+            match mark {
+                Some(mark) => match registry().iter().copied().find(|spec| is_called(spec, mark)) {
+                    Some(spec) => {
+                        marked.mounted.push(Mounted { method: Some(verb), path: path.clone(), spec });
+                    }
+                    None => marked
+                        .warnings
+                        .push(format!("`{verb} {path}` is marked as `{mark}`, which has no price")),
+                },
+                None => {
+                    let twin =
+                        registry().iter().find(|spec| operation.operation_id.as_deref() == Some(spec.name));
+                    marked.warnings.extend(twin.map(|spec| {
+                        format!(
+                            "`{verb} {path}` is documented as free and has the name of a price (`{}::{}`, {}); if it is \
+                             that handler, write `#[mpp::charge]` above `#[utoipa::path]`",
+                            spec.module, spec.name, spec.location
+                        )
+                    }));
+                }
+            }
+        }
+    }
+    marked
+}
+
+fn is_called(spec: &PriceSpec, mark: &str) -> bool {
+    mark.strip_prefix(spec.module).and_then(|m| m.strip_prefix("::")) == Some(spec.name)
+}
+
+fn is_mounted(mounted: &[Mounted], verb: &Method, path: &str) -> bool {
+    mounted
+        .iter()
+        .any(|m| m.method.as_ref().unwrap_or(&Method::GET) == verb && Template::of(&m.path).path == path)
+}

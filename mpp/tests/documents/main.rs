@@ -1,0 +1,12 @@
+//! Documents: what is published equals what is mounted and what is charged (draft-payment-discovery-00).
+#![cfg(all(feature = "testing", feature = "openapi"))]
+#![allow(unreachable_pub, reason = "the modules of a test program")]
+
+mod advertised;
+mod described;
+mod manifest;
+mod page;
+mod progressive;
+mod served;
+mod shop;
+mod valid;

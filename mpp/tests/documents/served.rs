@@ -1,0 +1,144 @@
+//! How documents are served, and what stops a server from publishing them.
+
+use crate::shop::{App, info, router};
+use mpp::discovery::Info;
+use mpp::routing::{Router, get};
+use mpp::testing::{self, Client};
+use mpp::{Mpp, Paid};
+use std::time::{Duration, Instant};
+
+fn published() -> Client {
+    let mpp = testing::mpp();
+    let app = router(&mpp).publish(&mpp, info()).unwrap();
+    Client::new(app.with_state(App { mpp }))
+}
+
+#[tokio::test]
+async fn each_document_is_public_cacheable_and_open_to_browsers() {
+    let client = published();
+    for (path, content_type) in [
+        ("/openapi.json", "application/json"),
+        ("/llms.txt", "text/plain; charset=utf-8"),
+        ("/llms-full.txt", "text/plain; charset=utf-8"),
+    ] {
+        let response = client.get(path).unpaid().await;
+        assert_eq!(response.status(), 200, "{path}");
+        assert_eq!(response.header("content-type"), Some(content_type));
+        assert_eq!(response.header("cache-control"), Some("public, max-age=300"));
+        assert_eq!(response.header("access-control-allow-origin"), Some("*"));
+        let exposed = response.header("access-control-expose-headers").unwrap();
+        assert!(exposed.contains("WWW-Authenticate") && exposed.contains("Payment-Receipt"));
+        assert!(!response.text().is_empty());
+        let preflight = client.request(axum::http::Method::OPTIONS, path).unpaid().await;
+        assert_eq!(
+            (preflight.status().as_u16(), preflight.header("access-control-allow-origin")),
+            (204, Some("*"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_known_document_is_not_sent_again() {
+    let client = published();
+    let first = client.get("/openapi.json").unpaid().await;
+    let etag = first.header("etag").unwrap().to_owned();
+    for known in [etag.clone(), format!("W/{etag}"), format!("\"other\", {etag}"), "*".to_owned()] {
+        let again = client.get("/openapi.json").header("if-none-match", &known).unpaid().await;
+        assert_eq!((again.status().as_u16(), again.text().as_str()), (304, ""), "{known}");
+        assert_eq!(again.header("etag"), Some(etag.as_str()));
+    }
+    let other = client.get("/openapi.json").header("if-none-match", "\"other\"").unpaid().await;
+    assert_eq!(other.status(), 200);
+    let head = client.request(axum::http::Method::HEAD, "/openapi.json").unpaid().await;
+    assert_eq!((head.status().as_u16(), head.text().as_str()), (200, ""));
+}
+
+#[tokio::test]
+async fn what_is_mounted_after_publish_is_in_the_documents_too() {
+    let mpp = testing::mpp();
+    let app = Router::new().publish(&mpp, info()).unwrap().merge(late());
+    let served = Client::new(app.with_state(mpp)).get("/openapi.json").unpaid().await.json();
+    assert_eq!(served["paths"]["/late"]["get"]["operationId"], "arrives_late");
+}
+
+#[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+async fn arrives_late(_: Paid) {}
+
+fn late() -> Router<Mpp> {
+    Router::new().route("/late", get(arrives_late))
+}
+
+#[test]
+fn a_priced_handler_that_is_mounted_nowhere_stops_the_start_and_is_named() {
+    let mpp = testing::mpp();
+    let strict = Info::new("Late", "1");
+    let report = late().publish(&mpp, strict.clone()).unwrap_err();
+    let here = report.problems().iter().filter(|p| p.contains("arrives_late")).count();
+    assert_eq!(here, 0, "{report}");
+    let weather =
+        report.problems().iter().find(|p| p.contains("::shop::weather`")).expect("weather is not mounted");
+    assert!(
+        weather.contains("tests/documents/shop.rs:") && weather.contains("Info::allow_unmounted"),
+        "{weather}"
+    );
+    assert!(!report.to_string().contains("legacy"), "a `price!` of a layer is no handler: {report}");
+    assert!(late().publish(&mpp, strict.allow_unmounted()).is_ok());
+}
+
+#[test]
+fn ignored_modules_need_not_be_mounted() {
+    let clock = std::sync::Arc::new(mpp::SystemClock);
+    let mpp =
+        testing::builder(clock).ignore_module(module_path!().rsplit_once("::").unwrap().0).build().unwrap();
+    assert!(late().publish(&mpp, Info::new("Late", "1")).is_ok());
+}
+
+#[test]
+fn what_is_wrong_with_the_info_stops_the_start() {
+    let mpp = testing::mpp();
+    let report = late().publish(&mpp, Info::new("", "1").homepage("/docs").allow_unmounted()).unwrap_err();
+    assert_eq!(report.problems().len(), 2, "{report}");
+}
+
+#[test]
+#[should_panic(expected = "publish the outermost one")]
+fn a_published_router_cannot_disappear_under_a_prefix() {
+    let mpp = testing::mpp();
+    let published = late().publish(&mpp, info()).unwrap();
+    let _ = Router::new().nest("/api", published);
+}
+
+#[test]
+fn a_document_registries_would_not_read_is_a_warning_that_names_what_is_large() {
+    let mpp = testing::mpp();
+    let paths: Vec<_> = (0..120).map(|n| format!("/a/rather/long/path/to/make/it/large/{n}")).collect();
+    let many = || paths.iter().fold(Router::<Mpp>::new(), |app, path| app.route(path, get(arrives_late)));
+    let warnings = many().documents(&mpp, &info()).warnings().join("\n");
+    assert!(warnings.contains("registries read 65536"), "{warnings}");
+    assert!(warnings.contains("GET /a/rather/long/path/to/make/it/large/"), "{warnings}");
+    let slim = many().documents(&mpp, &info().slim());
+    assert_eq!(slim.warnings(), [""; 0]);
+}
+
+#[test]
+fn ten_thousand_priced_routes_start_without_waiting_for_their_document() {
+    let mpp = testing::mpp();
+    let paths: Vec<_> = (0..10_000).map(|n| format!("/route/{n}")).collect();
+    // axum's own part, measured alone, is not ours. The machine may be busy: one good run of a few is enough.
+    let attempt = || {
+        let started = Instant::now();
+        let free = paths
+            .iter()
+            .fold(axum::Router::<Mpp>::new(), |app, path| app.route(path, axum::routing::get(arrives_late)));
+        let plain = started.elapsed();
+        drop(free);
+        let started = Instant::now();
+        let app = paths.iter().fold(Router::<Mpp>::new(), |app, path| app.route(path, get(arrives_late)));
+        let app = app.publish(&mpp, info()).unwrap().into_axum();
+        let ours = started.elapsed().saturating_sub(plain);
+        drop(app);
+        ours
+    };
+    let runs: Vec<_> = std::iter::repeat_with(attempt).take(8).collect();
+    assert!(runs.iter().any(|run| *run < Duration::from_millis(100)), "more than axum's: {runs:?}");
+}
