@@ -23,6 +23,8 @@ use tokio::time::Instant;
 
 /// A node whose newest block is older has fallen behind: it cannot say that a transaction does not exist.
 const FRESH: Duration = Duration::from_secs(60);
+/// Gas that the settlement of an account without code never takes: about 85,000, where nothing is new 300,000 at most.
+const PLAIN_SETTLEMENT: u64 = 300_000;
 /// How much the chain's clock may run ahead of ours.
 const SKEW: Duration = Duration::from_secs(15);
 /// No challenge lives longer; an older transfer is not the payment of one that is alive now.
@@ -130,8 +132,17 @@ impl Evm {
                         }
                     }));
                 }
+                // A payer whose account has code decides how much gas that takes.
+                Err(RpcError::Node(refusal)) if not_minable(&refusal).is_some() => {
+                    return Err(Rejection::failed("settling this payment takes more gas than a block has"));
+                }
                 Err(e) => return Err(trouble(e)),
             };
+            if gas > PLAIN_SETTLEMENT && self.gas.limit(gas).is_none() {
+                return Err(Rejection::failed(
+                    "settling this payment takes more gas than the server pays for",
+                ));
+            }
             // EC-17: better now than after the payer was told that it is being paid.
             let coins: U256 = coins.into_result().map_err(trouble)?;
             let base = head.base_fee().unwrap_or_default();
@@ -206,8 +217,12 @@ impl Evm {
             return Err(Rejection::failed("the transaction's nonce is ahead of the account's"));
         }
         let head: Block = head.into_result().map_err(trouble)?;
-        if head.base_fee().is_some_and(|base| signed.max_fee < base) {
-            return Err(Rejection::failed("the transaction offers less for gas than a block asks for now"));
+        // EIP-1559: an eighth more than this block is the most that the next one can ask. What offers less may never be mined,
+        // and has no end either.
+        if head.base_fee().is_some_and(|base| signed.max_fee < base.saturating_add(base / 8)) {
+            return Err(Rejection::failed(
+                "the transaction offers less for gas than the next block may ask for",
+            ));
         }
         if let Some(_token) = ask.token {
             let balance: Bytes = balance.into_result().map_err(trouble)?;

@@ -99,11 +99,18 @@ impl Tempo {
             let detail = format!("tempo: no RPC node for chain {} is configured", plan.effect.chain_id);
             return Settlement::Unknown { detail }.into();
         };
-        // The finalized time is read no later than the receipt, so a receipt cannot appear in between unnoticed.
-        let finalized = rpc.read::<Option<Head>>(block("finalized")).await;
-        match self.receipt(rpc, plan.hash).await {
-            Ok(Some(receipt)) => return ending(plan, receipt),
-            Ok(None) => {}
+        // In one round trip, so by one node: a receipt missing at a node that is behind another one's finalized block would
+        // say nothing.
+        let asked = rpc.read_all([block("finalized"), receipt_of(plan.hash)]).await;
+        let (finalized, receipt) = match asked {
+            Ok([finalized, receipt]) => {
+                (finalized.into_result::<Option<Head>>(), receipt.into_result::<Option<TxReceipt>>())
+            }
+            Err(error) => return unknown(rpc, &error).into(),
+        };
+        match receipt {
+            Ok(Some(receipt)) if receipt.transaction_hash == plan.hash => return ending(plan, receipt),
+            Ok(_) => {}
             Err(error) => return unknown(rpc, &error).into(),
         }
         let valid_before = i64::try_from(plan.effect.valid_before).unwrap_or(i64::MAX);

@@ -32,7 +32,7 @@ async fn a_transaction_has_to_be_the_transfer_and_nothing_else() {
         ("the transaction's input has more", with(&|tx| tx.input = twice.clone().into())),
         ("the transaction was made for another challenge", with(&|tx| tx.input = other.clone().into())),
         ("the transaction's nonce is ahead", with(&|tx| tx.nonce = 1)),
-        ("the transaction offers less for gas", with(&|tx| tx.max_fee_per_gas = 999_999_999)),
+        ("the transaction offers less for gas", with(&|tx| tx.max_fee_per_gas = 1_124_999_999)),
         (
             "the payer's balance does not cover the amount and",
             with(&|tx| tx.max_fee_per_gas = 10u128.pow(14)),

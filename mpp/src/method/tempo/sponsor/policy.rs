@@ -201,7 +201,9 @@ impl SponsorPolicy {
 
     /// How much of the budget may go to transactions that were mined and reverted, so that they cost a fee and paid
     /// nothing: of one client (its network address, or the payer where that is unknown), and in all. A client above its
-    /// limit gets nothing signed for the rest of the window; above the total, offers go out unsponsored.
+    /// limit gets nothing signed for the rest of the window; above the total, offers go out unsponsored. It counts what
+    /// has been mined: what is signed for at the same moment comes on top, within the [budgets](Self::budget), which hold
+    /// exactly.
     ///
     /// ```
     /// # use mpp::{Amount, method::tempo::SponsorPolicy};
