@@ -155,6 +155,13 @@ impl Means {
             if let Some(rpc) = rpc {
                 wallet = wallet.rpc(&rpc).map_err(Failure::failed)?;
             }
+            // They are of the configured chain; the same address elsewhere may be anything.
+            let known = config.evm_tokens.iter().filter(|_| config.evm_chain == Some(chain));
+            for token in known {
+                wallet = wallet
+                    .token(&token.name, &token.address, token.decimals)
+                    .map_err(|error| Failure::failed(format!("config.toml, evm_tokens: {error}")))?;
+            }
             builder = builder.method(wallet);
         }
         Ok(builder)
