@@ -176,10 +176,11 @@ async fn what_the_limits_or_the_purse_do_not_hold_is_not_paid() {
     assert_eq!(chain.payments_to(&shop.recipient).await.len(), 1);
     assert_eq!(purse.ledger().await.len(), 1);
 
-    // No limit is in the way of a purse that is empty, and that is no payment either.
+    // No limit is in the way of an empty purse. It signs, and only the chain knows what becomes of a signature.
     let poor = Purse::new().await;
-    let refused = poor.pay(&chain, &[&charge]).await;
-    ended(&refused, 3);
+    let refused = poor.pay(&chain, &["--quiet", &charge]).await;
+    assert!(ended(&refused, 4).contains("balance does not cover"), "{refused:?}");
+    assert_eq!(poor.ledger().await[0].0, "unknown");
     assert_eq!(chain.payments_to(&shop.recipient).await.len(), 1);
 }
 
@@ -256,6 +257,38 @@ async fn a_token_on_an_evm_chain_is_paid_by_signature_alone_once_the_configurati
     assert_eq!(chain.payments_to(&shop.recipient).await, [(10_000, reference.clone())]);
     assert_eq!(chain.coins(&purse.address).await, 0, "who signs needs no coins");
     assert_eq!(purse.ledger().await, [("paid".to_owned(), "10000".to_owned(), reference)]);
+}
+
+#[tokio::test]
+async fn a_balance_is_read_without_a_password_and_only_from_the_chain_that_was_meant() {
+    let Some(lab) = lab() else { return };
+    let (tempo, evm) = (lab.chain().await, lab.evm_chain().await);
+    let purse = Purse::on_tempo(&tempo, 1_250_000).await;
+    evm.mint(&purse.address, 30_000).await;
+    purse.write(
+        "config.toml",
+        &format!(
+            "[wallet]\nkey_file = \"main\"\ntempo_rpc = \"{}\"\ntempo_chain = {CHAIN_ID}\nevm_rpc = \"{}\"\nevm_chain = {CHAIN_ID}\n\
+             evm_tokens = [{{ name = \"usdc\", address = \"{}\", decimals = 6 }}]\n",
+            tempo.url,
+            evm.url(),
+            evm.token
+        ),
+    );
+    let balances = |output: &Output| -> Value {
+        let mut document: Value = serde_json::from_str(&done(output)).expect("JSON");
+        document["balances"].take()
+    };
+    let has = |currency: &str, amount: &str| json!({ "chain": "eip155:31337", "currency": currency, "amount": amount });
+    let expected = json!([has("alphausd", "0"), has("pathusd", "1.25"), has("usdc", "0.03")]);
+    assert_eq!(balances(&purse.run(&["wallet", "balance", "--json"]).await), expected);
+    assert!(done(&purse.run(&["wallet", "balance", "main"]).await).contains("pathusd   1.25"));
+
+    let other = ["wallet", "balance", "main", "--tempo-rpc", &tempo.url, "--tempo-chain", "4217"];
+    assert!(ended(&purse.run(&other).await, 1).contains("serves the chain 31337, not 4217"));
+    let nobody = ["wallet", "balance", "main", "--tempo-rpc", "http://127.0.0.1:1/geheim"];
+    let said = ended(&purse.run(&nobody).await, 1);
+    assert!(said.contains("does not answer") && !said.contains("geheim"), "{said}");
 }
 
 #[tokio::test]
