@@ -207,7 +207,8 @@ pub struct CredentialCx<'a> {
     pub expires: Timestamp,
     /// Now, by the server's clock.
     pub now: Timestamp,
-    /// Who asks, for fair shares of scarce work: the peer address, or empty when unknown.
+    /// Who asks, for fair shares of scarce work: the peer's IPv4 address or IPv6 /64 network, or empty when unknown. Behind a
+    /// reverse proxy it is the proxy, unless a layer outside of the router replaces axum's `ConnectInfo`.
     pub client: &'a str,
 }
 

@@ -29,6 +29,7 @@ pub mod layer;
 mod page;
 #[doc(hidden)]
 pub mod paid;
+mod peer;
 pub(crate) mod pipeline;
 mod respond;
 pub mod routing;

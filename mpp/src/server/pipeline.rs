@@ -22,6 +22,7 @@ use super::gate::Quote;
 use super::journal::{DeliveryState, Entry, Found, JournalError, NewClaim, PaymentState, Record, Taken};
 use super::page::{self, Page};
 use super::paid::{Delivery, Proved};
+use super::peer;
 use super::respond::{ACCEPT_PAYMENT, Answer, Challenges, as_page};
 use super::scope::{Scope, Target, hash_request};
 pub(crate) use super::settlement::Exit;
@@ -35,13 +36,12 @@ use crate::protocol::{
 use crate::store::{Quota, StoreError, Version};
 use axum::RequestExt;
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, MatchedPath, OriginalUri, Request};
+use axum::extract::{MatchedPath, OriginalUri, Request};
 use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -811,11 +811,7 @@ impl Mpp {
             if method.money() == Money::Test || charge.amount.is_zero() { Quota::Free } else { Quota::Paid };
         let mut hash = Sha256::new();
         hash_request(&mut hash, verb, uri);
-        let client = req
-            .extensions()
-            .get::<ConnectInfo<SocketAddr>>()
-            .map(|c| c.0.ip().to_string())
-            .unwrap_or_default();
+        let client = peer::client(req.extensions());
         Presented::Authentic(Box::new(Authentic {
             fingerprint: credential.fingerprint(),
             credential,

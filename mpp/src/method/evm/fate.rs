@@ -36,6 +36,8 @@ impl EvmWallet {
             CredentialType::Authorization | CredentialType::Permit2 => {
                 let mut plan = self.signed(kind, challenge, &request, &ask, proof).await?;
                 plan.seen_at = rpc.read::<Block>(node::block("latest")).await.ok()?.number();
+                // The server may have sent it, for all this side knows.
+                plan.gas = Some(0);
                 chain.look_up_submitted(&plan).await
             }
             CredentialType::Transaction => {

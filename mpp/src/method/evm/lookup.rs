@@ -72,6 +72,9 @@ impl Evm {
                     false => unknown("the payment is not deep enough yet"),
                 }
             }
+            Use::Cancelled { .. } | Use::Unseen if is_spent_elsewhere(plan) => Settlement::Declined(
+                Rejection::failed("the permit's nonce has been used for something else; nothing was paid"),
+            ),
             Use::Cancelled { block } if final_block.is_some_and(|last| last.number() >= block) => {
                 Settlement::Declined(Rejection::failed(
                     "the payer has cancelled the signature; nothing was paid",
@@ -170,6 +173,14 @@ impl Evm {
             None => unknown("the transaction may still be mined"),
         })
     }
+}
+
+/// Whether a permit whose nonce is used, and not by a call of ours that can be seen, was used for something else.
+///
+/// Nobody but our key can use it, and a plan without gas says that nothing of ours had left when the nonce was used already.
+/// Without this, permits under nonces that were used long ago would be payments nobody ever knows the end of.
+fn is_spent_elsewhere(plan: &Submit) -> bool {
+    plan.gas.is_none() && matches!(plan.guard, Guard::Permit2 { .. })
 }
 
 /// Whether this very authorization moved the money, whoever presented it to the token.

@@ -15,16 +15,16 @@
 //! | `server.rs`, `verify.rs` | what is offered and checked at start-up; `verify` |
 //! | `offchain.rs`, `onchain.rs` | the credential types: signatures for us to use, transactions of the payer |
 //! | `settle.rs`, `lookup.rs` | `settle` and `resolve` |
-//! | `settler.rs`, `gas.rs` | the settlement key: nonces, fees, replacement |
+//! | `settler.rs`, `gas.rs`, `credit.rs` | the settlement key: nonces, fees, replacement; for whom it pays |
 //! | `client.rs`, `fate.rs` | the payer's side, [`EvmWallet`]; what became of its payments |
 //! | `typed.rs`, `abi.rs` | what is signed, what is called |
 //! | `assets.rs`, `plan.rs`, `node.rs` | known chains and money, what is journaled, what the node is asked |
 //!
 //! # When a payment counts as declined, so that its claims are released
-//! - Nothing was handed to the network: no connection to the node, the settlement key could not pay the gas, or the node refused
-//!   the transaction of the settlement key for its nonce or fee.
+//! - Nothing was handed to the network: no connection to the node, the settlement key could not pay the gas, the node refused
+//!   the transaction of the settlement key for its nonce or fee, or the payer has no credit with the key (`credit.rs`).
 //! - `authorization`, `permit2`: the *finalized* time is past the deadline that the payer signed and the payer's nonce is unused;
-//!   or the payer has cancelled the nonce, in a finalized block.
+//!   or the payer has cancelled the nonce, in a finalized block. And a permit whose nonce was used before anything of ours had left.
 //! - `transaction`: the payer's account nonce is used by a *finalized* transaction that is another one, or this one
 //!   reverted in a finalized block. And a transaction bound to no challenge which somebody had seen before we broadcast it.
 //!
@@ -49,6 +49,7 @@
 mod abi;
 mod assets;
 mod client;
+mod credit;
 mod fate;
 mod gas;
 mod lookup;

@@ -3,11 +3,12 @@
 //! A receipt counts when it is read together with a block that lies deep enough above it; nothing is remembered from one look to
 //! the next, so a reorganisation takes back what it takes back.
 
+use super::credit::Draw;
 use super::lookup::outcome_of;
 use super::node::{self, Block};
 use super::onchain::transferred;
 use super::plan::{Binding, Broadcast, Effect, Submit};
-use super::settler::{Care, Errand, Sent};
+use super::settler::{Care, Errand, Kept, Sent};
 use super::{Evm, Node};
 use crate::chain::{Rpc, RpcError, TxReceipt};
 use crate::method::{Payment, Rejection, Settlement};
@@ -60,25 +61,38 @@ impl Evm {
         let Some(settler) = &self.settler else {
             return nothing_sent("evm: there is no settlement key");
         };
+        let Some(token) = plan.effect.token else {
+            return nothing_sent("evm: the journaled call names no token");
+        };
         let Some(gas) = self.gas.limit(estimate) else {
             return nothing_sent(format!(
                 "evm: a settlement takes {estimate} gas, more than the policy allows"
             ));
         };
         let void_at = node::at(plan.deadline);
-        let errand = Errand { to: plan.to, data: plan.data.clone(), gas, chain_id, void_at };
+        let draw = Draw { token, payer: plan.effect.payer, amount: plan.effect.amount };
+        let errand = Errand { to: plan.to, data: plan.data.clone(), gas, chain_id, void_at, draw };
         let until = Instant::now() + self.pace.settled;
         for attempt in 1..=SENDS {
             let sent = match settler.send(rpc, &errand, self.care()).await {
                 Ok(sent) => sent,
-                Err(kept) if attempt == 1 => return nothing_sent(format!("evm: {}", kept.0)),
-                Err(kept) => return Settlement::Unknown { detail: format!("evm: {}", kept.0) },
+                Err(Kept::Payer(why)) if attempt == 1 => {
+                    return Settlement::Declined(Rejection::failed(why.to_string()));
+                }
+                Err(kept) if attempt == 1 => return nothing_sent(format!("evm: {kept}")),
+                Err(kept) => return Settlement::Unknown { detail: format!("evm: {kept}") },
             };
             match self.follow(rpc, &sent, until).await {
                 Followed::Mined(receipt) if receipt.succeeded() => return outcome_of(&plan.effect, &receipt),
                 // Reverted: somebody was faster with the same signature, or the payer has no money any more. The signature
                 // is public now and may still be good.
-                Followed::Mined(_) => return self.look_up_submitted(&plan).await,
+                Followed::Mined(_) => {
+                    let outcome = self.look_up_submitted(&plan).await;
+                    if !matches!(outcome, Settlement::Settled(_)) {
+                        settler.reverted(plan.effect.payer).await;
+                    }
+                    return outcome;
+                }
                 Followed::Waiting => {
                     return Settlement::Unknown {
                         detail: format!(

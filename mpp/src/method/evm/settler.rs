@@ -10,9 +10,11 @@
 //! again and takes the next one; whoever finds its nonce used by a transaction that is not its own sends again. That is safe,
 //! because each call carries a signature that the chain accepts once.
 
+use super::abi::IToken;
+use super::credit::{self, Draw, NoCredit, Reverts};
 use super::gas::{Fees, GasPolicy};
 use super::node::{self, Block};
-use crate::chain::{NodeError, Rpc, RpcError};
+use crate::chain::{Answer, Call, NodeError, Rpc, RpcError};
 use crate::protocol::Timestamp;
 use alloy::consensus::{SignableTransaction, TxEip1559};
 use alloy::eips::eip2718::Encodable2718;
@@ -51,7 +53,16 @@ impl fmt::Debug for Settler {
 #[derive(Debug, Default)]
 struct Desk {
     flying: BTreeMap<u64, Flight>,
+    reverts: Reverts,
     tending: Tending,
+}
+
+impl Desk {
+    /// Whether the key pays for one more of this payer, whose balance was read after the nonces on the desk were.
+    fn gives(&self, draw: &Draw, balance: U256) -> Result<(), NoCredit> {
+        self.reverts.allow(draw.payer, Instant::now())?;
+        credit::covers(balance, draw, self.flying.values().map(|flight| flight.draw))
+    }
 }
 
 /// Whether the task runs.
@@ -70,6 +81,7 @@ struct Flight {
     hashes: Hashes,
     since: Instant,
     void_at: Timestamp,
+    draw: Draw,
 }
 
 type Hashes = Arc<StdMutex<Vec<B256>>>;
@@ -83,6 +95,8 @@ pub(super) struct Errand {
     pub(super) chain_id: u64,
     /// From then on the call would only revert.
     pub(super) void_at: Timestamp,
+    /// What it moves.
+    pub(super) draw: Draw,
 }
 
 /// A call that was handed over, or may have been.
@@ -99,9 +113,16 @@ impl Sent {
     }
 }
 
-/// Nothing was handed over. For the operator.
-#[derive(Debug)]
-pub(super) struct Kept(pub(super) String);
+/// Why nothing was handed over.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Kept {
+    /// Trouble on our side. For the operator.
+    #[error("{0}")]
+    Trouble(String),
+    /// The payer's doing.
+    #[error(transparent)]
+    Payer(#[from] NoCredit),
+}
 
 /// How the desk is tended.
 #[derive(Debug, Clone, Copy)]
@@ -131,12 +152,20 @@ impl Settler {
     pub(super) async fn send(self: &Arc<Self>, rpc: &Rpc, errand: &Errand, care: Care) -> Result<Sent, Kept> {
         let mut desk = self.desk.lock().await;
         if desk.flying.len() >= CROWDED {
-            return Err(Kept(format!("{CROWDED} transactions of the settlement key are not mined yet")));
+            return Err(Kept::Trouble(format!(
+                "{CROWDED} transactions of the settlement key are not mined yet"
+            )));
         }
         let mut floor = 0;
         let mut said = String::new();
-        for _ in 0..TRIES {
-            let today = self.today(rpc, care).await?;
+        for attempt in 0..TRIES {
+            let (today, balance) = self.today_for(rpc, &errand.draw, &mut desk, care).await?;
+            match desk.gives(&errand.draw, balance) {
+                Ok(()) => {}
+                // A block may have come between the two answers: then what it mined is counted twice.
+                Err(NoCredit::Overdrawn) if attempt == 0 => continue,
+                Err(refused) => return Err(refused.into()),
+            }
             let above = desk.flying.last_key_value().map_or(0, |(nonce, _)| nonce + 1);
             let nonce = today.pending.max(above).max(floor);
             let tx = TxEip1559 {
@@ -158,6 +187,7 @@ impl Settler {
                 hashes: Arc::clone(&hashes),
                 since: Instant::now(),
                 void_at: errand.void_at,
+                draw: errand.draw,
             };
             // On the desk before it leaves: if this request is dropped now, it is tended all the same.
             desk.flying.insert(nonce, flight);
@@ -174,7 +204,7 @@ impl Settler {
                 }
                 Handed::No(why) => {
                     desk.flying.remove(&nonce);
-                    return Err(Kept(why));
+                    return Err(Kept::Trouble(why));
                 }
                 Handed::FeeTooLow(why) => {
                     desk.flying.remove(&nonce);
@@ -182,7 +212,7 @@ impl Settler {
                 }
             }
         }
-        Err(Kept(format!("the settlement key's nonce or fee was refused {TRIES} times: {said}")))
+        Err(Kept::Trouble(format!("the settlement key's nonce or fee was refused {TRIES} times: {said}")))
     }
 
     /// Takes used nonces off the desk, and counts what is left.
@@ -191,36 +221,52 @@ impl Settler {
         desk.flying = desk.flying.split_off(&next);
     }
 
+    /// Remembers that a settlement for this payer was mined and moved nothing.
+    pub(super) async fn reverted(&self, payer: Address) {
+        self.desk.lock().await.reverts.count(payer, Instant::now());
+    }
+
     async fn signed(&self, tx: TxEip1559) -> Result<(Bytes, B256), Kept> {
         let signature = self
             .signer
             .sign_hash(&tx.signature_hash())
             .await
             // A remote signer's message may hold anything.
-            .map_err(|_| Kept("the settlement key could not sign".into()))?;
+            .map_err(|_| Kept::Trouble("the settlement key could not sign".into()))?;
         let raw: Bytes = tx.into_signed(signature).encoded_2718().into();
         let hash = keccak256(&raw);
         Ok((raw, hash))
     }
 
+    /// What the node says today, and the balance that a settlement draws on. What is mined by then leaves the desk.
+    async fn today_for(
+        &self,
+        rpc: &Rpc,
+        draw: &Draw,
+        desk: &mut Desk,
+        care: Care,
+    ) -> Result<(Today, U256), Kept> {
+        let trouble = |e: RpcError| Kept::Trouble(format!("{}: {e}", rpc.shown()));
+        let [pending, block, priority] = self.todays_questions();
+        // In this order: what the balance has paid for is off the desk.
+        let mined = node::nonce(self.address(), "latest");
+        let balance = node::call(draw.token, &IToken::balanceOfCall { account: draw.payer });
+        let [pending, block, priority, mined, balance] =
+            rpc.read_all([pending, block, priority, mined, balance]).await.map_err(trouble)?;
+        let today = understood(rpc, [pending, block, priority], care)?;
+        let mined: U64 = mined.into_result().map_err(trouble)?;
+        let balance: Bytes = balance.into_result().map_err(trouble)?;
+        desk.flying = desk.flying.split_off(&mined.to());
+        Ok((today, node::word(&balance).unwrap_or_default()))
+    }
+
     async fn today(&self, rpc: &Rpc, care: Care) -> Result<Today, Kept> {
-        let kept = |e: RpcError| Kept(format!("{}: {e}", rpc.shown()));
-        let [pending, block, priority] = rpc
-            .read_all([node::nonce(self.address(), "pending"), node::block("latest"), node::priority_fee()])
-            .await
-            .map_err(kept)?;
-        let pending: U64 = pending.into_result().map_err(kept)?;
-        let block: Block = block.into_result().map_err(kept)?;
-        let priority = priority.into_result::<U128>().map_or(PRIORITY, |fee| fee.to());
-        let base = block
-            .base_fee()
-            .ok_or_else(|| Kept(format!("{}: the chain has no base fee (EIP-1559)", rpc.shown())))?;
-        let fees = care.policy.fees(base, priority).ok_or_else(|| {
-            Kept(format!(
-                "gas costs more than the policy allows: base fee {base}, priority fee {priority} wei"
-            ))
-        })?;
-        Ok(Today { pending: pending.to(), fees, time: block.time() })
+        let answers = rpc.read_all(self.todays_questions()).await;
+        understood(rpc, answers.map_err(|e| Kept::Trouble(format!("{}: {e}", rpc.shown())))?, care)
+    }
+
+    fn todays_questions(&self) -> [Call; 3] {
+        [node::nonce(self.address(), "pending"), node::block("latest"), node::priority_fee()]
     }
 
     /// Starts the task that looks after the desk, unless it runs.
@@ -325,6 +371,22 @@ struct Today {
     pending: u64,
     fees: Fees,
     time: Timestamp,
+}
+
+fn understood(rpc: &Rpc, [pending, block, priority]: [Answer; 3], care: Care) -> Result<Today, Kept> {
+    let trouble = |e: RpcError| Kept::Trouble(format!("{}: {e}", rpc.shown()));
+    let pending: U64 = pending.into_result().map_err(trouble)?;
+    let block: Block = block.into_result().map_err(trouble)?;
+    let priority = priority.into_result::<U128>().map_or(PRIORITY, |fee| fee.to());
+    let base = block
+        .base_fee()
+        .ok_or_else(|| Kept::Trouble(format!("{}: the chain has no base fee (EIP-1559)", rpc.shown())))?;
+    let fees = care.policy.fees(base, priority).ok_or_else(|| {
+        Kept::Trouble(format!(
+            "gas costs more than the policy allows: base fee {base}, priority fee {priority} wei"
+        ))
+    })?;
+    Ok(Today { pending: pending.to(), fees, time: block.time() })
 }
 
 /// What became of a broadcast.

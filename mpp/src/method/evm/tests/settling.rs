@@ -171,7 +171,7 @@ async fn what_is_not_mined_within_the_policy_stays_unknown_until_it_is() {
 
 #[tokio::test]
 async fn a_gap_below_our_nonce_is_filled() {
-    let scene = Scene::of("usdc", long).await;
+    let scene = Scene::of("usdc", patient).await;
     let verified = verified(&scene, CredentialType::Authorization).await;
     // "Somebody else's transaction waits at this nonce": and then it does not.
     scene.chain.state().fates =
@@ -230,10 +230,12 @@ async fn an_authorization_that_somebody_else_presented_has_paid_all_the_same() {
 
 #[tokio::test]
 async fn a_settlement_that_reverted_is_unknown_until_the_deadline_is_final() {
-    let scene = Scene::new().await;
+    let scene = Scene::of("usdc", long).await;
     let plan = verified(&scene, CredentialType::Authorization).await;
-    scene.chain.state().balances.clear();
-    assert_said(&kind(&scene.settle(&plan).await), "unknown: evm: the payer's signature may still be used");
+    assert_said(
+        &kind(&emptied(&scene, &plan).await),
+        "unknown: evm: the payer's signature may still be used",
+    );
     for (finalized, expected) in [
         (None, "unknown"),
         (Some((99, EXPIRES + 9)), "unknown"),
@@ -244,6 +246,60 @@ async fn a_settlement_that_reverted_is_unknown_until_the_deadline_is_final() {
     }
     scene.chain.state().broken = Some(Reply::Status(502));
     assert_said(&kind(&scene.resolve(&plan).await), "unknown: evm: http");
+}
+
+/// Settles, and takes the payer's money away while the settlement waits to be mined.
+async fn emptied(scene: &Scene, plan: &Verified) -> Settlement {
+    let before = scene.chain.state().sent.len();
+    scene.chain.state().fates = vec![Fate::Waits; 3].into();
+    let (settled, ()) = tokio::join!(scene.settle(plan), async {
+        while scene.chain.state().sent.len() == before {
+            tokio::task::yield_now().await;
+        }
+        let mut state = scene.chain.state();
+        state.balances.clear();
+        state.mine();
+    });
+    settled
+}
+
+#[tokio::test]
+async fn one_balance_is_good_for_one_settlement_however_many_signatures_there_are() {
+    let mut scene = Scene::of("usdc", patient).await;
+    scene.chain.state().balances.insert(scene.key.address(), U256::from(PRICE));
+    let mut plans = Vec::new();
+    for n in 0..6 {
+        scene.challenge = challenge(&scene.request, &format!("{n:0>43}"));
+        plans.push(verified(&scene, CredentialType::Authorization).await);
+    }
+    let late = plans.pop().unwrap();
+    scene.chain.state().fates = [Fate::Waits].into();
+    let [one, two, three, four, five] = [0, 1, 2, 3, 4].map(|n| scene.settle(&plans[n]));
+    let (one, two, three, four, five) = tokio::join!(one, two, three, four, five);
+    // It is spent by now, and the signature was good a moment ago.
+    let late = scene.settle(&late).await;
+    let ends: Vec<_> = [one, two, three, four, five, late].iter().map(kind).collect();
+    let refused = ends.iter().filter(|end| end.starts_with("declined: the payer's balance does not cover"));
+    assert_eq!((refused.count(), ends.iter().filter(|end| *end == "settled").count()), (5, 1), "{ends:?}");
+    let state = scene.chain.state();
+    assert!(nonces(&state).iter().all(|nonce| *nonce == 0), "nothing reverts at the key's expense");
+    assert_eq!(state.received(SHOP), U256::from(PRICE));
+}
+
+#[tokio::test]
+async fn a_payer_who_makes_settlements_revert_gets_no_more_of_them() {
+    let mut scene = Scene::of("usdc", long).await;
+    let purse = scene.chain.state().balances.clone();
+    for (n, expected) in
+        ["unknown", "unknown", "declined: settlements for this payer were reverted"].into_iter().enumerate()
+    {
+        scene.challenge = challenge(&scene.request, &format!("{n:0>43}"));
+        scene.chain.state().balances = purse.clone();
+        let plan = verified(&scene, CredentialType::Authorization).await;
+        let end = if n < 2 { emptied(&scene, &plan).await } else { scene.settle(&plan).await };
+        assert_said(&kind(&end), expected);
+    }
+    assert_eq!(scene.chain.state().nonces[&scene.settler.address()], 2);
 }
 
 #[tokio::test]
@@ -358,13 +414,33 @@ async fn a_used_permit_counts_only_by_our_own_call() {
 }
 
 #[tokio::test]
+async fn a_permit_under_a_nonce_that_was_used_before_is_refused_and_not_looked_for_for_ever() {
+    let scene = Scene::new().await;
+    let payload = scene.pay_by(CredentialType::Permit2).await;
+    let Some(plan::Plan::Submit(call)) = plan::Plan::read(&scene.verify(&payload).await.unwrap().plan) else {
+        panic!("a call")
+    };
+    let plan::Guard::Permit2 { nonce, .. } = call.guard else { panic!("a permit") };
+    let bit = U256::from(1) << usize::from(nonce.byte(0));
+    scene.chain.state().bitmap.insert((scene.key.address(), nonce >> 8), bit);
+    // It may be a copy that was settled in between, so it is no refusal yet.
+    let late = scene.verify(&payload).await.unwrap();
+    for end in [scene.settle(&late).await, scene.resolve(&late).await] {
+        assert_said(&kind(&end), "declined: the permit's nonce has been used for something else");
+    }
+    scene.chain.state().broken = Some(Reply::Status(502));
+    assert_said(&kind(&scene.settle(&late).await), "unknown");
+    assert!(scene.chain.state().sent.is_empty());
+}
+
+#[tokio::test]
 async fn what_never_left_is_declined_without_a_402() {
     let refusals = [
         Fate::Refused(-32000, "insufficient funds for gas * price + value"),
         Fate::Refused(-32000, "transaction underpriced"),
     ];
     for fate in refusals {
-        let scene = Scene::new().await;
+        let scene = Scene::of("usdc", patient).await;
         let plan = verified(&scene, CredentialType::Authorization).await;
         scene.chain.state().fates = vec![fate; 20].into();
         assert_eq!(kind(&scene.settle(&plan).await), "declined: unavailable");
