@@ -41,6 +41,8 @@ per_day = "10"
 # tempo_chain = 4217                              # the chain it serves
 # evm_chain = 8453                                # the EVM chain to pay on: Base
 # evm_rpc = "https://node.example.com"            # a node of that chain
+# What else counts as one of the currencies on that chain: its name, where it is, and its decimals.
+# evm_tokens = [{ name = "usdc", address = "0x036CbD53842c5426634e7929541eC2318f3dCF7e", decimals = 6 }]
 # stripe_tokens = "https://me.example.com/tokens" # a backend of yours that makes shared payment tokens
 "#;
 
@@ -119,8 +121,19 @@ pub(crate) struct Wallet {
     pub(crate) evm_rpc: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) evm_chain: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) evm_tokens: Vec<Token>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stripe_tokens: Option<String>,
+}
+
+/// A token of the EVM chain that the command does not know by itself.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Token {
+    pub(crate) name: String,
+    pub(crate) address: String,
+    pub(crate) decimals: u8,
 }
 
 impl Default for Limits {
@@ -223,6 +236,7 @@ mod tests {
         let config: Config = toml::from_str(&all).unwrap_or_else(|error| panic!("{error}\n{all}"));
         assert!(config.limits.total.is_some() && config.allow.recipients.is_some());
         assert!(config.wallet.stripe_tokens.is_some() && config.wallet.tempo_chain == Some(4217));
+        assert_eq!(config.wallet.evm_tokens[0].decimals, 6);
         config.policy(None).unwrap();
     }
 }

@@ -55,6 +55,7 @@ plain_failures!(
     crate::decode::DecodeError,
     crate::input::InputError,
     crate::service::ServiceError,
+    crate::service::ServerError,
     mpp::client::LedgerError,
     mpp::client::BuildError,
     mpp::client::QuoteError,

@@ -9,6 +9,10 @@
 //! Exit codes: 0 done, 1 it failed (one sentence on standard error) or a check found something, 2 wrong usage, 3 not paid, 4 paid and not delivered,
 //! 22 the server answered with an error and `--fail` was given.
 
+#[cfg(feature = "chains")]
+mod balance;
+#[cfg(feature = "chains")]
+mod chains;
 mod config;
 mod decode;
 mod demo;
@@ -67,7 +71,7 @@ fn main() -> ExitCode {
         Command::Quote(options) => online(quote::run(&options)).map(|()| Answer::default()),
         Command::Ledger(options) => online(ledger::run(&options)),
         Command::Demo(options) => online(demo::run(&options)).map(|()| Answer::default()),
-        Command::Wallet(options) => wallet::run(&options),
+        Command::Wallet(options) => online(wallet::run(&options)),
         Command::Config(options) => config::run(&options),
         Command::Secret(options) => Ok(secret::run(&options)),
         Command::Decode(options) => decode::run(&options).map_err(Failure::from),

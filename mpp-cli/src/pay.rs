@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::failure::{Code, Failure};
 use crate::home::{self, Home};
-use crate::request::{Means, Request};
+use crate::request::{Means, Request, client_that_resumes};
 use crate::{quote, terminal};
 
 /// Send a request, and pay for it where that is asked and allowed.
@@ -264,7 +264,7 @@ async fn resume(options: &Options, home: &Home, entry: &str) -> Result<(), Failu
     let entry: mpp::client::EntryId = entry.parse().map_err(Failure::failed)?;
     let path = home.path(&format!("unsettled/{entry}.json"));
     let request = read_kept(&path)?;
-    let client = client(options, home)?;
+    let client = client_that_resumes(home)?.build()?;
     let response = client.http()?.execute(request).await;
     // The client did not pay for this one, so it did not follow it either.
     let response = response.map_err(|error| Failure::new(Code::Unsettled, reason(&error)))?;

@@ -49,22 +49,9 @@ pub(crate) struct Means {
     /// Read the key's password from the first line of this file instead of asking
     #[arg(long, value_name = "PATH")]
     password_file: Option<PathBuf>,
-    /// Pay on Tempo through this node (with a key of kind `evm`)
     #[cfg(feature = "chains")]
-    #[arg(long, value_name = "URL")]
-    tempo_rpc: Option<String>,
-    /// The chain that node serves; Tempo's main network unless said otherwise
-    #[cfg(feature = "chains")]
-    #[arg(long, value_name = "ID", requires = "tempo_rpc")]
-    tempo_chain: Option<u64>,
-    /// Pay on an EVM chain, and read its tokens through this node (with a key of kind `evm`)
-    #[cfg(feature = "chains")]
-    #[arg(long, value_name = "URL", requires = "evm_chain")]
-    evm_rpc: Option<String>,
-    /// The EVM chain to pay on, by its id: 8453 is Base. Its USDC is paid by signature alone, without a node
-    #[cfg(feature = "chains")]
-    #[arg(long, value_name = "ID")]
-    evm_chain: Option<u64>,
+    #[command(flatten)]
+    chains: crate::chains::Flags,
     /// A backend of yours that makes Stripe's shared payment tokens
     #[arg(long, value_name = "URL")]
     stripe_tokens: Option<String>,
@@ -123,43 +110,15 @@ fn read_data(data: &str) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-impl Means {
-    /// The wallets of a key: on Tempo, on an EVM chain, or on both.
-    #[cfg(feature = "chains")]
-    fn chains(
-        &self,
-        mut builder: Builder,
-        config: &crate::config::Wallet,
-        key: &keys::Key,
-    ) -> Result<Builder, Failure> {
-        // What the command line says replaces what the configuration says, all of it: a node belongs to a chain.
-        let pair = |own: (&Option<String>, Option<u64>), configured: (&Option<String>, Option<u64>)| match own
-        {
-            (None, None) => (configured.0.clone(), configured.1),
-            (rpc, chain) => (rpc.clone(), chain),
-        };
-        let tempo = pair((&self.tempo_rpc, self.tempo_chain), (&config.tempo_rpc, config.tempo_chain));
-        let evm = pair((&self.evm_rpc, self.evm_chain), (&config.evm_rpc, config.evm_chain));
-        if tempo.0.is_none() && evm.1.is_none() {
-            return Err(Failure::failed(
-                "the key pays on a chain, and none is known; add --tempo-rpc URL or --evm-chain ID",
-            ));
-        }
-        if let (Some(rpc), chain) = tempo {
-            let chain = chain.unwrap_or(mpp::method::tempo::MAINNET);
-            let wallet = mpp::method::tempo::TempoWallet::new(keys::signer(key)?, &rpc, chain);
-            builder = builder.method(wallet.map_err(Failure::failed)?);
-        }
-        if let (rpc, Some(chain)) = evm {
-            let mut wallet = mpp::method::evm::EvmWallet::new(chain, keys::signer(key)?);
-            if let Some(rpc) = rpc {
-                wallet = wallet.rpc(&rpc).map_err(Failure::failed)?;
-            }
-            builder = builder.method(wallet);
-        }
-        Ok(builder)
-    }
+/// A client that asks for what was paid before. It needs no key, and nobody's password.
+pub(crate) fn client_that_resumes(home: &Home) -> Result<Builder, Failure> {
+    let policy = Config::load(home)?.policy(None)?;
+    let ledger = FileLedger::open(home.file(ledger::FILE)?)?;
+    // There is no client without a wallet. This one has nothing to lose.
+    Ok(Client::builder(policy, ledger).method(keys::play_money(home)?))
+}
 
+impl Means {
     /// The client of this configuration, before approval and events are added to it.
     pub(crate) fn client(
         &self,
@@ -176,11 +135,7 @@ impl Means {
         let named = self.key_file.clone().or_else(|| config.wallet.key_file.clone());
         let mut play_money = None;
         if let Some(path) = named {
-            // A bare name is a key of ours.
-            let path = match path.to_str().filter(|_| !path.exists()).map(crate::wallet::key_path) {
-                Some(Ok(own)) => home.path(&own),
-                _ => path,
-            };
+            let path = crate::wallet::find_key(home, &path);
             let file = KeyFile::read(&path)?;
             let password =
                 keys::password(self.password_file.as_deref(), &format!("Password for {}: ", path.display()))?;
@@ -188,7 +143,7 @@ impl Means {
             match file.kind {
                 Kind::Sandbox => play_money = Some(mpp::method::sandbox::Wallet::from_seed(*key)),
                 #[cfg(feature = "chains")]
-                Kind::Evm => builder = self.chains(builder, &config.wallet, &key)?,
+                Kind::Evm => builder = self.chains.of(&config.wallet).wallets(builder, &key)?,
             }
         }
         if let Some(url) = self.stripe_tokens.as_ref().or(config.wallet.stripe_tokens.as_ref()) {

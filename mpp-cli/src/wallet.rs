@@ -1,6 +1,6 @@
 //! `mpp wallet`: keys to pay with, in encrypted files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -48,9 +48,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print what the account of a key has, on the chains it pays on. Needs no password
+    #[cfg(feature = "chains")]
+    Balance(crate::balance::Options),
 }
 
-pub(crate) fn run(options: &Options) -> Result<Answer, Failure> {
+pub(crate) async fn run(options: &Options) -> Result<Answer, Failure> {
     let home = Home::find()?;
     let out = match &options.command {
         Command::New { name, kind, password_file, json } => {
@@ -73,6 +76,8 @@ pub(crate) fn run(options: &Options) -> Result<Answer, Failure> {
         Command::Address { name: Some(name), json } => {
             one(&KeyFile::read(&home.path(&key_path(name)?))?, name, *json)
         }
+        #[cfg(feature = "chains")]
+        Command::Balance(options) => return crate::balance::run(options, &home).await,
         Command::Address { name: None, json } => {
             let address = crate::keys::play_money(&home)?.did();
             if *json {
@@ -92,6 +97,14 @@ pub(crate) fn key_path(name: &str) -> Result<String, Failure> {
         return Err(Failure::failed("a key's name has letters, digits, `-` and `_`, at most 64 of them"));
     }
     Ok(format!("keys/{name}.json"))
+}
+
+/// The file that is meant: a path, or else the name of a key of ours.
+pub(crate) fn find_key(home: &Home, named: &Path) -> PathBuf {
+    match named.to_str().filter(|_| !named.exists()).map(key_path) {
+        Some(Ok(own)) => home.path(&own),
+        _ => named.to_owned(),
+    }
 }
 
 fn one(file: &KeyFile, name: &str, json: bool) -> String {

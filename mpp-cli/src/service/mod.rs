@@ -18,7 +18,10 @@ pub(crate) mod validate;
 
 use crate::input::{self, InputError};
 use serde_json::Value;
-use server::{Server, ServerError};
+use server::Server;
+pub(crate) use server::ServerError;
+#[cfg(feature = "chains")]
+pub(crate) use server::{http_client, is_loopback};
 use std::ffi::OsString;
 use std::path::PathBuf;
 

@@ -76,14 +76,7 @@ impl Server {
             "http" => return Err(ServerError::Plain(url.to_owned())),
             _ => return Err(ServerError::NotAUrl(url.to_owned())),
         }
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls().map_err(|_| ServerError::Client)?)
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(PATIENCE)
-            .user_agent(concat!("mpp/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|_| ServerError::Client)?;
+        let client = http_client()?;
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|_| ServerError::Client)?;
         Ok(Self { base, client, runtime })
     }
@@ -136,6 +129,18 @@ impl Server {
     }
 }
 
+/// Short deadlines, no redirects, no proxies.
+pub(crate) fn http_client() -> Result<Client, ServerError> {
+    Client::builder()
+        .tls_backend_preconfigured(tls().map_err(|_| ServerError::Client)?)
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(PATIENCE)
+        .user_agent(concat!("mpp/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|_| ServerError::Client)
+}
+
 /// The innermost reason, which is the one that says something.
 fn root(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), root)
@@ -154,7 +159,8 @@ fn tls() -> Result<ClientConfig, rustls::Error> {
     }
 }
 
-fn is_loopback(host: &str) -> bool {
+/// Whether a URL with this host stays on this machine.
+pub(crate) fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     host == "localhost" || address.is_ok_and(|ip| ip.is_loopback())
 }
