@@ -19,7 +19,7 @@ const LONGEST_LINE: usize = 8 * 1024;
 /// Well formed as a header, and no credential.
 const GARBAGE: &str = "Payment bm90IGEgY3JlZGVudGlhbA";
 
-/// Check a server from outside: its documents, and the challenge of every priced operation. Nothing is paid.
+/// Check a server's documents and challenges from outside. Pays nothing.
 ///
 /// Exit code 1 when a check failed. Receipts are not checked: they cost money.
 #[derive(Debug, clap::Args)]

@@ -397,9 +397,15 @@ async fn who_cannot_pay_is_told_and_who_cannot_settle_is_not_his_fault() {
     assert_said(&said(scene.verify(&transaction).await), "the token refuses this transfer");
     // The payer's account may have code, and that may take any amount of gas: no fault of ours.
     scene.chain.state().refuses = Some(Reply::Error(-32000, "gas required exceeds allowance (30000000)"));
-    assert_said(&said(scene.verify(&authorization).await), "settling this payment takes more gas than a block");
+    assert_said(
+        &said(scene.verify(&authorization).await),
+        "settling this payment takes more gas than a block",
+    );
     scene.chain.state().refuses = Some(Reply::Result(json!("0x7a1200")));
-    assert_said(&said(scene.verify(&authorization).await), "settling this payment takes more gas than the server");
+    assert_said(
+        &said(scene.verify(&authorization).await),
+        "settling this payment takes more gas than the server",
+    );
     scene.chain.state().refuses = Some(Reply::Error(-32603, "internal error"));
     for payload in [&authorization, &permit, &transaction] {
         assert_said(&said(scene.verify(payload).await), "unavailable: evm: http://127.0.0.1");
