@@ -17,5 +17,7 @@ pub(crate) use account::{did_of, parse_address, parse_hex, payer_of};
 #[cfg(feature = "tempo")]
 pub(crate) use head::Head;
 pub(crate) use patience::Patience;
-pub(crate) use receipt::{TxLog, TxReceipt};
+#[cfg(feature = "evm")]
+pub(crate) use receipt::TxLog;
+pub(crate) use receipt::TxReceipt;
 pub(crate) use rpc::{Answer, Call, NodeError, Reach, Rpc, RpcError};

@@ -16,16 +16,18 @@ use std::borrow::Cow;
 pub(super) fn take(
     headers: &mut HeaderMap,
 ) -> Result<Option<Result<CredentialBuf, CredentialError>>, Answer> {
-    if !headers.contains_key(header::AUTHORIZATION) {
+    let mut lines = headers.get_all(header::AUTHORIZATION).iter().peekable();
+    if lines.peek().is_none() {
         return Ok(None);
     }
     let mut credential = None;
     let mut kept: Vec<HeaderValue> = Vec::new();
-    for line in headers.get_all(header::AUTHORIZATION) {
+    for line in lines {
         // One char per byte, whatever the charset: a byte beyond ASCII must neither hide a payment nor be lost.
-        let text: Cow<'_, str> = match line.to_str() {
-            Ok(ascii) => Cow::Borrowed(ascii),
-            Err(_) => Cow::Owned(line.as_bytes().iter().copied().map(char::from).collect()),
+        let bytes = line.as_bytes();
+        let text: Cow<'_, str> = match simdutf8::basic::from_utf8(bytes) {
+            Ok(ascii) if bytes.is_ascii() => Cow::Borrowed(ascii),
+            Ok(_) | Err(_) => Cow::Owned(bytes.iter().copied().map(char::from).collect()),
         };
         let found = split(&text);
         match found.payment {
