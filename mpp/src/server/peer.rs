@@ -97,7 +97,12 @@ impl TrustedProxies {
 
     /// Nobody.
     pub(super) fn none() -> Self {
-        Self { header: Forwarding::XForwardedFor, networks: Vec::new(), wrong: Vec::new(), no_peer: Once::new() }
+        Self {
+            header: Forwarding::XForwardedFor,
+            networks: Vec::new(),
+            wrong: Vec::new(),
+            no_peer: Once::new(),
+        }
     }
 
     fn new<'a>(header: Forwarding, proxies: impl IntoIterator<Item = &'a str>) -> Self {
@@ -312,7 +317,11 @@ mod tests {
         let client = |lines: &[&str]| client(&proxies, "10.0.0.1", lines);
         assert_eq!(client(&["203.0.113.9"]), "203.0.113.9");
         assert_eq!(client(&["6.6.6.6, 203.0.113.9, 10.0.0.2"]), "203.0.113.9", "the first is its own word");
-        assert_eq!(client(&["6.6.6.6", "203.0.113.9", "10.0.0.2,10.0.0.3"]), "203.0.113.9", "lines are one list");
+        assert_eq!(
+            client(&["6.6.6.6", "203.0.113.9", "10.0.0.2,10.0.0.3"]),
+            "203.0.113.9",
+            "lines are one list"
+        );
         assert_eq!(client(&["10.0.0.9, 203.0.113.9"]), "203.0.113.9", "a proxy's address in its mouth");
         assert_eq!(client(&["10.0.0.8, 10.0.0.9"]), "10.0.0.8", "from inside");
         assert_eq!(client(&["x, \"y, 203.0.113.9"]), "203.0.113.9", "what it wrote itself is not read");
