@@ -5,6 +5,7 @@
 //! draft-httpauth-payment-00: the realm and `expires` in section 5.1, secrets in 5.1.2, TLS in 11.2.
 
 use super::journal::Journal;
+use super::peer::TrustedProxies;
 use super::replay::Shelf;
 use super::{Inner, Mpp, Waits};
 use crate::clock::{Clock, SystemClock};
@@ -71,6 +72,7 @@ pub struct Builder {
     body_deadline: Duration,
     kept_response: usize,
     kept_responses: usize,
+    proxies: TrustedProxies,
     test_money: Permission,
     insecure: Permission,
     volatile: Permission,
@@ -115,6 +117,7 @@ impl Builder {
             body_deadline: Duration::from_secs(30),
             kept_response: KEPT_RESPONSE,
             kept_responses: KEPT_RESPONSES,
+            proxies: TrustedProxies::none(),
             test_money: Permission::Refused,
             insecure: Permission::Refused,
             volatile: Permission::Refused,
@@ -514,6 +517,24 @@ impl Builder {
         self
     }
 
+    /// The reverse proxies in front of this server, whose word about who connected to them is taken. Default: none, so
+    /// that everybody behind a proxy is one client, with one share of what is limited per client.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, get}, testing};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # let builder = testing::builder(Arc::new(SystemClock));
+    /// use mpp::server::TrustedProxies;
+    ///
+    /// let mpp = builder.trusted_proxies(TrustedProxies::x_forwarded_for(["10.0.0.0/16"])).build().unwrap();
+    /// # }
+    /// ```
+    pub fn trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
+        self.proxies = proxies;
+        self
+    }
+
     /// Accepts methods that deal in [test money](Money::Test).
     ///
     /// ```
@@ -615,6 +636,7 @@ impl Builder {
         let inherited = self.predecessor.as_ref().map(|old| old.0.journal.store().clone());
         let store = self.store.clone().or(inherited).unwrap_or_else(|| Arc::new(MemoryStore::new()));
         self.check_methods(store.durability(), &mut problems);
+        problems.extend(self.proxies.problems());
         let ring = match (&self.ring, &self.predecessor) {
             (Some(ring), _) => Some(ring.clone()),
             (None, Some(old)) => Some(old.0.secrets.clone()),
@@ -699,6 +721,7 @@ impl Builder {
             settlements: Arc::new(Semaphore::new(self.max_settlements)),
             settle_timeout: self.settle_timeout,
             body_deadline: self.body_deadline,
+            proxies: self.proxies,
             waits: Waits::default(),
             plans,
             late: RwLock::new(HashMap::new()),
