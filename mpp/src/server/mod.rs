@@ -189,18 +189,22 @@ impl Mpp {
     /// and without a challenge: nothing is claimed any more, and nobody pays a server that is leaving. A copy of a delivery
     /// that was kept is still sent. [`drained`](Self::drained) says when everything is over.
     ///
-    /// ```no_run
-    /// # async fn serve(mpp: mpp::Mpp, app: axum::Router, listener: tokio::net::TcpListener) -> std::io::Result<()> {
-    /// let leaving = mpp.clone();
-    /// axum::serve(listener, app)
-    ///     .with_graceful_shutdown(async move {
-    ///         tokio::signal::ctrl_c().await.ok();
+    /// ```
+    /// async fn serve(
+    ///     listener: tokio::net::TcpListener,
+    ///     app: axum::Router,
+    ///     mpp: mpp::Mpp,
+    ///     asked_to_stop: impl Future<Output = ()> + Send + 'static, // `tokio::signal::ctrl_c()`, for example
+    /// ) -> std::io::Result<()> {
+    ///     let leaving = mpp.clone();
+    ///     let stop = async move {
+    ///         asked_to_stop.await;
     ///         leaving.drain();
-    ///     })
-    ///     .await?;
-    /// mpp.drained().await;
-    /// # Ok(())
-    /// # }
+    ///     };
+    ///     axum::serve(listener, app).with_graceful_shutdown(stop).await?;
+    ///     mpp.drained().await;
+    ///     Ok(())
+    /// }
     /// ```
     pub fn drain(&self) {
         self.0.journal.doors().close();
