@@ -66,6 +66,25 @@ impl Answer {
         )
     }
 
+    /// 409 without a challenge: the `Idempotency-Key` does not stand for this request.
+    pub(super) fn conflict(detail: &'static str) -> Self {
+        Self::problem(ProblemType::IdempotencyConflict, detail)
+    }
+
+    /// A delivery that is sent once more.
+    pub(super) fn again(response: Response) -> Self {
+        Self(Box::new(response))
+    }
+
+    /// 503 without a challenge: another process will take this payment.
+    #[cold]
+    pub(super) fn closed() -> Self {
+        Self::unavailable(
+            Duration::from_secs(5),
+            "this server is about to end and takes no more payments; send the same request again",
+        )
+    }
+
     pub(super) fn from_problem(problem: &Problem) -> Self {
         let status = StatusCode::from_u16(problem.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = Response::new(Body::from(problem.to_json()));
