@@ -7,6 +7,7 @@
 use super::health::Readiness;
 use super::journal::Journal;
 use super::observe::{Event, Hook, Observers};
+use super::peer::TrustedProxies;
 use super::{Inner, Mpp, Waits};
 use crate::clock::{Clock, SystemClock};
 use crate::method::{MethodProblem, Money, ServerMethod};
@@ -65,6 +66,7 @@ pub struct Builder {
     max_settlements: usize,
     settle_timeout: Duration,
     body_deadline: Duration,
+    proxies: TrustedProxies,
     test_money: Permission,
     insecure: Permission,
     volatile: Permission,
@@ -108,6 +110,7 @@ impl Builder {
             max_settlements: 1024,
             settle_timeout: Duration::from_secs(60),
             body_deadline: Duration::from_secs(30),
+            proxies: TrustedProxies::none(),
             test_money: Permission::Refused,
             insecure: Permission::Refused,
             volatile: Permission::Refused,
@@ -463,6 +466,24 @@ impl Builder {
         self
     }
 
+    /// The reverse proxies in front of this server, whose word about who connected to them is taken. Default: none, so
+    /// that everybody behind a proxy is one client, with one share of what is limited per client.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, get}, testing};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # let builder = testing::builder(Arc::new(SystemClock));
+    /// use mpp::server::TrustedProxies;
+    ///
+    /// let mpp = builder.trusted_proxies(TrustedProxies::x_forwarded_for(["10.0.0.0/16"])).build().unwrap();
+    /// # }
+    /// ```
+    pub fn trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
+        self.proxies = proxies;
+        self
+    }
+
     /// Accepts methods that deal in [test money](Money::Test).
     ///
     /// ```
@@ -598,6 +619,7 @@ impl Builder {
         let inherited = self.predecessor.as_ref().map(|old| old.0.journal.store().clone());
         let store = self.store.clone().or(inherited).unwrap_or_else(|| Arc::new(MemoryStore::new()));
         self.check_methods(store.durability(), &mut problems);
+        problems.extend(self.proxies.problems());
         let ring = match (&self.ring, &self.predecessor) {
             (Some(ring), _) => Some(ring.clone()),
             (None, Some(old)) => Some(old.0.secrets.clone()),
@@ -685,6 +707,7 @@ impl Builder {
             settlements: Arc::new(Semaphore::new(self.max_settlements)),
             settle_timeout: self.settle_timeout,
             body_deadline: self.body_deadline,
+            proxies: self.proxies,
             waits: Waits::default(),
             observers,
             readiness: Readiness::default(),

@@ -42,6 +42,7 @@ pub use builder::{BuildError, Builder};
 pub use health::{Health, Part};
 pub use layer::{Head, LayerPrice, PaymentLayer, PaymentService};
 pub use paid::{Hold, Paid};
+pub use peer::TrustedProxies;
 
 use crate::clock::Clock;
 use crate::method::{MethodProblem, Money, ServerMethod};
@@ -102,6 +103,7 @@ struct Inner {
     settlements: Arc<Semaphore>,
     settle_timeout: Duration,
     body_deadline: Duration,
+    proxies: TrustedProxies,
     waits: Waits,
     observers: Observers,
     readiness: Readiness,

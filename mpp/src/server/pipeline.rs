@@ -25,7 +25,6 @@ use super::journal::{
 use super::observe::TARGET;
 use super::page::{self, Page};
 use super::paid::{Delivery, Proved};
-use super::peer;
 use super::respond::{ACCEPT_PAYMENT, Answer, Challenges, as_page};
 use super::scope::{Scope, Target, hash_request};
 pub(crate) use super::settlement::Exit;
@@ -861,7 +860,7 @@ impl Mpp {
             if method.money() == Money::Test || charge.amount.is_zero() { Quota::Free } else { Quota::Paid };
         let mut hash = Sha256::new();
         hash_request(&mut hash, verb, uri);
-        let client = peer::client(req.extensions());
+        let client = self.0.proxies.client(req.extensions(), req.headers()).to_string();
         Presented::Authentic(Box::new(Authentic {
             fingerprint: credential.fingerprint(),
             credential,
