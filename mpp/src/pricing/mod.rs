@@ -27,7 +27,7 @@ pub(crate) use shape::{Body, PathParameters};
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub use shape::{Probe, Shape, probes};
-pub use spec::{Binding, Capture, Honor, Location, OfferSpec, Order, Price, PriceSpec, Slot, Tier};
+pub use spec::{Binding, Capture, Honor, Location, OfferSpec, Order, Price, PriceSpec, Replay, Slot, Tier};
 #[cfg(feature = "server")]
 pub(crate) use split::SplitError;
 pub use split::{Part, SplitSpec};

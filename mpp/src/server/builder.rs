@@ -8,6 +8,7 @@ use super::health::Readiness;
 use super::journal::Journal;
 use super::observe::{Event, Hook, Observers};
 use super::peer::TrustedProxies;
+use super::replay::Shelf;
 use super::{Inner, Mpp, Waits};
 use crate::clock::{Clock, SystemClock};
 use crate::method::{MethodProblem, Money, ServerMethod};
@@ -31,6 +32,11 @@ const GRACE: Duration = Duration::from_secs(10 * 60);
 const LEASE: Duration = Duration::from_secs(30);
 /// Below this a lease of whole seconds may be over before its first heartbeat.
 const SHORTEST_LEASE: Duration = Duration::from_secs(3);
+
+/// The largest response that is kept.
+const KEPT_RESPONSE: usize = 64 * 1024;
+/// How much all kept responses take, of paid requests and again of free proofs and test money.
+const KEPT_RESPONSES: usize = 64 * 1024 * 1024;
 
 /// Builds an [`Mpp`]; see [`Mpp::builder`].
 ///
@@ -66,6 +72,8 @@ pub struct Builder {
     max_settlements: usize,
     settle_timeout: Duration,
     body_deadline: Duration,
+    kept_response: usize,
+    kept_responses: usize,
     proxies: TrustedProxies,
     test_money: Permission,
     insecure: Permission,
@@ -110,6 +118,8 @@ impl Builder {
             max_settlements: 1024,
             settle_timeout: Duration::from_secs(60),
             body_deadline: Duration::from_secs(30),
+            kept_response: KEPT_RESPONSE,
+            kept_responses: KEPT_RESPONSES,
             proxies: TrustedProxies::none(),
             test_money: Permission::Refused,
             insecure: Permission::Refused,
@@ -466,6 +476,51 @@ impl Builder {
         self
     }
 
+    /// The largest response, head and body, that is kept for an `Idempotency-Key` or by `replay = "response"`, in bytes.
+    /// Default: 64 KiB; 0 keeps none.
+    ///
+    /// A larger one is delivered as always and not kept: a copy of its request with the same key is answered 409
+    /// (`idempotency-conflict`), without a challenge.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, post}, testing};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let builder = testing::builder(Arc::new(SystemClock));
+    /// #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+    /// async fn render(_: Paid) -> String { "x".repeat(2000) }
+    ///
+    /// let mpp = builder.kept_response(1000).build().unwrap();
+    /// let client = testing::Client::new(Router::new().route("/render", post(render)).with_state(mpp));
+    /// let credential = client.post("/render").credential("tempo").await;
+    /// let send = || client.post("/render").header("idempotency-key", "order-7").presenting(&credential);
+    /// assert_eq!(send().await.status(), 200);
+    /// send().await.assert_problem("idempotency-conflict");
+    /// # });
+    /// # }
+    /// ```
+    pub fn kept_response(mut self, bytes: usize) -> Self {
+        self.kept_response = bytes;
+        self
+    }
+
+    /// How many bytes of responses this process keeps at a time, for paid requests and as much again for free proofs and
+    /// test money. Default: 64 MiB. While there is no room, responses are delivered and not kept.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{SystemClock, testing};
+    /// # use std::sync::Arc;
+    /// # let builder = testing::builder(Arc::new(SystemClock));
+    /// let mpp = builder.kept_responses(256 * 1024 * 1024).build().unwrap();
+    /// # }
+    /// ```
+    pub fn kept_responses(mut self, bytes: usize) -> Self {
+        self.kept_responses = bytes;
+        self
+    }
+
     /// The reverse proxies in front of this server, whose word about who connected to them is taken. Default: none, so
     /// that everybody behind a proxy is one client, with one share of what is limited per client.
     ///
@@ -691,6 +746,7 @@ impl Builder {
             tracing::warn!(target: "mpp::startup", "this server takes test money");
         }
         let sealer = Arc::new(Sealer::new(&secrets));
+        let shelf = Shelf::new(&secrets, self.kept_response, self.kept_responses);
         Ok(Mpp(Arc::new(Inner {
             public_url,
             realm,
@@ -698,6 +754,7 @@ impl Builder {
             secrets,
             ring,
             sealer,
+            shelf,
             methods: self.methods,
             switched_off: self.switched_off,
             journal: Journal::new(store, self.lease, self.settle_timeout, self.grace),

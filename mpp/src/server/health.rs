@@ -1,7 +1,8 @@
 //! Health and readiness: whether this process runs, and whether it can take payments right now.
 //!
 //! `/healthz` answers 200 as long as the process answers at all: an orchestrator restarts it otherwise. `/readyz` asks the
-//! store and every payment network, and answers 503 while one of them is out of reach, so that requests go elsewhere. Its
+//! store and every payment network, and answers 503 while one of them is out of reach, and once the server
+//! [drains](Mpp::drain), so that requests go elsewhere. Its
 //! body names the parts and whether they are ready; why they are not is in the log, because it may name addresses.
 //!
 //! Answers are kept for a few seconds and asked for once at a time: whoever can reach `/readyz` cannot make this server
@@ -54,7 +55,7 @@ pub struct Health {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Part {
-    /// `store`, or the name of a payment method.
+    /// `store`, the name of a payment method, or `server` once it [drains](Mpp::drain).
     pub name: String,
     /// Why it is not ready, in a sentence for the operator: it may name addresses.
     pub problem: Option<String>,
@@ -111,6 +112,10 @@ impl Mpp {
     /// # }
     /// ```
     pub async fn health(&self) -> Health {
+        if self.0.journal.doors().are_closed() {
+            let problem = Some("it is about to end and takes no more payments".to_owned());
+            return Health { parts: vec![Part { name: "server".to_owned(), problem }] };
+        }
         let mut last = self.0.readiness.0.lock().await;
         let now = self.now();
         if let Some((at, health)) = last.as_ref()

@@ -13,6 +13,7 @@
 //! | it is paid, or free | 402 with a challenge per offer, `no-store` | 5.1, 11.10 |
 //! | the payment verifies, is claimed once and settled | 402; 409 while a copy is under way; 503 if nobody can know | 11.3, 11.5 |
 //! | the handler succeeds | its own response; the same credential opens the route again | 11.4 |
+//! | a copy of a delivered request gets its response again, if it was to be kept | 402, or 409 with an `Idempotency-Key` | 11.4 |
 //! | the delivery is recorded, before the first byte leaves | 503 | 11.5 |
 //! | the receipt goes out with a 2xx, `private` | | 5.3 |
 //!
@@ -21,6 +22,7 @@
 
 mod authorization;
 mod builder;
+mod drain;
 #[doc(hidden)]
 pub mod gate;
 mod health;
@@ -33,6 +35,7 @@ mod page;
 pub mod paid;
 mod peer;
 pub(crate) mod pipeline;
+mod replay;
 mod respond;
 pub mod routing;
 pub(crate) mod scope;
@@ -53,6 +56,7 @@ use crate::store::{Notebook, Quota, StoreError};
 use health::Readiness;
 use journal::{Journal, Record};
 use observe::{Observers, Standing};
+use replay::Shelf;
 use respond::Answer;
 use std::collections::HashMap;
 use std::fmt;
@@ -94,6 +98,7 @@ struct Inner {
     /// What challenges are bound with: the secrets, or over a volatile store their derivation for this boot.
     ring: SecretRing,
     sealer: Arc<Sealer>,
+    shelf: Shelf,
     methods: Vec<Arc<dyn ServerMethod>>,
     switched_off: Vec<String>,
     journal: Journal,
@@ -217,6 +222,48 @@ impl Mpp {
     async fn tell_standing(&self, standing: &Standing) {
         let Standing { claims, undelivered, refunds_due } = standing;
         tracing::debug!(target: "mpp", claims, undelivered, refunds_due, "recovered");
+    }
+
+    /// Takes no more payments, from now on: this process is about to end. What is under way goes on.
+    ///
+    /// A credential that nobody works on yet, and a request that would be asked to pay, are answered 503 with `Retry-After`
+    /// and without a challenge: nothing is claimed any more, and nobody pays a server that is leaving. A copy of a delivery
+    /// that was kept is still sent. [`drained`](Self::drained) says when everything is over.
+    ///
+    /// ```no_run
+    /// # async fn serve(mpp: mpp::Mpp, app: axum::Router, listener: tokio::net::TcpListener) -> std::io::Result<()> {
+    /// let leaving = mpp.clone();
+    /// axum::serve(listener, app)
+    ///     .with_graceful_shutdown(async move {
+    ///         tokio::signal::ctrl_c().await.ok();
+    ///         leaving.drain();
+    ///     })
+    ///     .await?;
+    /// mpp.drained().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn drain(&self) {
+        self.0.journal.doors().close();
+    }
+
+    /// Returns when [`drain`](Self::drain) was called and nothing that was paid for is under way: no settlement, no handler,
+    /// no delivery or kept response being recorded.
+    ///
+    /// It waits for as long as a handler takes. A process that cannot, ends: what was under way is in the journal, and the
+    /// next process goes on with it.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let mpp = mpp::testing::mpp();
+    /// mpp.drain();
+    /// mpp.drained().await; // nothing was under way
+    /// # });
+    /// # }
+    /// ```
+    pub async fn drained(&self) {
+        self.0.journal.doors().deserted().await;
     }
 
     /// The realm of the challenges: the host of the public URL.

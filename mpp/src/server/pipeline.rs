@@ -6,7 +6,8 @@
 //!    from the head alone. A forged credential is remembered and answered only in its turn.
 //! 2. [`Visit::read_body`]: the body is read under the framework's limit and a deadline, and digested.
 //! 3. The caller runs the handler's own extractors: 401, 404 and 422 come before money.
-//! 4. [`Visit::resume`]: a credential the journal knows opens the route again, or waits for the one that is using it.
+//! 4. [`Visit::resume`]: a credential the journal knows opens the route again, waits for the one that is using it, or gets
+//!    the response that was kept for it ([`super::replay`]).
 //! 5. [`Visit::decide`]: with the request's price, free or a challenge (402).
 //! 6. [`Visit::redeem`]: verification, claims and settlement.
 //!
@@ -25,12 +26,15 @@ use super::journal::{
 use super::observe::TARGET;
 use super::page::{self, Page};
 use super::paid::{Delivery, Proved};
+use super::replay::IdempotencyKey;
 use super::respond::{ACCEPT_PAYMENT, Answer, Challenges, as_page};
 use super::scope::{Scope, Target, hash_request};
 pub(crate) use super::settlement::Exit;
-use super::settlement::{self, Outcome};
+use super::settlement::{self, After, Outcome};
 use crate::method::{CredentialCx, Money, Rejection, Verified};
-use crate::pricing::{Binding, Capture, Honor, Offer, Order, Plan, Prepared, PriceSpec, SplitError, Tier};
+use crate::pricing::{
+    Binding, Capture, Honor, Offer, Order, Plan, Prepared, PriceSpec, Replay, SplitError, Tier,
+};
 use crate::protocol::{
     AcceptPayment, Amount, BaseUnits, BodyDigest, ChargeRequest, Credential, CredentialBuf, CredentialError,
     Fingerprint, Intent, Problem, ProblemType, Timestamp,
@@ -84,6 +88,8 @@ enum Presented {
     Refused(Refused),
     /// A credential for a challenge of ours.
     Authentic(Box<Authentic>),
+    /// One for another route, request or body. It will be refused; what its `Idempotency-Key` stands for is said first.
+    Misplaced(Box<Authentic>, Refused),
 }
 
 const NOT_OURS: Refused = Refused {
@@ -114,6 +120,7 @@ struct Authentic {
     quota: Quota,
     /// SHA-256 of verb, path, query and body digest.
     request: [u8; 32],
+    key: Option<IdempotencyKey>,
     /// The peer, for fair shares.
     client: String,
 }
@@ -168,7 +175,10 @@ impl Visit {
         });
         let presented = match credential.filter(|_| !head) {
             None => Presented::Nothing,
-            Some(credential) => mpp.judge(credential, &plan, verb, uri, req),
+            Some(credential) => {
+                let key = IdempotencyKey::of(&mpp, verb, req.headers())?;
+                mpp.judge(credential, key, &plan, verb, uri, req)
+            }
         };
         let payment = accept_payment(req.headers());
         let reader = page::is_wanted(req.headers()).then(|| mpp.address(uri));
@@ -235,7 +245,7 @@ impl Visit {
                 self.check_scope();
                 Ok(())
             }
-            Presented::Nothing | Presented::Refused(_) => Ok(()),
+            Presented::Nothing | Presented::Refused(_) | Presented::Misplaced(..) => Ok(()),
         }
     }
 
@@ -249,16 +259,14 @@ impl Visit {
             (Some(bound), Some(body)) => BodyDigest::parse(bound).is_ok_and(|bound| bound == body),
             (Some(_), None) | (None, Some(_)) => false,
         };
-        if !in_scope {
-            self.presented = Presented::Refused(Refused::new(
-                ProblemType::InvalidChallenge,
-                "this challenge was issued for another route or request",
-            ));
-        } else if !same_body {
-            self.presented = Presented::Refused(Refused::new(
-                ProblemType::InvalidChallenge,
-                "this challenge was issued for another request body",
-            ));
+        let why = match (in_scope, same_body) {
+            (true, true) => return,
+            (false, _) => "this challenge was issued for another route or request",
+            (true, false) => "this challenge was issued for another request body",
+        };
+        if let Presented::Authentic(authentic) = std::mem::replace(&mut self.presented, Presented::Nothing) {
+            let refused = Refused::new(ProblemType::InvalidChallenge, why);
+            self.presented = Presented::Misplaced(authentic, refused);
         }
     }
 
@@ -270,24 +278,40 @@ impl Visit {
 
     /// Whether there is a credential that the journal may know.
     pub(crate) fn is_paying(&self) -> bool {
-        matches!(self.presented, Presented::Authentic(_))
+        match &self.presented {
+            Presented::Authentic(_) => true,
+            Presented::Misplaced(authentic, _) => authentic.key.is_some(),
+            Presented::Nothing | Presented::Refused(_) => false,
+        }
     }
 
     /// What the journal knows. `Some` opens the route again, whatever the clock and today's price say; `None` leaves the
     /// request to [`decide`](Self::decide).
     ///
     /// # Errors
-    /// 409 and 503, without a challenge: money may have moved.
+    /// The response that was kept for this credential; 409 and 503, without a challenge: money may have moved.
     pub(crate) async fn resume(&mut self) -> Result<Option<Admission>, Answer> {
         self.look_up().await.map_err(|answer| self.told(answer))
     }
 
     async fn look_up(&mut self) -> Result<Option<Admission>, Answer> {
-        let Presented::Authentic(authentic) = &self.presented else { return Ok(None) };
-        let journal = &self.mpp.0.journal;
-        let found = journal.find(authentic.quota, &authentic.credential.challenge.id).await;
+        let authentic = match &self.presented {
+            Presented::Authentic(authentic) => authentic,
+            Presented::Misplaced(authentic, _) => {
+                return match self.key_holder(authentic).await? {
+                    Some(_) => Err(key_in_use()),
+                    None => Ok(None),
+                };
+            }
+            Presented::Nothing | Presented::Refused(_) => return Ok(None),
+        };
+        let (journal, id) = (&self.mpp.0.journal, authentic.credential.challenge.id.as_str());
+        let found = journal.find(authentic.quota, id).await;
         match found.map_err(|e| store_trouble(&e))? {
-            None => Ok(None),
+            None => match self.key_holder(authentic).await? {
+                Some(holder) if holder != id => Err(key_in_use()),
+                Some(_) | None => Ok(None),
+            },
             Some(found) => match self.existing(authentic, found).await? {
                 Standing::Open(admission) => Ok(Some(admission)),
                 Standing::Vacant => Ok(None),
@@ -305,8 +329,10 @@ impl Visit {
         let patience = tokio::time::Instant::now() + PATIENCE;
         let mut place = None;
         loop {
-            let Some(entry) = authentic.own_entry(&found.record) else { return Ok(Standing::Used) };
-            let (version, entry) = (found.version, entry.clone());
+            let Some(entry) = authentic.own_entry(&found.record) else {
+                return self.over(authentic, &found.record).await;
+            };
+            let (version, mut entry) = (found.version, entry.clone());
             let now = mpp.now();
             if entry.lease.is_live(now) {
                 // At most two copies wait, and not for long; the others come back later.
@@ -317,11 +343,23 @@ impl Visit {
                 if place.is_none() || tokio::time::timeout_at(patience, changed).await.is_err() {
                     return Err(Answer::in_progress());
                 }
-            } else if let Some(outcome) = self.take_over(quota, id, version, entry, now).await {
-                return match self.conclude(outcome, None)? {
-                    Some(admission) => Ok(Standing::Open(admission)),
-                    None => Ok(Standing::Vacant),
-                };
+            } else {
+                // A key that came with a later attempt only.
+                if let Some(key) = authentic.key.as_ref().map(IdempotencyKey::proof)
+                    && !entry.proof_keys.iter().any(|proof| proof == key)
+                {
+                    let holder = mpp.0.journal.hold(quota, key, id, entry.expires, now).await;
+                    if holder.map_err(|e| store_trouble(&e))?.is_some() {
+                        return Err(key_in_use());
+                    }
+                    entry.proof_keys.push(key.to_owned());
+                }
+                if let Some(outcome) = self.take_over(quota, id, version, entry, now).await {
+                    return match self.conclude(outcome, None)? {
+                        Some(admission) => Ok(Standing::Open(admission)),
+                        None => Ok(Standing::Vacant),
+                    };
+                }
             }
             match mpp.0.journal.find(quota, id).await.map_err(|e| store_trouble(&e))? {
                 Some(next) => found = next,
@@ -329,6 +367,38 @@ impl Visit {
                 None => return Ok(Standing::Vacant),
             }
         }
+    }
+
+    /// The entry is closed, or another credential's or request's: answered again with what was kept, or refused.
+    async fn over(&self, authentic: &Authentic, record: &Record) -> Result<Standing, Answer> {
+        let id = authentic.credential.challenge.id.as_str();
+        let holder = self.key_holder(authentic).await?;
+        let own = match record {
+            Record::Kept(kept) if authentic.is_own(&kept.fingerprint, &kept.target) => Some(kept),
+            _ => None,
+        };
+        let Some(kept) = own else {
+            return if holder.is_some() { Err(key_in_use()) } else { Ok(Standing::Used) };
+        };
+        let by_key = holder.as_deref() == Some(id);
+        if !by_key && self.plan.spec.replay == Replay::Refused {
+            return Ok(Standing::Used);
+        }
+        let expires = authentic.credential.challenge.expires_at().ok().flatten();
+        let in_time = expires.is_some_and(|expires| self.mpp.now() <= expires + self.mpp.0.journal.grace());
+        match self.mpp.0.shelf.open(id, kept).filter(|_| in_time) {
+            Some(again) => Err(again),
+            None if by_key => Err(Answer::conflict(
+                "the request of this Idempotency-Key was answered, and the response is not kept",
+            )),
+            None => Ok(Standing::Used),
+        }
+    }
+
+    /// The challenge that holds the `Idempotency-Key` of this request.
+    async fn key_holder(&self, authentic: &Authentic) -> Result<Option<String>, Answer> {
+        let Some(key) = &authentic.key else { return Ok(None) };
+        self.mpp.0.journal.holder(authentic.quota, key.proof()).await.map_err(|e| store_trouble(&e))
     }
 
     /// Nobody works on this entry: do. Paid for and undelivered is delivered; anything else is finished first. `None` when
@@ -363,10 +433,11 @@ impl Visit {
             tracing::error!(target: "mpp", method = entry.method, "a payment is open whose method is no longer configured");
             return Some(Outcome::Unknown);
         };
+        let Some(pass) = journal.doors().enter() else { return Some(Outcome::Closed) };
         match journal.take_over(quota, id.to_owned(), version, entry, now).await {
             Ok(Taken::Settled(claim)) => Some(settlement::redeliver(mpp, claim)),
             Ok(taken) => {
-                Some(settlement::detached(mpp, None, method, settlement::Work::Recover(taken)).await)
+                Some(settlement::detached(mpp, pass, None, method, settlement::Work::Recover(taken)).await)
             }
             Err(JournalError::Lost(_)) => None,
             Err(JournalError::Store(e)) => Some(Outcome::Store(e)),
@@ -388,7 +459,7 @@ impl Visit {
         }
         match &self.presented {
             Presented::Nothing => Err(self.unpaid(&self.quote(quote)?)),
-            Presented::Refused(refused) => {
+            Presented::Refused(refused) | Presented::Misplaced(_, refused) => {
                 Err(self.refuse(&self.quote(quote)?, refused.kind, refused.detail.clone()))
             }
             Presented::Authentic(_) => Ok(None),
@@ -472,6 +543,7 @@ impl Visit {
             key.insert(0, ':');
             key.insert_str(0, offer.name.as_str());
         }
+        proof_keys.extend(authentic.key.as_ref().map(|key| key.proof().to_owned()));
         proof_keys.sort_unstable();
         proof_keys.dedup();
         let fault = |detail: &str| Rejection::unavailable(RETRY, detail);
@@ -502,7 +574,8 @@ impl Visit {
             sealed_plan,
         };
         let work = settlement::Work::Settle { claim, capture: self.plan.spec.capture };
-        Ok(settlement::detached(&self.mpp, self.fresh(quoted), offer.method.clone(), work).await)
+        let Some(pass) = self.mpp.0.journal.doors().enter() else { return Ok(Outcome::Closed) };
+        Ok(settlement::detached(&self.mpp, pass, self.fresh(quoted), offer.method.clone(), work).await)
     }
 
     /// The offer whose challenge this is: the echoed request must be what this price asks for this request, now or a moment
@@ -552,7 +625,7 @@ impl Visit {
     /// An open gate, or the answer; `None` when the credential turned out to be free to start again.
     fn conclude(&self, outcome: Outcome, quoted: Option<&[Quoted<'_>]>) -> Result<Option<Admission>, Answer> {
         match outcome {
-            Outcome::Paid(run) => Ok(Some(run.admit())),
+            Outcome::Paid(run) => Ok(Some(run.admit(self.after()))),
             Outcome::Vacant => Ok(None),
             Outcome::Rejected(rejection) => match quoted {
                 Some(quoted) => Err(self.reject(&self.unsponsored(quoted), rejection)),
@@ -560,6 +633,8 @@ impl Visit {
                 None => Ok(None),
             },
             Outcome::Existing(_) => Err(Answer::in_progress()),
+            Outcome::KeyInUse => Err(key_in_use()),
+            Outcome::Closed => Err(Answer::closed()),
             Outcome::Busy => {
                 Err(Answer::unavailable(RETRY, "too many payments are being settled; try again"))
             }
@@ -573,6 +648,12 @@ impl Visit {
             )),
             Outcome::Store(e) => Err(store_trouble(&e)),
         }
+    }
+
+    /// What becomes of the response to this request.
+    fn after(&self) -> After {
+        let keyed = matches!(&self.presented, Presented::Authentic(authentic) if authentic.key.is_some());
+        if keyed || self.plan.spec.replay == Replay::Response { After::Kept } else { After::Forgotten }
     }
 
     /// The same offers, with the network's fee on the payer. After a settlement that came to nothing the sponsor has spent
@@ -682,6 +763,10 @@ impl Visit {
 
     /// A 402: a problem for programs, a page for people.
     fn ask(&self, quoted: &[Quoted<'_>], kind: ProblemType, detail: &str) -> Answer {
+        // Nobody is asked to pay a server that will not take it.
+        if self.mpp.0.journal.doors().are_closed() {
+            return Answer::closed();
+        }
         let answer = Answer::challenge(kind, detail, self.challenges(quoted));
         match self.wishes.as_ref().and_then(|wishes| wishes.reader.as_ref()) {
             None => answer,
@@ -795,7 +880,12 @@ impl Authentic {
     /// The entry, if it belongs to the very same credential and request.
     fn own_entry<'e>(&self, record: &'e Record) -> Option<&'e Entry> {
         let Record::Open(entry) = record else { return None };
-        (entry.is_of(&self.fingerprint) && entry.target == self.request).then_some(&**entry)
+        self.is_own(&entry.fingerprint, &entry.target).then_some(&**entry)
+    }
+
+    /// Whether this is the same credential, constant time, for the same request.
+    fn is_own(&self, fingerprint: &[u8; 32], target: &[u8; 32]) -> bool {
+        Fingerprint::from_bytes(*fingerprint) == self.fingerprint && *target == self.request
     }
 }
 
@@ -811,6 +901,7 @@ impl Mpp {
     fn judge(
         &self,
         credential: Result<CredentialBuf, CredentialError>,
+        key: Option<IdempotencyKey>,
         plan: &Plan,
         verb: &Method,
         uri: &Uri,
@@ -867,6 +958,7 @@ impl Mpp {
             charge,
             quota,
             request: hash.finalize().into(),
+            key,
             client,
         }))
     }
@@ -900,6 +992,13 @@ fn bind_digest(request: &mut [u8; 32], digest: Option<BodyDigest>) {
 /// There is a price, and no method that can take it now.
 fn nothing_to_offer() -> Answer {
     Answer::unavailable(Duration::from_secs(60), "no payment method is available for this resource")
+}
+
+/// The key stands for something else.
+fn key_in_use() -> Answer {
+    Answer::conflict(
+        "this Idempotency-Key belongs to another request or payment; nothing was taken for this one",
+    )
 }
 
 fn store_trouble(error: &StoreError) -> Answer {

@@ -27,7 +27,8 @@ pub struct Answer(Box<Told>);
 /// A response and what it is, for whoever counts and logs.
 #[derive(Debug)]
 struct Told {
-    kind: ProblemType,
+    /// `None` for a delivery.
+    kind: Option<ProblemType>,
     offers: usize,
     first: Option<ChallengeId>,
     response: Response,
@@ -70,6 +71,25 @@ impl Answer {
         )
     }
 
+    /// 409 without a challenge: the `Idempotency-Key` does not stand for this request.
+    pub(super) fn conflict(detail: &'static str) -> Self {
+        Self::problem(ProblemType::IdempotencyConflict, detail)
+    }
+
+    /// A delivery that is sent once more.
+    pub(super) fn again(response: Response) -> Self {
+        Self(Box::new(Told { kind: None, offers: 0, first: None, response }))
+    }
+
+    /// 503 without a challenge: another process will take this payment.
+    #[cold]
+    pub(super) fn closed() -> Self {
+        Self::unavailable(
+            Duration::from_secs(5),
+            "this server is about to end and takes no more payments; send the same request again",
+        )
+    }
+
     pub(super) fn from_problem(problem: &Problem) -> Self {
         let status = StatusCode::from_u16(problem.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = Response::new(Body::from(problem.to_json()));
@@ -80,7 +100,7 @@ impl Answer {
         if let Some(wait) = problem.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
         }
-        Self(Box::new(Told { kind: problem.kind, offers: 0, first: None, response }))
+        Self(Box::new(Told { kind: Some(problem.kind), offers: 0, first: None, response }))
     }
 
     /// 402: a problem and one challenge header per offer.
@@ -97,11 +117,11 @@ impl Answer {
         for value in lines {
             headers.append(header::WWW_AUTHENTICATE, value);
         }
-        Self(Box::new(Told { kind, offers, first, response }))
+        Self(Box::new(Told { kind: Some(kind), offers, first, response }))
     }
 
-    /// What it says.
-    pub(super) fn kind(&self) -> ProblemType {
+    /// What it says; `None` for a delivery that is sent once more.
+    pub(super) fn kind(&self) -> Option<ProblemType> {
         self.0.kind
     }
 

@@ -6,13 +6,15 @@
 //! dropped instead (a panic, a cancelled request) the same credential opens the route again.
 
 use super::Mpp;
+use super::drain::Pass;
 use super::journal::{
-    Claim, Claimed, DeliveryState, Entry, Found, Held, JournalError, NewClaim, PaymentState, Proofs, Record,
-    Settled, Settling, Started, Taken,
+    Again, Claim, Claimed, DeliveryState, Entry, Found, Held, JournalError, NewClaim, PaymentState, Proofs,
+    Record, Settled, Settling, Started, Taken,
 };
 use super::observe::{Failure, TARGET, Verdict};
 use super::paid::{Delivery, Hold, Proved};
 use super::pipeline::Admission;
+use super::replay::Outgoing;
 use super::respond::{Answer, Challenges, deliver, is_delivery};
 use crate::method::{self, Payment, Rejection, ServerMethod, SettleCx, Settlement, SettlementPlan};
 use crate::pricing::Capture;
@@ -47,8 +49,12 @@ pub(super) enum Outcome {
     Rejected(Rejection),
     /// Somebody else has this challenge.
     Existing(Found),
+    /// Its `Idempotency-Key` belongs to another payment: nothing moved.
+    KeyInUse,
     /// Too many settlements at once.
     Busy,
+    /// The process is about to end: nothing was touched.
+    Closed,
     /// Nobody knows.
     Unknown,
     /// Paid, and not to be delivered any more.
@@ -60,6 +66,7 @@ pub(super) enum Outcome {
 /// Runs `work` so that dropping the returned future cancels nothing.
 pub(super) async fn detached(
     mpp: &Mpp,
+    pass: Pass,
     fresh: Option<Challenges>,
     method: Arc<dyn ServerMethod>,
     work: Work,
@@ -75,6 +82,7 @@ pub(super) async fn detached(
         drop((permit, underway));
         // If nobody waits any more the outcome comes back and is dropped here: a `Run` then marks itself undelivered.
         drop(done.send(outcome));
+        drop(pass);
     };
     // A child of the request's own span, though the request may be gone before it ends.
     tokio::spawn(work.instrument(span));
@@ -118,6 +126,10 @@ impl Task {
                 Ok(Outcome::Rejected(Rejection::failed(
                     "this payment was already used for another challenge",
                 )))
+            }
+            Proofs::KeyInUse => {
+                told("key-used");
+                Ok(Outcome::KeyInUse)
             }
             Proofs::Taken(claimed) if self.mpp.now() >= Timestamp::from_unix(claimed.entry().expires) => {
                 told("expired");
@@ -295,12 +307,18 @@ pub(super) async fn finish(mpp: &Mpp, quota: Quota, id: String, found: Found) ->
     let Some(method) = mpp.0.methods.iter().find(|m| m.name().as_str() == entry.method).cloned() else {
         return Ok(false);
     };
+    let Some(pass) = mpp.0.journal.doors().enter() else { return Ok(false) };
     match mpp.0.journal.take_over(quota, id, found.version, *entry, now).await {
-        Ok(taken) => match detached(mpp, None, method, Work::Recover(taken)).await {
+        Ok(taken) => match detached(mpp, pass, None, method, Work::Recover(taken)).await {
             // A `Run` that is not admitted gives the payment back to its credential.
             Outcome::Paid(_) | Outcome::Vacant | Outcome::Rejected(_) => Ok(true),
             Outcome::Store(error) => Err(error),
-            Outcome::Existing(_) | Outcome::Busy | Outcome::Unknown | Outcome::RefundDue => Ok(false),
+            Outcome::Existing(_)
+            | Outcome::KeyInUse
+            | Outcome::Busy
+            | Outcome::Closed
+            | Outcome::Unknown
+            | Outcome::RefundDue => Ok(false),
         },
         // Somebody else was quicker.
         Err(JournalError::Lost(_)) => Ok(false),
@@ -382,6 +400,7 @@ impl Run {
         };
         let running = Arc::new(Mutex::new(Some(running)));
         let heartbeat = tokio::spawn(heartbeat(mpp.clone(), running.clone(), lease));
+        let pass = mpp.0.journal.doors().linger();
         Self(Exit(Some(Box::new(Open {
             mpp,
             running,
@@ -392,16 +411,19 @@ impl Run {
             delivery,
             fresh,
             started: Started::No,
+            after: After::Forgotten,
+            pass,
         }))))
     }
 
     /// Opens the gate: from here on the run counts.
-    pub(super) fn admit(self) -> Admission {
+    pub(super) fn admit(self, after: After) -> Admission {
         let Self(mut exit) = self;
         let (proved, delivery) = match &mut exit.0 {
             None => (Proved::Free, Delivery::default()),
             Some(open) => {
                 open.started = Started::Yes;
+                open.after = after;
                 let proved = match (&open.receipt, &open.hold) {
                     (Some(receipt), _) => Proved::Settled(Box::new(receipt.clone())),
                     (None, Some(method)) => Proved::Held(Hold::new(method.clone())),
@@ -413,6 +435,15 @@ impl Run {
         };
         Admission { proved, delivery, exit }
     }
+}
+
+/// What becomes of a response once it is delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum After {
+    /// Nobody gets it a second time.
+    Forgotten,
+    /// It answers the same credential again.
+    Kept,
 }
 
 fn delivery<S>(claim: &Claim<S>) -> Delivery {
@@ -454,6 +485,8 @@ struct Open {
     delivery: Delivery,
     fresh: Option<Challenges>,
     started: Started,
+    after: After,
+    pass: Pass,
 }
 
 impl Exit {
@@ -487,28 +520,39 @@ impl Exit {
             drop(self.0.take());
             return withheld();
         };
+        if !is_delivery(status) {
+            open.mpp.0.observers.undelivered(claim.id(), claim.entry(), Failure::Status(status));
+            let ended = claim.undelivered(Started::Yes).await;
+            *run = None;
+            drop(self.0.take());
+            report(ended);
+            return failed(response);
+        }
         let span = tracing::info_span!(target: TARGET, "deliver", challenge = claim.id(), method = claim.entry().method);
-        let ended = match is_delivery(status) {
-            true => claim.delivered(open.mpp.now()).instrument(span).await,
-            false => claim.undelivered(Started::Yes).instrument(span).await,
+        let committed = async {
+            match open.after {
+                After::Forgotten => claim.delivered(Again::Never, open.mpp.now()).await.map(|_| response),
+                After::Kept => {
+                    let (of, receipt) = (claim.identity(open.mpp.now()), claim.receipt().to_vec());
+                    let outgoing = Outgoing::read(&open.mpp, response, of, receipt).await;
+                    let committed = outgoing.committed(open.mpp.now());
+                    claim.delivered(committed, open.mpp.now()).await.map(|run| outgoing.leave(run))
+                }
+            }
         };
+        let ended = committed.instrument(span).await;
         let (observers, id, entry) = (&open.mpp.0.observers, claim.id(), claim.entry());
         match &ended {
-            Ok(()) if is_delivery(status) => observers.delivered(id, entry, status),
-            Err(_) if is_delivery(status) => observers.undelivered(id, entry, Failure::Withheld),
-            Ok(()) | Err(_) => observers.undelivered(id, entry, Failure::Status(status)),
+            Ok(_) => observers.delivered(id, entry, status),
+            Err(_) => observers.undelivered(id, entry, Failure::Withheld),
         }
         *run = None;
         let receipt = self.0.take().and_then(|open| open.receipt);
         match ended {
-            Ok(()) if is_delivery(status) => deliver(response, receipt.as_ref()),
-            Err(error) if is_delivery(status) => {
+            Ok(response) => deliver(response, receipt.as_ref()),
+            Err(error) => {
                 tracing::error!(target: "mpp", ?error, "a delivery could not be recorded; the response is withheld");
                 withheld()
-            }
-            ended => {
-                report(ended);
-                failed(response)
             }
         }
     }
@@ -530,7 +574,7 @@ impl std::fmt::Debug for Exit {
 impl Drop for Exit {
     fn drop(&mut self) {
         let Some(open) = self.0.take() else { return };
-        let Open { mpp, running, heartbeat, started, .. } = *open;
+        let Open { mpp, running, heartbeat, started, pass, .. } = *open;
         // Without a runtime (it is shutting down) the lease runs out instead.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
@@ -546,6 +590,7 @@ impl Drop for Exit {
                 }
                 Some(Running::Held { claim, method, plan }) => release(&mpp, claim, &*method, &plan).await,
             }
+            drop(pass);
         });
     }
 }

@@ -30,6 +30,14 @@ async fn a_server_is_ready_while_its_store_and_its_networks_answer() {
     lab.store.heal();
     lab.clock.advance(Duration::from_secs(5));
     assert_eq!(probe.get("/readyz").unpaid().await.status(), 200);
+
+    lab.mpp.drain();
+    let leaving = probe.get("/readyz").unpaid().await;
+    assert_eq!(
+        (leaving.status().as_u16(), leaving.text().as_str()),
+        (503, r#"{"parts":{"server":false},"ready":false}"#)
+    );
+    assert_eq!(probe.get("/healthz").unpaid().await.status(), 200);
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,10 +15,11 @@
 //! | `challenge` | debug | `operation`, `price`, `reason` = `payment-required`, `challenge` (of the first offer), `offers` |
 //! | `refuse` | debug | `operation`, `price`, `reason`, `status`; with status 402 also `challenge`, `offers` |
 //! | `verify` | debug | `challenge`, `operation`, `method`, `outcome` = `verified`, `refused`, `unavailable` |
-//! | `claim` | debug | `challenge`, `operation`, `method`, `outcome` = `claimed`, `used`, `expired` |
+//! | `claim` | debug | `challenge`, `operation`, `method`, `outcome` = `claimed`, `used`, `key-used`, `expired` |
 //! | `hold` | info, warn | `challenge`, `operation`, `method`, `outcome` = `held`, `declined`, `unknown` |
 //! | `settle` | info, warn | `challenge`, `operation`, `method`, `outcome` = `settled`, `declined`, `unknown`; `seconds`; settled: `amount`, `currency`, `reference`; unknown: `detail` |
 //! | `release` | info, warn | `challenge`, `operation`, `method`, `outcome` = `released`, `unknown` |
+//! | `replay` | info | `operation`, `price`: a kept response was sent once more |
 //! | `redeliver` | info | `challenge`, `operation`, `method`, `run` |
 //! | `deliver` | info, warn | `challenge`, `operation`, `method`, `run`, `outcome` = `delivered`, `failed`, `dropped`, `withheld`; `status` |
 //! | `refund due` | error | `challenge`, `operation`, `method`, `amount`, `currency`, `reference`, `runs`; target `mpp::ledger` |
@@ -138,7 +139,10 @@ impl Observers {
     /// for listeners only. The operation is not known where a request is refused before it is matched, the price where
     /// its handler has run.
     pub(super) fn answered(&self, operation: Option<&str>, price: Option<&str>, answer: &Answer) {
-        let kind = answer.kind();
+        let Some(kind) = answer.kind() else {
+            tracing::info!(target: TARGET, operation, price, "replay");
+            return;
+        };
         #[cfg(feature = "metrics")]
         self.meters.refused(kind);
         let (reason, first) = (slug(kind), answer.first().map(|id| id.as_str()));
