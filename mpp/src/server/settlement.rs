@@ -32,6 +32,7 @@ use tracing::Instrument as _;
 const RETRY: Duration = Duration::from_secs(2);
 
 /// What a detached task is asked to do.
+#[expect(clippy::large_enum_variant, reason = "made once per payment and taken apart at once")]
 pub(super) enum Work {
     /// Claim and settle, or hold.
     Settle { claim: NewClaim, capture: Capture },
