@@ -5,7 +5,9 @@
 //! draft-httpauth-payment-00: the realm and `expires` in section 5.1, secrets in 5.1.2, TLS in 11.2.
 
 use super::body::BodyBudget;
+use super::health::Readiness;
 use super::journal::Journal;
+use super::observe::{Event, Hook, Observers};
 use super::peer::TrustedProxies;
 use super::rate::{RateLimiter, RateLimits};
 use super::replay::Shelf;
@@ -83,6 +85,7 @@ pub struct Builder {
     insecure: Permission,
     volatile: Permission,
     predecessor: Option<Mpp>,
+    hooks: Vec<Hook>,
 }
 
 /// An explicit permission for something that is refused by default.
@@ -130,6 +133,7 @@ impl Builder {
             insecure: Permission::Refused,
             volatile: Permission::Refused,
             predecessor: None,
+            hooks: Vec::new(),
         }
     }
 
@@ -674,6 +678,40 @@ impl Builder {
         self
     }
 
+    /// Tells `hook` what happens to payments, in order: see [`Event`]. May be called several times; each hook has a thread
+    /// of its own, so it may block, and a payment never waits for it. When more than 1024 events wait for one hook, further
+    /// ones are dropped and [counted](Mpp::dropped_events). A panic ends one call, not the hook.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Paid, routing::{Router, get}, testing};
+    /// # use std::{sync::Arc, sync::mpsc};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+    /// # async fn weather(_: Paid) -> &'static str { "sunny" }
+    /// # let builder = testing::builder(Arc::new(mpp::SystemClock));
+    /// use mpp::observe::Event;
+    ///
+    /// let (till, sold) = mpsc::channel();
+    /// let mpp = builder
+    ///     .on_event(move |event| {
+    ///         if let Event::PaymentSettled { sale, .. } = event {
+    ///             till.send(format!("{} {} for {}", sale.amount, sale.currency, sale.operation)).ok();
+    ///         }
+    ///     })
+    ///     .build()
+    ///     .unwrap();
+    /// let client = testing::Client::new(Router::new().route("/weather", get(weather)).with_state(mpp));
+    /// client.get("/weather").paying("tempo").await;
+    /// assert_eq!(sold.recv().unwrap(), "0.05 usdc for GET /weather");
+    /// # });
+    /// # }
+    /// ```
+    pub fn on_event(mut self, hook: impl FnMut(&Event) + Send + 'static) -> Self {
+        self.hooks.push(Box::new(hook));
+        self
+    }
+
     /// Resolves every linked price against this configuration. No network: see [`Mpp::check`].
     ///
     /// # Errors
@@ -754,8 +792,13 @@ impl Builder {
         }
         report.warnings.extend(self.switched_off_in_vain());
         problems.extend(report.problems);
-        let public_url = match public {
-            Some((public_url, _)) if problems.is_empty() => public_url,
+        let names = self.methods.iter().map(|method| method.name().as_str());
+        let observers = Observers::start(self.hooks, names);
+        if let Err(error) = &observers {
+            problems.push(format!("a hook got no thread: {error}"));
+        }
+        let (public_url, observers) = match (public, observers) {
+            (Some((public_url, _)), Ok(observers)) if problems.is_empty() => (public_url, observers),
             _ => return Err(BuildError { problems }),
         };
         for warning in &report.warnings {
@@ -787,6 +830,8 @@ impl Builder {
             proxies: self.proxies,
             rates: self.rates.as_ref().map(RateLimiter::new),
             waits: Waits::default(),
+            observers,
+            readiness: Readiness::default(),
             plans,
             late: RwLock::new(HashMap::new()),
             warnings: report.warnings,
