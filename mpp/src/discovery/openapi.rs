@@ -142,15 +142,26 @@ fn describe_service(mpp: &Mpp, info: &Info, api: &mut OpenApi) {
     if api.servers.is_none() {
         api.servers = Some(vec![ServerBuilder::new().url(base).build()]);
     }
+    let own_reference = own_reference(info, base);
     let service = ServiceInfo {
         categories: &info.categories,
         docs: Docs {
-            api_reference: info.api_reference.as_deref(),
+            api_reference: info.api_reference.as_deref().or(own_reference.as_deref()),
             homepage: info.homepage.as_deref(),
             llms: format!("{base}/llms.txt"),
         },
     };
     extend(&mut api.extensions, "x-service-info", serde_json::to_value(service).unwrap_or_default());
+}
+
+/// The page that is served beside the documents.
+fn own_reference(info: &Info, base: &str) -> Option<String> {
+    #[cfg(feature = "reference")]
+    if info.reference {
+        return Some(format!("{base}{}", super::reference::PATHS[0]));
+    }
+    let _ = (info, base);
+    None
 }
 
 /// One operation on its way into the document.

@@ -58,6 +58,10 @@ impl<T: ?Sized> AnyOutput for Probe<T> {
 /// The answer about something that is no `utoipa::Path`, or of another version of utoipa.
 pub trait AnyOperation {
     fn operation(&self, shape: &mut Shape);
+
+    fn operation_id(&self) -> Option<String> {
+        None
+    }
 }
 
 impl<T: ?Sized> AnyOperation for Probe<T> {
@@ -364,6 +368,7 @@ mod known {
     /// What `#[utoipa::path]` has made.
     pub trait Operation {
         fn operation(&self, shape: &mut Shape);
+        fn operation_id(&self) -> Option<String>;
     }
 
     impl<T: utoipa::Path + SchemaReferences + Tags<'static>> Operation for &Probe<T> {
@@ -375,6 +380,10 @@ mod known {
                 operation.tags.get_or_insert_default().extend(tags);
             }
             shape.operation = Some(operation);
+        }
+
+        fn operation_id(&self) -> Option<String> {
+            T::operation().operation_id
         }
     }
 }

@@ -26,7 +26,7 @@ pub mod gate;
 mod journal;
 #[doc(hidden)]
 pub mod layer;
-mod page;
+pub(crate) mod page;
 #[doc(hidden)]
 pub mod paid;
 mod peer;

@@ -183,7 +183,7 @@ pub(super) static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
 });
 
 /// Text in HTML, in an element or in a quoted attribute.
-struct Text<'a>(&'a str);
+pub(crate) struct Text<'a>(pub(crate) &'a str);
 
 impl std::fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
