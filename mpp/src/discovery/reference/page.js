@@ -9,11 +9,21 @@ const words = (offer) => {
   return `${price || `${units} of ${offer.get("currency")}`} by ${offer.get("method")}`;
 };
 
+// A payment is not typed into a dialogue; one for other schemes stays.
+const unlessPaymentAlone = (system) => (Button) => (props) => {
+  const schemes = system.specSelectors.specJson().getIn(["components", "securitySchemes"]);
+  return schemes && schemes.size > 1 ? system.React.createElement(Button, props) : null;
+};
+
 const prices = (system) => ({
   wrapComponents: {
+    authorizeBtn: unlessPaymentAlone(system),
+    authorizeOperationBtn: unlessPaymentAlone(system),
     OperationSummary: (Summary) => (props) => {
       const h = system.React.createElement;
-      const info = props.operationProps.getIn(["op", "x-payment-info"]);
+      // What is folded has not been resolved, so the document itself is asked.
+      const { path, method } = props.operationProps.toObject();
+      const info = system.specSelectors.specJson().getIn(["paths", path, method, "x-payment-info"]);
       if (!info) return h(Summary, props);
       const offers = info.get("offers");
       const text = (offers ? offers.toArray() : [info]).map(words).join(", or ");
@@ -43,10 +53,9 @@ window.addEventListener("load", () => {
     validatorUrl: null,
     requestSnippetsEnabled: true,
     requestSnippets: {
-      generators: {
-        mpp_pay: { title: "mpp pay", syntax: "bash" },
-        curl_bash: { title: "curl", syntax: "bash" },
-      },
+      generators: { mpp_pay: { title: "mpp pay", syntax: "bash" } },
+      // Not among others: it is the one that gets an answer.
+      languages: ["mpp_pay"],
     },
   });
 });
