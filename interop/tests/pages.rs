@@ -63,6 +63,7 @@ async fn the_reference_page_shows_every_priced_operation_with_its_price_and_asks
         }
         assert_eq!(shown.dom.matches("class=\"price\"").count(), 10, "one for each price");
         assert!(shown.text.contains("/health"), "and what is free, without one");
+        assert!(!shown.text.contains("Authorize"), "nobody can type a payment into a dialogue");
         shown.assert_sound(&shop.url);
     }
 }
