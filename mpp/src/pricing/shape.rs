@@ -86,7 +86,7 @@ pub use unknown::Shape;
 #[cfg(feature = "openapi")]
 pub use known::Shape;
 #[cfg(feature = "openapi")]
-pub(crate) use known::{Body, PathParameters};
+pub(crate) use known::{Body, FORM, JSON, PathParameters};
 
 #[cfg(feature = "openapi")]
 mod known {
@@ -103,8 +103,8 @@ mod known {
     use utoipa::{IntoParams, PartialSchema, ToSchema};
 
     pub(super) const MULTIPART: &str = "multipart/form-data";
-    const JSON: &str = "application/json";
-    const FORM: &str = "application/x-www-form-urlencoded";
+    pub(crate) const JSON: &str = "application/json";
+    pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
     const TEXT: &str = "text/plain; charset=utf-8";
     const HTML: &str = "text/html; charset=utf-8";
     const BYTES: &str = "application/octet-stream";

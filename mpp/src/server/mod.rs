@@ -255,6 +255,12 @@ impl Mpp {
         spec.slot.get().and_then(|slot| self.0.plans.get(slot)).is_some_and(Option::is_none)
     }
 
+    /// Whether a client can be told to come back later ([`Builder::rate_limits`]).
+    #[cfg(feature = "openapi")]
+    pub(crate) fn limits_rates(&self) -> bool {
+        self.0.rates.is_some()
+    }
+
     /// Resolves a price that start-up did not see. It is enforced all the same, or answers 500: never a free pass.
     #[cold]
     fn late_plan(&self, spec: &'static PriceSpec) -> Result<Arc<Plan>, Answer> {
