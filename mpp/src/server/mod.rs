@@ -31,7 +31,7 @@ mod journal;
 #[doc(hidden)]
 pub mod layer;
 pub mod observe;
-mod page;
+pub(crate) mod page;
 #[doc(hidden)]
 pub mod paid;
 mod peer;
@@ -345,6 +345,12 @@ impl Mpp {
     #[cfg(feature = "openapi")]
     pub(crate) fn ignores(&self, spec: &PriceSpec) -> bool {
         spec.slot.get().and_then(|slot| self.0.plans.get(slot)).is_some_and(Option::is_none)
+    }
+
+    /// Whether a client can be told to come back later ([`Builder::rate_limits`]).
+    #[cfg(feature = "openapi")]
+    pub(crate) fn limits_rates(&self) -> bool {
+        self.0.rates.is_some()
     }
 
     /// Resolves a price that start-up did not see. It is enforced all the same, or answers 500: never a free pass.
