@@ -28,7 +28,7 @@ pub(crate) struct Options {
     url: String,
     /// JSON instead of text
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 pub(crate) fn run(options: &Options) -> Result<Answer, ServiceError> {

@@ -159,6 +159,18 @@ impl EvmWallet {
         Ok(self)
     }
 
+    /// Names the chain's own coin, of 18 decimals, where the chain is not a [known](Chain) one: gas is paid in it.
+    ///
+    /// ```
+    /// # use mpp::method::evm::{EvmWallet, PrivateKeySigner};
+    /// let wallet = EvmWallet::new(31337, PrivateKeySigner::random()).native_coin("eth");
+    /// ```
+    pub fn native_coin(mut self, name: &str) -> Self {
+        self.names.retain(|(other, ..)| !other.is_zero());
+        self.names.push((Address::ZERO, name.to_owned(), 18));
+        self
+    }
+
     /// Pays by these credential types only. [`CredentialType::Permit2`] needs an approval of Permit2 by this account, and is used
     /// only when it is listed here.
     ///
