@@ -404,8 +404,32 @@ fn a_program_that_asks_for_json_gets_answers_and_failures_in_it() {
             assert_eq!(document["error"]["exitCode"], *code, "{args:?} {document}");
             let message = document["error"]["message"].as_str().expect("a sentence");
             assert_eq!(err(&output), format!("mpp: {message}\n"), "{args:?}");
+            assert!(document["error"]["resume"].is_null(), "{args:?} {document}");
         }
     }
+    // What was paid and not delivered names what can be asked for again.
+    let cut = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/weather", cut.local_addr().unwrap());
+    let upstream = scene.url.strip_prefix("http://").unwrap().to_owned();
+    let exchanges = std::thread::spawn(move || {
+        pass(&cut, &upstream);
+        drop(cut.accept().unwrap());
+    });
+    let lost = scene.run(&["pay", "-y", "--json", &url]);
+    exchanges.join().unwrap();
+    let document: serde_json::Value = serde_json::from_slice(&lost.stdout).unwrap();
+    assert_eq!(document["error"]["exitCode"], 4);
+    let entry = document["error"]["resume"].as_str().unwrap();
+    assert!(scene.home.join(format!("unsettled/{entry}.json")).exists());
+    // And a server says where it is.
+    let mut demo = mpp(&scene.home);
+    let demo = demo.args(["demo", "--json", "--port", "0"]).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut demo = demo.spawn().expect("the demo starts");
+    let mut line = String::new();
+    BufReader::new(demo.stdout.take().expect("a pipe")).read_line(&mut line).expect("it says where it is");
+    let _ = demo.kill().and_then(|()| demo.wait());
+    let said: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert!(said["url"].as_str().unwrap().starts_with("http://127.0.0.1:"), "{line}");
 }
 
 #[test]
