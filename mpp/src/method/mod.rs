@@ -208,7 +208,8 @@ pub struct CredentialCx<'a> {
     /// Now, by the server's clock.
     pub now: Timestamp,
     /// Who asks, for fair shares of scarce work: the peer's IPv4 address or IPv6 /64 network, or empty when unknown. Behind a
-    /// reverse proxy it is the proxy, unless a layer outside of the router replaces axum's `ConnectInfo`.
+    /// reverse proxy it is the proxy, unless the server was told which ones to
+    /// [trust](crate::Builder::trusted_proxies).
     pub client: &'a str,
 }
 
