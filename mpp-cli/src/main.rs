@@ -23,6 +23,7 @@ mod input;
 mod keys;
 mod ledger;
 mod pay;
+mod progress;
 mod quote;
 mod request;
 mod secret;
@@ -66,8 +67,32 @@ enum Command {
     Man(shell::Man),
 }
 
+impl Command {
+    /// Whether a program reads what is printed: then it reads failures too.
+    fn is_for_a_program(&self) -> bool {
+        match self {
+            Command::Pay(options) => options.json,
+            Command::Quote(options) => options.json,
+            Command::Ledger(options) => options.json,
+            Command::Wallet(options) => options.json(),
+            Command::Config(options) => options.json,
+            Command::Demo(options) => options.json,
+            Command::Secret(options) => options.json,
+            Command::Decode(options) => options.json,
+            Command::Describe(options) => options.json,
+            Command::Validate(options) => options.json,
+            Command::Register(options) => options.json,
+            // Documents have a form of their own.
+            Command::Openapi(_) | Command::Llms(_) | Command::Manifest(_) => false,
+            Command::Completions(_) | Command::Man(_) => false,
+        }
+    }
+}
+
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let command = Cli::parse().command;
+    let is_for_a_program = command.is_for_a_program();
+    let outcome = match command {
         Command::Pay(options) => online(pay::run(&options)).map(|()| Answer::default()),
         Command::Quote(options) => online(quote::run(&options)).map(|()| Answer::default()),
         Command::Ledger(options) => online(ledger::run(&options)),
@@ -97,6 +122,9 @@ fn main() -> ExitCode {
             }
         }
         Err(failure) => {
+            if is_for_a_program {
+                let _ = writeln!(std::io::stdout().lock(), "{}", failure.json());
+            }
             let _ = writeln!(std::io::stderr().lock(), "mpp: {failure}");
             ExitCode::from(failure.code as u8)
         }
