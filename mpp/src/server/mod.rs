@@ -49,6 +49,7 @@ use crate::store::seal::Sealer;
 use crate::store::{Notebook, Quota, StoreError};
 use journal::Journal;
 use respond::Answer;
+use settlement::Finishing;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -149,7 +150,8 @@ impl Mpp {
     /// went no further, cancels holds that were never captured. Call it at start-up, and every minute or so after that.
     ///
     /// Payments are only looked up, never made. What turns out to be paid waits for its credential. Returns how many
-    /// entries it could finish; the others are looked at again next time.
+    /// entries it could finish; the others are looked at again next time. Up to sixteen are worked on at once, so that one
+    /// slow network does not keep the others waiting.
     ///
     /// # Errors
     /// [`StoreError`] when the store fails; what was finished until then stays finished.
@@ -164,6 +166,7 @@ impl Mpp {
     /// ```
     pub async fn recover(&self) -> Result<usize, StoreError> {
         let mut finished = 0;
+        let mut finishing = Finishing::default();
         for quota in [Quota::Paid, Quota::Free] {
             let mut after = None;
             loop {
@@ -171,11 +174,11 @@ impl Mpp {
                 let Some((last, ..)) = page.last() else { break };
                 after = Some(last.clone());
                 for (_, id, found) in page {
-                    finished += usize::from(settlement::finish(self, quota, id, found).await?);
+                    finished += finishing.next(self, quota, id, found).await?;
                 }
             }
         }
-        Ok(finished)
+        Ok(finished + finishing.rest().await?)
     }
 
     /// The realm of the challenges: the host of the public URL.
