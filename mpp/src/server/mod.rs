@@ -20,6 +20,7 @@
 //! challenges. After money may have moved the answer is never 402, because clients pay those.
 
 mod authorization;
+mod body;
 mod builder;
 #[doc(hidden)]
 pub mod gate;
@@ -31,6 +32,7 @@ mod page;
 pub mod paid;
 mod peer;
 pub(crate) mod pipeline;
+mod rate;
 mod respond;
 pub mod routing;
 pub(crate) mod scope;
@@ -40,6 +42,7 @@ pub use builder::{BuildError, Builder};
 pub use layer::{Head, LayerPrice, PaymentLayer, PaymentService};
 pub use paid::{Hold, Paid};
 pub use peer::TrustedProxies;
+pub use rate::{Rate, RateLimits};
 
 use crate::clock::Clock;
 use crate::method::{MethodProblem, Money, ServerMethod};
@@ -47,7 +50,9 @@ use crate::pricing::{Configuration, Findings, Plan, PriceSpec};
 use crate::protocol::{ProblemType, Realm, SecretRing, Timestamp};
 use crate::store::seal::Sealer;
 use crate::store::{Notebook, Quota, StoreError};
+use body::BodyBudget;
 use journal::Journal;
+use rate::RateLimiter;
 use respond::Answer;
 use settlement::Finishing;
 use std::collections::HashMap;
@@ -99,7 +104,9 @@ struct Inner {
     settlements: Arc<Semaphore>,
     settle_timeout: Duration,
     body_deadline: Duration,
+    bodies: BodyBudget,
     proxies: TrustedProxies,
+    rates: Option<RateLimiter>,
     waits: Waits,
     /// By `PriceSpec::slot`; `None` for ignored modules.
     plans: Vec<Option<Arc<Plan>>>,

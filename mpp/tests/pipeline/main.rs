@@ -21,6 +21,7 @@ mod headers;
 mod layer;
 mod limits;
 mod order;
+mod rates;
 mod recovery;
 mod redelivery;
 mod splits;
