@@ -18,9 +18,9 @@ use sha2::{Digest, Sha256};
 use std::num::NonZeroU64;
 use std::time::Duration;
 use tempo_alloy::contracts::precompiles::{ACCOUNT_KEYCHAIN_ADDRESS, IAccountKeychain, ITIP20};
+use tempo_alloy::primitives::transaction::tt_signature::WebAuthnSignature;
 use tempo_alloy::primitives::transaction::{
     Call, FEE_PAYER_SIGNATURE_MARKER, KeychainSignature, PrimitiveSignature, TempoSignature,
-    WebAuthnSignature,
 };
 use tempo_alloy::primitives::{AASigned, TempoTransaction};
 
@@ -512,8 +512,8 @@ async fn who_empties_the_account_after_the_simulation_gets_it_paid_for_a_few_tim
     let Some(lab) = lab() else { return };
     let chain = lab.chain().await;
     let gateway = Lossy::obedient(&chain).await;
-    // A reverted transaction costs a few hundredths of a cent.
-    let limit = Amount::micros(1_500);
+    // A reverted transaction costs a few hundredths of a cent, less where the machine is slow: empty blocks lower the base fee.
+    let limit = Amount::micros(500);
     let policy = SponsorPolicy::new().reverted(limit, Amount::whole(1));
     let server = Sponsored::start(&gateway.url, policy).await;
     let before = chain.balance(FEE_PAYER).await;
@@ -537,10 +537,10 @@ async fn who_empties_the_account_after_the_simulation_gets_it_paid_for_a_few_tim
         refusals.push(answer.json()["detail"].as_str().unwrap_or_default().to_owned());
     }
     let reverted = refusals.iter().filter(|r| r.contains("was reverted")).count();
-    assert!((1..8).contains(&reverted), "{refusals:#?}");
-    assert!(refusals[reverted..].iter().all(|r| r.contains("too many transactions")), "{refusals:#?}");
     let lost = before - chain.balance(FEE_PAYER).await;
-    assert!((1_500..3_000).contains(&lost), "{lost}");
+    assert!((1..8).contains(&reverted), "{lost}: {refusals:#?}");
+    assert!(refusals[reverted..].iter().all(|r| r.contains("too many transactions")), "{refusals:#?}");
+    assert!((500..1_500).contains(&lost), "{lost}");
     assert_eq!(chain.payments_to(&server.recipient).await, []);
 }
 
