@@ -21,6 +21,7 @@
 //! challenges. After money may have moved the answer is never 402, because clients pay those.
 
 mod authorization;
+mod body;
 mod builder;
 mod drain;
 #[doc(hidden)]
@@ -33,6 +34,7 @@ mod page;
 pub mod paid;
 mod peer;
 pub(crate) mod pipeline;
+mod rate;
 mod replay;
 mod respond;
 pub mod routing;
@@ -43,6 +45,7 @@ pub use builder::{BuildError, Builder};
 pub use layer::{Head, LayerPrice, PaymentLayer, PaymentService};
 pub use paid::{Hold, Paid};
 pub use peer::TrustedProxies;
+pub use rate::{Rate, RateLimits};
 
 use crate::clock::Clock;
 use crate::method::{MethodProblem, Money, ServerMethod};
@@ -50,7 +53,9 @@ use crate::pricing::{Configuration, Findings, Plan, PriceSpec};
 use crate::protocol::{ProblemType, Realm, SecretRing, Timestamp};
 use crate::store::seal::Sealer;
 use crate::store::{Notebook, Quota, StoreError};
+use body::BodyBudget;
 use journal::Journal;
+use rate::RateLimiter;
 use replay::Shelf;
 use respond::Answer;
 use std::collections::HashMap;
@@ -103,7 +108,9 @@ struct Inner {
     settlements: Arc<Semaphore>,
     settle_timeout: Duration,
     body_deadline: Duration,
+    bodies: BodyBudget,
     proxies: TrustedProxies,
+    rates: Option<RateLimiter>,
     waits: Waits,
     /// By `PriceSpec::slot`; `None` for ignored modules.
     plans: Vec<Option<Arc<Plan>>>,

@@ -22,6 +22,7 @@ mod idempotency;
 mod layer;
 mod limits;
 mod order;
+mod rates;
 mod recovery;
 mod redelivery;
 mod replay;
