@@ -74,12 +74,8 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
 }
 
 fn client(options: &Options, home: &Home) -> Result<Client, Failure> {
-    let (yes, quiet) = (options.yes, options.quiet);
-    let asking = move |policy: Policy| match yes {
-        true => policy,
-        false => policy.approved_by(ask),
-    };
-    let builder = options.means.client(home, asking)?;
+    let quiet = options.quiet;
+    let builder = options.means.client(home, asking(options.yes))?;
     Ok(builder
         .observe(move |event: &Event<'_>| {
             if !quiet {
@@ -87,6 +83,14 @@ fn client(options: &Options, home: &Home) -> Result<Client, Failure> {
             }
         })
         .build()?)
+}
+
+/// Makes a policy ask the person at the terminal, unless that one has said `--yes`.
+pub(crate) fn asking(yes: bool) -> impl FnOnce(Policy) -> Policy {
+    move |policy| match yes {
+        true => policy,
+        false => policy.approved_by(ask),
+    }
 }
 
 /// Asks the person at the terminal.
@@ -108,7 +112,7 @@ fn ask(proposal: &Proposal<'_>) -> Decision {
     }
 }
 
-fn tell(event: &Event<'_>) {
+pub(crate) fn tell(event: &Event<'_>) {
     let line = match event {
         Event::Paying { cost, origin, .. } => format!("paying {cost} to {origin} ..."),
         Event::Waiting { status, after, .. } => {
@@ -147,7 +151,7 @@ async fn finish(
 }
 
 /// The innermost cause, which says most: "Connection refused" and not "error sending request".
-fn reason(error: &dyn std::error::Error) -> String {
+pub(crate) fn reason(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {
         cause = inner;
@@ -228,7 +232,7 @@ struct Kept {
 }
 
 /// Keeps what was paid for, and says how to get it.
-fn kept(home: &Home, unsettled: &Unsettled, error: &Error) -> Failure {
+pub(crate) fn kept(home: &Home, unsettled: &Unsettled, error: &Error) -> Failure {
     let entry = unsettled.payment.entry();
     let written = write_kept(home, unsettled);
     let hint = match written {

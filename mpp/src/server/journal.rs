@@ -19,7 +19,7 @@
 
 use super::drain::Doors;
 use super::replay::IdempotencyKey;
-use crate::protocol::{Fingerprint, Timestamp};
+use crate::protocol::{Amount, BaseUnits, Fingerprint, Timestamp};
 use crate::store::{Cas, Keep, Key, Quota, Store, StoreError, Version, Versioned, Write};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -93,6 +93,7 @@ pub(crate) struct Entry {
     pub(crate) expires: i64,
     /// Name of the payment method.
     pub(crate) method: String,
+    pub(crate) bill: Bill,
     /// As established by the method.
     pub(crate) payer: Option<String>,
     /// The merchant's reference of the request, for the receipt.
@@ -104,6 +105,26 @@ pub(crate) struct Entry {
     /// Runs of the handler that have started.
     pub(crate) attempts: u32,
     pub(crate) delivery: DeliveryState,
+}
+
+/// What is sold for how much: for logs, hooks and the ledger.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Bill {
+    /// Verb and route template, never a concrete path.
+    pub(crate) operation: String,
+    /// Base units.
+    pub(crate) units: u128,
+    pub(crate) decimals: u8,
+    /// As the price names it.
+    pub(crate) currency: String,
+    /// What the method calls it: a token's address.
+    pub(crate) asset: String,
+}
+
+impl Bill {
+    pub(crate) fn amount(&self) -> Amount {
+        BaseUnits::new(self.units).to_amount(self.decimals)
+    }
 }
 
 /// The payment axis. Plans are sealed.
@@ -323,6 +344,7 @@ impl Journal {
             target: new.target,
             expires: new.expires.unix(),
             method: new.method,
+            bill: new.bill,
             payer: new.payer,
             external_id: new.external_id,
             proof_keys: new.proof_keys,
@@ -450,6 +472,7 @@ pub(crate) struct NewClaim {
     pub(crate) target: [u8; 32],
     pub(crate) expires: Timestamp,
     pub(crate) method: String,
+    pub(crate) bill: Bill,
     pub(crate) payer: Option<String>,
     pub(crate) external_id: Option<String>,
     pub(crate) proof_keys: Vec<String>,

@@ -26,10 +26,12 @@ mod builder;
 mod drain;
 #[doc(hidden)]
 pub mod gate;
+mod health;
 mod journal;
 #[doc(hidden)]
 pub mod layer;
-mod page;
+pub mod observe;
+pub(crate) mod page;
 #[doc(hidden)]
 pub mod paid;
 mod peer;
@@ -42,6 +44,7 @@ pub(crate) mod scope;
 mod settlement;
 
 pub use builder::{BuildError, Builder};
+pub use health::{Health, Part};
 pub use layer::{Head, LayerPrice, PaymentLayer, PaymentService};
 pub use paid::{Hold, Paid};
 pub use peer::TrustedProxies;
@@ -54,7 +57,9 @@ use crate::protocol::{ProblemType, Realm, SecretRing, Timestamp};
 use crate::store::seal::Sealer;
 use crate::store::{Notebook, Quota, StoreError};
 use body::BodyBudget;
-use journal::Journal;
+use health::Readiness;
+use journal::{Journal, Record};
+use observe::{Observers, Standing};
 use rate::RateLimiter;
 use replay::Shelf;
 use respond::Answer;
@@ -112,6 +117,8 @@ struct Inner {
     proxies: TrustedProxies,
     rates: Option<RateLimiter>,
     waits: Waits,
+    observers: Observers,
+    readiness: Readiness,
     /// By `PriceSpec::slot`; `None` for ignored modules.
     plans: Vec<Option<Arc<Plan>>>,
     /// Prices the linker kept from the registry, by address.
@@ -160,8 +167,9 @@ impl Mpp {
     /// Finishes what dead processes left behind: looks up settlements whose outcome nobody learnt, rolls back claims that
     /// went no further, cancels holds that were never captured. Call it at start-up, and every minute or so after that.
     ///
-    /// Payments are only looked up, never made. What turns out to be paid waits for its credential. Returns how many
-    /// entries it could finish; the others are looked at again next time.
+    /// Payments are only looked up, never made. What turns out to be paid waits for its credential; a payment that can
+    /// not be delivered any more is told as [refund due](observe::Event::RefundDue), once. Returns how many entries it
+    /// could finish; the others are looked at again next time. What it counted goes to the [metrics](observe).
     ///
     /// # Errors
     /// [`StoreError`] when the store fails; what was finished until then stays finished.
@@ -176,6 +184,7 @@ impl Mpp {
     /// ```
     pub async fn recover(&self) -> Result<usize, StoreError> {
         let mut finished = 0;
+        let mut standing = Standing::default();
         for quota in [Quota::Paid, Quota::Free] {
             let mut after = None;
             loop {
@@ -183,11 +192,43 @@ impl Mpp {
                 let Some((last, ..)) = page.last() else { break };
                 after = Some(last.clone());
                 for (_, id, found) in page {
+                    if let Record::Open(entry) = &found.record {
+                        standing.count(entry);
+                    }
                     finished += usize::from(settlement::finish(self, quota, id, found).await?);
                 }
             }
         }
+        self.tell_standing(&standing).await;
         Ok(finished)
+    }
+
+    /// How many events were dropped because a [hook](Builder::on_event) was too slow for them.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// assert_eq!(mpp::testing::mpp().dropped_events(), 0);
+    /// # }
+    /// ```
+    pub fn dropped_events(&self) -> u64 {
+        self.0.observers.dropped()
+    }
+
+    #[cfg(feature = "metrics")]
+    async fn tell_standing(&self, standing: &Standing) {
+        self.0.observers.standing(standing);
+        for method in &self.0.methods {
+            let notebook = self.notebook(&**method);
+            if let Some(budget) = method.sponsor_budget(&notebook, self.now()).await {
+                self.0.observers.budget(method.name().as_str(), &budget);
+            }
+        }
+    }
+
+    #[cfg(not(feature = "metrics"))]
+    async fn tell_standing(&self, standing: &Standing) {
+        let Standing { claims, undelivered, refunds_due } = standing;
+        tracing::debug!(target: "mpp", claims, undelivered, refunds_due, "recovered");
     }
 
     /// Takes no more payments, from now on: this process is about to end. What is under way goes on.
@@ -304,6 +345,12 @@ impl Mpp {
     #[cfg(feature = "openapi")]
     pub(crate) fn ignores(&self, spec: &PriceSpec) -> bool {
         spec.slot.get().and_then(|slot| self.0.plans.get(slot)).is_some_and(Option::is_none)
+    }
+
+    /// Whether a client can be told to come back later ([`Builder::rate_limits`]).
+    #[cfg(feature = "openapi")]
+    pub(crate) fn limits_rates(&self) -> bool {
+        self.0.rates.is_some()
     }
 
     /// Resolves a price that start-up did not see. It is enforced all the same, or answers 500: never a free pass.

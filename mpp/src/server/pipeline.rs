@@ -21,7 +21,10 @@ use super::Mpp;
 use super::authorization;
 use super::body::{self, Held, Reader};
 use super::gate::Quote;
-use super::journal::{DeliveryState, Entry, Found, JournalError, NewClaim, PaymentState, Record, Taken};
+use super::journal::{
+    Bill, DeliveryState, Entry, Found, JournalError, NewClaim, PaymentState, Record, Taken,
+};
+use super::observe::TARGET;
 use super::page::{self, Page};
 use super::paid::{Delivery, Proved};
 use super::peer::Client;
@@ -48,6 +51,7 @@ use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::Instrument as _;
 
 /// How long a copy of a credential in use waits for its twin.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -148,12 +152,16 @@ impl Visit {
         req: &mut Request,
         unmatched: Option<&str>,
     ) -> Result<Self, Answer> {
+        let early = |answer: Answer| {
+            mpp.0.observers.answered(None, Some(spec.name), &answer);
+            answer
+        };
         if req.extensions().get::<Layered>().is_some() {
             tracing::error!(target: "mpp", price = spec.name, at = %spec.location, "this price is under a priced layer: two prices on one request");
-            return Err(Answer::fault(ProblemType::Internal, "two prices on one request"));
+            return Err(early(Answer::fault(ProblemType::Internal, "two prices on one request")));
         }
-        let plan = mpp.plan(spec)?;
-        let credential = authorization::take(req.headers_mut())?;
+        let plan = mpp.plan(spec).map_err(early)?;
+        let credential = authorization::take(req.headers_mut()).map_err(early)?;
         // axum's `get` also answers HEAD: it is quoted the price of GET and never spends.
         let head = *req.method() == Method::HEAD;
         let verb = if head { &Method::GET } else { req.method() };
@@ -161,7 +169,7 @@ impl Visit {
         let service = mpp.0.service.as_deref();
         let scope = match (req.extensions().get::<MatchedPath>(), unmatched) {
             (Some(path), _) => plan.scopes.matched(verb, path.as_str(), service),
-            (None, layer) => Arc::new(Scope::new(verb, &literal(layer.unwrap_or(spec.name), uri), service)),
+            (None, layer) => Arc::new(Scope::literal(verb, layer.unwrap_or(spec.name), uri.path(), service)),
         };
         let target = spec.is_computed().then(|| {
             let bound = match spec.honor {
@@ -173,7 +181,7 @@ impl Visit {
         let presented = match credential.filter(|_| !head) {
             None => Presented::Nothing,
             Some(credential) => {
-                let key = IdempotencyKey::of(&mpp, verb, req.headers())?;
+                let key = IdempotencyKey::of(&mpp, verb, req.headers()).map_err(early)?;
                 mpp.judge(credential, key, &plan, verb, uri, req)
             }
         };
@@ -182,7 +190,7 @@ impl Visit {
         let wishes = (payment.is_some() || reader.is_some()).then(|| Box::new(Wishes { payment, reader }));
         let counted = mpp.0.rates.is_some().then(|| mpp.0.proxies.client(req.extensions(), req.headers()));
         let visit = Self { mpp, plan, scope, target, digest: None, wishes, presented, counted, held: None };
-        visit.check_rate()?;
+        visit.check_rate().map_err(|answer| visit.told(answer))?;
         Ok(visit)
     }
 
@@ -200,7 +208,8 @@ impl Visit {
         let reader = if self.is_paying() { Reader::Payer } else { Reader::Stranger };
         let client = inner.proxies.client(req.extensions(), req.headers());
         let held = self.held.insert(Box::new(inner.bodies.open(client, reader)));
-        let (req, digest) = body::read(req, inner.body_deadline, held).await?;
+        let read = body::read(req, inner.body_deadline, held).await;
+        let (req, digest) = read.map_err(|answer| self.told(answer))?;
         self.digest = digest;
         Ok(req)
     }
@@ -211,6 +220,10 @@ impl Visit {
     /// # Errors
     /// 402 for `challenge = "first"`.
     pub(crate) fn identify(&mut self) -> Result<(), Answer> {
+        self.hold_against().map_err(|answer| self.told(answer))
+    }
+
+    fn hold_against(&mut self) -> Result<(), Answer> {
         let spec = self.plan.spec;
         match &mut self.presented {
             Presented::Nothing
@@ -250,6 +263,12 @@ impl Visit {
         }
     }
 
+    /// Tells observers of an answer instead of the resource.
+    fn told(&self, answer: Answer) -> Answer {
+        self.mpp.0.observers.answered(Some(self.scope.shown()), Some(self.plan.spec.name), &answer);
+        answer
+    }
+
     /// Whether there is a credential that the journal may know.
     pub(crate) fn is_paying(&self) -> bool {
         match &self.presented {
@@ -265,6 +284,10 @@ impl Visit {
     /// # Errors
     /// The response that was kept for this credential; 409 and 503, without a challenge: money may have moved.
     pub(crate) async fn resume(&mut self) -> Result<Option<Admission>, Answer> {
+        self.look_up().await.map_err(|answer| self.told(answer))
+    }
+
+    async fn look_up(&mut self) -> Result<Option<Admission>, Answer> {
         let authentic = match &self.presented {
             Presented::Authentic(authentic) => authentic,
             Presented::Misplaced(authentic, _) => {
@@ -384,14 +407,15 @@ impl Visit {
         let mpp = &self.mpp;
         let journal = &mpp.0.journal;
         if matches!(entry.payment, PaymentState::Settled(_)) {
-            let too_late = now > Timestamp::from_unix(entry.expires) + journal.grace();
             if entry.delivery == DeliveryState::RefundDue {
                 return Some(Outcome::RefundDue);
             }
-            if entry.attempts >= mpp.0.max_runs || too_late {
-                tracing::error!(target: "mpp::ledger", challenge = id, method = entry.method, runs = entry.attempts, "a payment was taken and could not be delivered: refund due");
-                return match journal.refund_due(quota, id, version, entry, now).await {
-                    Ok(()) => Some(Outcome::RefundDue),
+            if settlement::is_over(mpp, &entry, now) {
+                return match journal.refund_due(quota, id, version, entry.clone(), now).await {
+                    Ok(()) => {
+                        mpp.0.observers.refund_due(id, &entry);
+                        Some(Outcome::RefundDue)
+                    }
                     Err(JournalError::Lost(_)) => None,
                     Err(JournalError::Store(e)) => Some(Outcome::Store(e)),
                 };
@@ -418,6 +442,10 @@ impl Visit {
     /// # Errors
     /// 402 with fresh challenges, or the other statuses of ARCHITECTURE section 5.
     pub(crate) fn decide(&self, quote: &Quote) -> Result<Option<Admission>, Answer> {
+        self.free_or_paying(quote).map_err(|answer| self.told(answer))
+    }
+
+    fn free_or_paying(&self, quote: &Quote) -> Result<Option<Admission>, Answer> {
         if *quote == Quote::Free && self.plan.spec.tier == Tier::FreeIf {
             let (proved, delivery) = (Proved::Free, Delivery::default());
             return Ok(Some(Admission { proved, delivery, exit: Exit::free() }));
@@ -436,6 +464,10 @@ impl Visit {
     /// # Errors
     /// 402 with fresh challenges, or the other statuses of ARCHITECTURE section 5.
     pub(crate) async fn redeem(&self, quote: &Quote) -> Result<Admission, Answer> {
+        self.take_payment(quote).await.map_err(|answer| self.told(answer))
+    }
+
+    async fn take_payment(&self, quote: &Quote) -> Result<Admission, Answer> {
         let quoted = self.quote(quote);
         let Presented::Authentic(authentic) = &self.presented else { return Err(self.unpaid(&quoted?)) };
         let quoted = match quoted {
@@ -489,7 +521,16 @@ impl Visit {
             CredentialCx::new(challenge, &authentic.charge, &authentic.credential.payload, expires, now);
         cx.source = authentic.credential.source.as_deref();
         cx.client = &authentic.client;
-        let Verified { payer, mut proof_keys, plan } = offer.method.verify(&cx).await?;
+        let (id, operation, method) = (&*challenge.id, self.scope.shown(), offer.name.as_str());
+        let span = tracing::info_span!(target: TARGET, "verify", challenge = id, method);
+        let verified = offer.method.verify(&cx).instrument(span).await;
+        let outcome = match &verified {
+            Ok(_) => "verified",
+            Err(Rejection::Refused { .. }) => "refused",
+            Err(Rejection::Unavailable { .. }) => "unavailable",
+        };
+        tracing::debug!(target: TARGET, challenge = id, operation, method, outcome, "verify");
+        let Verified { payer, mut proof_keys, plan } = verified?;
         // Namespaced, and claimed in one order by everybody.
         for key in &mut proof_keys {
             key.insert(0, ':');
@@ -513,6 +554,13 @@ impl Visit {
             target: authentic.request,
             expires,
             method: offer.name.to_string(),
+            bill: Bill {
+                operation: operation.to_owned(),
+                units: authentic.charge.amount.get(),
+                decimals: offer.currency.decimals,
+                currency: self.plan.spec.offers[offer.index].currency.name.to_owned(),
+                asset: offer.currency.id.clone(),
+            },
             payer,
             external_id: authentic.charge.external_id.clone(),
             proof_keys,
@@ -696,7 +744,6 @@ impl Visit {
 
     /// The answer to a credential that is not accepted: a fresh challenge if the problem is a 402.
     fn refuse(&self, quoted: &[Quoted<'_>], kind: ProblemType, detail: Cow<'static, str>) -> Answer {
-        tracing::debug!(target: "mpp", price = self.plan.spec.name, problem = kind.title(), "refused");
         if kind.status() != 402 {
             let answer = || Answer::from_problem(&Problem::new(kind, detail));
             return self.draw(Drawn::Refusal).err().unwrap_or_else(answer);
@@ -959,11 +1006,6 @@ fn bind_digest(request: &mut [u8; 32], digest: Option<BodyDigest>) {
         hash.update(digest.as_bytes());
         *request = hash.finalize().into();
     }
-}
-
-/// Without a template: the layer's or handler's name and the literal path.
-fn literal(name: &str, uri: &Uri) -> String {
-    format!("{name} {}", uri.path())
 }
 
 /// Too many answers that cost the client nothing.
