@@ -257,7 +257,7 @@ async fn an_access_key_pays_from_the_account_that_authorised_it_and_from_no_othe
     assert_eq!(refused.status.code(), Some(3));
     assert_eq!(chain.payments_to(&shop.recipient).await, []);
 
-    chain.authorize_key(owner, &purse.address).await;
+    chain.authorize_key(owner, &purse.address, None).await;
     let before = chain.balance(owner).await;
     let reference = sold(&buy().await, "charge");
     let transfers = chain.payments_to(&shop.recipient).await;

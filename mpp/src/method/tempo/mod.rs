@@ -32,6 +32,7 @@
 //! that succeeded without the expected transfer (a receive policy parked the money) stays unknown for the operator: the
 //! payer's money moved, so the payer is not asked to pay again.
 
+mod access_key;
 mod client;
 mod envelope;
 mod fate;

@@ -1,9 +1,10 @@
 //! `verify`: a credential against its challenge and the chain. Reads, and never writes or broadcasts.
 
+use super::access_key::{access_key, key_of_account};
 use super::plan::{Broadcast, Effect, Plan, Sponsored};
 use super::pull::SignedTransfer;
 use super::request::Ask;
-use super::server::{balance_of, eth_call, receipt_of};
+use super::server::{balance_of, receipt_of};
 use super::sponsor::{self, Pause, Sponsor};
 use super::{Tempo, memo, proof, push};
 use crate::chain::{Answer, Call, Head, NodeError, RETRY, Rpc, RpcError, TxReceipt, Wait, block, did_of};
@@ -11,10 +12,9 @@ use crate::method::{CredentialCx, Fees, Rejection, Sponsoring, Verified};
 use crate::protocol::Timestamp;
 use alloy::eips::eip2718::Encodable2718;
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
-use alloy::sol_types::SolCall;
 use serde_json::json;
 use std::time::Duration;
-use tempo_alloy::contracts::precompiles::{ACCOUNT_KEYCHAIN_ADDRESS, IAccountKeychain};
+use tempo_alloy::contracts::precompiles::IAccountKeychain;
 use tempo_alloy::primitives::transaction::{PrimitiveSignature, TempoSignature};
 
 /// How far ahead a transaction with an expiring nonce may end (TIP-1009).
@@ -343,11 +343,6 @@ impl Tempo {
     }
 }
 
-/// Asks what the chain knows of an access key of an account.
-pub(super) fn key_of_account(account: Address, key: Address) -> Call {
-    eth_call(ACCOUNT_KEYCHAIN_ADDRESS, IAccountKeychain::getKeyCall { account, keyId: key }.abi_encode())
-}
-
 /// Whether the chain's answer about an access key lets it sign, now and in this way.
 fn may_sign(info: &[u8], signature: &TempoSignature, key: Option<Address>, now: Timestamp) -> bool {
     let Some(keychain) = signature.as_keychain() else { return false };
@@ -356,19 +351,7 @@ fn may_sign(info: &[u8], signature: &TempoSignature, key: Option<Address>, now: 
         PrimitiveSignature::P256(_) => IAccountKeychain::SignatureType::P256,
         PrimitiveSignature::WebAuthn(_) => IAccountKeychain::SignatureType::WebAuthn,
     };
-    key.is_some_and(|key| is_access_key(info, key, kind, now))
-}
-
-/// The same of a key that has not signed yet.
-pub(super) fn is_access_key(
-    info: &[u8],
-    key: Address,
-    kind: IAccountKeychain::SignatureType,
-    now: Timestamp,
-) -> bool {
-    let Ok(info) = IAccountKeychain::getKeyCall::abi_decode_returns_validate(info) else { return false };
-    let expired = i64::try_from(info.expiry).is_ok_and(|expiry| expiry <= now.unix());
-    key == info.keyId && !info.keyId.is_zero() && !info.isRevoked && !expired && info.signatureType == kind
+    key.is_some_and(|key| access_key(info, key, kind, now).is_some())
 }
 
 /// A transaction, and what it is held against.
