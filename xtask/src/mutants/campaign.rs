@@ -1,0 +1,216 @@
+//! Running the test programs, once for each mutant that they come by.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
+
+use super::tree::{Program, Tree};
+use super::{Mutant, MutantsError};
+
+/// Tests of quantity, which run for seconds and find nothing that others do not.
+const SKIPPED: [&str; 4] = ["a_million", "ten_thousand", "challenges_of_two", "durable"];
+
+/// A program that takes this much longer than without a mutant hangs.
+const PATIENCE: u32 = 4;
+
+/// What became of a mutant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// By a test of this program.
+    Killed { program: String },
+    /// A program did not end.
+    Hung { program: String },
+    /// Tests came by and saw nothing.
+    Survived,
+    /// No test came by.
+    Unreached,
+}
+
+/// The programs, with what they do without a mutant.
+pub(super) struct Campaign {
+    programs: Vec<Measured>,
+    directory: PathBuf,
+}
+
+struct Measured {
+    program: Program,
+    took: Duration,
+    /// The mutants its tests come by.
+    reaches: BTreeSet<u32>,
+}
+
+enum Run {
+    Passed,
+    /// The first test that failed; none when the program itself did.
+    Failed(Option<String>),
+    Hung,
+}
+
+impl Campaign {
+    /// Runs everything without a mutant, to know that it passes, how long it takes and what it comes by.
+    pub(super) fn prepare(tree: &Tree, programs: Vec<Program>, log: &Path) -> Result<Campaign, MutantsError> {
+        let mut campaign = Campaign { programs: Vec::new(), directory: tree.root.join("mpp") };
+        for program in programs {
+            let seen = log.join("reached");
+            let _ = std::fs::remove_file(&seen);
+            let started = Instant::now();
+            match campaign.run(&program, &[], 0, Duration::from_secs(600), Some(&seen))? {
+                Run::Passed => {}
+                Run::Failed(test) => {
+                    return Err(MutantsError::Baseline(
+                        program.name,
+                        test.unwrap_or_else(|| "itself".to_owned()),
+                    ));
+                }
+                Run::Hung => return Err(MutantsError::Baseline(program.name, "to end".to_owned())),
+            }
+            let took = started.elapsed();
+            let reaches: BTreeSet<u32> = std::fs::read_to_string(&seen)
+                .unwrap_or_default()
+                .lines()
+                .filter_map(|line| line.parse().ok())
+                .collect();
+            println!(
+                "  {:<12} {:>6.1} s, comes by {} mutants",
+                program.name,
+                took.as_secs_f64(),
+                reaches.len()
+            );
+            campaign.programs.push(Measured { program, took, reaches });
+        }
+        // The quick ones first: most mutants never meet the slow ones.
+        campaign.programs.sort_by_key(|measured| measured.took);
+        Ok(campaign)
+    }
+
+    /// Runs the tests for each mutant, `jobs` at a time; `done` is told each fate as it is known.
+    pub(super) fn run_all(
+        &self,
+        mutants: &[Mutant],
+        jobs: usize,
+        done: impl Fn(&Mutant, &Fate) + Sync,
+    ) -> Result<Vec<Fate>, MutantsError> {
+        let next = AtomicUsize::new(0);
+        let fates = Mutex::new(vec![Ok(Fate::Survived); mutants.len()]);
+        std::thread::scope(|scope| {
+            for _ in 0..jobs.max(1) {
+                scope.spawn(|| {
+                    while let Some((index, mutant)) = Some(next.fetch_add(1, Ordering::Relaxed))
+                        .and_then(|index| Some((index, mutants.get(index)?)))
+                    {
+                        let fate = self.fate(mutant.id);
+                        if let Ok(fate) = &fate {
+                            done(mutant, fate);
+                        }
+                        let fate = fate.map_err(|error| error.to_string());
+                        fates.lock().unwrap_or_else(PoisonError::into_inner)[index] = fate;
+                    }
+                });
+            }
+        });
+        let fates = fates.into_inner().unwrap_or_else(PoisonError::into_inner);
+        fates.into_iter().collect::<Result<_, _>>().map_err(MutantsError::Run)
+    }
+
+    fn fate(&self, id: u32) -> Result<Fate, MutantsError> {
+        let mut fate = Fate::Unreached;
+        for Measured { program, took, reaches } in &self.programs {
+            if !reaches.contains(&id) {
+                continue;
+            }
+            fate = Fate::Survived;
+            let limit = *took * PATIENCE + Duration::from_secs(30);
+            match self.run(program, &[], id, limit, None)? {
+                Run::Passed => {}
+                Run::Hung => return Ok(Fate::Hung { program: program.name.clone() }),
+                Run::Failed(test) => {
+                    // A busy machine fails tests too: what a mutant fails, it fails twice.
+                    let alone = test.map_or_else(Vec::new, |test| vec!["--exact".to_owned(), test]);
+                    let again = |only: &[String]| self.run(program, only, id, limit, None);
+                    if !matches!(again(&alone)?, Run::Passed) || !matches!(again(&[])?, Run::Passed) {
+                        return Ok(Fate::Killed { program: program.name.clone() });
+                    }
+                }
+            }
+        }
+        Ok(fate)
+    }
+
+    fn run(
+        &self,
+        program: &Program,
+        only: &[String],
+        id: u32,
+        limit: Duration,
+        reached: Option<&Path>,
+    ) -> Result<Run, MutantsError> {
+        let mut command = Command::new(&program.path);
+        command
+            .args(["--test-threads", "2"])
+            .args(only)
+            .current_dir(&self.directory)
+            .env("CARGO_MANIFEST_DIR", &self.directory)
+            .env("RUST_BACKTRACE", "0")
+            .env("MUTANT", id.to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .process_group(0);
+        if only.is_empty() {
+            command.args(SKIPPED.iter().flat_map(|name| ["--skip", name]));
+        }
+        if let Some(path) = reached {
+            command.env("MUTANTS_REACHED", path);
+        }
+        let mut child = command.spawn()?;
+        let (tell, told) = mpsc::channel();
+        let output = child.stdout.take();
+        // It ends with the program, which is stopped with all its children below.
+        std::thread::spawn(move || {
+            let lines =
+                output.into_iter().flat_map(|output| BufReader::new(output).lines()).map_while(Result::ok);
+            let failed = lines.filter_map(|line| failed_test(&line)).next();
+            let _ = tell.send(failed);
+        });
+        let run = match told.recv_timeout(limit) {
+            Err(_) => Run::Hung,
+            Ok(Some(test)) => Run::Failed(Some(test)),
+            Ok(None) if child.wait()?.success() => return Ok(Run::Passed),
+            Ok(None) => Run::Failed(None),
+        };
+        stop(child)?;
+        Ok(run)
+    }
+}
+
+/// The name in `test a::b ... FAILED`.
+fn failed_test(line: &str) -> Option<String> {
+    Some(line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?.to_owned())
+}
+
+fn stop(mut child: Child) -> Result<(), MutantsError> {
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        let _ = rustix::process::kill_process_group(group, Signal::KILL);
+    }
+    child.wait()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_failed_test_is_one() {
+        assert_eq!(failed_test("test a::b ... FAILED").as_deref(), Some("a::b"));
+        assert_eq!(failed_test("test a::b ... ok"), None);
+        assert_eq!(failed_test("test result: FAILED. 1 passed"), None);
+    }
+}
