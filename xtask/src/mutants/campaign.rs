@@ -1,6 +1,6 @@
 //! Running the test programs, once for each mutant that they come by.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -42,8 +42,15 @@ pub(super) struct Campaign {
 struct Measured {
     program: Program,
     took: Duration,
-    /// The mutants its tests come by.
-    reaches: BTreeSet<u32>,
+    /// Which of its tests come by which mutant.
+    reaches: BTreeMap<u32, Witnesses>,
+}
+
+/// The tests that come by a mutant.
+enum Witnesses {
+    These(BTreeSet<String>),
+    /// A thread came by that is not a test's own: any test may have started it.
+    Any,
 }
 
 enum Run {
@@ -72,11 +79,8 @@ impl Campaign {
                 Run::Hung => return Err(MutantsError::Baseline(program.name, "to end".to_owned())),
             }
             let took = started.elapsed();
-            let reaches: BTreeSet<u32> = std::fs::read_to_string(&seen)
-                .unwrap_or_default()
-                .lines()
-                .filter_map(|line| line.parse().ok())
-                .collect();
+            let tests = campaign.tests(&program)?;
+            let reaches = witnesses(&std::fs::read_to_string(&seen).unwrap_or_default(), &tests);
             println!(
                 "  {:<12} {:>6.1} s, comes by {} mutants",
                 program.name,
@@ -122,25 +126,34 @@ impl Campaign {
     fn fate(&self, id: u32) -> Result<Fate, MutantsError> {
         let mut fate = Fate::Unreached;
         for Measured { program, took, reaches } in &self.programs {
-            if !reaches.contains(&id) {
-                continue;
-            }
+            let only: Vec<String> = match reaches.get(&id) {
+                None => continue,
+                Some(Witnesses::Any) => Vec::new(),
+                Some(Witnesses::These(tests)) => tests.iter().cloned().collect(),
+            };
             fate = Fate::Survived;
             let limit = *took * PATIENCE + Duration::from_secs(30);
-            match self.run(program, &[], id, limit, None)? {
+            match self.run(program, &only, id, limit, None)? {
                 Run::Passed => {}
                 Run::Hung => return Ok(Fate::Hung { program: program.name.clone() }),
                 Run::Failed(test) => {
                     // A busy machine fails tests too: what a mutant fails, it fails twice.
-                    let alone = test.map_or_else(Vec::new, |test| vec!["--exact".to_owned(), test]);
+                    let alone: Vec<String> = test.into_iter().collect();
                     let again = |only: &[String]| self.run(program, only, id, limit, None);
-                    if !matches!(again(&alone)?, Run::Passed) || !matches!(again(&[])?, Run::Passed) {
+                    if !matches!(again(&alone)?, Run::Passed) || !matches!(again(&only)?, Run::Passed) {
                         return Ok(Fate::Killed { program: program.name.clone() });
                     }
                 }
             }
         }
         Ok(fate)
+    }
+
+    /// The names of a program's tests.
+    fn tests(&self, program: &Program) -> Result<BTreeSet<String>, MutantsError> {
+        let listed = Command::new(&program.path).arg("--list").current_dir(&self.directory).output()?;
+        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+        Ok(listed.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
     }
 
     fn run(
@@ -154,6 +167,7 @@ impl Campaign {
         let mut command = Command::new(&program.path);
         command
             .args(["--test-threads", "2"])
+            .args((!only.is_empty()).then_some("--exact"))
             .args(only)
             .current_dir(&self.directory)
             .env("CARGO_MANIFEST_DIR", &self.directory)
@@ -190,6 +204,22 @@ impl Campaign {
     }
 }
 
+/// What `runtime.rs` noted: `number thread`, a line each.
+fn witnesses(noted: &str, tests: &BTreeSet<String>) -> BTreeMap<u32, Witnesses> {
+    let mut reaches = BTreeMap::new();
+    for (id, thread) in noted.lines().filter_map(|line| line.split_once(' ')) {
+        let Ok(id) = id.parse() else { continue };
+        let known = reaches.entry(id).or_insert_with(|| Witnesses::These(BTreeSet::new()));
+        match known {
+            Witnesses::These(names) if tests.contains(thread) => {
+                names.insert(thread.to_owned());
+            }
+            _ => *known = Witnesses::Any,
+        }
+    }
+    reaches
+}
+
 /// The name in `test a::b ... FAILED`.
 fn failed_test(line: &str) -> Option<String> {
     Some(line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?.to_owned())
@@ -206,6 +236,14 @@ fn stop(mut child: Child) -> Result<(), MutantsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mutant_that_a_foreign_thread_came_by_is_met_by_any_test() {
+        let tests = ["a::b".to_owned(), "c".to_owned()].into();
+        let reaches = witnesses("1 a::b\n2 a::b\n1 c\n2 tokio-rt-worker\n2 c\n", &tests);
+        assert!(matches!(&reaches[&1], Witnesses::These(names) if *names == tests));
+        assert!(matches!(reaches[&2], Witnesses::Any));
+    }
 
     #[test]
     fn only_a_failed_test_is_one() {

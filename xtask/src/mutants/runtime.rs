@@ -1,5 +1,6 @@
 /// Appended by `cargo xtask mutants` to the crate it examines: the choice of one mutant at run time.
 mod mutants {
+    use std::collections::BTreeSet;
     use std::io::Write as _;
     use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -9,19 +10,19 @@ mod mutants {
         *CHOSEN.get_or_init(|| std::env::var("MUTANT").ok().and_then(|id| id.parse().ok()).unwrap_or(0))
     }
 
-    /// Notes, where asked to, that a test came by.
+    /// Notes, where asked to, which test came by: libtest names a test's thread after it.
     fn reached(id: u32) {
-        static SEEN: OnceLock<Option<(Mutex<Vec<u32>>, std::fs::File)>> = OnceLock::new();
+        static SEEN: OnceLock<Option<(Mutex<BTreeSet<(u32, String)>>, std::fs::File)>> = OnceLock::new();
         let seen = SEEN.get_or_init(|| {
             let path = std::env::var_os("MUTANTS_REACHED")?;
             let file = std::fs::File::options().append(true).create(true).open(path).ok()?;
-            Some((Mutex::new(Vec::new()), file))
+            Some((Mutex::default(), file))
         });
         if let Some((seen, file)) = seen {
-            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Err(place) = seen.binary_search(&id) {
-                seen.insert(place, id);
-                let _ = (&*file).write_all(format!("{id}\n").as_bytes());
+            let test = std::thread::current().name().unwrap_or_default().to_owned();
+            let line = format!("{id} {test}\n");
+            if seen.lock().unwrap_or_else(PoisonError::into_inner).insert((id, test)) {
+                let _ = (&*file).write_all(line.as_bytes());
             }
         }
     }

@@ -132,9 +132,13 @@ impl Finder<'_> {
 
 impl<'ast> Visit<'ast> for Finder<'_> {
     fn visit_item_mod(&mut self, module: &'ast syn::ItemMod) {
-        let is_test = |attr: &syn::Attribute| {
-            attr.path().is_ident("cfg")
-                && attr.parse_args::<syn::Path>().is_ok_and(|path| path.is_ident("test"))
+        // `cfg(test)`, and `cfg(all(test, feature = "testing"))`.
+        let is_test = |attr: &syn::Attribute| match &attr.meta {
+            syn::Meta::List(list) if attr.path().is_ident("cfg") => {
+                let words = list.tokens.to_string();
+                words.split(|c: char| !c.is_alphanumeric() && c != '"').any(|word| word == "test")
+            }
+            _ => false,
         };
         if !module.attrs.iter().any(is_test) {
             visit::visit_item_mod(self, module);
@@ -186,7 +190,8 @@ impl<'ast> Visit<'ast> for Finder<'_> {
                 body => self.condition(body),
             }
         }
-        if name == "then" || name == "then_some" {
+        let lazily = matches!(call.args.first(), Some(Expr::Closure(closure)) if closure.inputs.is_empty());
+        if name == "then_some" || (name == "then" && lazily) {
             self.condition(&call.receiver);
         }
         visit::visit_expr_method_call(self, call);

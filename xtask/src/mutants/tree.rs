@@ -81,7 +81,8 @@ impl Tree {
                 let errors = messages.iter().filter_map(|message| message["message"]["rendered"].as_str());
                 return Err(MutantsError::Build(errors.collect()));
             }
-            println!("  {} mutants do not compile; without them once more", refused.len());
+            let left_out = mutants.iter().filter(|mutant| refused.contains(&mutant.id));
+            left_out.for_each(|mutant| println!("  does not compile: {}", mutant.line()));
             mutants.retain(|mutant| !refused.contains(&mutant.id));
         }
         Err(MutantsError::Build(format!("not in {BUILDS} builds")))
