@@ -42,6 +42,8 @@ pub(super) struct Campaign {
 struct Measured {
     program: Program,
     took: Duration,
+    /// How many tests it has.
+    tests: usize,
     /// Which of its tests come by which mutant.
     reaches: BTreeMap<u32, Witnesses>,
 }
@@ -87,10 +89,8 @@ impl Campaign {
                 took.as_secs_f64(),
                 reaches.len()
             );
-            campaign.programs.push(Measured { program, took, reaches });
+            campaign.programs.push(Measured { program, took, tests: tests.len(), reaches });
         }
-        // The quick ones first: most mutants never meet the slow ones.
-        campaign.programs.sort_by_key(|measured| measured.took);
         Ok(campaign)
     }
 
@@ -125,12 +125,11 @@ impl Campaign {
 
     fn fate(&self, id: u32) -> Result<Fate, MutantsError> {
         let mut fate = Fate::Unreached;
-        for Measured { program, took, reaches } in &self.programs {
-            let only: Vec<String> = match reaches.get(&id) {
-                None => continue,
-                Some(Witnesses::Any) => Vec::new(),
-                Some(Witnesses::These(tests)) => tests.iter().cloned().collect(),
-            };
+        let mut reached: Vec<(&Measured, Vec<String>)> =
+            self.programs.iter().filter_map(|measured| Some((measured, measured.witnesses(id)?))).collect();
+        // The quick ones first: most mutants never meet the slow ones.
+        reached.sort_by_key(|(measured, only)| measured.cost(only));
+        for (Measured { program, took, .. }, only) in reached {
             fate = Fate::Survived;
             let limit = *took * PATIENCE + Duration::from_secs(30);
             match self.run(program, &only, id, limit, None)? {
@@ -201,6 +200,24 @@ impl Campaign {
         };
         stop(child)?;
         Ok(run)
+    }
+}
+
+impl Measured {
+    /// The tests to run for a mutant, all when empty; `None` when no test comes by.
+    fn witnesses(&self, id: u32) -> Option<Vec<String>> {
+        Some(match self.reaches.get(&id)? {
+            Witnesses::Any => Vec::new(),
+            Witnesses::These(tests) => tests.iter().cloned().collect(),
+        })
+    }
+
+    /// About how long these tests take.
+    fn cost(&self, only: &[String]) -> Duration {
+        match only.len() {
+            0 => self.took,
+            some => self.took.mul_f64(some as f64 / self.tests.max(1) as f64),
+        }
     }
 }
 

@@ -99,6 +99,7 @@ impl Finder<'_> {
     fn condition(&mut self, expr: &Expr) {
         match expr {
             Expr::Let(_) | Expr::Lit(_) => {}
+            Expr::Paren(inner) => self.condition(&inner.expr),
             // Its terms are negated one by one.
             Expr::Binary(binary) if matches!(binary.op, BinOp::And(_) | BinOp::Or(_)) => {}
             _ => {

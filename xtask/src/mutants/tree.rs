@@ -74,7 +74,7 @@ impl Tree {
             let messages: Vec<Value> =
                 stdout.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
             if output.status.success() {
-                return Ok(messages.iter().filter_map(|message| program(message, tests)).collect());
+                return Ok(messages.iter().filter_map(|message| self.program(message, tests)).collect());
             }
             let refused = refused(&messages, mutants);
             if refused.is_empty() {
@@ -94,6 +94,22 @@ impl Tree {
         command.current_dir(&self.root).stderr(Stdio::null()).env("CARGO_INCREMENTAL", "0");
         command.env("CARGO_TARGET_DIR", workspace.scratch(""));
         command
+    }
+
+    /// A test program of `mpp` that was asked for: other members have tests of the same names.
+    fn program(&self, message: &Value, tests: &[&str]) -> Option<Program> {
+        let path = PathBuf::from(message["executable"].as_str()?);
+        let manifest = message["manifest_path"].as_str()?;
+        let name = message["target"]["name"].as_str()?;
+        let kind = message["target"]["kind"][0].as_str()?;
+        if Path::new(manifest) != self.root.join("mpp/Cargo.toml") {
+            return None;
+        }
+        match kind {
+            "test" if tests.contains(&name) => Some(Program { name: name.to_owned(), path }),
+            "lib" => Some(Program { name: "unit tests".to_owned(), path }),
+            _ => None,
+        }
     }
 
     fn write(&self, workspace: &Workspace, mutants: &[Mutant]) -> Result<(), MutantsError> {
@@ -130,18 +146,4 @@ fn refused(messages: &[Value], mutants: &[Mutant]) -> BTreeSet<u32> {
         });
     }
     refused
-}
-
-fn program(message: &Value, tests: &[&str]) -> Option<Program> {
-    let path = Path::new(message["executable"].as_str()?).to_path_buf();
-    let name = message["target"]["name"].as_str()?;
-    let is_test =
-        message["target"]["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "test"));
-    match name {
-        name if is_test && tests.contains(&name) => Some(Program { name: name.to_owned(), path }),
-        "mpp" if !is_test && message["target"]["kind"][0] == "lib" => {
-            Some(Program { name: "unit tests".to_owned(), path })
-        }
-        _ => None,
-    }
 }
