@@ -38,7 +38,7 @@ const EXAMINED: [&str; 11] = [
 ];
 
 /// The tests that hold them, besides the unit tests.
-const TESTS: [&str; 6] = ["pipeline", "startup", "client", "secrets", "sandbox", "documents"];
+const TESTS: [&str; 5] = ["pipeline", "startup", "client", "secrets", "documents"];
 
 /// Where the accepted survivors are.
 const ACCEPTED: &str = "mpp/tests/MUTANTS.md";
