@@ -488,7 +488,7 @@ async fn an_extreme_lifetime_or_lease_does_no_harm() {
 fn the_registry_is_sorted_by_module_name_and_place() {
     let places = mpp::registry().iter().map(|price| (price.module, price.name, price.location.line));
     let places: Vec<_> = places.collect();
-    assert!(places.len() > 10 && places.is_sorted(), "{places:?}");
+    assert!(places.len() > 5 && places.is_sorted(), "{places:?}");
 }
 
 #[test]
