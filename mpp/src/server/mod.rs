@@ -37,6 +37,8 @@ pub(crate) mod scope;
 mod settlement;
 
 pub use builder::{BuildError, Builder};
+#[cfg(feature = "testing")]
+pub(crate) use journal::{ENTRY, state_of};
 pub use layer::{Head, LayerPrice, PaymentLayer, PaymentService};
 pub use paid::{Hold, Paid};
 
