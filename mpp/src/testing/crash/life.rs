@@ -14,6 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::sync::OnceCell;
 
 /// Longer than all the patience here, so that no challenge ends in the middle of a run.
 const LIFETIME: Duration = Duration::from_secs(6 * 60 * 60);
@@ -29,6 +30,8 @@ pub(super) struct World<'b, B> {
     pub(super) shelf: Arc<dyn Store>,
     secret: Secret,
     purchases: AtomicUsize,
+    /// A server that nothing happens to: it sells the challenges, and is asked once more in the end.
+    shop: OnceCell<Client>,
 }
 
 /// Who comes first to what a dead process left.
@@ -78,7 +81,12 @@ impl<'b, B: CrashBench> World<'b, B> {
     pub(super) fn new(bench: &'b B) -> Self {
         let clock = Arc::new(ManualClock::at(bench.now()));
         let shelf = Arc::new(MemoryStore::new().with_clock(clock.clone()));
-        Self { bench, clock, shelf, secret: Secret::generate(), purchases: AtomicUsize::new(0) }
+        let (secret, purchases) = (Secret::generate(), AtomicUsize::new(0));
+        Self { bench, clock, shelf, secret, purchases, shop: OnceCell::new() }
+    }
+
+    pub(super) async fn shop(&self) -> &Client {
+        self.shop.get_or_init(async || self.server(&Process::immortal()).await.1).await
     }
 
     /// A server in this process.
@@ -103,7 +111,8 @@ impl<'b, B: CrashBench> World<'b, B> {
     }
 
     /// A challenge and its honest answer.
-    pub(super) async fn ticket(&self, client: &Client) -> Ticket {
+    pub(super) async fn ticket(&self) -> Ticket {
+        let client = self.shop().await;
         let number = self.purchases.fetch_add(1, Ordering::SeqCst);
         let name = format!("payment-{number}");
         let unpaid = self.bench.request(client, &name).unpaid().await;
@@ -158,12 +167,13 @@ impl<'b, B: CrashBench> World<'b, B> {
     pub(super) async fn live(&self, plan: &Plan) -> Life {
         let mut processes = Vec::new();
         let verdict = self.purchase(plan, &mut processes).await;
+        // What still runs in them has nothing more to do.
+        processes.iter().for_each(Process::kill);
         Life { processes, verdict }
     }
 
     async fn purchase(&self, plan: &Plan, processes: &mut Vec<Process>) -> Result<Ending, String> {
-        let (_, shop) = self.server(&Process::immortal()).await;
-        let ticket = self.ticket(&shop).await;
+        let ticket = self.ticket().await;
         let mut answer = None;
         let stops = plan.stops.iter().copied().map(Some).chain([None]);
         for (number, stop) in stops.enumerate() {
@@ -220,7 +230,6 @@ impl<'b, B: CrashBench> World<'b, B> {
         answer: &Response,
         processes: &[Process],
     ) -> Result<Ending, String> {
-        let (_, shop) = self.server(&Process::immortal()).await;
         let paid = self.paid(ticket).await;
         let ending = match (answer.status(), paid) {
             (StatusCode::OK, 1) => Ending::Delivered,
@@ -229,17 +238,17 @@ impl<'b, B: CrashBench> World<'b, B> {
             (_, 1) => {
                 return Err(format!("402 after money moved, the client would pay again: {}", answer.text()));
             }
-            (_, 0) => self.afresh(&shop, ticket).await?,
+            (_, 0) => self.afresh(ticket).await?,
             (_, paid) => return Err(format!("402, and paid {paid} times")),
         };
-        self.is_over(&shop, ticket, answer).await?;
+        self.is_over(ticket, answer).await?;
         Ok(ending)
     }
 
     /// Nothing was paid, so it is bought once more.
-    async fn afresh(&self, shop: &Client, refused: &Ticket) -> Result<Ending, String> {
-        let ticket = self.ticket(shop).await;
-        let answer = self.until_answered(shop, &ticket).await?;
+    async fn afresh(&self, refused: &Ticket) -> Result<Ending, String> {
+        let ticket = self.ticket().await;
+        let answer = self.until_answered(self.shop().await, &ticket).await?;
         self.pause(PAUSE).await;
         match (answer.status(), self.paid(refused).await) {
             (StatusCode::OK, 1) => Ok(Ending::Afresh),
@@ -250,9 +259,9 @@ impl<'b, B: CrashBench> World<'b, B> {
     }
 
     /// Whatever comes later with the same credential pays nothing and is no second delivery.
-    async fn is_over(&self, shop: &Client, ticket: &Ticket, answer: &Response) -> Result<(), String> {
+    async fn is_over(&self, ticket: &Ticket, answer: &Response) -> Result<(), String> {
         let paid = self.paid(ticket).await;
-        let again = self.present(shop, ticket).await;
+        let again = self.present(self.shop().await, ticket).await;
         let is_copy = answer.status() == StatusCode::OK
             && again.status() == StatusCode::OK
             && again.body() == answer.body();

@@ -221,7 +221,9 @@ impl Default for Plans {
 impl Plans {
     /// What a life shows that has to be stopped too.
     fn follow(&mut self, plan: &Plan, life: &Life, depth: Depth, covered: &Coverage) {
-        let Some(last) = life.processes.last().filter(|process| !process.is_dead()) else { return };
+        let Some(last) = life.processes.last().filter(|process| stopped_at(process).is_none()) else {
+            return;
+        };
         let names = last.operations();
         // A recovery that was met before holds nothing new.
         let fresh = plan.stops.len() != 1 || self.recoveries.insert(names.clone());
@@ -269,7 +271,7 @@ pub struct CrashReport {
 impl CrashReport {
     fn take(&mut self, plan: &Plan, life: Life) {
         self.runs += 1;
-        self.stops += life.processes.iter().filter(|process| process.is_dead()).count();
+        self.stops += life.processes.iter().filter_map(stopped_at).count();
         match life.verdict {
             Ok(ending) => *self.endings.entry(ending).or_default() += 1,
             Err(breach) => {

@@ -137,7 +137,19 @@ impl Process {
     }
 
     /// Returns when it is dead.
-    pub(super) async fn death(&self) {
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let process = mpp::testing::Process::immortal();
+    /// tokio::select! {
+    ///     biased;
+    ///     () = process.death() => unreachable!(),
+    ///     () = std::future::ready(()) => {}
+    /// }
+    /// # }
+    /// ```
+    pub async fn death(&self) {
         // The sender lives in here.
         drop(self.0.dead.subscribe().wait_for(|dead| *dead).await);
     }

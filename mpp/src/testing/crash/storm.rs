@@ -148,8 +148,7 @@ struct Storm<'w, 'b, B> {
 
 impl<B: CrashBench> Storm<'_, '_, B> {
     async fn purchase(&mut self) -> Result<Ending, String> {
-        let (_, shop) = self.world.server(&Process::immortal()).await;
-        let ticket = self.world.ticket(&shop).await;
+        let ticket = self.world.ticket().await;
         for _ in 0..self.rng.random_range(1..=MOST_ROUNDS) {
             self.restart().await;
             if let Some(answer) = self.round(&ticket).await? {
