@@ -25,7 +25,7 @@ pub mod stripe;
 mod validator;
 mod wallet;
 
-pub use answer::{Answer, ask};
+pub use answer::{Answer, ask, try_ask};
 pub use browser::{Browser, Shown, browser};
 pub use chain::{Chain, Transfer, fresh_address};
 pub use evm::{DEV_ACCOUNTS, DEV_KEYS, EvmChain};

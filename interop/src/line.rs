@@ -30,17 +30,28 @@ impl Default for Http {
 struct Ends {
     process: Process,
     network: String,
+    door: String,
     http: reqwest::Client,
 }
 
 impl Line {
-    /// From `process` to the network at `url`.
-    pub async fn between(process: &Process, url: &str, http: &Http) -> Self {
-        let ends = Ends { process: process.clone(), network: url.to_owned(), http: http.0.clone() };
+    /// From `process` to the node at `url`.
+    pub async fn to_node(process: &Process, url: &str, http: &Http) -> Self {
+        // A port that was free may be one that somebody still asks, of a line that is gone.
+        Self::open(format!("/{:016x}", rand::random::<u64>()), process, url, http).await
+    }
+
+    /// From `process` to the API at `url`, whose address has no path; all it has is under `/v1`.
+    pub async fn to_api(process: &Process, url: &str, http: &Http) -> Self {
+        Self::open(String::new(), process, url, http).await
+    }
+
+    async fn open(door: String, process: &Process, url: &str, http: &Http) -> Self {
+        let (process, network) = (process.clone(), url.trim_end_matches('/').to_owned());
+        let ends = Ends { process: process.clone(), network, door: door.clone(), http: http.0.clone() };
         let app = axum::Router::new().fallback(forward).with_state(ends);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let url = format!("http://{}", listener.local_addr().expect("it is bound"));
-        let process = process.clone();
+        let url = format!("http://{}{door}", listener.local_addr().expect("it is bound"));
         tokio::spawn(async move {
             tokio::select! {
                 served = axum::serve(listener, app) => drop(served),
@@ -53,15 +64,19 @@ impl Line {
 
 async fn forward(State(ends): State<Ends>, request: Request) -> Response {
     let (head, body) = request.into_parts();
+    let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+    let path = target.strip_prefix(&ends.door);
+    let Some(path) = path.filter(|path| !ends.door.is_empty() || path.starts_with("/v1/")) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
     let Ok(body) = axum::body::to_bytes(body, MAX_BODY).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
     let name = match serde_json::from_slice::<Value>(&body) {
         Ok(questions) => rpc_name(&questions),
-        Err(_) => format!("{} {}", head.method, path_name(head.uri.path())),
+        Err(_) => format!("{} {}", head.method, path_name(path)),
     };
-    let target = head.uri.path_and_query().map_or("", |target| target.as_str());
-    let target = format!("{}{target}", ends.network.trim_end_matches('/'));
+    let target = format!("{}{path}", ends.network);
     let call = async {
         let mut asked = ends.http.request(head.method, target).body(body);
         for (name, value) in head.headers.iter().filter(|(name, _)| *name != "host") {
@@ -101,6 +116,7 @@ fn rpc_name(questions: &Value) -> String {
 /// A path without the ids in it: `/v1/payment_intents/pi_123/capture` is `/v1/payment_intents/…/capture`.
 fn path_name(path: &str) -> String {
     let is_id = |part: &str| part.split_once('_').is_some_and(|(kind, _)| kind.len() <= 4);
+    let path = path.split('?').next().unwrap_or_default();
     let parts: Vec<_> = path.split('/').map(|part| if is_id(part) { "…" } else { part }).collect();
     parts.join("/")
 }

@@ -100,7 +100,7 @@ impl CrashBench for Tokens {
     type Method = Tempo;
 
     async fn method(&self, process: &Process, _: Arc<dyn Clock>) -> Tempo {
-        let line = Line::between(process, &self.chain.url, &self.http).await;
+        let line = Line::to_node(process, &self.chain.url, &self.http).await;
         let tempo = Tempo::new(&self.recipient).rpc(&line.url).chain_id(CHAIN_ID);
         if self.path == "/sponsored" { tempo.sponsor(Sponsor::local(DEV_KEYS[1])) } else { tempo }
     }
@@ -152,23 +152,23 @@ async fn tempo(path: &'static str, mode: Mode) -> Option<CrashReport> {
     Some(report)
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_tempo_transaction_is_broadcast_once_wherever_the_server_dies() {
     tempo("/tokens", Mode::Pull).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_tempo_payment_that_was_made_is_delivered_wherever_the_server_dies() {
     let Some(report) = tempo("/tokens", Mode::Push).await else { return };
     assert_eq!(report.afresh(), 0, "the payer has paid: {report}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_sponsored_tempo_transaction_is_broadcast_once_wherever_the_server_dies() {
     tempo("/sponsored", Mode::Pull).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_proof_of_identity_is_used_once_wherever_the_server_dies() {
     let Some(report) = tempo("/identity", Mode::Pull).await else { return };
     assert_eq!(report.afresh(), 0, "it can be shown again: {report}");
@@ -188,7 +188,7 @@ impl CrashBench for Dollars {
     type Method = Evm;
 
     async fn method(&self, process: &Process, _: Arc<dyn Clock>) -> Evm {
-        let line = Line::between(process, self.chain.url(), &self.http).await;
+        let line = Line::to_node(process, self.chain.url(), &self.http).await;
         Evm::new(&self.recipient)
             .chain(CHAIN_ID)
             .rpc(&line.url)
@@ -255,22 +255,22 @@ async fn evm(kind: CredentialType) -> Option<CrashReport> {
     Some(report)
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn an_authorization_is_used_once_wherever_the_server_dies() {
     evm(CredentialType::Authorization).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_permit_is_used_once_wherever_the_server_dies() {
     evm(CredentialType::Permit2).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn an_evm_transaction_is_broadcast_once_wherever_the_server_dies() {
     evm(CredentialType::Transaction).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn an_evm_payment_that_was_made_is_delivered_wherever_the_server_dies() {
     let Some(report) = evm(CredentialType::Hash).await else { return };
     assert_eq!(report.afresh(), 0, "the payer has paid: {report}");
@@ -287,7 +287,7 @@ impl CrashBench for Cards {
     type Method = Stripe;
 
     async fn method(&self, process: &Process, _: Arc<dyn Clock>) -> Stripe {
-        let line = Line::between(process, &self.stand_in.url, &self.http).await;
+        let line = Line::to_api(process, &self.stand_in.url, &self.http).await;
         Stripe::new(SECRET_KEY).network_id(PROFILE).base_url(&line.url)
     }
 
@@ -328,12 +328,12 @@ async fn stripe(path: &'static str) {
     said(&format!("stripe {path}"), &crash_safety(&bench).await);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_card_is_charged_once_wherever_the_server_dies() {
     stripe("/card").await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_hold_on_a_card_is_captured_once_wherever_the_server_dies() {
     stripe("/held-card").await;
 }
