@@ -26,7 +26,7 @@ mod validator;
 mod wallet;
 
 pub use answer::{Answer, ask, try_ask};
-pub use browser::{Browser, Shown, browser};
+pub use browser::{Browser, Scheme, Shown};
 pub use chain::{Chain, Transfer, fresh_address};
 pub use evm::{DEV_ACCOUNTS, DEV_KEYS, EvmChain};
 pub use line::{Http, Line};

@@ -107,10 +107,16 @@ problem_types! {
     RequestTimeout = "urn:mpp:problem:request-timeout", "Request Timeout", 408;
     /// Own: another request with the same credential is being answered. Ask again after `Retry-After` with the same one.
     InProgress = "urn:mpp:problem:in-progress", "Payment In Progress", 409;
+    /// Own: the `Idempotency-Key` belongs to another request or payment, or the response to it was not kept. Nothing was
+    /// taken now; a new purchase takes a new key.
+    IdempotencyConflict = "urn:mpp:problem:idempotency-conflict", "Idempotency Conflict", 409;
     /// Own: the request's body is larger than this resource reads. Nothing was taken.
     BodyTooLarge = "urn:mpp:problem:body-too-large", "Body Too Large", 413;
     /// Own: the price of exactly this request is out of the resource's range. Ask for less; nothing was taken.
     PriceOutOfRange = "urn:mpp:problem:price-out-of-range", "Price Out Of Range", 422;
+    /// Own: this client has had its share of answers that cost it nothing. Ask again after `Retry-After`; a credential that
+    /// was sent along was not claimed, and can be sent again.
+    RateLimited = "urn:mpp:problem:rate-limited", "Too Many Requests", 429;
     /// Own: a fault of the server. If a credential was sent, send the same one again: it is not spent twice.
     Internal = "urn:mpp:problem:internal", "Internal Error", 500;
     /// Own: payment cannot be taken, or its outcome cannot be known, right now. Send the same credential again after

@@ -4,7 +4,13 @@
 //! environment variables and no files; what it needs, it is given. What the settings mean on the wire is in
 //! draft-httpauth-payment-00: the realm and `expires` in section 5.1, secrets in 5.1.2, TLS in 11.2.
 
+use super::body::BodyBudget;
+use super::health::Readiness;
 use super::journal::Journal;
+use super::observe::{Event, Hook, Observers};
+use super::peer::TrustedProxies;
+use super::rate::{RateLimiter, RateLimits};
+use super::replay::Shelf;
 use super::{Inner, Mpp, Waits};
 use crate::clock::{Clock, SystemClock};
 use crate::method::{MethodProblem, Money, ServerMethod};
@@ -26,8 +32,15 @@ const LIFETIME: Duration = Duration::from_secs(5 * 60);
 const GRACE: Duration = Duration::from_secs(10 * 60);
 /// How long a dead process keeps others away from an entry.
 const LEASE: Duration = Duration::from_secs(30);
+/// What bodies of unpaid requests take at most, all together.
+const BODY_BUDGET: usize = 256 * 1024 * 1024;
 /// Below this a lease of whole seconds may be over before its first heartbeat.
 const SHORTEST_LEASE: Duration = Duration::from_secs(3);
+
+/// The largest response that is kept.
+const KEPT_RESPONSE: usize = 64 * 1024;
+/// How much all kept responses take, of paid requests and again of free proofs and test money.
+const KEPT_RESPONSES: usize = 64 * 1024 * 1024;
 
 /// Builds an [`Mpp`]; see [`Mpp::builder`].
 ///
@@ -63,10 +76,16 @@ pub struct Builder {
     max_settlements: usize,
     settle_timeout: Duration,
     body_deadline: Duration,
+    body_budget: usize,
+    kept_response: usize,
+    kept_responses: usize,
+    proxies: TrustedProxies,
+    rates: Option<RateLimits>,
     test_money: Permission,
     insecure: Permission,
     volatile: Permission,
     predecessor: Option<Mpp>,
+    hooks: Vec<Hook>,
 }
 
 /// An explicit permission for something that is refused by default.
@@ -105,10 +124,16 @@ impl Builder {
             max_settlements: 1024,
             settle_timeout: Duration::from_secs(60),
             body_deadline: Duration::from_secs(30),
+            body_budget: BODY_BUDGET,
+            kept_response: KEPT_RESPONSE,
+            kept_responses: KEPT_RESPONSES,
+            proxies: TrustedProxies::none(),
+            rates: None,
             test_money: Permission::Refused,
             insecure: Permission::Refused,
             volatile: Permission::Refused,
             predecessor: None,
+            hooks: Vec::new(),
         }
     }
 
@@ -459,6 +484,122 @@ impl Builder {
         self
     }
 
+    /// How many bytes of bodies are in memory at once for requests that have not paid yet. Default: 256 MiB.
+    ///
+    /// A body is read before its request is paid for, because the challenge is bound to it, within the framework's limit for
+    /// one (`DefaultBodyLimit`, 2 MiB). One client, and one body, gets a quarter of the budget at most: beyond it the answer is
+    /// 429 or 413. The last quarter is kept for requests with an authentic credential; who finds no room is answered 503. Bodies of
+    /// prices with `digest = false` are not read here.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, get}, testing};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # let builder = testing::builder(Arc::new(SystemClock));
+    /// let mpp = builder.unpaid_body_budget(32 * 1024 * 1024).build().unwrap(); // a small machine
+    /// # }
+    /// ```
+    pub fn unpaid_body_budget(mut self, bytes: usize) -> Self {
+        self.body_budget = bytes;
+        self
+    }
+
+    /// Limits how many challenges and refusals one client gets; beyond that it is answered 429 with `Retry-After`, until it
+    /// has waited. A credential with the right HMAC is verified and claimed in any case. Default: no limits, because a challenge
+    /// costs a microsecond and keeps nothing, and because a server behind a proxy that is not
+    /// [named](Self::trusted_proxies) has one client.
+    ///
+    /// ```standalone_crate
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Paid, SystemClock, routing::{Router, get}, testing};
+    /// # use std::{net::SocketAddr, sync::Arc};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+    /// # async fn weather(_: Paid) -> &'static str { "sunny" }
+    /// # let builder = testing::builder(Arc::new(SystemClock));
+    /// use axum::{Extension, extract::ConnectInfo};
+    /// use mpp::server::{Rate, RateLimits};
+    ///
+    /// let mpp = builder.rate_limits(RateLimits::new().challenges(Rate::per_minute(2))).build().unwrap();
+    /// let peer = Extension(ConnectInfo(SocketAddr::from(([192, 0, 2, 7], 4711)))); // as a real server has it
+    /// let app: axum::Router = Router::new().route("/weather", get(weather)).with_state(mpp).into_axum();
+    /// let client = testing::Client::new(app.layer(peer));
+    /// for _ in 0..2 {
+    ///     assert_eq!(client.get("/weather").unpaid().await.status(), 402);
+    /// }
+    /// let limited = client.get("/weather").unpaid().await;
+    /// assert_eq!((limited.status().as_u16(), limited.header("retry-after")), (429, Some("30")));
+    /// # });
+    /// # }
+    /// ```
+    pub fn rate_limits(mut self, limits: RateLimits) -> Self {
+        self.rates = Some(limits);
+        self
+    }
+
+    /// The largest response, head and body, that is kept for an `Idempotency-Key` or by `replay = "response"`, in bytes.
+    /// Default: 64 KiB; 0 keeps none.
+    ///
+    /// A larger one is delivered as always and not kept: a copy of its request with the same key is answered 409
+    /// (`idempotency-conflict`), without a challenge.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, post}, testing};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let builder = testing::builder(Arc::new(SystemClock));
+    /// #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+    /// async fn render(_: Paid) -> String { "x".repeat(2000) }
+    ///
+    /// let mpp = builder.kept_response(1000).build().unwrap();
+    /// let client = testing::Client::new(Router::new().route("/render", post(render)).with_state(mpp));
+    /// let credential = client.post("/render").credential("tempo").await;
+    /// let send = || client.post("/render").header("idempotency-key", "order-7").presenting(&credential);
+    /// assert_eq!(send().await.status(), 200);
+    /// send().await.assert_problem("idempotency-conflict");
+    /// # });
+    /// # }
+    /// ```
+    pub fn kept_response(mut self, bytes: usize) -> Self {
+        self.kept_response = bytes;
+        self
+    }
+
+    /// How many bytes of responses this process keeps at a time, for paid requests and as much again for free proofs and
+    /// test money. Default: 64 MiB. While there is no room, responses are delivered and not kept.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{SystemClock, testing};
+    /// # use std::sync::Arc;
+    /// # let builder = testing::builder(Arc::new(SystemClock));
+    /// let mpp = builder.kept_responses(256 * 1024 * 1024).build().unwrap();
+    /// # }
+    /// ```
+    pub fn kept_responses(mut self, bytes: usize) -> Self {
+        self.kept_responses = bytes;
+        self
+    }
+
+    /// The reverse proxies in front of this server, whose word about who connected to them is taken. Default: none, so
+    /// that everybody behind a proxy is one client, with one share of what is limited per client.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, get}, testing};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # let builder = testing::builder(Arc::new(SystemClock));
+    /// use mpp::server::TrustedProxies;
+    ///
+    /// let mpp = builder.trusted_proxies(TrustedProxies::x_forwarded_for(["10.0.0.0/16"])).build().unwrap();
+    /// # }
+    /// ```
+    pub fn trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
+        self.proxies = proxies;
+        self
+    }
+
     /// Accepts methods that deal in [test money](Money::Test).
     ///
     /// ```
@@ -537,6 +678,40 @@ impl Builder {
         self
     }
 
+    /// Tells `hook` what happens to payments, in order: see [`Event`]. May be called several times; each hook has a thread
+    /// of its own, so it may block, and a payment never waits for it. When more than 1024 events wait for one hook, further
+    /// ones are dropped and [counted](Mpp::dropped_events). A panic ends one call, not the hook.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Paid, routing::{Router, get}, testing};
+    /// # use std::{sync::Arc, sync::mpsc};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+    /// # async fn weather(_: Paid) -> &'static str { "sunny" }
+    /// # let builder = testing::builder(Arc::new(mpp::SystemClock));
+    /// use mpp::observe::Event;
+    ///
+    /// let (till, sold) = mpsc::channel();
+    /// let mpp = builder
+    ///     .on_event(move |event| {
+    ///         if let Event::PaymentSettled { sale, .. } = event {
+    ///             till.send(format!("{} {} for {}", sale.amount, sale.currency, sale.operation)).ok();
+    ///         }
+    ///     })
+    ///     .build()
+    ///     .unwrap();
+    /// let client = testing::Client::new(Router::new().route("/weather", get(weather)).with_state(mpp));
+    /// client.get("/weather").paying("tempo").await;
+    /// assert_eq!(sold.recv().unwrap(), "0.05 usdc for GET /weather");
+    /// # });
+    /// # }
+    /// ```
+    pub fn on_event(mut self, hook: impl FnMut(&Event) + Send + 'static) -> Self {
+        self.hooks.push(Box::new(hook));
+        self
+    }
+
     /// Resolves every linked price against this configuration. No network: see [`Mpp::check`].
     ///
     /// # Errors
@@ -560,6 +735,8 @@ impl Builder {
         let inherited = self.predecessor.as_ref().map(|old| old.0.journal.store().clone());
         let store = self.store.clone().or(inherited).unwrap_or_else(|| Arc::new(MemoryStore::new()));
         self.check_methods(store.durability(), &mut problems);
+        problems.extend(self.proxies.problems());
+        problems.extend(self.rates.iter().flat_map(RateLimits::problems));
         let ring = match (&self.ring, &self.predecessor) {
             (Some(ring), _) => Some(ring.clone()),
             (None, Some(old)) => Some(old.0.secrets.clone()),
@@ -615,8 +792,13 @@ impl Builder {
         }
         report.warnings.extend(self.switched_off_in_vain());
         problems.extend(report.problems);
-        let public_url = match public {
-            Some((public_url, _)) if problems.is_empty() => public_url,
+        let names = self.methods.iter().map(|method| method.name().as_str());
+        let observers = Observers::start(self.hooks, names);
+        if let Err(error) = &observers {
+            problems.push(format!("a hook got no thread: {error}"));
+        }
+        let (public_url, observers) = match (public, observers) {
+            (Some((public_url, _)), Ok(observers)) if problems.is_empty() => (public_url, observers),
             _ => return Err(BuildError { problems }),
         };
         for warning in &report.warnings {
@@ -626,6 +808,7 @@ impl Builder {
             tracing::warn!(target: "mpp::startup", "this server takes test money");
         }
         let sealer = Arc::new(Sealer::new(&secrets));
+        let shelf = Shelf::new(&secrets, self.kept_response, self.kept_responses);
         Ok(Mpp(Arc::new(Inner {
             public_url,
             realm,
@@ -633,6 +816,7 @@ impl Builder {
             secrets,
             ring,
             sealer,
+            shelf,
             methods: self.methods,
             switched_off: self.switched_off,
             journal: Journal::new(store, self.lease, self.settle_timeout, self.grace),
@@ -642,7 +826,12 @@ impl Builder {
             settlements: Arc::new(Semaphore::new(self.max_settlements)),
             settle_timeout: self.settle_timeout,
             body_deadline: self.body_deadline,
+            bodies: BodyBudget::new(self.body_budget),
+            proxies: self.proxies,
+            rates: self.rates.as_ref().map(RateLimiter::new),
             waits: Waits::default(),
+            observers,
+            readiness: Readiness::default(),
             plans,
             late: RwLock::new(HashMap::new()),
             warnings: report.warnings,

@@ -31,17 +31,30 @@ async fn held(_: Paid<Hold>) -> String {
     run()
 }
 
+#[mpp::charge(amount = "0.05", currency = "usdc", methods(sandbox), replay = "response")]
+async fn replayed(_: Paid) -> String {
+    run()
+}
+
 /// Play money, whose network is a store that survives every process.
 struct PlayMoney {
     path: &'static str,
+    key: Key,
     wallet: Wallet,
     books: Arc<MemoryStore>,
 }
 
 impl PlayMoney {
     fn at(path: &'static str) -> Self {
-        Self { path, wallet: Wallet::from_seed([7; 32]), books: Arc::default() }
+        Self { path, key: Key::None, wallet: Wallet::from_seed([7; 32]), books: Arc::default() }
     }
+}
+
+/// Whether requests have an `Idempotency-Key`.
+#[derive(Clone, Copy, PartialEq)]
+enum Key {
+    None,
+    OfThePayment,
 }
 
 impl CrashBench for PlayMoney {
@@ -53,12 +66,18 @@ impl CrashBench for PlayMoney {
     }
 
     fn client(&self, mpp: Mpp) -> Client {
-        let router = Router::new().route("/charged", get(charged)).route("/held", get(held));
+        let router = Router::new()
+            .route("/charged", get(charged).post(charged))
+            .route("/held", get(held))
+            .route("/replayed", get(replayed));
         Client::new(router.with_state(mpp))
     }
 
-    fn request(&self, client: &Client, _: &str) -> Request {
-        client.get(self.path)
+    fn request(&self, client: &Client, payment: &str) -> Request {
+        match self.key {
+            Key::None => client.get(self.path),
+            Key::OfThePayment => client.post(self.path).header("idempotency-key", payment),
+        }
     }
 
     async fn pay(&self, challenge: &Challenge) -> Proof {
@@ -89,6 +108,22 @@ async fn a_server_that_is_stopped_at_any_operation_of_a_hold_takes_the_money_onc
     report.assert_safe();
 }
 
+#[tokio::test(start_paused = true)]
+async fn with_an_idempotency_key_every_success_that_was_committed_is_sent() {
+    let report = crash_safety(&PlayMoney { key: Key::OfThePayment, ..PlayMoney::at("/charged") }).await;
+    println!("{report}");
+    report.assert_safe();
+    assert_eq!(report.unsent(), 0, "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_responses_are_replayed_every_success_that_was_committed_is_sent() {
+    let report = crash_safety(&PlayMoney::at("/replayed")).await;
+    println!("{report}");
+    report.assert_safe();
+    assert_eq!(report.unsent(), 0, "{report}");
+}
+
 /// `MPP_CRASH_RUNS=10000` for more of them, `MPP_CRASH_SEED=n` for a certain one.
 #[test]
 fn in_a_storm_of_faults_the_money_moves_once() {
@@ -100,9 +135,15 @@ fn in_a_storm_of_faults_the_money_moves_once() {
     let mut endings = BTreeMap::<_, u64>::new();
     let (mut stops, mut faults, mut breaches) = (0, 0, Vec::new());
     for seed in seeds.clone() {
-        let path = if seed % 2 == 0 { "/charged" } else { "/held" };
+        let bench = match seed % 4 {
+            0 => PlayMoney::at("/charged"),
+            1 => PlayMoney::at("/held"),
+            2 => PlayMoney::at("/replayed"),
+            _ => PlayMoney { key: Key::OfThePayment, ..PlayMoney::at("/charged") },
+        };
+        let path = bench.path;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-        let report = runtime.expect("a runtime").block_on(crash_storm(&PlayMoney::at(path), seed));
+        let report = runtime.expect("a runtime").block_on(crash_storm(&bench, seed));
         stops += report.stops();
         faults += report.faults();
         *endings.entry((path, report.is_unsent(), report.is_afresh())).or_default() += 1;

@@ -4,6 +4,7 @@ use crate::common::{Network, credential};
 use crate::lab::*;
 use axum::body::Body;
 use axum::http::{HeaderValue, Method, Request};
+use mpp::server::TrustedProxies;
 use mpp::testing::Response;
 use std::sync::atomic::Ordering;
 use tower::ServiceExt;
@@ -224,13 +225,31 @@ async fn accept_payment_does_not_limit_which_credential_is_accepted() {
 #[tokio::test(start_paused = true)]
 async fn a_method_is_told_who_asks() {
     let lab = Lab::on(Network::new("tempo"), |b| b);
-    let paid = credential(&lab.challenge("/cheap").await, "tx1");
+    asks_from(&lab, "tx1", [192, 0, 2, 7], &["198.51.100.1"]).await;
+    lab.pay("/cheap", "tx2").await.1.assert_ok();
+    assert_eq!(*lab.network.clients.lock().unwrap(), ["192.0.2.7", ""]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_a_trusted_proxy_a_method_is_told_whom_the_proxy_saw() {
+    let proxies = TrustedProxies::x_forwarded_for(["192.0.2.0/28"]);
+    let lab = Lab::on(Network::new("tempo"), |b| b.trusted_proxies(proxies));
+    asks_from(&lab, "tx1", [192, 0, 2, 7], &["6.6.6.6", "198.51.100.1, 192.0.2.8"]).await;
+    asks_from(&lab, "tx2", [192, 0, 2, 7], &["6.6.6.6, nobody"]).await;
+    asks_from(&lab, "tx3", [192, 0, 2, 99], &["6.6.6.6"]).await;
+    assert_eq!(*lab.network.clients.lock().unwrap(), ["198.51.100.1", "192.0.2.7", "192.0.2.99"]);
+}
+
+/// Pays for `/cheap` over a connection from `peer`, under these lines of `X-Forwarded-For`.
+async fn asks_from(lab: &Lab, tx: &str, peer: [u8; 4], forwarded_for: &[&'static str]) {
+    let paid = credential(&lab.challenge("/cheap").await, tx);
     let mut request = Request::new(Body::empty());
     *request.uri_mut() = "/cheap".parse().unwrap();
     request.headers_mut().insert("authorization", paid.parse().unwrap());
-    let peer = std::net::SocketAddr::from(([192, 0, 2, 7], 4711));
+    for line in forwarded_for {
+        request.headers_mut().append("x-forwarded-for", line.parse().unwrap());
+    }
+    let peer = std::net::SocketAddr::from((peer, 4711));
     request.extensions_mut().insert(axum::extract::ConnectInfo(peer));
     assert_eq!(lab.app().oneshot(request).await.unwrap().status(), 200);
-    lab.pay("/cheap", "tx2").await.1.assert_ok();
-    assert_eq!(*lab.network.clients.lock().unwrap(), ["192.0.2.7", ""]);
 }

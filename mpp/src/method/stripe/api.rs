@@ -393,9 +393,12 @@ impl Refusal {
         }
     }
 
-    /// Everything in the form but the token is from this server: an error about the rest is not the payer's.
+    /// Everything in the form but the token is from this server: an error about the rest is not the payer's. What the
+    /// token does not allow is the payer's whatever parameter it is said about: limits are limits of the amount, too.
     fn is_our_fault(&self) -> bool {
-        const OURS: [&str; 9] = [
+        const OURS: [&str; 11] = [
+            "amount",
+            "currency",
             "on_behalf_of",
             "application_fee_amount",
             "transfer_data",
@@ -406,8 +409,13 @@ impl Refusal {
             "confirm",
             "amount_details",
         ];
-        const CODES: [&str; 9] = [
+        const CODES: [&str; 14] = [
             "amount_too_small",
+            "amount_too_large",
+            "invalid_charge_amount",
+            "platform_account_required",
+            "transfers_not_allowed",
+            "testmode_charges_only",
             "parameter_unknown",
             "parameter_missing",
             "parameter_invalid_empty",
@@ -417,10 +425,17 @@ impl Refusal {
             "country_unsupported",
             "tls_version_unsupported",
         ];
+        if self.is_about_the_token() && !CODES.contains(&self.code.as_str()) {
+            return false;
+        }
         OURS.iter().any(|ours| self.param.strip_prefix(ours).is_some_and(|rest| rest.is_empty() || rest.starts_with('[')))
             || CODES.contains(&self.code.as_str())
             // A path that Stripe does not know: the base URL is something else's.
             || (self.status == 404 && self.code != "resource_missing")
+    }
+
+    fn is_about_the_token(&self) -> bool {
+        [&self.code, &self.param].into_iter().any(|word| word.contains("shared_payment"))
     }
 
     /// For the payer, in our words.
@@ -467,4 +482,91 @@ struct Found {
 struct List {
     #[serde(rename = "data")]
     _data: Vec<serde::de::IgnoredAny>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Eq)]
+    enum Fault {
+        /// 402: the token or the card.
+        Payer,
+        /// 503 without a challenge, and not paid.
+        Ours,
+        /// Another 503: this answer says nothing about an earlier request.
+        NotLetIn,
+        /// Nobody knows.
+        Open,
+    }
+
+    fn whose(status: u16, kind: &str, code: &str, param: &str) -> Fault {
+        let [kind, code, param] = [kind, code, param].map(str::to_owned);
+        match (Refusal { status, kind, code, param, decline: String::new(), intent: None }).verdict() {
+            Verdict::Declined(Rejection::Unavailable { .. }) => Fault::Ours,
+            Verdict::Declined(_) => Fault::Payer,
+            Verdict::NotLetIn => Fault::NotLetIn,
+            Verdict::Open => Fault::Open,
+        }
+    }
+
+    #[test]
+    fn what_this_server_wrote_into_the_form_is_never_held_against_the_payer() {
+        let invalid = |code: &str, param: &str| whose(400, "invalid_request_error", code, param);
+        for (code, param) in [
+            ("parameter_invalid_integer", "amount"),
+            ("amount_too_small", "amount"),
+            ("amount_too_large", "amount"),
+            ("amount_too_large", ""),
+            ("invalid_charge_amount", ""),
+            ("", "amount"),
+            ("", "currency"),
+            ("parameter_invalid", "currency"),
+            ("", "metadata[mpp_payment]"),
+            ("", "transfer_data[destination]"),
+            ("transfers_not_allowed", ""),
+            ("testmode_charges_only", ""),
+            // A version of the API without tokens.
+            ("parameter_unknown", "shared_payment_granted_token"),
+        ] {
+            assert_eq!(invalid(code, param), Fault::Ours, "{code} {param}");
+        }
+        assert_eq!(whose(404, "invalid_request_error", "", ""), Fault::Ours, "not Stripe's path");
+        assert_eq!(whose(404, "invalid_request_error", "resource_missing", "on_behalf_of"), Fault::Ours);
+    }
+
+    #[test]
+    fn tokens_and_cards_are_the_payers_whatever_parameter_the_refusal_names() {
+        let token = "shared_payment_granted_token";
+        for (status, kind, code, param) in [
+            (400, "invalid_request_error", "", token),
+            (400, "invalid_request_error", "shared_payment_token_used", token),
+            (400, "invalid_request_error", "shared_payment_token_amount_exceeded", "amount"),
+            (400, "invalid_request_error", "shared_payment_token_currency_mismatch", "currency"),
+            (400, "invalid_request_error", "", ""),
+            (400, "card_error", "incorrect_number", ""),
+            (404, "invalid_request_error", "resource_missing", token),
+            (402, "card_error", "card_declined", ""),
+            (402, "card_error", "amount_too_large", "amount"),
+        ] {
+            assert_eq!(whose(status, kind, code, param), Fault::Payer, "{status} {kind} {code} {param}");
+        }
+    }
+
+    #[test]
+    fn what_says_nothing_about_the_payment_decides_nothing() {
+        for status in [401, 403] {
+            assert_eq!(whose(status, "invalid_request_error", "", "amount"), Fault::NotLetIn, "{status}");
+        }
+        for (status, kind) in [
+            (400, "idempotency_error"),
+            (400, "api_error"),
+            (409, "invalid_request_error"),
+            (429, "invalid_request_error"),
+            (500, "api_error"),
+            (503, ""),
+        ] {
+            assert_eq!(whose(status, kind, "", "amount"), Fault::Open, "{status} {kind}");
+        }
+    }
 }

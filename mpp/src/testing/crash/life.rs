@@ -278,7 +278,7 @@ impl<'b, B: CrashBench> World<'b, B> {
 /// Whether this process may have committed a delivery.
 fn has_committed(process: &Process) -> bool {
     let done = |fate| !matches!(fate, Fate::DiesBefore | Fate::Refused);
-    process.trace().iter().any(|op| op.name == DELIVERED && done(op.fate))
+    process.trace().iter().any(|op| op.name.starts_with(DELIVERED) && done(op.fate))
 }
 
 /// The operation that commits a delivery.
