@@ -111,6 +111,12 @@ impl EvmChain {
         self.approve_permit2(owner).await;
     }
 
+    /// Any account uses its next nonce for nothing.
+    pub async fn use_nonce(&self, account: &str) {
+        self.node.rpc("anvil_impersonateAccount", json!([account])).await;
+        send(&self.node, json!({ "from": account, "to": account })).await;
+    }
+
     /// Gives an account a coin, for gas.
     pub async fn give_coins(&self, account: &str) {
         self.node.rpc("anvil_setBalance", json!([account, "0xde0b6b3a7640000"])).await;

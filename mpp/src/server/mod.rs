@@ -45,6 +45,8 @@ mod settlement;
 
 pub use builder::{BuildError, Builder};
 pub use health::{Health, Part};
+#[cfg(feature = "testing")]
+pub(crate) use journal::{ENTRY, state_of};
 pub use layer::{Head, LayerPrice, PaymentLayer, PaymentService};
 pub use paid::{Hold, Paid};
 pub use peer::TrustedProxies;
