@@ -29,6 +29,7 @@ mod health;
 mod journal;
 #[doc(hidden)]
 pub mod layer;
+pub mod ledger;
 pub mod observe;
 mod page;
 #[doc(hidden)]

@@ -297,8 +297,15 @@ impl Task {
 
 /// Finishes an entry that nobody works on. `false` when there is nothing to finish, or when nobody can tell yet.
 pub(super) async fn finish(mpp: &Mpp, quota: Quota, id: String, found: Found) -> Result<bool, StoreError> {
-    let Record::Open(entry) = found.record else { return Ok(false) };
     let now = mpp.now();
+    if found.listing.is_some() {
+        // A few bytes, and nothing that was to be finished.
+        return match mpp.0.journal.archive(quota, &id, now).await {
+            Ok(()) | Err(JournalError::Lost(_)) => Ok(false),
+            Err(JournalError::Store(error)) => Err(error),
+        };
+    }
+    let Record::Open(entry) = found.record else { return Ok(false) };
     if entry.lease.is_live(now) {
         return Ok(false);
     }

@@ -1,5 +1,5 @@
 //! A server with a network, a clock and a store that do as they are told.
-#![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test program uses its own part")]
 
 #[path = "shop.rs"]
 mod shop;
