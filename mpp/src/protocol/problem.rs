@@ -114,6 +114,9 @@ problem_types! {
     BodyTooLarge = "urn:mpp:problem:body-too-large", "Body Too Large", 413;
     /// Own: the price of exactly this request is out of the resource's range. Ask for less; nothing was taken.
     PriceOutOfRange = "urn:mpp:problem:price-out-of-range", "Price Out Of Range", 422;
+    /// Own: this client has had its share of answers that cost it nothing. Ask again after `Retry-After`; a credential that
+    /// was sent along was not claimed, and can be sent again.
+    RateLimited = "urn:mpp:problem:rate-limited", "Too Many Requests", 429;
     /// Own: a fault of the server. If a credential was sent, send the same one again: it is not spent twice.
     Internal = "urn:mpp:problem:internal", "Internal Error", 500;
     /// Own: payment cannot be taken, or its outcome cannot be known, right now. Send the same credential again after

@@ -4,10 +4,12 @@
 //! environment variables and no files; what it needs, it is given. What the settings mean on the wire is in
 //! draft-httpauth-payment-00: the realm and `expires` in section 5.1, secrets in 5.1.2, TLS in 11.2.
 
+use super::body::BodyBudget;
 use super::health::Readiness;
 use super::journal::Journal;
 use super::observe::{Event, Hook, Observers};
 use super::peer::TrustedProxies;
+use super::rate::{RateLimiter, RateLimits};
 use super::replay::Shelf;
 use super::{Inner, Mpp, Waits};
 use crate::clock::{Clock, SystemClock};
@@ -32,6 +34,8 @@ const GRACE: Duration = Duration::from_secs(10 * 60);
 const LEASE: Duration = Duration::from_secs(30);
 /// How long a durable store's ledger keeps a payment.
 const LEDGER_RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// What bodies of unpaid requests take at most, all together.
+const BODY_BUDGET: usize = 256 * 1024 * 1024;
 /// Below this a lease of whole seconds may be over before its first heartbeat.
 const SHORTEST_LEASE: Duration = Duration::from_secs(3);
 
@@ -76,7 +80,9 @@ pub struct Builder {
     body_deadline: Duration,
     kept_response: usize,
     kept_responses: usize,
+    body_budget: usize,
     proxies: TrustedProxies,
+    rates: Option<RateLimits>,
     test_money: Permission,
     insecure: Permission,
     volatile: Permission,
@@ -123,7 +129,9 @@ impl Builder {
             body_deadline: Duration::from_secs(30),
             kept_response: KEPT_RESPONSE,
             kept_responses: KEPT_RESPONSES,
+            body_budget: BODY_BUDGET,
             proxies: TrustedProxies::none(),
+            rates: None,
             test_money: Permission::Refused,
             insecure: Permission::Refused,
             volatile: Permission::Refused,
@@ -525,6 +533,59 @@ impl Builder {
         self
     }
 
+    /// How many bytes of bodies are in memory at once for requests that have not paid yet. Default: 256 MiB.
+    ///
+    /// A body is read before its request is paid for, because the challenge is bound to it, within the framework's limit for
+    /// one (`DefaultBodyLimit`, 2 MiB). One client, and one body, gets a quarter of the budget at most: beyond it the answer is
+    /// 429 or 413. The last quarter is kept for requests with an authentic credential; who finds no room is answered 503. Bodies of
+    /// prices with `digest = false` are not read here.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, get}, testing};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # let builder = testing::builder(Arc::new(SystemClock));
+    /// let mpp = builder.unpaid_body_budget(32 * 1024 * 1024).build().unwrap(); // a small machine
+    /// # }
+    /// ```
+    pub fn unpaid_body_budget(mut self, bytes: usize) -> Self {
+        self.body_budget = bytes;
+        self
+    }
+
+    /// Limits how many challenges and refusals one client gets; beyond that it is answered 429 with `Retry-After`, until it
+    /// has waited. A credential with the right HMAC is verified and claimed in any case. Default: no limits, because a challenge
+    /// costs a microsecond and keeps nothing, and because a server behind a proxy that is not
+    /// [named](Self::trusted_proxies) has one client.
+    ///
+    /// ```standalone_crate
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Paid, SystemClock, routing::{Router, get}, testing};
+    /// # use std::{net::SocketAddr, sync::Arc};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+    /// # async fn weather(_: Paid) -> &'static str { "sunny" }
+    /// # let builder = testing::builder(Arc::new(SystemClock));
+    /// use axum::{Extension, extract::ConnectInfo};
+    /// use mpp::server::{Rate, RateLimits};
+    ///
+    /// let mpp = builder.rate_limits(RateLimits::new().challenges(Rate::per_minute(2))).build().unwrap();
+    /// let peer = Extension(ConnectInfo(SocketAddr::from(([192, 0, 2, 7], 4711)))); // as a real server has it
+    /// let app: axum::Router = Router::new().route("/weather", get(weather)).with_state(mpp).into_axum();
+    /// let client = testing::Client::new(app.layer(peer));
+    /// for _ in 0..2 {
+    ///     assert_eq!(client.get("/weather").unpaid().await.status(), 402);
+    /// }
+    /// let limited = client.get("/weather").unpaid().await;
+    /// assert_eq!((limited.status().as_u16(), limited.header("retry-after")), (429, Some("30")));
+    /// # });
+    /// # }
+    /// ```
+    pub fn rate_limits(mut self, limits: RateLimits) -> Self {
+        self.rates = Some(limits);
+        self
+    }
+
     /// The reverse proxies in front of this server, whose word about who connected to them is taken. Default: none, so
     /// that everybody behind a proxy is one client, with one share of what is limited per client.
     ///
@@ -698,6 +759,7 @@ impl Builder {
         let store = self.store.clone().or(inherited).unwrap_or_else(|| Arc::new(MemoryStore::new()));
         self.check_methods(store.durability(), &mut problems);
         problems.extend(self.proxies.problems());
+        problems.extend(self.rates.iter().flat_map(RateLimits::problems));
         let ring = match (&self.ring, &self.predecessor) {
             (Some(ring), _) => Some(ring.clone()),
             (None, Some(old)) => Some(old.0.secrets.clone()),
@@ -791,7 +853,9 @@ impl Builder {
             settlements: Arc::new(Semaphore::new(self.max_settlements)),
             settle_timeout: self.settle_timeout,
             body_deadline: self.body_deadline,
+            bodies: BodyBudget::new(self.body_budget),
             proxies: self.proxies,
+            rates: self.rates.as_ref().map(RateLimiter::new),
             waits: Waits::default(),
             observers,
             readiness: Readiness::default(),

@@ -21,6 +21,7 @@
 //! challenges. After money may have moved the answer is never 402, because clients pay those.
 
 mod authorization;
+mod body;
 mod builder;
 mod drain;
 #[doc(hidden)]
@@ -36,6 +37,7 @@ mod page;
 pub mod paid;
 mod peer;
 pub(crate) mod pipeline;
+mod rate;
 mod replay;
 mod respond;
 pub mod routing;
@@ -47,6 +49,7 @@ pub use health::{Health, Part};
 pub use layer::{Head, LayerPrice, PaymentLayer, PaymentService};
 pub use paid::{Hold, Paid};
 pub use peer::TrustedProxies;
+pub use rate::{Rate, RateLimits};
 
 use crate::clock::Clock;
 use crate::method::{MethodProblem, Money, ServerMethod};
@@ -54,9 +57,11 @@ use crate::pricing::{Configuration, Findings, Plan, PriceSpec};
 use crate::protocol::{ProblemType, Realm, SecretRing, Timestamp};
 use crate::store::seal::Sealer;
 use crate::store::{Notebook, Quota, StoreError};
+use body::BodyBudget;
 use health::Readiness;
 use journal::{Journal, Record};
 use observe::{Observers, Standing};
+use rate::RateLimiter;
 use replay::Shelf;
 use respond::Answer;
 use std::collections::HashMap;
@@ -109,7 +114,9 @@ struct Inner {
     settlements: Arc<Semaphore>,
     settle_timeout: Duration,
     body_deadline: Duration,
+    bodies: BodyBudget,
     proxies: TrustedProxies,
+    rates: Option<RateLimiter>,
     waits: Waits,
     observers: Observers,
     readiness: Readiness,
@@ -231,18 +238,22 @@ impl Mpp {
     /// and without a challenge: nothing is claimed any more, and nobody pays a server that is leaving. A copy of a delivery
     /// that was kept is still sent. [`drained`](Self::drained) says when everything is over.
     ///
-    /// ```no_run
-    /// # async fn serve(mpp: mpp::Mpp, app: axum::Router, listener: tokio::net::TcpListener) -> std::io::Result<()> {
-    /// let leaving = mpp.clone();
-    /// axum::serve(listener, app)
-    ///     .with_graceful_shutdown(async move {
-    ///         tokio::signal::ctrl_c().await.ok();
+    /// ```
+    /// async fn serve(
+    ///     listener: tokio::net::TcpListener,
+    ///     app: axum::Router,
+    ///     mpp: mpp::Mpp,
+    ///     asked_to_stop: impl Future<Output = ()> + Send + 'static, // `tokio::signal::ctrl_c()`, for example
+    /// ) -> std::io::Result<()> {
+    ///     let leaving = mpp.clone();
+    ///     let stop = async move {
+    ///         asked_to_stop.await;
     ///         leaving.drain();
-    ///     })
-    ///     .await?;
-    /// mpp.drained().await;
-    /// # Ok(())
-    /// # }
+    ///     };
+    ///     axum::serve(listener, app).with_graceful_shutdown(stop).await?;
+    ///     mpp.drained().await;
+    ///     Ok(())
+    /// }
     /// ```
     pub fn drain(&self) {
         self.0.journal.doors().close();

@@ -196,8 +196,18 @@ impl Forwarding {
 pub(super) struct Client(Option<IpAddr>);
 
 impl Client {
+    #[cfg(test)]
+    pub(super) fn unknown() -> Self {
+        Self(None)
+    }
+
+    /// Whether there is an address at all.
+    pub(super) fn is_known(self) -> bool {
+        self.0.is_some()
+    }
+
     /// One share for everybody who can take addresses at will: an IPv6 customer has 2^64 of them.
-    fn at(address: IpAddr) -> Self {
+    pub(super) fn at(address: IpAddr) -> Self {
         Self(Some(match address.to_canonical() {
             IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
             address => address,

@@ -19,6 +19,7 @@
 
 use super::Mpp;
 use super::authorization;
+use super::body::{self, Held, Reader};
 use super::gate::Quote;
 use super::journal::{
     Bill, DeliveryState, Entry, Found, JournalError, NewClaim, PaymentState, Record, Taken,
@@ -26,6 +27,8 @@ use super::journal::{
 use super::observe::TARGET;
 use super::page::{self, Page};
 use super::paid::{Delivery, Proved};
+use super::peer::Client;
+use super::rate::Drawn;
 use super::replay::IdempotencyKey;
 use super::respond::{ACCEPT_PAYMENT, Answer, Challenges, as_page};
 use super::scope::{Scope, Target, hash_request};
@@ -40,12 +43,10 @@ use crate::protocol::{
     Fingerprint, Intent, Problem, ProblemType, Timestamp,
 };
 use crate::store::{Quota, StoreError, Version};
-use axum::RequestExt;
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::{MatchedPath, OriginalUri, Request};
 use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use http_body::Body as _;
-use http_body_util::{BodyExt, LengthLimitError};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -70,6 +71,10 @@ pub(crate) struct Visit {
     /// `None` for a client that asks for nothing in particular: a visit is moved about, so it is kept small.
     wishes: Option<Box<Wishes>>,
     presented: Presented,
+    /// Who is counted, where rates are limited.
+    counted: Option<Client>,
+    /// The room its body takes.
+    held: Option<Box<Held>>,
 }
 
 /// How a client would like to be answered.
@@ -140,7 +145,7 @@ impl Visit {
     /// From the head. The request is left intact but for the Payment credential.
     ///
     /// # Errors
-    /// 400 for two credentials, 500 for our own faults.
+    /// 400 for two credentials, 429 for a client that has had its share of refusals, 500 for our own faults.
     pub(crate) fn open(
         mpp: Mpp,
         spec: &'static PriceSpec,
@@ -176,14 +181,19 @@ impl Visit {
         let presented = match credential.filter(|_| !head) {
             None => Presented::Nothing,
             Some(credential) => {
-                let key = IdempotencyKey::of(&mpp, verb, req.headers())?;
+                let key = IdempotencyKey::of(&mpp, verb, req.headers()).map_err(early)?;
                 mpp.judge(credential, key, &plan, verb, uri, req)
             }
         };
         let payment = accept_payment(req.headers());
         let reader = page::is_wanted(req.headers()).then(|| mpp.address(uri));
         let wishes = (payment.is_some() || reader.is_some()).then(|| Box::new(Wishes { payment, reader }));
-        Ok(Self { mpp, plan, scope, target, digest: None, wishes, presented })
+        let counted = mpp.0.rates.is_some().then(|| mpp.0.proxies.client(req.extensions(), req.headers()));
+        let visit = Self { mpp, plan, scope, target, digest: None, wishes, presented, counted, held: None };
+        match visit.check_rate() {
+            Ok(()) => Ok(visit),
+            Err(limited) => Err(visit.told(limited)),
+        }
     }
 
     /// Whether there is a body that has to be bound.
@@ -191,34 +201,22 @@ impl Visit {
         self.plan.spec.binding == Binding::Body && !req.body().is_end_stream()
     }
 
-    /// Reads the body under the framework's limit, digests it, and puts it back.
+    /// Reads the body under its limits, digests it, and puts it back.
     ///
     /// # Errors
-    /// 408, 413 and 400.
+    /// 408, 413, 429, 503 and 400.
     pub(crate) async fn read_body(&mut self, req: Request) -> Result<Request, Answer> {
         self.digest_body(req).await.map_err(|answer| self.told(answer))
     }
 
     async fn digest_body(&mut self, req: Request) -> Result<Request, Answer> {
-        let (parts, body) = req.with_limited_body().into_parts();
-        let Ok(read) = tokio::time::timeout(self.mpp.0.body_deadline, body.collect()).await else {
-            return Err(Answer::problem(ProblemType::RequestTimeout, "the body did not arrive in time"));
-        };
-        let bytes: Bytes = match read {
-            Ok(collected) => collected.to_bytes(),
-            Err(e) if is_over_limit(&e) => {
-                return Err(Answer::problem(
-                    ProblemType::BodyTooLarge,
-                    "the body is larger than this resource reads",
-                ));
-            }
-            Err(_) => return Err(Answer::problem(ProblemType::BadRequest, "the body could not be read")),
-        };
-        // An empty body is no body: a client that resends without one is the same request.
-        if !bytes.is_empty() {
-            self.digest = Some(BodyDigest::of(&bytes));
-        }
-        Ok(Request::from_parts(parts, Body::from(bytes)))
+        let inner = &self.mpp.0;
+        let reader = if self.is_paying() { Reader::Payer } else { Reader::Stranger };
+        let client = inner.proxies.client(req.extensions(), req.headers());
+        let held = self.held.insert(Box::new(inner.bodies.open(client, reader)));
+        let (req, digest) = body::read(req, inner.body_deadline, held).await?;
+        self.digest = digest;
+        Ok(req)
     }
 
     /// Head and body are known: `challenge = "first"` answers here, and a credential is held against the route, request
@@ -752,7 +750,8 @@ impl Visit {
     /// The answer to a credential that is not accepted: a fresh challenge if the problem is a 402.
     fn refuse(&self, quoted: &[Quoted<'_>], kind: ProblemType, detail: Cow<'static, str>) -> Answer {
         if kind.status() != 402 {
-            return Answer::from_problem(&Problem::new(kind, detail));
+            let answer = || Answer::from_problem(&Problem::new(kind, detail));
+            return self.draw(Drawn::Refusal).err().unwrap_or_else(answer);
         }
         // A 402 always carries a challenge.
         if quoted.is_empty() {
@@ -767,10 +766,35 @@ impl Visit {
         if self.mpp.0.journal.doors().are_closed() {
             return Answer::closed();
         }
+        let drawn = if kind == ProblemType::PaymentRequired { Drawn::Challenge } else { Drawn::Refusal };
+        if let Err(limited) = self.draw(drawn) {
+            return limited;
+        }
         let answer = Answer::challenge(kind, detail, self.challenges(quoted));
         match self.wishes.as_ref().and_then(|wishes| wishes.reader.as_ref()) {
             None => answer,
             Some(url) => as_page(answer, self.page(quoted, kind, detail, url)),
+        }
+    }
+
+    /// Counts an answer, where rates are limited.
+    ///
+    /// # Errors
+    /// The 429 that is sent instead.
+    fn draw(&self, what: Drawn) -> Result<(), Answer> {
+        let (Some(rates), Some(client)) = (&self.mpp.0.rates, self.counted) else { return Ok(()) };
+        rates.draw(what, client).map_err(limited)
+    }
+
+    /// A client that has had its share is told before its body is read and its request is looked at. Not where it may be
+    /// free, and never one with an authentic credential.
+    fn check_rate(&self) -> Result<(), Answer> {
+        let (Some(rates), Some(client)) = (&self.mpp.0.rates, self.counted) else { return Ok(()) };
+        match self.presented {
+            _ if self.plan.spec.tier == Tier::FreeIf => Ok(()),
+            Presented::Nothing => rates.peek(Drawn::Challenge, client).map_err(limited),
+            Presented::Refused(_) => rates.peek(Drawn::Refusal, client).map_err(limited),
+            Presented::Authentic(_) | Presented::Misplaced(..) => Ok(()),
         }
     }
 
@@ -989,6 +1013,11 @@ fn bind_digest(request: &mut [u8; 32], digest: Option<BodyDigest>) {
     }
 }
 
+/// Too many answers that cost the client nothing.
+fn limited(wait: Duration) -> Answer {
+    Answer::limited(wait, "too many requests that were not paid for; wait before asking again")
+}
+
 /// There is a price, and no method that can take it now.
 fn nothing_to_offer() -> Answer {
     Answer::unavailable(Duration::from_secs(60), "no payment method is available for this resource")
@@ -1004,16 +1033,4 @@ fn key_in_use() -> Answer {
 fn store_trouble(error: &StoreError) -> Answer {
     tracing::error!(target: "mpp", %error, "the store failed");
     Answer::unavailable(RETRY, "payments cannot be recorded right now; send the same credential again")
-}
-
-/// Whether reading a body failed because of the framework's limit.
-fn is_over_limit(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(e) = next {
-        if e.is::<LengthLimitError>() {
-            return true;
-        }
-        next = e.source();
-    }
-    false
 }

@@ -468,7 +468,7 @@ mod tests {
 
     #[test]
     fn the_shelf_of_each_quota_is_bounded_and_what_is_erased_makes_room() {
-        let shelf = Shelf::new(&SecretRing::new(Secret::generate()), 100, 250);
+        let shelf = Shelf::new(&SecretRing::new(Secret::generate()), 100, 450);
         for quota in [Quota::Paid, Quota::Free] {
             let keep = |at: i64| {
                 let stored = stored(&[b'x'; 80]);

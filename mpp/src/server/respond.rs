@@ -63,6 +63,11 @@ impl Answer {
         Self::from_problem(&Problem::new(ProblemType::Unavailable, detail).retry_after(retry_after))
     }
 
+    /// 429 without a challenge: this client has had its share.
+    pub(super) fn limited(retry_after: Duration, detail: &'static str) -> Self {
+        Self::from_problem(&Problem::new(ProblemType::RateLimited, detail).retry_after(retry_after))
+    }
+
     /// 409 without a challenge: this payment is being worked on by another request.
     pub(super) fn in_progress() -> Self {
         Self::from_problem(
@@ -97,8 +102,8 @@ impl Answer {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(wait) = problem.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        if let Some(seconds) = problem.retry_after_seconds() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         Self(Box::new(Told { kind: Some(problem.kind), offers: 0, first: None, response }))
     }

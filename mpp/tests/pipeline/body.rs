@@ -143,3 +143,121 @@ async fn a_challenge_with_a_digest_is_not_paid_by_a_request_without_a_body() {
     lab.client.post("/raw").body("x").presenting(&without).await.assert_problem("invalid-challenge");
     assert_eq!(lab.network.payments(), 0);
 }
+
+/// A request for `/raw` from one client, with these bytes of its body and no end.
+fn stalls(lab: &Lab, host: u8, bytes: usize) -> tokio::task::JoinHandle<u16> {
+    let body = Body::new(Stalling(Some(vec![b'x'; bytes].into())));
+    let mut request = Request::post("/raw").body(body).unwrap();
+    let peer = std::net::SocketAddr::from(([192, 0, 2, host], 4711));
+    request.extensions_mut().insert(axum::extract::ConnectInfo(peer));
+    let app = lab.app();
+    tokio::spawn(async move { app.oneshot(request).await.unwrap().status().as_u16() })
+}
+
+/// One chunk, and then nothing more.
+struct Stalling(Option<Bytes>);
+
+impl http_body::Body for Stalling {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::convert::Infallible>>> {
+        self.0.take().map_or(Poll::Pending, |chunk| Poll::Ready(Some(Ok(Frame::data(chunk)))))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_that_nobody_has_paid_for_share_one_budget() {
+    let lab = Lab::on(crate::common::Network::new("tempo"), |b| b.unpaid_body_budget(4_000));
+    let paid = credential(&first(&lab.client.post("/raw").body("x").unpaid().await), "tx1");
+    let slow = [stalls(&lab, 1, 600), stalls(&lab, 1, 400), stalls(&lab, 2, 1_000)];
+    settle_down().await;
+    assert_eq!(stalls(&lab, 1, 1).await.unwrap(), 429, "one client has a quarter");
+    let third = stalls(&lab, 3, 1_000);
+    settle_down().await;
+    assert_eq!(stalls(&lab, 4, 1).await.unwrap(), 503, "strangers leave a quarter");
+    let response = lab.client.post("/raw").body("x").presenting(&paid).await;
+    assert_eq!(response.status(), 200, "for those who pay");
+    assert!(slow.iter().all(|request| !request.is_finished()));
+    // Whoever hangs up makes room at once, and the deadline makes it for the others.
+    third.abort();
+    settle_down().await;
+    let fourth = stalls(&lab, 4, 1_000);
+    settle_down().await;
+    assert!(!fourth.is_finished());
+    for request in slow {
+        assert_eq!(request.await.unwrap(), 408);
+    }
+    assert_eq!(lab.client.post("/raw").body(vec![b'x'; 1_000]).unpaid().await.status(), 402);
+    assert_eq!(lab.client.post("/raw").body(vec![b'x'; 1_001]).unpaid().await.status(), 413);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_frameworks_limit_is_switched_off_the_budget_is_one() {
+    let lab = Lab::on(crate::common::Network::new("tempo"), |b| b.unpaid_body_budget(4_000));
+    let app = lab.app().layer(DefaultBodyLimit::disable());
+    for (size, status) in [(1_000, 402), (1_001, 413), (5_000_000, 413)] {
+        let request = Request::post("/raw").body(Body::from(vec![b'x'; size])).unwrap();
+        assert_eq!(app.clone().oneshot(request).await.unwrap().status(), status, "{size}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_room_of_a_body_is_free_again_when_its_request_is_answered() {
+    let lab = Lab::on(crate::common::Network::new("tempo"), |b| b.unpaid_body_budget(4_000));
+    for n in 0..20 {
+        let body = vec![b'x'; 1_000];
+        let challenge = first(&lab.client.post("/raw").body(body.clone()).unpaid().await);
+        let paid = credential(&challenge, &format!("tx{n}"));
+        assert_eq!(lab.client.post("/raw").body(body).presenting(&paid).await.status(), 200);
+    }
+}
+
+fn gzip(data: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(data).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_layer_in_front_decompresses_is_digested_and_limited_at_the_size_it_has_then() {
+    let lab = Lab::new();
+    let app = lab.app().layer(tower_http::decompression::RequestDecompressionLayer::new());
+    let send = |body: Vec<u8>, encoding: Option<&str>, paid: Option<&str>| {
+        let mut request = Request::post("/echo").header("content-type", "application/json");
+        for (name, value) in [("content-encoding", encoding), ("authorization", paid)] {
+            if let Some(value) = value {
+                request = request.header(name, value);
+            }
+        }
+        app.clone().oneshot(request.body(Body::from(body)).unwrap())
+    };
+    let plain = br#"{"say":"hello"}"#.to_vec();
+    let unpaid = send(gzip(&plain), Some("gzip"), None).await.unwrap();
+    let line = unpaid.headers()["www-authenticate"].to_str().unwrap().to_owned();
+    let challenge = mpp::protocol::Challenge::parse_all([line.as_str()]).offers.remove(0);
+    assert_eq!(challenge.digest, Some(mpp::protocol::BodyDigest::of(&plain).to_string()), "of what it means");
+    let paid = credential(&challenge, "tx1");
+    // The compressed bytes themselves, unannounced, are another body, and no JSON.
+    assert_eq!(send(gzip(&plain), None, Some(&paid)).await.unwrap().status(), 400);
+    assert_eq!(send(gzip(b"{\"say\":\"other\"}"), Some("gzip"), Some(&paid)).await.unwrap().status(), 402);
+    assert_eq!(text(send(plain, None, Some(&paid)).await.unwrap()).await, "hello");
+
+    let bomb = gzip(&vec![b' '; 16 * 1024 * 1024]);
+    assert!(bomb.len() < 200_000, "a hundredth of what it becomes");
+    let burst = send(bomb, Some("gzip"), None).await.unwrap();
+    assert_eq!(burst.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    // Broken, cut off, and not what it says.
+    let whole = gzip(b"{\"say\":\"hello\"}");
+    for broken in [&whole[..whole.len() - 9], &b"not gzip at all"[..]] {
+        assert_eq!(
+            send(broken.to_vec(), Some("gzip"), None).await.unwrap().status(),
+            StatusCode::BAD_REQUEST
+        );
+    }
+    assert_eq!(lab.network.payments(), 1);
+}

@@ -25,6 +25,7 @@ mod ledger;
 mod limits;
 mod observe;
 mod order;
+mod rates;
 mod recovery;
 mod redelivery;
 mod replay;

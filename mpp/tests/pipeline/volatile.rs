@@ -1,6 +1,8 @@
 //! What survives: volatile stores and their boots, durable stores and their restarts, full stores.
 
-use crate::common::{Fault, Faulty, Network, Terms, credential};
+#[cfg(feature = "redb")]
+use crate::common::{Fault, Faulty};
+use crate::common::{Network, Terms, credential};
 use crate::lab::*;
 use mpp::method::Money;
 use mpp::store::{Limits, MemoryStore};
