@@ -23,7 +23,7 @@ pub(crate) use plan::{Configuration, Findings, Offer, Plan, Prepared};
 #[cfg(feature = "server")]
 pub use registry::{Registered, registry};
 #[cfg(feature = "openapi")]
-pub(crate) use shape::{Body, PathParameters};
+pub(crate) use shape::{Body, FORM, JSON, PathParameters};
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub use shape::{Probe, Shape, probes};

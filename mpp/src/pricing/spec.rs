@@ -66,6 +66,10 @@ pub struct PriceSpec {
     #[cfg(feature = "server")]
     #[doc(hidden)]
     pub shape: Option<fn(&mut super::Shape)>,
+    /// The id `#[utoipa::path]` gives the handler's operation, where there is such an attribute.
+    #[cfg(feature = "server")]
+    #[doc(hidden)]
+    pub operation_id: Option<fn() -> Option<String>>,
     #[doc(hidden)]
     pub is_handler: bool,
     #[doc(hidden)]
@@ -95,6 +99,8 @@ impl PriceSpec {
         location: Location { file: "", line: 0, column: 0 },
         #[cfg(feature = "server")]
         shape: None,
+        #[cfg(feature = "server")]
+        operation_id: None,
         is_handler: false,
         slot: Slot::new(),
     };

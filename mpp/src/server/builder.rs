@@ -78,9 +78,9 @@ pub struct Builder {
     max_settlements: usize,
     settle_timeout: Duration,
     body_deadline: Duration,
+    body_budget: usize,
     kept_response: usize,
     kept_responses: usize,
-    body_budget: usize,
     proxies: TrustedProxies,
     rates: Option<RateLimits>,
     test_money: Permission,
@@ -127,9 +127,9 @@ impl Builder {
             max_settlements: 1024,
             settle_timeout: Duration::from_secs(60),
             body_deadline: Duration::from_secs(30),
+            body_budget: BODY_BUDGET,
             kept_response: KEPT_RESPONSE,
             kept_responses: KEPT_RESPONSES,
-            body_budget: BODY_BUDGET,
             proxies: TrustedProxies::none(),
             rates: None,
             test_money: Permission::Refused,
@@ -488,51 +488,6 @@ impl Builder {
         self
     }
 
-    /// The largest response, head and body, that is kept for an `Idempotency-Key` or by `replay = "response"`, in bytes.
-    /// Default: 64 KiB; 0 keeps none.
-    ///
-    /// A larger one is delivered as always and not kept: a copy of its request with the same key is answered 409
-    /// (`idempotency-conflict`), without a challenge.
-    ///
-    /// ```
-    /// # #[cfg(feature = "testing")] {
-    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, post}, testing};
-    /// # use std::{sync::Arc, time::Duration};
-    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-    /// # let builder = testing::builder(Arc::new(SystemClock));
-    /// #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
-    /// async fn render(_: Paid) -> String { "x".repeat(2000) }
-    ///
-    /// let mpp = builder.kept_response(1000).build().unwrap();
-    /// let client = testing::Client::new(Router::new().route("/render", post(render)).with_state(mpp));
-    /// let credential = client.post("/render").credential("tempo").await;
-    /// let send = || client.post("/render").header("idempotency-key", "order-7").presenting(&credential);
-    /// assert_eq!(send().await.status(), 200);
-    /// send().await.assert_problem("idempotency-conflict");
-    /// # });
-    /// # }
-    /// ```
-    pub fn kept_response(mut self, bytes: usize) -> Self {
-        self.kept_response = bytes;
-        self
-    }
-
-    /// How many bytes of responses this process keeps at a time, for paid requests and as much again for free proofs and
-    /// test money. Default: 64 MiB. While there is no room, responses are delivered and not kept.
-    ///
-    /// ```
-    /// # #[cfg(feature = "testing")] {
-    /// # use mpp::{SystemClock, testing};
-    /// # use std::sync::Arc;
-    /// # let builder = testing::builder(Arc::new(SystemClock));
-    /// let mpp = builder.kept_responses(256 * 1024 * 1024).build().unwrap();
-    /// # }
-    /// ```
-    pub fn kept_responses(mut self, bytes: usize) -> Self {
-        self.kept_responses = bytes;
-        self
-    }
-
     /// How many bytes of bodies are in memory at once for requests that have not paid yet. Default: 256 MiB.
     ///
     /// A body is read before its request is paid for, because the challenge is bound to it, within the framework's limit for
@@ -583,6 +538,51 @@ impl Builder {
     /// ```
     pub fn rate_limits(mut self, limits: RateLimits) -> Self {
         self.rates = Some(limits);
+        self
+    }
+
+    /// The largest response, head and body, that is kept for an `Idempotency-Key` or by `replay = "response"`, in bytes.
+    /// Default: 64 KiB; 0 keeps none.
+    ///
+    /// A larger one is delivered as always and not kept: a copy of its request with the same key is answered 409
+    /// (`idempotency-conflict`), without a challenge.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, post}, testing};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let builder = testing::builder(Arc::new(SystemClock));
+    /// #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+    /// async fn render(_: Paid) -> String { "x".repeat(2000) }
+    ///
+    /// let mpp = builder.kept_response(1000).build().unwrap();
+    /// let client = testing::Client::new(Router::new().route("/render", post(render)).with_state(mpp));
+    /// let credential = client.post("/render").credential("tempo").await;
+    /// let send = || client.post("/render").header("idempotency-key", "order-7").presenting(&credential);
+    /// assert_eq!(send().await.status(), 200);
+    /// send().await.assert_problem("idempotency-conflict");
+    /// # });
+    /// # }
+    /// ```
+    pub fn kept_response(mut self, bytes: usize) -> Self {
+        self.kept_response = bytes;
+        self
+    }
+
+    /// How many bytes of responses this process keeps at a time, for paid requests and as much again for free proofs and
+    /// test money. Default: 64 MiB. While there is no room, responses are delivered and not kept.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{SystemClock, testing};
+    /// # use std::sync::Arc;
+    /// # let builder = testing::builder(Arc::new(SystemClock));
+    /// let mpp = builder.kept_responses(256 * 1024 * 1024).build().unwrap();
+    /// # }
+    /// ```
+    pub fn kept_responses(mut self, bytes: usize) -> Self {
+        self.kept_responses = bytes;
         self
     }
 

@@ -32,7 +32,7 @@ mod journal;
 pub mod layer;
 pub mod ledger;
 pub mod observe;
-mod page;
+pub(crate) mod page;
 #[doc(hidden)]
 pub mod paid;
 mod peer;
@@ -346,6 +346,12 @@ impl Mpp {
     #[cfg(feature = "openapi")]
     pub(crate) fn ignores(&self, spec: &PriceSpec) -> bool {
         spec.slot.get().and_then(|slot| self.0.plans.get(slot)).is_some_and(Option::is_none)
+    }
+
+    /// Whether a client can be told to come back later ([`Builder::rate_limits`]).
+    #[cfg(feature = "openapi")]
+    pub(crate) fn limits_rates(&self) -> bool {
+        self.0.rates.is_some()
     }
 
     /// Resolves a price that start-up did not see. It is enforced all the same, or answers 500: never a free pass.

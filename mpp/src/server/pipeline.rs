@@ -190,10 +190,8 @@ impl Visit {
         let wishes = (payment.is_some() || reader.is_some()).then(|| Box::new(Wishes { payment, reader }));
         let counted = mpp.0.rates.is_some().then(|| mpp.0.proxies.client(req.extensions(), req.headers()));
         let visit = Self { mpp, plan, scope, target, digest: None, wishes, presented, counted, held: None };
-        match visit.check_rate() {
-            Ok(()) => Ok(visit),
-            Err(limited) => Err(visit.told(limited)),
-        }
+        visit.check_rate().map_err(|answer| visit.told(answer))?;
+        Ok(visit)
     }
 
     /// Whether there is a body that has to be bound.
@@ -206,15 +204,12 @@ impl Visit {
     /// # Errors
     /// 408, 413, 429, 503 and 400.
     pub(crate) async fn read_body(&mut self, req: Request) -> Result<Request, Answer> {
-        self.digest_body(req).await.map_err(|answer| self.told(answer))
-    }
-
-    async fn digest_body(&mut self, req: Request) -> Result<Request, Answer> {
         let inner = &self.mpp.0;
         let reader = if self.is_paying() { Reader::Payer } else { Reader::Stranger };
         let client = inner.proxies.client(req.extensions(), req.headers());
         let held = self.held.insert(Box::new(inner.bodies.open(client, reader)));
-        let (req, digest) = body::read(req, inner.body_deadline, held).await?;
+        let read = body::read(req, inner.body_deadline, held).await;
+        let (req, digest) = read.map_err(|answer| self.told(answer))?;
         self.digest = digest;
         Ok(req)
     }
