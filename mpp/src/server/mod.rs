@@ -30,6 +30,7 @@ mod health;
 mod journal;
 #[doc(hidden)]
 pub mod layer;
+pub mod ledger;
 pub mod observe;
 pub(crate) mod page;
 #[doc(hidden)]

@@ -315,9 +315,17 @@ impl Finishing {
         id: String,
         found: Found,
     ) -> Result<usize, StoreError> {
+        let now = mpp.now();
+        if found.listing.is_some() {
+            // A few bytes, and nothing that was to be finished.
+            return match mpp.0.journal.archive(quota, &id, now).await {
+                Ok(()) | Err(JournalError::Lost(_)) => Ok(0),
+                Err(JournalError::Store(error)) => Err(error),
+            };
+        }
         // Most entries are over.
         let Record::Open(entry) = &found.record else { return Ok(0) };
-        if entry.lease.is_live(mpp.now()) {
+        if entry.lease.is_live(now) {
             return Ok(0);
         }
         if let PaymentState::Settled(_) = entry.payment {
