@@ -119,6 +119,28 @@ impl Node {
         }
     }
 
+    /// Whether it can be asked now and keeps up with its chain. One that mines on demand only, as on a developer's machine,
+    /// does not while nothing happens on it.
+    ///
+    /// # Errors
+    /// What is wrong, for the operator.
+    pub(crate) async fn keeps_up(&self, chain_id: u64, now: Timestamp) -> Result<(), MethodProblem> {
+        let rpc = match self.right_chain.load(Ordering::Relaxed) {
+            true => self.rpc().ok_or_else(no_node)?,
+            false => self.check(chain_id).await?,
+        };
+        let head: Head = rpc.read(block("latest")).await.map_err(|e| unusable(rpc, &e))?;
+        if head.time() + self.fresh >= now {
+            return Ok(());
+        }
+        Err(MethodProblem(format!(
+            "the RPC node at {} has fallen behind: its newest block, {}, is {} seconds old",
+            rpc.shown(),
+            head.number(),
+            now.since(head.time()).as_secs()
+        )))
+    }
+
     /// The node, once it has said that it serves this chain: a node of a test network would confirm payments with worthless
     /// money.
     pub(crate) async fn trusted(&self, chain_id: u64) -> Result<&Rpc, Rejection> {

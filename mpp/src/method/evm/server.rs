@@ -12,7 +12,7 @@ use crate::method::{
     CredentialCx, Fees, MethodCurrency, MethodName, MethodProblem, OfferCx, Rejection, ServerMethod,
     SettleCx, Settlement, Sponsoring, Step, Verified,
 };
-use crate::protocol::{BaseUnits, ChargeRequest};
+use crate::protocol::{BaseUnits, ChargeRequest, Timestamp};
 use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::sol_types::SolCall;
 use std::sync::PoisonError;
@@ -90,6 +90,14 @@ impl ServerMethod for Evm {
 
     fn check(&self) -> Step<'_, Result<(), MethodProblem>> {
         Step::boxed(self.check_network())
+    }
+
+    fn ready(&self, now: Timestamp) -> Step<'_, Result<(), MethodProblem>> {
+        match self.chain {
+            Some(chain) => Step::boxed(self.node.keeps_up(chain.id(), now)),
+            // A problem since start-up.
+            None => Step::ready(Err(MethodProblem("no chain is configured".into()))),
+        }
     }
 
     fn offer(&self, cx: &OfferCx<'_>) -> Result<ChargeRequest, MethodProblem> {

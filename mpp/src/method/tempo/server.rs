@@ -5,13 +5,15 @@
 
 use super::plan::Plan;
 use super::request::{Ask, Leg, Modes};
+use super::sponsor::Ledger;
 use super::{Mode, Tempo, settle, tokens};
 use crate::chain::{Call, RpcError, chain_served_at, payer_of, unusable};
 use crate::method::{
     CredentialCx, Fees, MethodCurrency, MethodName, MethodProblem, OfferCx, Rejection, ServerMethod,
-    SettleCx, Settlement, Share, Splitting, Sponsoring, Step, Verified,
+    SettleCx, Settlement, Share, Splitting, SponsorBudget, Sponsoring, Step, Verified,
 };
-use crate::protocol::{BaseUnits, ChargeRequest};
+use crate::protocol::{BaseUnits, ChargeRequest, Timestamp};
+use crate::store::Notebook;
 use alloy::primitives::{Address, B256, Bytes, U256, hex};
 use alloy::sol_types::SolCall;
 use serde_json::{Value, json};
@@ -109,6 +111,25 @@ impl ServerMethod for Tempo {
                 }
             }
             Ok(())
+        })
+    }
+
+    fn ready(&self, now: Timestamp) -> Step<'_, Result<(), MethodProblem>> {
+        Step::boxed(self.node.keeps_up(self.chain_id, now))
+    }
+
+    fn sponsor_budget<'a>(
+        &'a self,
+        notebook: &'a Notebook,
+        now: Timestamp,
+    ) -> Step<'a, Option<SponsorBudget>> {
+        let Some(sponsor) = &self.sponsor else { return Step::ready(None) };
+        let budget = sponsor.policy.budget_of_window();
+        let ledger = Ledger { notebook, budget, chain_id: self.chain_id, now };
+        Step::boxed(async move {
+            let (left, total) = ledger.left().await.ok()?;
+            let amount = |units: u64| BaseUnits::new(units.into()).to_amount(tokens::DECIMALS);
+            Some(SponsorBudget { left: amount(left), total: amount(total) })
         })
     }
 

@@ -129,6 +129,14 @@ impl Ledger<'_> {
         Ok(Err(Spent::Total { until: Timestamp::from_unix((window + 1) * self.seconds()) }))
     }
 
+    /// What is left of the total in this window, and the total.
+    pub(in super::super) async fn left(&self) -> Result<(u64, u64), NotebookError> {
+        let window = self.now.unix() / self.seconds();
+        let total: Option<Total> = self.notebook.read(&self.total_page(window)).await?;
+        let left = self.budget.total.saturating_sub(total.unwrap_or_default().spent);
+        Ok((left, self.budget.total))
+    }
+
     /// Corrects a reservation to what it really cost.
     pub(in super::super) async fn correct(
         &self,
@@ -281,6 +289,8 @@ mod tests {
         }
         let until = Timestamp::from_unix(11 * HOUR);
         assert_eq!(ledger.reserve(payer(9), client(9), 1).await.unwrap(), Err(Spent::Total { until }));
+        assert_eq!(ledger.left().await, Ok((0, 100)));
+        assert_eq!(self::ledger(&notebook, 11 * HOUR).left().await, Ok((100, 100)), "another window");
         // What did not fit is held against neither payer nor client.
         let page =
             ledger.client_page(&Reservation { window: 10, payer: payer(9), client: client(9), fee: 1 });
