@@ -139,12 +139,16 @@ impl Books<'_> {
     }
 
     /// It was not handed over after all.
-    pub(super) async fn take_back(&self, candidate: &Candidate) -> Result<(), NotebookError> {
+    pub(super) async fn take_back(&self, id: B256, payer: Address) -> Result<(), NotebookError> {
         self.notebook
-            .turn(&self.payer_page(candidate.draw.payer), |there: Option<Account>| {
+            .turn(&self.payer_page(payer), |there: Option<Account>| {
                 let Some(mut account) = there else { return Turn::leave(()) };
-                account.under_way.retain(|other| other.id != candidate.id);
-                Turn::write(account, KEEP, ())
+                let before = account.under_way.len();
+                account.under_way.retain(|other| other.id != id);
+                match account.under_way.len() == before {
+                    true => Turn::leave(()),
+                    false => Turn::write(account, KEEP, ()),
+                }
             })
             .await
     }
@@ -180,8 +184,8 @@ impl Books<'_> {
     }
 }
 
-/// Longer than anything on a page matters: a signature lives for a challenge's life at most.
-const KEEP: Keep = Keep::For(Duration::from_secs(25 * 60 * 60));
+/// Longer than reverts are remembered, and than a settlement is under way on any day worth the name.
+const KEEP: Keep = Keep::For(Duration::from_secs(2 * 60 * 60));
 
 /// Whether `draw` can be paid out of `balance`, which has not yet paid for what its payer has `under_way`.
 fn covers(balance: U256, draw: &Draw, under_way: &[UnderWay]) -> Result<(), NoCredit> {
@@ -238,7 +242,7 @@ mod tests {
         // The first is mined, and the balance has paid for it.
         assert_eq!(one.grant(&candidate(3, 10, 10), today(8, 20)).await.unwrap(), Ok(()));
         assert_eq!(one.grant(&candidate(4, 11, 1), today(8, 20)).await.unwrap(), Err(NoCredit::Overdrawn));
-        one.take_back(&candidate(3, 10, 10)).await.unwrap();
+        one.take_back(B256::repeat_byte(3), Address::repeat_byte(1)).await.unwrap();
         assert_eq!(one.grant(&candidate(4, 11, 1), today(8, 20)).await.unwrap(), Ok(()));
     }
 

@@ -156,12 +156,11 @@ impl Settler {
     ) -> Result<Sent, Kept> {
         let id = keccak256(&errand.data);
         let sent = self.try_to_send(rpc, errand, id, care, books).await;
-        if let Err(Kept::Trouble(_)) = &sent {
-            // What could not be taken back counts until the nonce is used.
-            let candidate = Candidate { id, nonce: 0, draw: errand.draw };
-            if let Err(error) = books.take_back(&candidate).await {
-                tracing::warn!(target: "mpp", %error, "evm: a settlement that was not sent is still in the books");
-            }
+        if sent.is_err()
+            && let Err(error) = books.take_back(id, errand.draw.payer).await
+        {
+            // It counts until the nonce that it was tried with is used.
+            tracing::warn!(target: "mpp", %error, "evm: a settlement that was not sent is still in the books");
         }
         sent
     }

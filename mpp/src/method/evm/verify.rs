@@ -17,6 +17,8 @@ use crate::protocol::Timestamp;
 use alloy::primitives::{Address, B256, Bytes, U64, U256};
 use serde_json::Value;
 
+/// Where looking for events starts is rounded to so many blocks, so that a credential verified twice gives the same plan.
+const ERA: u64 = 500;
 /// Gas that the settlement of an account without code never takes: about 85,000, where nothing is new 300,000 at most.
 const PLAIN_SETTLEMENT: u64 = 300_000;
 
@@ -105,7 +107,7 @@ impl Evm {
         let state: Bytes = state.into_result().map_err(trouble)?;
         let used = lookup::used(&plan, &state).ok_or_else(|| trouble(RpcError::Garbled))?;
         let head: Head = head.into_result().map_err(trouble)?;
-        plan.seen_at = head.number();
+        plan.seen_at = head.number() - head.number() % ERA;
         let refused = |why| Err(self.node.refused_at(&head, now, Rejection::failed(why)));
         // It is used: another copy of this credential was faster, or the payer was. The money has moved, so it must not be
         // refused here; the journal or the chain knows what is due.
