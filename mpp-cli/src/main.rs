@@ -1,6 +1,7 @@
 //! The `mpp` command.
 //!
-//! `mpp pay` sends a request and pays for it, `mpp quote` says what that would cost, `mpp ledger` what was spent; `mpp wallet`
+//! `mpp pay` sends a request and pays for it, `mpp quote` says what that would cost, `mpp ledger` what was spent (or with
+//! `--server` what a server has taken); `mpp wallet`
 //! keeps keys, `mpp config` the limits, and `mpp demo` is a server to try it all against. `mpp secret` makes what a server binds
 //! its challenges with; `mpp decode` says in plain words what a header of the Machine Payments Protocol means. `mpp openapi`,
 //! `llms`, `manifest`, `describe`, `validate` and `register` read and check what a service publishes, and do not pay (but for
@@ -23,11 +24,14 @@ mod input;
 mod keys;
 mod ledger;
 mod pay;
+mod progress;
 mod quote;
 mod request;
 mod secret;
 mod service;
 mod shell;
+#[cfg(feature = "stores")]
+mod takings;
 mod terminal;
 mod wallet;
 
@@ -66,8 +70,32 @@ enum Command {
     Man(shell::Man),
 }
 
+impl Command {
+    /// Whether a program reads what is printed: then it reads failures too.
+    fn is_for_a_program(&self) -> bool {
+        match self {
+            Command::Pay(options) => options.json,
+            Command::Quote(options) => options.json,
+            Command::Ledger(options) => options.json,
+            Command::Wallet(options) => options.json(),
+            Command::Config(options) => options.json,
+            Command::Demo(options) => options.json,
+            Command::Secret(options) => options.json,
+            Command::Decode(options) => options.json,
+            Command::Describe(options) => options.json,
+            Command::Validate(options) => options.json,
+            Command::Register(options) => options.json,
+            // Documents have a form of their own.
+            Command::Openapi(_) | Command::Llms(_) | Command::Manifest(_) => false,
+            Command::Completions(_) | Command::Man(_) => false,
+        }
+    }
+}
+
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let command = Cli::parse().command;
+    let is_for_a_program = command.is_for_a_program();
+    let outcome = match command {
         Command::Pay(options) => online(pay::run(&options)).map(|()| Answer::default()),
         Command::Quote(options) => online(quote::run(&options)).map(|()| Answer::default()),
         Command::Ledger(options) => online(ledger::run(&options)),
@@ -97,6 +125,9 @@ fn main() -> ExitCode {
             }
         }
         Err(failure) => {
+            if is_for_a_program {
+                let _ = writeln!(std::io::stdout().lock(), "{}", failure.json());
+            }
             let _ = writeln!(std::io::stderr().lock(), "mpp: {failure}");
             ExitCode::from(failure.code as u8)
         }

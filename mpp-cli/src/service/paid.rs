@@ -9,6 +9,7 @@ use super::server::{Server, ServerError};
 use crate::failure::Failure;
 use crate::home::Home;
 use crate::pay;
+use crate::progress::Progress;
 use crate::request::Means;
 use mpp::client::{Error, Event, Paid};
 use mpp::discovery::Sample;
@@ -31,7 +32,9 @@ pub(super) struct Buyer {
 impl Buyer {
     pub(super) fn new(means: &Means, yes: bool) -> Result<Self, Failure> {
         let home = Home::find()?;
-        let builder = means.client(&home, pay::asking(yes))?.observe(|event: &Event<'_>| pay::tell(event));
+        let progress = Progress::at_a_terminal();
+        let builder = means.client(&home, pay::asking(yes))?;
+        let builder = builder.observe(move |event: &Event<'_>| pay::tell(event, &progress));
         Ok(Self { client: builder.build()?.http()?, home })
     }
 
@@ -95,7 +98,7 @@ impl Buyer {
                 Some(unsettled) => pay::kept(&self.home, unsettled, error).to_string(),
                 None => error.to_string(),
             }),
-            None => report.must(call, PAYMENT, false, || pay::reason(error)),
+            None => report.must(call, PAYMENT, false, || Failure::unanswered(error).to_string()),
         }
     }
 }

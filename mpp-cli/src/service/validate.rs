@@ -41,7 +41,7 @@ pub(crate) struct Options {
     yes: bool,
     /// JSON instead of text
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
     #[command(flatten, next_help_heading = "With --pay")]
     means: Means,
 }

@@ -35,6 +35,31 @@
 //! | a question: what would this cost? | [`Client::quote`]: never pays |
 //! | a challenge from elsewhere: MCP, a message | [`Client::pay`], and send [`Payment::authorization`] yourself |
 //!
+//! # Wallets
+//!
+//! A wallet is a [`ClientMethod`](crate::method::ClientMethod): it knows what a challenge costs, whether its account has that, how
+//! it is paid and what became of it. There is one per method, each behind its feature: `sandbox::Wallet` (play money),
+//! `tempo::TempoWallet` and `evm::EvmWallet` (with anything alloy signs with: a local key, a keystore file, a hardware key; an
+//! access key of an account on Tempo), `stripe::StripeWallet` (tokens of a callback or a backend of yours). Give a client
+//! several: the first one is preferred where a server offers the choice, and several chains are several wallets.
+//!
+//! ```
+//! # #[cfg(all(feature = "evm", feature = "stripe"))] {
+//! use mpp::Amount;
+//! use mpp::client::{Budget, Client, MemoryLedger, Policy};
+//! use mpp::method::evm::{Chain, EvmWallet, PrivateKeySigner};
+//! use mpp::method::stripe::{StripeWallet, TokenBackend};
+//!
+//! // USDC on Base by signature alone, else by card: dollars together, twenty of them at most.
+//! let policy = Policy::new(Budget::total("usdc", Amount::whole(20)).also("usd"));
+//! let client = Client::builder(policy, MemoryLedger::new())
+//!     .method(EvmWallet::new(Chain::BASE, PrivateKeySigner::random()))
+//!     .method(StripeWallet::new(TokenBackend::new("https://me.example.com/tokens")?))
+//!     .build()?;
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Policy
 //!
 //! Every payment passes every rule of the [`Policy`], before anything is signed:
@@ -50,8 +75,8 @@
 //! - whoever has to [approve](Policy::approved_by) does.
 //!
 //! What a wallet says a payment [costs](crate::method::ClientMethod::cost) is what is judged: the wallet knows its
-//! network and its tokens, the server's description is never relied on. A refused payment says which rule refused it
-//! ([`Refusal`]).
+//! network and its tokens, the server's description is never relied on. What the account [certainly
+//! lacks](crate::method::ClientMethod::afford) is not tried. A refused payment says which rule refused it ([`Refusal`]).
 //!
 //! # Never twice
 //!
@@ -71,7 +96,7 @@
 //! # Where to look
 //!
 //! `policy`, `budget`, `ledger`: what may be spent and what was. `offers`, `purchase`: from challenges to a credential.
-//! `engine`, `open`: one request until its outcome is known. `middleware`, `layer`: the two adapters. Drafts:
+//! `engine`, `open`: one request until its outcome is known. `middleware`, `layer`, `redirects`: the two adapters. Drafts:
 //! draft-httpauth-payment-00 sections 4-6 and 8 (CORE-06, 09, 14, 16, 19, 28, 32-34, 38, 40, 46), draft-payment-intent-charge-00
 //! (CHG-05, 06, 10).
 
@@ -90,6 +115,7 @@ mod payment;
 mod policy;
 mod purchase;
 mod quote;
+mod redirects;
 mod refusal;
 
 pub use budget::{BrokenLimit, Budget, Limit, Scope};
@@ -120,6 +146,7 @@ use crate::method::ClientMethod;
 use crate::outbound;
 use crate::protocol::{Challenge, Receipt};
 use error::Asked;
+use middleware::Redirects;
 use offers::Offers;
 use open::OpenPayments;
 
@@ -174,7 +201,8 @@ impl Client {
     }
 
     /// A `reqwest` client that pays: TLS by rustls with the platform's certificates, no proxy from the environment, one
-    /// minute for an exchange. For other settings put [`middleware`](Self::middleware) over a client of your own.
+    /// minute for an exchange, ten redirects. One that leaves the origin takes no credential along, nor what the client can
+    /// pay with. For other settings put [`middleware`](Self::middleware) over a client of your own.
     ///
     /// # Errors
     /// When TLS cannot be set up on this machine.
@@ -186,11 +214,15 @@ impl Client {
     /// ```
     pub fn http(&self) -> Result<reqwest_middleware::ClientWithMiddleware, BuildError> {
         let plain = self.plain_http()?;
-        Ok(reqwest_middleware::ClientBuilder::new(plain).with(self.middleware()).build())
+        let paying = PayMiddleware::new(self.clone(), Redirects::Followed);
+        Ok(reqwest_middleware::ClientBuilder::new(plain).with(paying).build())
     }
 
     /// The middleware for `reqwest-middleware`. Put it closest to the network: what is above it sees one request and one
     /// response, and retry layers above it do not see a payment's errors as something to repeat.
+    ///
+    /// Redirects are your client's. `reqwest` drops `Authorization` where one leaves the origin, but takes `Accept-Payment` along:
+    /// give it `redirect::Policy::none()` where that matters, or use [`http`](Self::http).
     ///
     /// ```
     /// # fn wrap(client: mpp::client::Client, own: reqwest::Client) {
@@ -198,7 +230,7 @@ impl Client {
     /// # }
     /// ```
     pub fn middleware(&self) -> PayMiddleware {
-        PayMiddleware::new(self.clone())
+        PayMiddleware::new(self.clone(), Redirects::HandedOn)
     }
 
     /// The layer for tower services that take `http::Request`s with absolute URIs and bodies that can be cloned.
@@ -316,7 +348,7 @@ impl Client {
         if let Some(client) = self.inner.http.get() {
             return Ok(client.clone());
         }
-        // When a redirect leaves the origin (scheme, host or port), reqwest drops `Authorization`: no credential follows it.
+        // It follows no redirects: `redirects` does, which knows what may travel along.
         let client = outbound::browsing(TIMEOUT).map_err(|error| BuildError(vec![error.to_string()]))?;
         Ok(self.inner.http.get_or_init(|| client).clone())
     }

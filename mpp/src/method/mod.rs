@@ -26,7 +26,7 @@ pub mod stripe;
 #[cfg(feature = "tempo")]
 pub mod tempo;
 
-pub use paying::{Asset, ClientMethod, Cost, Fate, PayError, Payee, Proof};
+pub use paying::{Asset, ClientMethod, Cost, Fate, PayError, Payee, Proof, Shortfall};
 
 use crate::protocol::{
     Amount, BaseUnits, Challenge, ChargeRequest, Currency, MethodName, ProblemType, Timestamp,

@@ -4,8 +4,8 @@ use crate::world::{Act, Told, World, answer, change, text, url};
 use http::{HeaderName, Request, StatusCode};
 use mpp::Amount;
 use mpp::client::{Cause, Error, Event, NoReceipt, Outcome, Paid, Policy};
-use mpp::method::PayError;
 use mpp::method::sandbox::Wallet;
+use mpp::method::{Fate, PayError};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -24,6 +24,10 @@ async fn a_402_is_paid_and_the_response_comes_with_its_receipt() {
     assert!(paid.receipt.unwrap().reference.starts_with("sandbox-"));
     assert_eq!(world.till().await, Amount::cents(5));
     assert_eq!(world.server.requests(), 2);
+    let entry = world.client.ledger().entries().await.unwrap().remove(0);
+    assert_eq!(entry.resource.as_deref(), Some("GET /weather"));
+    assert_eq!(entry.realm.as_deref(), Some("api.example.com"));
+    assert_eq!(entry.method.unwrap().as_str(), "sandbox");
 }
 
 #[tokio::test]
@@ -79,6 +83,34 @@ async fn a_server_that_asks_to_come_back_gets_the_same_credential() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_date_to_come_back_at_is_held_against_the_servers_own_clock() {
+    // It is Friday, 15 January 2027, eight o'clock.
+    let tomorrow = ("date", "Sat, 16 Jan 2027 08:00:00 GMT");
+    for (headers, millis) in [
+        (vec![("retry-after", "Fri, 15 Jan 2027 08:00:05 GMT")], 5_000),
+        (vec![("retry-after", "Friday, 15-Jan-27 08:00:05 GMT")], 5_000),
+        (vec![("retry-after", "Fri Jan 15 08:00:05 2027")], 5_000),
+        (vec![("retry-after", "Sat, 16 Jan 2027 08:00:07 GMT"), tomorrow], 7_000),
+        (vec![("retry-after", "Fri, 15 Jan 2027 08:00:05 GMT"), ("date", "soon")], 5_000),
+        // Past: now, which is not at once.
+        (vec![("retry-after", "Fri, 15 Jan 2027 07:43:20 GMT")], 250),
+        (vec![("retry-after", "Thu, 01 Jan 1970 00:00:00 GMT")], 250),
+    ] {
+        let world = world();
+        world.server.will([Act::Pass, Act::Answer(answer(503, &headers))]);
+        let begun = tokio::time::Instant::now();
+        assert_eq!(text(world.get("/weather").await.unwrap()).await, "sunny");
+        assert_eq!(begun.elapsed().as_millis(), millis, "{headers:?}");
+    }
+    for nonsense in ["Fri, 15 Jan 2027", "-5", "+5", "1e3", "soon", "Sat, 16 Jan 2027 08:00:00 GMT"] {
+        let world = world();
+        world.server.will([Act::Pass, Act::Answer(answer(503, &[("retry-after", nonsense)]))]);
+        let error = world.get("/weather").await.unwrap_err();
+        assert!(matches!(&error, Error::OutcomeUnknown(_)), "{nonsense}: {error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_is_never_ready_ends_in_an_unknown_outcome_and_the_credential_still_buys() {
     for (status, after) in [(503, "5"), (503, "100000"), (409, "0"), (500, ""), (502, "x"), (429, "")] {
         let world = world();
@@ -100,12 +132,34 @@ async fn a_server_that_is_never_ready_ends_in_an_unknown_outcome_and_the_credent
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_server_is_waited_for_as_long_as_the_client_has_patience_in_all() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let log = told.clone();
+    let world = World::with(Policy::unlimited(), |builder| {
+        builder.patience(Duration::from_secs(10)).observe(move |event: &Event<'_>| {
+            if let Event::Waiting { status, after, .. } = event {
+                log.lock().unwrap().push((status.as_u16(), after.as_secs()));
+            }
+        })
+    });
+    let busy = || Act::Answer(answer(503, &[("retry-after", "5")]));
+    world.server.will(std::iter::once(Act::Pass).chain((0..8).map(|_| busy())));
+    let started = tokio::time::Instant::now();
+    let error = world.get("/weather").await.unwrap_err();
+    assert!(matches!(&error, Error::OutcomeUnknown(_)), "{error}");
+    assert_eq!(started.elapsed(), Duration::from_secs(10));
+    assert_eq!(world.server.requests(), 4, "unpaid, at once, and after each wait");
+    assert_eq!(*told.lock().unwrap(), [(503, 5), (503, 5)]);
+}
+
 #[tokio::test]
 async fn a_lost_answer_is_asked_for_again_with_the_same_credential() {
     let world = world();
     world.server.will([Act::Pass, Act::LoseAnswer]);
     let error = world.get("/weather").await.unwrap_err();
     assert!(matches!(&error, Error::OutcomeUnknown(_)), "{error}");
+    assert_eq!(world.client.ledger().entries().await.unwrap()[0].outcome, Outcome::Unknown);
     assert_eq!(world.till().await, Amount::cents(5), "it was taken");
     // It was delivered into the void; the server says so, and nothing is paid again.
     let again = world.retry(&error).await.unwrap_err();
@@ -182,8 +236,9 @@ async fn an_answer_that_is_no_delivery_is_asked_for_again_a_few_times_and_then_b
         world.server.will([Act::Pass, nothing()]);
         let response = world.get("/weather").await.unwrap();
         assert_eq!(response.status(), StatusCode::NOT_FOUND);
-        let entries = world.client.ledger().entries().await.unwrap().len();
-        assert_eq!(entries, 1, "round {round}");
+        let entries = world.client.ledger().entries().await.unwrap();
+        assert_eq!(entries.len(), 1, "round {round}");
+        assert_eq!(entries[0].outcome, Outcome::Unknown, "it may have been taken");
     }
     assert_eq!(text(world.get("/weather").await.unwrap()).await, "sunny");
     assert_eq!(world.client.ledger().entries().await.unwrap().len(), 2);
@@ -217,6 +272,30 @@ async fn a_wallet_that_declines_frees_the_limits_and_one_that_failed_does_not() 
         assert_eq!(matches!(error, Error::Wallet { .. }), counts, "{error}");
         assert_eq!(world.client.ledger().entries().await.unwrap()[0].outcome.counts(), counts);
         assert_eq!(world.server.requests(), 1, "nothing is sent");
+    }
+}
+
+#[tokio::test]
+async fn play_money_that_its_server_refuses_is_not_spent() {
+    // An account that was never opened there, and one that is empty.
+    let stranger = Wallet::generate();
+    for (wallet, paths) in [(stranger, vec!["/weather"]), (Wallet::generate(), vec!["/dear"; 21])] {
+        let is_known = paths.len() > 1;
+        let payer = if is_known { wallet.clone() } else { Wallet::generate() };
+        let world = World::paying(wallet, Policy::unlimited(), |builder| builder.method(payer));
+        let (last, before) = paths.split_last().unwrap();
+        for path in before {
+            world.get(path).await.unwrap();
+        }
+        let till = world.till().await;
+        let error = world.get(last).await.unwrap_err();
+        let Error::Rejected(unsettled) = &error else { panic!("{error}") };
+        assert_eq!(unsettled.fate, Fate::Never, "{error}");
+        assert!(error.to_string().contains("nothing was paid"), "{error}");
+        let entries = world.client.ledger().entries().await.unwrap();
+        assert!(matches!(entries.last().unwrap().outcome, Outcome::Released { .. }), "{entries:?}");
+        assert_eq!(world.till().await, till);
+        assert!(world.client.unsettled().is_empty());
     }
 }
 
