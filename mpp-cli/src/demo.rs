@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 
+use mpp::discovery::Info;
 use mpp::routing::{Router, get, post};
 use mpp::{Amount, Mpp, Paid, Sandbox, Secret};
 use serde_json::json;
@@ -49,10 +50,15 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
     let sandbox = Sandbox::new().open_to_all(Amount::whole(100));
     let mpp = Mpp::builder(&base).secret(Secret::generate()).method(sandbox).allow_test_money();
     let mpp = mpp.build().map_err(Failure::failed)?;
+    let info = Info::new("Demo", env!("CARGO_PKG_VERSION"))
+        .description("Three things for sale, for play money.")
+        .body_example("shout", "hello".into());
     let router = Router::new()
         .route("/weather", get(weather))
         .route("/shout", post(shout))
         .route("/gold", get(gold))
+        .publish(&mpp, info)
+        .map_err(Failure::failed)?
         .with_state(mpp)
         .into_axum()
         .route("/", axum::routing::get(async || "GET /weather 0.05, POST /shout 0.02, GET /gold 25 usdc\n"));

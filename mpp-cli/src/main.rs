@@ -3,8 +3,9 @@
 //! `mpp pay` sends a request and pays for it, `mpp quote` says what that would cost, `mpp ledger` what was spent; `mpp wallet`
 //! keeps keys, `mpp config` the limits, and `mpp demo` is a server to try it all against. `mpp secret` makes what a server binds
 //! its challenges with; `mpp decode` says in plain words what a header of the Machine Payments Protocol means. `mpp openapi`,
-//! `llms`, `manifest`, `describe`, `validate` and `register` read and check what a service publishes, and never pay. These touch
-//! neither a configuration file nor an environment variable, and the network only where they are given a URL.
+//! `llms`, `manifest`, `describe`, `validate` and `register` read and check what a service publishes, and do not pay (but for
+//! `validate --pay`). These touch neither a configuration file nor an environment variable, and the network only where they are
+//! given a URL.
 //!
 //! Exit codes: 0 done, 1 it failed (one sentence on standard error) or a check found something, 2 wrong usage, 3 not paid, 4 paid and not delivered,
 //! 22 the server answered with an error and `--fail` was given.
@@ -60,7 +61,7 @@ enum Command {
     Llms(service::documents::Llms),
     Manifest(service::documents::Manifest),
     Describe(service::documents::Describe),
-    Validate(service::validate::Options),
+    Validate(Box<service::validate::Options>),
     Register(service::register::Options),
     Completions(shell::Completions),
     Man(shell::Man),
@@ -104,7 +105,7 @@ fn main() -> ExitCode {
         Command::Llms(options) => service::documents::llms(&options).map_err(Failure::from),
         Command::Manifest(options) => service::documents::manifest(&options).map_err(Failure::from),
         Command::Describe(options) => service::documents::describe_service(&options).map_err(Failure::from),
-        Command::Validate(options) => service::validate::run(&options).map_err(Failure::from),
+        Command::Validate(options) => service::validate::run(&options),
         Command::Register(options) => service::register::run(&options).map_err(Failure::from),
         Command::Completions(options) => Ok(shell::completions(&options)),
         Command::Man(options) => shell::man(&options),

@@ -90,12 +90,8 @@ async fn buy(
 }
 
 fn client(options: &Options, home: &Home, progress: Progress) -> Result<Client, Failure> {
-    let (yes, quiet) = (options.yes, options.quiet);
-    let asking = move |policy: Policy| match yes {
-        true => policy,
-        false => policy.approved_by(ask),
-    };
-    let builder = options.means.client(home, asking)?;
+    let quiet = options.quiet;
+    let builder = options.means.client(home, asking(options.yes))?;
     Ok(builder
         .observe(move |event: &Event<'_>| {
             if !quiet {
@@ -103,6 +99,14 @@ fn client(options: &Options, home: &Home, progress: Progress) -> Result<Client, 
             }
         })
         .build()?)
+}
+
+/// Makes a policy ask the person at the terminal, unless that one has said `--yes`.
+pub(crate) fn asking(yes: bool) -> impl FnOnce(Policy) -> Policy {
+    move |policy| match yes {
+        true => policy,
+        false => policy.approved_by(ask),
+    }
 }
 
 /// Asks the person at the terminal.
@@ -124,7 +128,7 @@ fn ask(proposal: &Proposal<'_>) -> Decision {
     }
 }
 
-fn tell(event: &Event<'_>, progress: &Progress) {
+pub(crate) fn tell(event: &Event<'_>, progress: &Progress) {
     let line = match event {
         Event::Paying { cost, origin, .. } => format!("paying {cost} to {origin} ..."),
         Event::Waiting { status, after, .. } => {
@@ -285,7 +289,7 @@ struct Kept {
 }
 
 /// Keeps what was paid for, and says how to get it.
-fn kept(home: &Home, unsettled: &Unsettled, error: &Error) -> Failure {
+pub(crate) fn kept(home: &Home, unsettled: &Unsettled, error: &Error) -> Failure {
     let entry = unsettled.payment.entry();
     let written = write_kept(home, unsettled);
     let hint = match written {

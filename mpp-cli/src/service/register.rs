@@ -1,8 +1,9 @@
 //! `mpp register --dry-run`: what a registry that crawls this server would list (draft-payment-discovery-00, appendix A.1).
 
 use super::ServiceError;
+use super::report::Report;
 use super::server::Server;
-use super::validate::{Report, document};
+use super::validate::document;
 use crate::Answer;
 use mpp::discovery::describe;
 use serde_json::json;

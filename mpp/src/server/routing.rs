@@ -517,16 +517,18 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
 
 #[cfg(feature = "openapi")]
 impl<S: Clone + Send + Sync + 'static> Router<S> {
-    /// Serves what is mounted as documents: `/openapi.json`, `/llms.txt`, `/llms-full.txt` and `/describe`
-    /// ([`discovery`](crate::discovery)). Call it on the outermost router, after the routes. Nothing is built until the
+    /// Serves what is mounted as documents: `/openapi.json`, `/llms.txt`, `/llms-full.txt`, `/describe`, and a reference page where
+    /// `info` asks for one ([`discovery`](crate::discovery)). Call it on the outermost router, after the routes. Nothing is built until the
     /// first request for one of them.
     ///
     /// # Errors
-    /// [`BuildError`](crate::BuildError) with everything that is wrong with `info`, and every priced handler of the program
+    /// [`BuildError`](crate::BuildError) with everything that is wrong with `info`; two operations with one id that somebody wrote
+    /// (`operation_id` of `#[utoipa::path]`; an id that is only the handler's name is qualified with verb and path), or at one verb
+    /// and path of the document; a price where a document is served; and every priced handler of the program
     /// that is not mounted here (unless its module is ignored, or `info` [allows](crate::discovery::Info::allow_unmounted) it).
     ///
     /// # Panics
-    /// As [`axum::Router::route`], when one of these paths is taken. And [`nest`](Self::nest) and [`merge`](Self::merge) panic
+    /// As [`axum::Router::route`], when one of these paths is taken by a free route. And [`nest`](Self::nest) and [`merge`](Self::merge) panic
     /// when they are given a published router, whose documents would be incomplete.
     ///
     /// ```standalone_crate

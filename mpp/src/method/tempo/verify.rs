@@ -19,7 +19,7 @@ use tempo_alloy::primitives::transaction::{PrimitiveSignature, TempoSignature};
 use tokio::time::Instant;
 
 /// A node whose newest block is older has fallen behind: it cannot say that a transaction does not exist.
-const FRESH: Duration = Duration::from_secs(30);
+pub(super) const FRESH: Duration = Duration::from_secs(30);
 /// How much the chain's clock may run ahead of ours.
 const SKEW: Duration = Duration::from_secs(15);
 /// No challenge lives longer; an older transfer is not the payment of one that is alive now.
