@@ -37,8 +37,7 @@ enum Command {
 
     /// Run the benchmarks and print what each case costs over the free handler
     Bench(bench::Options),
-    /// Remove every check of the gate and the pipeline in turn; a test must fail each time (needs
-    /// cargo-mutants)
+    /// Remove every check of the gate, the pipeline and the client in turn; a test must fail each time
     Mutants(mutants::Options),
 }
 
@@ -68,8 +67,8 @@ enum Error {
     Run(#[from] run::RunError),
     #[error("interrupted")]
     Interrupted,
-    #[error("cargo-mutants is not installed: `cargo install --locked cargo-mutants`")]
-    NoMutants,
+    #[error(transparent)]
+    Mutants(#[from] mutants::MutantsError),
     #[error("the benchmarks did not finish; see above")]
     Bench,
 }

@@ -9,9 +9,9 @@
 
 use super::access_key::{key_of_account, limit_of_key};
 use super::request::{Ask, Modes};
-use super::server::{balance_of, block, chain_id, receipt_of};
+use super::server::{balance_of, receipt_of};
 use super::{Mode, envelope, memo, proof, tokens};
-use crate::chain::{Call, Head, Reach, Rpc, RpcError, TxReceipt, did_of, parse_address};
+use crate::chain::{Call, Head, Reach, Rpc, RpcError, TxReceipt, block, did_of, parse_address, served_by};
 use crate::clock::{Clock, SystemClock};
 use crate::method::{Asset, ClientMethod, Cost, Fate, Fees, PayError, Payee, Proof, Shortfall, Step};
 use crate::protocol::{BaseUnits, Challenge, Intent, MethodName, Timestamp};
@@ -468,7 +468,7 @@ impl TempoWallet {
     /// A node of another chain would have a transaction signed that cannot be mined where it is meant to.
     async fn on_the_right_chain(&self) -> Result<(), PayError> {
         if !self.right_chain.load(Ordering::Relaxed) {
-            let served = chain_id(&self.rpc).await.map_err(|e| self.declined(&e))?;
+            let served = served_by(&self.rpc).await.map_err(|e| self.declined(&e))?;
             if served != self.chain_id {
                 return Err(PayError::Declined(format!(
                     "the node serves chain {served}, not {}",
