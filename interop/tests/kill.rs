@@ -34,7 +34,7 @@ enum Ending {
     Quicker,
     /// Delivered to the repeated credential.
     Delivered,
-    /// Committed, and killed before the first byte left.
+    /// Committed, and killed before the first byte left. Not where the request has an `Idempotency-Key`.
     Unsent,
     /// Refused unpaid; a new credential was paid and delivered.
     Afresh,
@@ -177,6 +177,7 @@ impl Lane {
             (200, 1) => Ending::Delivered,
             (402, 1) => {
                 assert_eq!(answer.problem(), "invalid-challenge", "{what}");
+                assert_eq!(verb, "GET", "an Idempotency-Key answers again: {what}");
                 Ending::Unsent
             }
             (402, 0) => {
