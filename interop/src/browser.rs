@@ -1,70 +1,118 @@
-//! Headless Chromium, one page at a time.
+//! Headless Chromium (Debian's), one page at a time: `browser.mjs` drives it with npm `puppeteer-core` and asks `axe-core` what
+//! is not accessible.
 
-use crate::{fresh_address, missing};
+use crate::{Lab, fresh_address, missing};
+use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// An installed Chromium.
 #[derive(Debug)]
 pub struct Browser {
     program: PathBuf,
+    folder: PathBuf,
+}
+
+/// What the reader prefers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// Dark on light.
+    Light,
+    /// Light on dark.
+    Dark,
 }
 
 /// A page as it was shown.
-#[derive(Debug)]
+#[derive(Debug, Deserialize)]
 pub struct Shown {
     /// Its elements, serialized after loading.
     pub dom: String,
-    /// What the browser had to say.
-    pub console: String,
+    /// What a reader sees.
+    pub text: String,
+    /// Every address that was asked for something.
+    pub asked: Vec<String>,
+    /// What the browser had to say: errors of scripts, and what the page's policy refused.
+    pub complaints: Vec<String>,
+    /// What axe finds wrong: rule, explanation, elements.
+    pub violations: Vec<String>,
+    /// Rules of axe that found something and were kept.
+    pub checked: usize,
     /// A PNG.
+    #[serde(skip)]
     pub screenshot: Vec<u8>,
 }
 
-/// Chromium, or `None` where it is not installed: then the test is skipped and says so.
-///
-/// # Panics
-/// Under `cargo xtask test`, when it is missing.
-pub fn browser() -> Option<Browser> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path)
-        .flat_map(|folder| ["chromium", "chromium-browser"].map(|name| folder.join(name)))
-        .find(|file| file.is_file());
-    if found.is_none() {
-        missing("chromium is not installed");
+impl Lab {
+    /// Chromium, or `None` where it is not installed: then the test is skipped and says so.
+    ///
+    /// # Panics
+    /// Under `cargo xtask test`, when it is missing.
+    pub fn browser(&self) -> Option<Browser> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let program = std::env::split_paths(&path)
+            .flat_map(|folder| ["chromium", "chromium-browser"].map(|name| folder.join(name)))
+            .find(|file| file.is_file());
+        let driver = self.folder().join("node_modules/puppeteer-core").exists();
+        if program.is_none() || !driver {
+            missing("chromium or npm `puppeteer-core` is not installed");
+            return None;
+        }
+        program.map(|program| Browser { program, folder: self.folder().to_owned() })
     }
-    found.map(|program| Browser { program })
 }
 
 impl Browser {
-    /// Opens a page in a fresh profile.
+    /// Opens a page in a fresh profile, waits until there is an element that `selector` names, clicks on what `clicks` name, one
+    /// after the other, and looks at it. The picture is kept in the folder that `MPP_SCREENSHOTS` names, if it does.
     ///
     /// # Panics
     /// When it cannot.
-    pub async fn open(&self, url: &str) -> Shown {
-        let folder = std::env::temp_dir().join(format!("chromium-{}", fresh_address()));
-        let picture = folder.join("page.png");
-        let screenshot = format!("--screenshot={}", picture.display());
-        let dom = self.run(&folder, &["--dump-dom", url]).await;
-        let _ = self.run(&folder, &[&screenshot, "--window-size=900,1200", url]).await;
-        let shown =
-            Shown { dom: dom.0, console: dom.1, screenshot: std::fs::read(&picture).expect("a screenshot") };
-        drop(std::fs::remove_dir_all(&folder));
+    pub async fn open(&self, url: &str, scheme: Scheme, selector: &str, clicks: &[&str]) -> Shown {
+        let picture = std::env::temp_dir().join(format!("page-{}.png", fresh_address()));
+        let mut command = Command::new("node");
+        command.current_dir(&self.folder).arg("browser.mjs").arg(&self.program).arg(url);
+        command.arg(format!("{scheme:?}").to_lowercase()).arg(selector).arg(&picture).args(clicks);
+        command.kill_on_drop(true);
+        let ended = timeout(PATIENCE, command.output()).await.expect("it ends").expect("it starts");
+        let said = String::from_utf8_lossy(&ended.stdout);
+        let mut shown: Shown = serde_json::from_str(&said)
+            .unwrap_or_else(|e| panic!("{e}: {said}\n{}", String::from_utf8_lossy(&ended.stderr)));
+        shown.screenshot = std::fs::read(&picture).expect("a screenshot");
+        if let Some(folder) = std::env::var_os("MPP_SCREENSHOTS") {
+            let name: String = url
+                .chars()
+                .filter(|c| c.is_ascii_alphanumeric() || *c == '/')
+                .collect::<String>()
+                .replace('/', "-");
+            let kept = PathBuf::from(folder).join(format!("{name}-{scheme:?}.png"));
+            std::fs::copy(&picture, kept).expect("the folder is there");
+        }
+        drop(std::fs::remove_file(&picture));
         shown
     }
+}
 
-    async fn run(&self, folder: &std::path::Path, arguments: &[&str]) -> (String, String) {
-        let mut command = Command::new(&self.program);
-        // Tests may run as root, where the sandbox does not start.
-        command.args(["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]);
-        command.arg(format!("--user-data-dir={}", folder.join("profile").display()));
-        command.args(arguments).kill_on_drop(true);
-        let ended = timeout(PATIENCE, command.output()).await.expect("it ends").expect("it starts");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (text(&ended.stdout), text(&ended.stderr))
+impl Shown {
+    /// The page asked nobody but `server`, the browser had nothing to complain of but a status, and nothing is missing for a
+    /// reader who cannot see it.
+    ///
+    /// # Panics
+    /// With what is wrong.
+    pub fn assert_sound(&self, server: &str) {
+        let elsewhere: Vec<_> =
+            self.asked.iter().filter(|url| !url.starts_with(server) && !url.starts_with("data:")).collect();
+        assert!(elsewhere.is_empty(), "it asked somebody else: {elsewhere:?}");
+        // Chromium reports a status of 400 and above as an error of the page.
+        let complaints: Vec<_> = self
+            .complaints
+            .iter()
+            .filter(|said| !said.contains("the server responded with a status of 402"))
+            .collect();
+        assert!(complaints.is_empty(), "{complaints:#?}");
+        assert!(self.screenshot.len() > 10_000, "an empty page: {} bytes", self.screenshot.len());
     }
 }

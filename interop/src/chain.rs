@@ -3,8 +3,11 @@
 use crate::answer::http_client;
 use crate::process::{Process, Running};
 use crate::{CHAIN_ID, Lab};
+use alloy::hex;
+use alloy::sol_types::SolCall;
 use serde_json::{Value, json};
 use std::time::Duration;
+use tempo_alloy::contracts::precompiles::{ACCOUNT_KEYCHAIN_ADDRESS, IAccountKeychain};
 use tokio::process::Command;
 
 /// pathUSD, which anvil's dev accounts hold.
@@ -89,6 +92,27 @@ impl Chain {
     pub async fn fund(&self, account: &str, units: u128) {
         let data = format!("{TRANSFER}{:0>64}{units:064x}", account.trim_start_matches("0x"));
         let transaction = json!({ "from": RICH, "to": PATH_USD, "data": data });
+        let hash = self.rpc("eth_sendTransaction", json!([transaction])).await;
+        let receipt = self.mined(hash.as_str().expect("a hash")).await;
+        assert_eq!(receipt["status"], "0x1", "{receipt}");
+    }
+
+    /// Lets `key` sign in the name of a dev account, without end and without limits.
+    pub async fn authorize_key(&self, account: &str, key: &str) {
+        let config = IAccountKeychain::KeyRestrictions {
+            expiry: u64::MAX,
+            enforceLimits: false,
+            limits: Vec::new(),
+            allowAnyCalls: true,
+            allowedCalls: Vec::new(),
+        };
+        let call = IAccountKeychain::authorizeKey_1Call {
+            keyId: key.parse().expect("an address"),
+            signatureType: IAccountKeychain::SignatureType::Secp256k1,
+            config,
+        };
+        let data = hex::encode_prefixed(call.abi_encode());
+        let transaction = json!({ "from": account, "to": ACCOUNT_KEYCHAIN_ADDRESS, "data": data });
         let hash = self.rpc("eth_sendTransaction", json!([transaction])).await;
         let receipt = self.mined(hash.as_str().expect("a hash")).await;
         assert_eq!(receipt["status"], "0x1", "{receipt}");

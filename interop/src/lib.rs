@@ -25,7 +25,7 @@ mod validator;
 mod wallet;
 
 pub use answer::{Answer, ask};
-pub use browser::{Browser, Shown, browser};
+pub use browser::{Browser, Scheme, Shown};
 pub use chain::{Chain, Transfer, fresh_address};
 pub use evm::{DEV_ACCOUNTS, DEV_KEYS, EvmChain};
 pub use lossy::{Loses, Lossy};

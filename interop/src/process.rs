@@ -1,6 +1,6 @@
 //! Child processes that end with their handle.
 
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, Lines};
@@ -88,6 +88,21 @@ impl Running {
     /// What it has written to its standard error.
     pub(crate) fn said(&self) -> String {
         self.said.lock().expect("nobody panics while holding it").clone()
+    }
+
+    /// Asks it to stop, with SIGTERM.
+    pub(crate) async fn terminate(&self) {
+        let pid = self.child.id().expect("it is running").to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().await;
+        assert!(sent.is_ok_and(|status| status.success()), "it cannot be asked to stop");
+    }
+
+    /// Waits for its own end.
+    pub(crate) async fn end(&mut self) -> ExitStatus {
+        let ended = timeout(READY, self.child.wait()).await;
+        ended
+            .unwrap_or_else(|_| panic!("it does not end; it said:\n{}", self.said()))
+            .expect("it has a status")
     }
 
     /// Kills it and waits until it is gone, as a crash would end it.

@@ -68,6 +68,16 @@ impl Shop {
         self.process.said()
     }
 
+    /// Asks it to stop, as an operator does.
+    pub async fn terminate(&self) {
+        self.process.terminate().await;
+    }
+
+    /// Waits for its own end, and whether that was in good order.
+    pub async fn ended_well(&mut self) -> bool {
+        self.process.end().await.success()
+    }
+
     /// Ends it without warning; returns whom it was paid to.
     pub async fn crash(self) -> String {
         self.process.kill().await;

@@ -4,7 +4,7 @@
 #![cfg(unix)]
 
 use interop::stripe::{KeyFile, Limits, PROFILE, StandIn};
-use interop::{CHAIN_ID, Chain, DEV_KEYS, Shop, fresh_address, lab};
+use interop::{CHAIN_ID, Chain, DEV_ACCOUNTS, DEV_KEYS, Shop, fresh_address, lab};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -176,11 +176,21 @@ async fn what_the_limits_or_the_purse_do_not_hold_is_not_paid() {
     assert_eq!(chain.payments_to(&shop.recipient).await.len(), 1);
     assert_eq!(purse.ledger().await.len(), 1);
 
-    // No limit is in the way of an empty purse. It signs, and only the chain knows what becomes of a signature.
+    // An empty purse signs nothing, and so owes nothing.
     let poor = Purse::new().await;
     let refused = poor.pay(&chain, &["--quiet", &charge]).await;
-    assert!(ended(&refused, 4).contains("balance does not cover"), "{refused:?}");
-    assert_eq!(poor.ledger().await[0].0, "unknown");
+    assert!(
+        ended(&refused, 3).contains("it needs 0.01 pathusd, and the account has 0 pathusd"),
+        "{refused:?}"
+    );
+    let quote = done(&poor.with_key("quote", &chain, &[&charge]).await);
+    assert!(quote.contains("no: it needs 0.01 pathusd"), "{quote}");
+    assert_eq!(poor.ledger().await, []);
+    // The price alone is not enough where the network takes a fee; that is known before anything is signed, too.
+    chain.fund(&poor.address, 10_000).await;
+    let refused = poor.pay(&chain, &["--quiet", &charge]).await;
+    assert!(ended(&refused, 3).contains("and the account has 0.01 pathusd"), "{refused:?}");
+    assert_eq!(poor.ledger().await[0].0, "released");
     assert_eq!(chain.payments_to(&shop.recipient).await.len(), 1);
 }
 
@@ -230,6 +240,53 @@ async fn what_the_shop_fails_to_deliver_is_resumed_and_not_paid_again() {
     assert_eq!(purse.ledger().await, [("paid".to_owned(), "10000".to_owned(), reference)]);
     let nothing = purse.run(&["pay", "--resume", entry]).await;
     assert!(ended(&nothing, 1).contains("no such unsettled payment"), "{nothing:?}");
+}
+
+#[tokio::test]
+async fn an_access_key_pays_from_the_account_that_authorised_it_and_from_no_other() {
+    let Some(lab) = lab() else { return };
+    let chain = lab.chain().await;
+    let shop = Shop::start(SHOP, &chain.url, &[]).await;
+    // The key has nothing of its own.
+    let (purse, owner) = (Purse::new().await, DEV_ACCOUNTS[2]);
+    let (charge, account) = (shop.at("/charge"), ["--tempo-account", owner]);
+    let buy = async || purse.pay(&chain, &[&account[..], &[&charge]].concat()).await;
+
+    let refused = buy().await;
+    assert!(err(&refused).contains(&format!("{} is no access key of {owner}", purse.address)), "{refused:?}");
+    assert_eq!(refused.status.code(), Some(3));
+    assert_eq!(chain.payments_to(&shop.recipient).await, []);
+
+    chain.authorize_key(owner, &purse.address).await;
+    let before = chain.balance(owner).await;
+    let reference = sold(&buy().await, "charge");
+    let transfers = chain.payments_to(&shop.recipient).await;
+    assert_eq!(transfers.iter().map(|one| one.hash.as_str()).collect::<Vec<_>>(), [reference]);
+    assert!(before - chain.balance(owner).await >= 10_000, "the owner paid");
+    // What there is to pay with is the owner's.
+    let (id, balance) = (CHAIN_ID.to_string(), ["wallet", "balance", "main", "--json"]);
+    let node = ["--tempo-rpc", &chain.url, "--tempo-chain", &id];
+    let read: Value =
+        serde_json::from_str(&done(&purse.run(&[&balance[..], &node, &account].concat()).await))
+            .expect("JSON");
+    let pathusd =
+        read["balances"].as_array().expect("a list").iter().find(|one| one["currency"] == "pathusd");
+    let units = chain.balance(owner).await;
+    assert_eq!(
+        pathusd.expect("pathUSD")["amount"],
+        mpp::protocol::BaseUnits::new(units).to_amount(6).to_string()
+    );
+
+    // A configuration says the same.
+    let wallet = format!(
+        "[wallet]\nkey_file = \"main\"\ntempo_rpc = \"{}\"\ntempo_chain = {id}\ntempo_account = \"{owner}\"\n",
+        chain.url
+    );
+    purse.write("config.toml", &wallet);
+    let password = purse.path("password");
+    sold(&purse.run(&["pay", "-yq", "--password-file", &password, &charge]).await, "charge");
+    let wrong = ["pay", "-yq", "--password-file", &password, "--tempo-account", "0x12", &charge];
+    assert!(ended(&purse.run(&wrong).await, 1).contains("the account of the access key"));
 }
 
 #[tokio::test]

@@ -74,17 +74,21 @@ impl Scene {
 
     async fn credential_with(&self, path: &str, token: &str) -> String {
         let unpaid = self.ask(path, None).await;
-        let line = unpaid.challenge.expect("a challenge");
-        let challenge = Challenge::parse_all([line.as_str()]).offers.remove(0);
-        let credential = json!({
-            "challenge": {
-                "id": challenge.id, "realm": challenge.realm, "method": "stripe", "intent": "charge",
-                "request": challenge.request, "expires": challenge.expires, "opaque": challenge.opaque,
-            },
-            "payload": { "spt": token },
-        });
-        format!("Payment {}", BASE64_URL_SAFE_NO_PAD.encode(credential.to_string()))
+        card_credential(&unpaid.challenge.expect("a challenge"), token)
     }
+}
+
+/// Answers a challenge with a token.
+fn card_credential(line: &str, token: &str) -> String {
+    let challenge = Challenge::parse_all([line]).offers.remove(0);
+    let credential = json!({
+        "challenge": {
+            "id": challenge.id, "realm": challenge.realm, "method": "stripe", "intent": "charge",
+            "request": challenge.request, "expires": challenge.expires, "opaque": challenge.opaque,
+        },
+        "payload": { "spt": token },
+    });
+    format!("Payment {}", BASE64_URL_SAFE_NO_PAD.encode(credential.to_string()))
 }
 
 #[tokio::test]
@@ -251,4 +255,59 @@ async fn either_is_offered_by_card_only_where_the_minimum_allows_it() {
     }
     assert_eq!(stand_in.taken(), 5);
     assert_eq!(chain.payments_to(&shop.recipient).await.len(), 1);
+}
+
+/// A shop that takes cards at this stand-in, and a paid request to it that waits for the late answer of Stripe.
+async fn shop_with_a_payment_under_way(
+    stand_in: &StandIn,
+    flags: &[&str],
+) -> (Shop, tokio::task::JoinHandle<Answer>) {
+    let key = KeyFile::new();
+    let cards =
+        ["--stripe-url", &stand_in.url, "--stripe-key-file", key.path(), "--stripe-network-id", PROFILE];
+    let shop = Shop::without_tempo(SHOP, &[&cards, flags].concat()).await;
+    let line = ask("GET", &shop.at("/stripe"), None, None).await.challenge.expect("a challenge");
+    let paid = card_credential(&line, &stand_in.token(Limits::of(100, "usd").with_card("pm_card_visa")));
+    stand_in.next(CREATE, Mischief::Late);
+    let url = shop.at("/stripe");
+    let paying = tokio::spawn(async move { ask("GET", &url, Some(&paid), None).await });
+    eventually(|| stand_in.asked(CREATE) == 1).await;
+    (shop, paying)
+}
+
+async fn eventually(condition: impl Fn() -> bool) {
+    let met = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), met).await.expect("it never came to that");
+}
+
+#[tokio::test]
+async fn a_shop_that_is_asked_to_stop_finishes_what_is_paid_for_and_accepts_nobody_else() {
+    let stand_in = StandIn::of_today().await;
+    let (mut shop, paying) = shop_with_a_payment_under_way(&stand_in, &[]).await;
+    shop.terminate().await;
+    eventually(|| shop.log().contains("asked to stop")).await;
+    let address = shop.url.trim_start_matches("http://").to_owned();
+    let refused = || std::net::TcpStream::connect(&address).is_err();
+    eventually(refused).await;
+    assert!(!paying.is_finished(), "it waits for Stripe");
+    stand_in.open_door();
+    let answer = paying.await.expect("it was answered");
+    assert_eq!(answer.status, 200, "{answer:?}\n{}", shop.log());
+    assert!(answer.reference().starts_with("pi_"));
+    assert!(shop.ended_well().await, "{}", shop.log());
+    assert_eq!(stand_in.taken(), 100);
+}
+
+#[tokio::test]
+async fn a_shop_that_cannot_wait_ends_all_the_same_and_says_where_the_payment_is() {
+    let stand_in = StandIn::of_today().await;
+    let (mut shop, paying) = shop_with_a_payment_under_way(&stand_in, &["--drain", "0"]).await;
+    shop.terminate().await;
+    assert!(shop.ended_well().await, "{}", shop.log());
+    assert!(shop.log().contains("their payments are in the journal"), "{}", shop.log());
+    paying.abort();
 }

@@ -30,7 +30,7 @@ pub(crate) struct Options {
     chains: Flags,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 pub(crate) async fn run(options: &Options, home: &Home) -> Result<Answer, Failure> {
@@ -53,7 +53,7 @@ pub(crate) async fn run(options: &Options, home: &Home) -> Result<Answer, Failur
         let ledger = Ledger::of(&node)?;
         ledger.check_chain(node.chain).await?;
         for money in &node.monies {
-            let units = ledger.balance(&key.address, money).await?;
+            let units = ledger.balance(&node.account, money).await?;
             let amount = BaseUnits::new(units).to_amount(money.decimals).to_string();
             rows.push([format!("eip155:{}", node.chain), money.name.clone(), amount]);
         }

@@ -17,6 +17,9 @@ pub(crate) struct Flags {
     /// The chain that node serves; Tempo's main network unless said otherwise
     #[arg(long, value_name = "ID", requires = "tempo_rpc")]
     tempo_chain: Option<u64>,
+    /// Pay on Tempo from this account, of which the key is an access key
+    #[arg(long, value_name = "ADDRESS")]
+    tempo_account: Option<String>,
     /// The node of an EVM chain to use (with a key of kind `evm`)
     #[arg(long, value_name = "URL", requires = "evm_chain")]
     evm_rpc: Option<String>,
@@ -30,6 +33,7 @@ pub(crate) struct Flags {
 pub(crate) struct Chains<'a> {
     tempo_rpc: Option<String>,
     tempo_chain: u64,
+    tempo_account: Option<String>,
     evm_rpc: Option<String>,
     evm_chain: Option<u64>,
     evm_tokens: &'a [Token],
@@ -39,6 +43,8 @@ pub(crate) struct Chains<'a> {
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) url: String,
+    /// Whose money it is there.
+    pub(crate) account: String,
     pub(crate) chain: u64,
     pub(crate) monies: Vec<Money>,
 }
@@ -67,6 +73,8 @@ impl Flags {
         Chains {
             tempo_rpc: tempo.0,
             tempo_chain: tempo.1.unwrap_or(tempo::MAINNET),
+            // Of the key, not of the node.
+            tempo_account: self.tempo_account.clone().or_else(|| config.tempo_account.clone()),
             evm_rpc: evm.0,
             evm_chain: evm.1,
             // They are of the configured chain; the same address elsewhere may be anything.
@@ -83,7 +91,11 @@ impl Chains<'_> {
         }
         if let Some(rpc) = &self.tempo_rpc {
             let wallet = tempo::TempoWallet::new(keys::signer(key)?, rpc, self.tempo_chain);
-            builder = builder.method(wallet.map_err(Failure::failed)?);
+            let mut wallet = wallet.map_err(Failure::failed)?;
+            if let Some(account) = &self.tempo_account {
+                wallet = wallet.access_key_of(account).map_err(Failure::failed)?;
+            }
+            builder = builder.method(wallet);
         }
         if let Some(chain) = self.evm_chain {
             let mut wallet = evm::EvmWallet::new(chain, keys::signer(key)?);
@@ -100,18 +112,19 @@ impl Chains<'_> {
         Ok(builder)
     }
 
-    /// The chains that can be asked what `account` has.
-    pub(crate) fn nodes(self, account: &str) -> Result<Vec<Node>, Failure> {
+    /// The chains that can be asked what there is to pay with by the key of `address`.
+    pub(crate) fn nodes(self, address: &str) -> Result<Vec<Node>, Failure> {
         let mut nodes = Vec::new();
         if let Some(url) = self.tempo_rpc {
             // Only a server has to know what it is paid in by name, so a server is asked.
-            let known = tempo::Tempo::new(account).chain_id(self.tempo_chain);
+            let known = tempo::Tempo::new(address).chain_id(self.tempo_chain);
             let money = |name: String| {
                 let currency = known.currency(&name)?;
                 Some(Money { name, contract: Some(currency.id), decimals: currency.decimals })
             };
             let monies = known.currencies().into_iter().filter_map(money).collect();
-            nodes.push(Node { url, chain: self.tempo_chain, monies });
+            let account = self.tempo_account.unwrap_or_else(|| address.to_owned());
+            nodes.push(Node { url, account, chain: self.tempo_chain, monies });
         }
         if let (Some(url), Some(chain)) = (self.evm_rpc, self.evm_chain) {
             let named = self.evm_tokens.iter().map(|token| Money {
@@ -124,7 +137,8 @@ impl Chains<'_> {
                 contract: (asset.standard != evm::Standard::Native).then(|| asset.address.to_string()),
                 decimals: asset.decimals,
             });
-            nodes.push(Node { url, chain, monies: named.chain(known).collect() });
+            let account = address.to_owned();
+            nodes.push(Node { url, account, chain, monies: named.chain(known).collect() });
         }
         if nodes.is_empty() {
             return Err(Failure::failed("no node is known to ask; add --tempo-rpc URL or --evm-rpc URL"));

@@ -39,6 +39,7 @@ per_day = "10"
 # key_file = "/home/me/.mpp/keys/main.json"     # made by `mpp wallet new`
 # tempo_rpc = "https://node.example.com"          # the node to pay on Tempo through
 # tempo_chain = 4217                              # the chain it serves
+# tempo_account = "0x742d35Cc6634C0532925a3b844Bc9e7595f8fE00" # the account that has the key as an access key
 # evm_chain = 8453                                # the EVM chain to pay on: Base
 # evm_rpc = "https://node.example.com"            # a node of that chain
 # What else counts as one of the currencies on that chain: its name, where it is, and its decimals.
@@ -54,7 +55,7 @@ pub(crate) struct Options {
     explain: bool,
     /// Print JSON
     #[arg(long, conflicts_with = "explain")]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 /// `config.toml`.
@@ -117,6 +118,8 @@ pub(crate) struct Wallet {
     pub(crate) tempo_rpc: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tempo_chain: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tempo_account: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) evm_rpc: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

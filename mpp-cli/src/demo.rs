@@ -3,24 +3,24 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 
+use mpp::discovery::Info;
 use mpp::routing::{Router, get, post};
 use mpp::{Amount, Mpp, Paid, Sandbox, Secret};
+use serde_json::json;
 
 use crate::failure::Failure;
-use crate::home::Home;
-use crate::keys;
 
 /// Run a server on this machine that sells for play money, until it is stopped.
 ///
-/// The account of this folder's play-money key has 100 units there.
+/// Everybody who pays has an account with 100 units there, opened at first sight.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// The port; 0 takes any that is free
     #[arg(long, value_name = "N", default_value_t = 4020)]
     port: u16,
-    /// Give 100 units to this account (a did:key) too
-    #[arg(long, value_name = "DID")]
-    fund: Vec<String>,
+    /// Print where it is as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// The weather.
@@ -47,22 +47,28 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
         .await
         .map_err(|error| Failure::failed(format!("cannot listen on {address}: {error}; try --port 0")))?;
     let base = format!("http://{}", listener.local_addr().map_err(Failure::failed)?);
-    let own = keys::play_money(&Home::find()?)?.did();
-    let opening = Amount::whole(100);
-    let mut sandbox = Sandbox::new().account(&own, opening);
-    for account in &options.fund {
-        sandbox = sandbox.account(account, opening);
-    }
+    let sandbox = Sandbox::new().open_to_all(Amount::whole(100));
     let mpp = Mpp::builder(&base).secret(Secret::generate()).method(sandbox).allow_test_money();
     let mpp = mpp.build().map_err(Failure::failed)?;
+    let info = Info::new("Demo", env!("CARGO_PKG_VERSION"))
+        .description("Three things for sale, for play money.")
+        .body_example("shout", "hello".into());
     let router = Router::new()
         .route("/weather", get(weather))
         .route("/shout", post(shout))
         .route("/gold", get(gold))
+        .publish(&mpp, info)
+        .map_err(Failure::failed)?
         .with_state(mpp)
         .into_axum()
         .route("/", axum::routing::get(async || "GET /weather 0.05, POST /shout 0.02, GET /gold 25 usdc\n"));
-    let _ = writeln!(std::io::stdout().lock(), "{base}");
-    eprintln!("mpp: selling for play money; try\n    mpp quote {base}/weather\n    mpp pay {base}/weather");
+    let _ = match options.json {
+        true => writeln!(std::io::stdout().lock(), "{}", json!({ "url": base })),
+        false => writeln!(std::io::stdout().lock(), "{base}"),
+    };
+    eprintln!(
+        "mpp: selling for play money, of which every key has 100 units here; in another terminal try\n    \
+         mpp quote {base}/weather\n    mpp pay {base}/weather\nmpp: Ctrl-C stops it"
+    );
     axum::serve(listener, router).await.map_err(Failure::failed)
 }

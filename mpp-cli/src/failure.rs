@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use mpp::client::{EntryId, QuoteError};
+use serde_json::{Value, json};
+
 /// The exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Code {
@@ -21,13 +24,41 @@ pub(crate) struct Failure {
     pub(crate) code: Code,
     /// One line, for people.
     pub(crate) text: String,
+    /// The payment that can be resumed.
+    pub(crate) entry: Option<EntryId>,
 }
 
 impl Failure {
     pub(crate) fn new(code: Code, text: impl fmt::Display) -> Failure {
         // Some errors quote servers, and some have several lines.
         let text = text.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-        Failure { code, text: crate::terminal::plain(&text) }
+        Failure { code, text: crate::terminal::plain(&text), entry: None }
+    }
+
+    /// No answer came to a request.
+    pub(crate) fn unanswered(error: &(dyn std::error::Error + 'static)) -> Failure {
+        // The innermost cause says most: "Connection refused" and not "error sending request".
+        let (mut cause, mut not_connected) = (error, false);
+        loop {
+            // The middleware's wrapper is transparent to `source`.
+            let http = match cause.downcast_ref() {
+                Some(reqwest_middleware::Error::Reqwest(http)) => Some(http),
+                _ => cause.downcast_ref(),
+            };
+            not_connected |= http.is_some_and(reqwest::Error::is_connect);
+            match cause.source() {
+                Some(inner) => cause = inner,
+                None => break,
+            }
+        }
+        let hint = if not_connected { "; is the server running?" } else { "" };
+        Failure::failed(format!("no answer: {cause}{hint}"))
+    }
+
+    /// For programs: one line of JSON.
+    pub(crate) fn json(&self) -> Value {
+        let entry = self.entry.map(|entry| entry.to_string());
+        json!({ "error": { "exitCode": self.code as u8, "message": self.text, "resume": entry } })
     }
 
     pub(crate) fn failed(text: impl fmt::Display) -> Failure {
@@ -38,6 +69,15 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
+    }
+}
+
+impl From<QuoteError> for Failure {
+    fn from(error: QuoteError) -> Failure {
+        match &error {
+            QuoteError::Http(http) => Failure::unanswered(http),
+            other => Failure::failed(other),
+        }
     }
 }
 
@@ -58,6 +98,5 @@ plain_failures!(
     crate::service::ServerError,
     mpp::client::LedgerError,
     mpp::client::BuildError,
-    mpp::client::QuoteError,
     reqwest::Error
 );

@@ -104,7 +104,8 @@ impl KeyFile {
     pub(crate) fn read(path: &Path) -> Result<KeyFile, Failure> {
         let wrong =
             |why: &dyn std::fmt::Display| Failure::failed(format!("the key file {}: {why}", path.display()));
-        let size = std::fs::metadata(path).map_err(|error| wrong(&error))?.len();
+        let missing = |error| wrong(&format!("{error}; `mpp wallet list` has the names of yours"));
+        let size = std::fs::metadata(path).map_err(missing)?.len();
         if size > MOST_BYTES {
             return Err(wrong(&"it is too large to be one"));
         }
@@ -168,8 +169,12 @@ pub(crate) fn signer(key: &Key) -> Result<alloy::signers::local::PrivateKeySigne
 /// The password: of the file's first line, or asked for at the terminal.
 pub(crate) fn password(file: Option<&Path>, prompt: &str) -> Result<Zeroizing<String>, Failure> {
     if let Some(path) = file {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Failure::failed(format!("the password file {}: {error}", path.display())))?;
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Failure::failed(format!(
+                "the password file {}: {error}; its first line is the password",
+                path.display()
+            ))
+        })?;
         let text = Zeroizing::new(text);
         return Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()));
     }

@@ -22,7 +22,7 @@ pub(crate) struct Options {
     csv: bool,
     /// Print JSON
     #[arg(long, conflicts_with = "csv")]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 pub(crate) async fn run(options: &Options) -> Result<Answer, Failure> {

@@ -3,8 +3,9 @@
 //! `mpp pay` sends a request and pays for it, `mpp quote` says what that would cost, `mpp ledger` what was spent; `mpp wallet`
 //! keeps keys, `mpp config` the limits, and `mpp demo` is a server to try it all against. `mpp secret` makes what a server binds
 //! its challenges with; `mpp decode` says in plain words what a header of the Machine Payments Protocol means. `mpp openapi`,
-//! `llms`, `manifest`, `describe`, `validate` and `register` read and check what a service publishes, and never pay. These touch
-//! neither a configuration file nor an environment variable, and the network only where they are given a URL.
+//! `llms`, `manifest`, `describe`, `validate` and `register` read and check what a service publishes, and do not pay (but for
+//! `validate --pay`). These touch neither a configuration file nor an environment variable, and the network only where they are
+//! given a URL.
 //!
 //! Exit codes: 0 done, 1 it failed (one sentence on standard error) or a check found something, 2 wrong usage, 3 not paid, 4 paid and not delivered,
 //! 22 the server answered with an error and `--fail` was given.
@@ -22,6 +23,7 @@ mod input;
 mod keys;
 mod ledger;
 mod pay;
+mod progress;
 mod quote;
 mod request;
 mod secret;
@@ -59,14 +61,38 @@ enum Command {
     Llms(service::documents::Llms),
     Manifest(service::documents::Manifest),
     Describe(service::documents::Describe),
-    Validate(service::validate::Options),
+    Validate(Box<service::validate::Options>),
     Register(service::register::Options),
     Completions(shell::Completions),
     Man(shell::Man),
 }
 
+impl Command {
+    /// Whether a program reads what is printed: then it reads failures too.
+    fn is_for_a_program(&self) -> bool {
+        match self {
+            Command::Pay(options) => options.json,
+            Command::Quote(options) => options.json,
+            Command::Ledger(options) => options.json,
+            Command::Wallet(options) => options.json(),
+            Command::Config(options) => options.json,
+            Command::Demo(options) => options.json,
+            Command::Secret(options) => options.json,
+            Command::Decode(options) => options.json,
+            Command::Describe(options) => options.json,
+            Command::Validate(options) => options.json,
+            Command::Register(options) => options.json,
+            // Documents have a form of their own.
+            Command::Openapi(_) | Command::Llms(_) | Command::Manifest(_) => false,
+            Command::Completions(_) | Command::Man(_) => false,
+        }
+    }
+}
+
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let command = Cli::parse().command;
+    let is_for_a_program = command.is_for_a_program();
+    let outcome = match command {
         Command::Pay(options) => online(pay::run(&options)).map(|()| Answer::default()),
         Command::Quote(options) => online(quote::run(&options)).map(|()| Answer::default()),
         Command::Ledger(options) => online(ledger::run(&options)),
@@ -79,7 +105,7 @@ fn main() -> ExitCode {
         Command::Llms(options) => service::documents::llms(&options).map_err(Failure::from),
         Command::Manifest(options) => service::documents::manifest(&options).map_err(Failure::from),
         Command::Describe(options) => service::documents::describe_service(&options).map_err(Failure::from),
-        Command::Validate(options) => service::validate::run(&options).map_err(Failure::from),
+        Command::Validate(options) => service::validate::run(&options),
         Command::Register(options) => service::register::run(&options).map_err(Failure::from),
         Command::Completions(options) => Ok(shell::completions(&options)),
         Command::Man(options) => shell::man(&options),
@@ -96,6 +122,9 @@ fn main() -> ExitCode {
             }
         }
         Err(failure) => {
+            if is_for_a_program {
+                let _ = writeln!(std::io::stdout().lock(), "{}", failure.json());
+            }
             let _ = writeln!(std::io::stderr().lock(), "mpp: {failure}");
             ExitCode::from(failure.code as u8)
         }

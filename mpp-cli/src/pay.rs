@@ -7,6 +7,7 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use mpp::client::{Client, Decision, Error, Event, Outcome, Paid, Policy, Proposal, Unsettled};
+use mpp::method::Fate;
 use mpp::protocol::b64;
 use reqwest::Response;
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ use serde_json::json;
 
 use crate::failure::{Code, Failure};
 use crate::home::{self, Home};
+use crate::progress::Progress;
 use crate::request::{Means, Request, client_that_resumes};
 use crate::{quote, terminal};
 
@@ -54,13 +56,15 @@ pub(crate) struct Options {
     quiet: bool,
     /// Print the whole answer, and what was paid, as JSON
     #[arg(long, conflicts_with = "include")]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
     let home = Home::find()?;
     if let Some(entry) = &options.resume {
-        return resume(options, &home, entry).await;
+        // Before anything is sent: what was delivered and cannot be written is lost.
+        let target = Target::of(options)?;
+        return target.or_remove(resume(options, &home, entry, &target).await);
     }
     let Some(request) = &options.request else { return Err(Failure::failed("a URL is needed")) };
     let request = request.build()?;
@@ -68,25 +72,41 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
         let client = options.means.client(&home, |policy| policy)?.build()?;
         return quote::show(&client.quote_request(request).await?, options.json);
     }
-    let client = client(options, &home)?;
-    let answer = client.http()?.execute(request).await;
-    finish(options, &home, answer).await
+    let target = Target::of(options)?;
+    target.or_remove(buy(options, &home, request, &target).await)
 }
 
-fn client(options: &Options, home: &Home) -> Result<Client, Failure> {
-    let (yes, quiet) = (options.yes, options.quiet);
-    let asking = move |policy: Policy| match yes {
-        true => policy,
-        false => policy.approved_by(ask),
-    };
-    let builder = options.means.client(home, asking)?;
+async fn buy(
+    options: &Options,
+    home: &Home,
+    request: reqwest::Request,
+    target: &Target,
+) -> Result<(), Failure> {
+    let progress = if options.quiet { Progress::none() } else { Progress::at_a_terminal() };
+    let client = client(options, home, progress.clone())?;
+    let answer = client.http()?.execute(request).await;
+    progress.end();
+    finish(options, home, answer, target).await
+}
+
+fn client(options: &Options, home: &Home, progress: Progress) -> Result<Client, Failure> {
+    let quiet = options.quiet;
+    let builder = options.means.client(home, asking(options.yes))?;
     Ok(builder
         .observe(move |event: &Event<'_>| {
             if !quiet {
-                tell(event)
+                tell(event, &progress)
             }
         })
         .build()?)
+}
+
+/// Makes a policy ask the person at the terminal, unless that one has said `--yes`.
+pub(crate) fn asking(yes: bool) -> impl FnOnce(Policy) -> Policy {
+    move |policy| match yes {
+        true => policy,
+        false => policy.approved_by(ask),
+    }
 }
 
 /// Asks the person at the terminal.
@@ -108,7 +128,7 @@ fn ask(proposal: &Proposal<'_>) -> Decision {
     }
 }
 
-fn tell(event: &Event<'_>) {
+pub(crate) fn tell(event: &Event<'_>, progress: &Progress) {
     let line = match event {
         Event::Paying { cost, origin, .. } => format!("paying {cost} to {origin} ..."),
         Event::Waiting { status, after, .. } => {
@@ -120,42 +140,89 @@ fn tell(event: &Event<'_>) {
         Event::Delivered { receipt: Some(receipt), .. } => format!("paid, receipt {}", receipt.reference),
         Event::Delivered { receipt: None, .. } => "paid; the server gave no receipt".to_owned(),
         Event::Released { .. } => "that payment did not happen".to_owned(),
+        Event::Sending { .. } => return progress.wait_for("the server confirms the payment"),
         _ => return,
     };
-    eprintln!("mpp: {}", terminal::plain(&line));
+    progress.say(&format!("mpp: {}", terminal::plain(&line)));
+    match event {
+        Event::Paying { .. } => progress.wait_for("the payment is made"),
+        Event::Waiting { .. } => progress.wait_for("the server is not ready"),
+        _ => progress.end(),
+    }
 }
 
 async fn finish(
     options: &Options,
     home: &Home,
     answer: Result<Response, reqwest_middleware::Error>,
+    target: &Target,
 ) -> Result<(), Failure> {
     match answer {
-        Ok(response) => print(options, response).await,
+        Ok(response) => print(options, response, target).await,
         Err(error) => Err(match Error::find(&error) {
             Some(Error::NotPaid(refused)) => Failure::new(Code::NotPaid, refused),
             Some(error) => match error.unsettled() {
+                // Its wallet knows that nothing was taken: there is nothing to resume.
+                Some(unsettled) if unsettled.fate == Fate::Never => Failure::new(Code::NotPaid, error),
                 Some(unsettled) => kept(home, unsettled, error),
                 None if matches!(error, Error::Wallet { .. } | Error::Stopped) => {
                     Failure::new(Code::Unsettled, error)
                 }
                 None => Failure::failed(error),
             },
-            None => Failure::failed(reason(&error)),
+            None => Failure::unanswered(&error),
         }),
     }
 }
 
-/// The innermost cause, which says most: "Connection refused" and not "error sending request".
-fn reason(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    format!("no answer: {cause}")
+/// Where the body goes.
+enum Target {
+    Stdout,
+    File {
+        file: std::fs::File,
+        path: PathBuf,
+        /// Whether it was there before.
+        is_new: bool,
+    },
 }
 
-async fn print(options: &Options, mut response: Response) -> Result<(), Failure> {
+impl Target {
+    fn of(options: &Options) -> Result<Target, Failure> {
+        let Some(path) = &options.output else { return Ok(Target::Stdout) };
+        let is_new = !path.exists();
+        let file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(path);
+        let file = file.map_err(|error| {
+            Failure::failed(format!("-o: cannot write {}: {error}; nothing was sent", path.display()))
+        })?;
+        Ok(Target::File { file, path: path.clone(), is_new })
+    }
+
+    /// An empty place to write to.
+    fn open(&self) -> Result<Box<dyn std::io::Write + '_>, Failure> {
+        Ok(match self {
+            Target::Stdout => Box::new(std::io::stdout().lock()),
+            Target::File { file, path, .. } => {
+                // What is no plain file, a pipe say, has no length.
+                if file.metadata().is_ok_and(|there| there.is_file()) {
+                    file.set_len(0).map_err(|error| {
+                        Failure::failed(format!("cannot write {}: {error}", path.display()))
+                    })?;
+                }
+                Box::new(file)
+            }
+        })
+    }
+
+    /// Removes a file that was made for nothing.
+    fn or_remove(&self, outcome: Result<(), Failure>) -> Result<(), Failure> {
+        if let (Err(_), Target::File { path, is_new: true, .. }) = (&outcome, self) {
+            let _ = std::fs::remove_file(path);
+        }
+        outcome
+    }
+}
+
+async fn print(options: &Options, mut response: Response, target: &Target) -> Result<(), Failure> {
     let status = response.status();
     if options.fail && (status.is_client_error() || status.is_server_error()) {
         return Err(Failure::new(Code::Status, format!("the server answered {status}")));
@@ -163,13 +230,7 @@ async fn print(options: &Options, mut response: Response) -> Result<(), Failure>
     if options.json {
         return print_json(response).await;
     }
-    let mut out: Box<dyn std::io::Write> = match &options.output {
-        Some(path) => Box::new(
-            std::fs::File::create(path)
-                .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))?,
-        ),
-        None => Box::new(std::io::stdout().lock()),
-    };
+    let mut out = target.open()?;
     let mut write = |bytes: &[u8]| match out.write_all(bytes).and_then(|()| out.flush()) {
         // A reader that has seen enough closes the pipe; that is not our failure.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
@@ -228,14 +289,14 @@ struct Kept {
 }
 
 /// Keeps what was paid for, and says how to get it.
-fn kept(home: &Home, unsettled: &Unsettled, error: &Error) -> Failure {
+pub(crate) fn kept(home: &Home, unsettled: &Unsettled, error: &Error) -> Failure {
     let entry = unsettled.payment.entry();
     let written = write_kept(home, unsettled);
     let hint = match written {
         Ok(()) => format!("`mpp pay --resume {entry}` asks for it again and does not pay again"),
         Err(error) => format!("and it could not be kept: {error}"),
     };
-    Failure::new(Code::Unsettled, format!("{error}; {hint}"))
+    Failure { entry: Some(entry), ..Failure::new(Code::Unsettled, format!("{error}; {hint}")) }
 }
 
 fn write_kept(home: &Home, unsettled: &Unsettled) -> Result<(), Failure> {
@@ -259,7 +320,7 @@ fn write_kept(home: &Home, unsettled: &Unsettled) -> Result<(), Failure> {
     home::write_new(&path, &json)
 }
 
-async fn resume(options: &Options, home: &Home, entry: &str) -> Result<(), Failure> {
+async fn resume(options: &Options, home: &Home, entry: &str, target: &Target) -> Result<(), Failure> {
     // An id is a file name; nothing else gets that far.
     let entry: mpp::client::EntryId = entry.parse().map_err(Failure::failed)?;
     let path = home.path(&format!("unsettled/{entry}.json"));
@@ -267,7 +328,8 @@ async fn resume(options: &Options, home: &Home, entry: &str) -> Result<(), Failu
     let client = client_that_resumes(home)?.build()?;
     let response = client.http()?.execute(request).await;
     // The client did not pay for this one, so it did not follow it either.
-    let response = response.map_err(|error| Failure::new(Code::Unsettled, reason(&error)))?;
+    let response =
+        response.map_err(|error| Failure { code: Code::Unsettled, ..Failure::unanswered(&error) })?;
     let status = response.status();
     if status.is_success() || status.is_redirection() {
         let receipt = response.headers().get("payment-receipt").and_then(|value| value.to_str().ok());
@@ -276,7 +338,7 @@ async fn resume(options: &Options, home: &Home, entry: &str) -> Result<(), Failu
         let now = mpp::Clock::now(&mpp::SystemClock);
         client.ledger().conclude(&entry, &Outcome::Paid { reference }, now).await?;
         let _ = std::fs::remove_file(&path);
-        return print(options, response).await;
+        return print(options, response, target).await;
     }
     if status.as_u16() == 402 {
         return Err(Failure::new(

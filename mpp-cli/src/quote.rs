@@ -21,7 +21,7 @@ pub(crate) struct Options {
     means: Means,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 pub(crate) async fn run(options: &Options) -> Result<(), Failure> {

@@ -59,15 +59,18 @@ pub(crate) struct Means {
 
 impl Request {
     pub(crate) fn build(&self) -> Result<reqwest::Request, Failure> {
-        let url = self.url.parse().map_err(|_| {
+        let url = self.url.parse().ok().filter(|url: &url::Url| matches!(url.scheme(), "http" | "https"));
+        let url = url.ok_or_else(|| {
             Failure::failed(format!(
-                "`{}` is no URL; write it out, as https://api.example.com/weather",
+                "`{}` is no URL of HTTP; write it out, as https://api.example.com/weather",
                 self.url
             ))
         })?;
         let body = self.data.as_deref().map(read_data).transpose()?;
         let verb = self.verb.as_deref().unwrap_or(if body.is_some() { "POST" } else { "GET" });
-        let verb = verb.parse().map_err(|_| Failure::failed(format!("`{verb}` is no verb of HTTP")))?;
+        let verb = verb
+            .parse()
+            .map_err(|_| Failure::failed(format!("`{verb}` is no verb of HTTP, such as GET or POST")))?;
         let mut request = reqwest::Request::new(verb, url);
         *request.headers_mut() = self.headers()?;
         if let Some(body) = body {
@@ -96,7 +99,9 @@ impl Request {
 
 fn read_data(data: &str) -> Result<Vec<u8>, Failure> {
     let Some(path) = data.strip_prefix('@') else { return Ok(data.as_bytes().to_owned()) };
-    let failed = |error| Failure::failed(format!("cannot read the data of {path}: {error}"));
+    let failed = |error| {
+        Failure::failed(format!("cannot read the data of {path}: {error}; without `@` it is the data itself"))
+    };
     let mut bytes = Vec::new();
     if path == "-" {
         std::io::stdin().lock().take(MAX_BODY + 1).read_to_end(&mut bytes).map_err(failed)?;

@@ -21,17 +21,22 @@ pub(crate) struct Options {
     /// How many bytes, at least 32
     #[arg(long, value_name = "N", default_value_t = *BYTES.start(), value_parser = clap::value_parser!(i64).range(BYTES))]
     bytes: i64,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 pub(crate) fn run(options: &Options) -> Answer {
     let digits = usize::try_from(options.bytes).unwrap_or_default() * 2;
+    let (before, after) = if options.json { (r#"{"secret":""#, "\"}\n") } else { ("", "\n") };
     // The capacity is exact, so that no unwiped copy is left behind by growing.
-    let mut out = Zeroizing::new(String::with_capacity(digits + 1));
-    while out.len() < digits {
+    let mut out = Zeroizing::new(String::with_capacity(before.len() + digits + after.len()));
+    out.push_str(before);
+    while out.len() < before.len() + digits {
         let more = Secret::generate().expose_hex();
-        let missing = (digits - out.len()).min(more.len());
+        let missing = (before.len() + digits - out.len()).min(more.len());
         out.push_str(&more[..missing]);
     }
-    out.push('\n');
+    out.push_str(after);
     Answer { out, ..Answer::default() }
 }

@@ -53,13 +53,23 @@ enum Command {
     Balance(crate::balance::Options),
 }
 
+impl Options {
+    pub(crate) fn json(&self) -> bool {
+        match &self.command {
+            Command::New { json, .. } | Command::List { json } | Command::Address { json, .. } => *json,
+            #[cfg(feature = "chains")]
+            Command::Balance(options) => options.json,
+        }
+    }
+}
+
 pub(crate) async fn run(options: &Options) -> Result<Answer, Failure> {
     let home = Home::find()?;
     let out = match &options.command {
         Command::New { name, kind, password_file, json } => {
             let path = home.file(&key_path(name)?)?;
             if path.exists() {
-                return Err(Failure::failed(format!("there is a key `{name}` already")));
+                return Err(Failure::failed(format!("there is a key `{name}` already; take another name")));
             }
             let first = password(password_file.as_deref(), "Password for the new key: ")?;
             if first.is_empty() {

@@ -5,31 +5,30 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
-/// A home of its own, and a server that knows its play money. Both are gone when the test ends.
+/// A home of its own, and a server that takes play money. Both are gone when the test ends.
 struct Scene {
     home: PathBuf,
-    server: Child,
+    server: Option<Child>,
     url: String,
 }
 
 impl Scene {
     fn set(name: &str) -> Scene {
-        Scene::funding(name, &[])
-    }
-
-    fn funding(name: &str, accounts: &[&str]) -> Scene {
         let home = std::env::temp_dir().join(format!("mpp-pay-{name}-{}", std::process::id()));
         let mut command = mpp(&home);
         command.args(["demo", "--port", "0"]).stdout(Stdio::piped()).stderr(Stdio::null());
-        for account in accounts {
-            command.args(["--fund", account]);
-        }
         let mut server = command.spawn().expect("the demo starts");
         let mut url = String::new();
         BufReader::new(server.stdout.take().expect("a pipe"))
             .read_line(&mut url)
             .expect("the demo says where it is");
-        Scene { home, server, url: url.trim().to_owned() }
+        Scene { home, server: Some(server), url: url.trim().to_owned() }
+    }
+
+    /// A home alone.
+    fn nobody(name: &str) -> Scene {
+        let home = std::env::temp_dir().join(format!("mpp-pay-{name}-{}", std::process::id()));
+        Scene { home, server: None, url: String::new() }
     }
 
     fn run(&self, args: &[&str]) -> Output {
@@ -59,8 +58,10 @@ impl Scene {
 
 impl Drop for Scene {
     fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
+        if let Some(server) = &mut self.server {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
         let _ = std::fs::remove_dir_all(&self.home);
     }
 }
@@ -77,6 +78,17 @@ fn out(output: &Output) -> &str {
 
 fn err(output: &Output) -> &str {
     std::str::from_utf8(&output.stderr).expect("text")
+}
+
+/// Hands one exchange on.
+fn pass(proxy: &TcpListener, upstream: &str) {
+    let (mut near, _) = proxy.accept().unwrap();
+    let mut head = [0; 16 * 1024];
+    let length = near.read(&mut head).unwrap();
+    let mut far = TcpStream::connect(upstream).unwrap();
+    let head = String::from_utf8_lossy(&head[..length]).replacen("\r\n", "\r\nconnection: close\r\n", 1);
+    far.write_all(head.as_bytes()).unwrap();
+    std::io::copy(&mut far, &mut near).unwrap();
 }
 
 fn paid(units: &str) -> (String, String) {
@@ -154,6 +166,16 @@ fn bodies_headers_and_files_go_as_with_curl() {
     let target = scene.home.join("answer");
     scene.run(&["pay", "-yq", "-o", target.to_str().unwrap(), &scene.url("/weather")]);
     assert_eq!(std::fs::read_to_string(&target).unwrap(), "sunny, 21 degrees\n");
+    // What was there stays until there is something else.
+    let refused =
+        scene.run(&["pay", "-yq", "--max", "0.01", "-o", target.to_str().unwrap(), &scene.url("/weather")]);
+    assert_eq!(refused.status.code(), Some(3));
+    assert_eq!(std::fs::read_to_string(&target).unwrap(), "sunny, 21 degrees\n");
+    scene.run(&["pay", "-yq", "-d", "x", "-o", target.to_str().unwrap(), &scene.url("/shout")]);
+    assert_eq!(std::fs::read_to_string(&target).unwrap(), "X");
+    let unmade = scene.home.join("unmade");
+    scene.run(&["pay", "-yq", "--max", "0.01", "-o", unmade.to_str().unwrap(), &scene.url("/weather")]);
+    assert!(!unmade.exists());
     let head = scene.run(&["pay", "-yqi", &scene.url("/weather")]);
     assert!(
         out(&head).starts_with("HTTP/1.1 200 OK\r\n") && out(&head).contains("payment-receipt: "),
@@ -176,19 +198,11 @@ fn what_was_paid_and_lost_is_kept_and_bought_with_the_same_payment() {
     let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/weather", proxy.local_addr().unwrap());
     let exchanges = std::thread::spawn(move || {
-        for exchange in 1..=3 {
-            let (mut near, _) = proxy.accept().unwrap();
-            let mut head = [0; 16 * 1024];
-            let length = near.read(&mut head).unwrap();
-            if exchange == 2 {
-                continue;
-            }
-            let mut far = TcpStream::connect(&upstream).unwrap();
-            let head =
-                String::from_utf8_lossy(&head[..length]).replacen("\r\n", "\r\nconnection: close\r\n", 1);
-            far.write_all(head.as_bytes()).unwrap();
-            std::io::copy(&mut far, &mut near).unwrap();
-        }
+        pass(&proxy, &upstream);
+        let (mut near, _) = proxy.accept().unwrap();
+        let _ = near.read(&mut [0; 16 * 1024]).unwrap();
+        drop(near);
+        pass(&proxy, &upstream);
     });
     let lost = scene.run(&["pay", "-yq", &url]);
     assert_eq!(lost.status.code(), Some(4), "{}", err(&lost));
@@ -223,9 +237,8 @@ fn a_key_is_made_listed_and_paid_with_and_needs_its_password() {
     assert!(err(&again).contains("already"), "{}", err(&again));
     assert!(out(&scene.run(&["wallet", "list"])).contains(&address));
     assert_eq!(out(&scene.run(&["wallet", "address", "main"])).trim(), address);
-    let funded = Scene::funding("keys-funded", &[&address]);
     let pay = |password: &str| {
-        scene.run(&["pay", "-yq", "--key-file", "main", "--password-file", password, &funded.url("/weather")])
+        scene.run(&["pay", "-yq", "--key-file", "main", "--password-file", password, &scene.url("/weather")])
     };
     assert_eq!(out(&pay(&password)), "sunny, 21 degrees\n");
     let wrong = scene.write("wrong", "incorrect horse\n");
@@ -242,38 +255,181 @@ fn a_key_is_made_listed_and_paid_with_and_needs_its_password() {
 }
 
 #[test]
-fn a_wrong_file_url_or_flag_is_one_sentence() {
+fn any_newcomer_can_pay_the_demo_and_an_empty_account_is_a_refusal_and_no_debt() {
+    let scene = Scene::set("newcomer");
+    let newcomer = Scene::nobody("newcomer-home");
+    newcomer.write("config.toml", "[limits]\nper_request = \"30\"\nper_day = \"1000\"\n");
+    for _ in 0..4 {
+        let bought = newcomer.run(&["pay", "-yq", &scene.url("/gold")]);
+        assert_eq!(out(&bought), "a picture of gold\n", "{}", err(&bought));
+    }
+    let empty = newcomer.run(&["pay", "-yq", &scene.url("/weather")]);
+    assert_eq!(empty.status.code(), Some(3), "{}", err(&empty));
+    assert!(err(&empty).contains("does not hold this much") && err(&empty).contains("nothing was paid"));
+    let states: Vec<_> = newcomer.ledger().into_iter().map(|(state, _)| state).collect();
+    assert_eq!(states, ["paid", "paid", "paid", "paid", "released"]);
+    assert!(!newcomer.home.join("unsettled").exists(), "there is nothing to resume");
+}
+
+#[test]
+fn a_wrong_file_url_key_or_flag_is_one_sentence_with_a_hint() {
     let scene = Scene::set("wrong");
     let weather = scene.url("/weather");
     let not_a_key = scene.write("not-a-key", "{\"sealed\": \"geheim\"}");
-    let cases: [&[&str]; 8] = [
-        &["pay", "-y", "weather"],
-        &["pay", "-y", "ftp://example.com/x"],
-        &["pay", "-y", "http://127.0.0.1:1/x"],
-        &["pay", "-y", "-H", "nonsense", &weather],
-        &["pay", "-y", "-d", "@/nowhere/at/all", &weather],
-        &["pay", "-y", "--key-file", &not_a_key, &weather],
-        &["pay", "-y", "--stripe-tokens", "http://example.com/tokens", &weather],
-        &["quote", "http://127.0.0.1:1/x"],
+    let password = scene.write("password", "geheim\n");
+    let nowhere = "/nowhere/at/all";
+    let sandbox_key = "main";
+    scene.run(&["wallet", "new", sandbox_key, "--password-file", &password]);
+    let cases: &[(&[&str], &str)] = &[
+        (&["pay", "-y", "weather"], "write it out, as https://"),
+        (&["pay", "-y", "ftp://example.com/x"], "https://api.example.com"),
+        (&["pay", "-y", "http://127.0.0.1:1/x"], "is the server running?"),
+        (&["quote", "http://127.0.0.1:1/x"], "is the server running?"),
+        (&["pay", "-y", "-X", "no verb", &weather], "such as GET"),
+        (&["pay", "-y", "-H", "nonsense", &weather], "write `Name: value`"),
+        (&["pay", "-y", "-d", "@/nowhere/at/all", &weather], "without `@` it is the data itself"),
+        (&["pay", "-y", "--key-file", &not_a_key, &weather], "`mpp wallet new` makes one"),
+        (&["pay", "-y", "--key-file", "nobody", &weather], "`mpp wallet list`"),
+        (&["pay", "-y", "--key-file", sandbox_key, &weather], "--password-file"),
+        (&["pay", "-y", "--key-file", sandbox_key, "--password-file", nowhere, &weather], "first line"),
+        (&["pay", "-y", "--stripe-tokens", "http://example.com/tokens", &weather], "https"),
+        (&["pay", "-y", "--method", "No Method!", &weather], "method"),
+        (&["pay", "-y", "-o", "/nowhere/at/all", &weather], "nothing was sent"),
+        (&["pay", "--resume", "x"], "32"),
+        (&["wallet", "new", "a/b", "--password-file", &password], "letters, digits"),
+        (&["wallet", "new", sandbox_key, "--password-file", &password], "another name"),
+        (&["wallet", "address", "nobody"], "`mpp wallet list`"),
+        (&["wallet", "balance"], "`mpp wallet list`"),
+        (&["demo", "--port", scene.url.rsplit(':').next().unwrap()], "--port 0"),
+        (&["decode", "hello"], "WWW-Authenticate"),
+        (&["openapi", nowhere], "No such file"),
     ];
-    for args in cases {
+    for (args, hint) in cases {
         let output = scene.run(args);
         assert_eq!(output.status.code(), Some(1), "{args:?} {}", err(&output));
         assert_eq!(err(&output).lines().count(), 1, "{args:?} {}", err(&output));
-        assert!(!err(&output).contains("geheim"), "{}", err(&output));
+        assert!(err(&output).contains(hint), "{args:?} {}", err(&output));
+        let told = err(&output).to_lowercase();
+        for word in ["geheim", "backtrace", "panicked", ".rs:"] {
+            assert!(!told.contains(word), "{args:?} {told}");
+        }
     }
     scene.write("config.toml", "[limits]\nper_request = 0.1\n");
-    let config = scene.run(&["config"]);
-    assert!(
-        err(&config).contains("config.toml line 2") && err(&config).lines().count() == 1,
-        "{}",
-        err(&config)
-    );
-    for args in
-        [&["pay", "--max", "ten", &weather][..], &["pay", "--resume", "x", &weather], &["quote"], &["wallet"]]
-    {
-        assert_eq!(scene.run(args).status.code(), Some(2), "{args:?}");
+    for args in [&["config"][..], &["pay", "-y", &weather]] {
+        let config = scene.run(args);
+        let told = err(&config);
+        assert!(told.contains("config.toml line 2") && told.contains("--explain"), "{told}");
+        assert_eq!((told.lines().count(), config.status.code()), (1, Some(1)), "{told}");
     }
+    for args in [
+        &["pay", "--max", "ten", &weather][..],
+        &["pay", "--resume", "x", &weather],
+        &["pay", "--tempo-chain", "1", &weather],
+        &["quote"],
+        &["wallet"],
+        &["nonsense"],
+    ] {
+        let output = scene.run(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(err(&output).contains("--help") || args == ["wallet"], "{args:?} {}", err(&output));
+    }
+}
+
+#[test]
+fn every_exit_code_is_one_that_the_readme_explains() {
+    let scene = Scene::set("codes");
+    let weather = scene.url("/weather");
+    // Lets the first exchange through, and cuts the second one after its request.
+    let cut = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/weather", cut.local_addr().unwrap());
+    let upstream = scene.url.strip_prefix("http://").unwrap().to_owned();
+    let exchanges = std::thread::spawn(move || {
+        pass(&cut, &upstream);
+        drop(cut.accept().unwrap());
+    });
+    let cases: [(&[&str], u8); 6] = [
+        (&["pay", "-yq", &weather], 0),
+        (&["pay", "-yq", "weather"], 1),
+        (&["pay", "--nonsense"], 2),
+        (&["pay", "-yq", "--max", "0.01", &weather], 3),
+        (&["pay", "-yq", &url], 4),
+        (&["pay", "-yq", "--fail", &scene.url("/nowhere")], 22),
+    ];
+    let readme = include_str!("../README.md");
+    let help = scene.run(&["pay", "--help"]);
+    for (args, code) in cases {
+        assert_eq!(scene.run(args).status.code(), Some(i32::from(code)), "{args:?}");
+        assert!(readme.contains(&format!("\n| {code} | ")), "{code}");
+        let told = out(&help).split("Exit codes: ").nth(1).expect("they are told");
+        assert!(told.contains(&format!("{code} ")), "{told}");
+    }
+    exchanges.join().unwrap();
+    let explained =
+        readme.lines().filter(|line| line.starts_with("| ") && line.as_bytes()[2].is_ascii_digit());
+    let explained = explained.take_while(|line| line.split(" | ").count() == 2).count();
+    assert_eq!(explained, cases.len(), "the README explains no other");
+}
+
+#[test]
+fn a_program_that_asks_for_json_gets_answers_and_failures_in_it() {
+    let scene = Scene::set("json");
+    let (weather, password) = (scene.url("/weather"), scene.write("password", "correct horse\n"));
+    let cases: &[(&[&str], u8)] = &[
+        (&["quote", "--json", &weather], 0),
+        (&["pay", "-y", "--json", &weather], 0),
+        (&["pay", "--dry-run", "--json", &weather], 0),
+        (&["ledger", "--json"], 0),
+        (&["wallet", "new", "main", "--password-file", &password, "--json"], 0),
+        (&["wallet", "list", "--json"], 0),
+        (&["wallet", "address", "main", "--json"], 0),
+        (&["config", "--json"], 0),
+        (&["secret", "--json"], 0),
+        (&["decode", "--json", "tempo/charge"], 0),
+        (&["pay", "--json", &weather], 3),
+        (&["pay", "-y", "--json", "--max", "0.01", &weather], 3),
+        (&["pay", "-y", "--json", "http://127.0.0.1:1/x"], 1),
+        (&["quote", "--json", "http://127.0.0.1:1/x"], 1),
+        (&["wallet", "address", "nobody", "--json"], 1),
+        (&["decode", "--json", "hello"], 1),
+        (&["validate", "--json", "http://127.0.0.1:1"], 1),
+    ];
+    for (args, code) in cases {
+        let output = scene.run(args);
+        assert_eq!(output.status.code(), Some(i32::from(*code)), "{args:?} {}", err(&output));
+        let document: serde_json::Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{args:?}: {error}"));
+        if *code == 0 {
+            assert!(document.get("error").is_none(), "{args:?} {document}");
+        } else {
+            assert_eq!(document["error"]["exitCode"], *code, "{args:?} {document}");
+            let message = document["error"]["message"].as_str().expect("a sentence");
+            assert_eq!(err(&output), format!("mpp: {message}\n"), "{args:?}");
+            assert!(document["error"]["resume"].is_null(), "{args:?} {document}");
+        }
+    }
+    // What was paid and not delivered names what can be asked for again.
+    let cut = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/weather", cut.local_addr().unwrap());
+    let upstream = scene.url.strip_prefix("http://").unwrap().to_owned();
+    let exchanges = std::thread::spawn(move || {
+        pass(&cut, &upstream);
+        drop(cut.accept().unwrap());
+    });
+    let lost = scene.run(&["pay", "-y", "--json", &url]);
+    exchanges.join().unwrap();
+    let document: serde_json::Value = serde_json::from_slice(&lost.stdout).unwrap();
+    assert_eq!(document["error"]["exitCode"], 4);
+    let entry = document["error"]["resume"].as_str().unwrap();
+    assert!(scene.home.join(format!("unsettled/{entry}.json")).exists());
+    // And a server says where it is.
+    let mut demo = mpp(&scene.home);
+    let demo = demo.args(["demo", "--json", "--port", "0"]).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut demo = demo.spawn().expect("the demo starts");
+    let mut line = String::new();
+    BufReader::new(demo.stdout.take().expect("a pipe")).read_line(&mut line).expect("it says where it is");
+    let _ = demo.kill().and_then(|()| demo.wait());
+    let said: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert!(said["url"].as_str().unwrap().starts_with("http://127.0.0.1:"), "{line}");
 }
 
 #[test]

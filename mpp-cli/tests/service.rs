@@ -1,7 +1,7 @@
 //! The commands about a service, against a running one that is right and one that is wrong in every way it can be.
 
 use axum::http::StatusCode;
-use axum::http::header::{CACHE_CONTROL, WWW_AUTHENTICATE};
+use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, WWW_AUTHENTICATE};
 use axum::response::IntoResponse;
 use mpp::discovery::Info;
 use mpp::routing::{Router, get, post};
@@ -16,7 +16,7 @@ async fn weather(axum::extract::Path(city): axum::extract::Path<String>, _: Paid
     city
 }
 
-#[mpp::charge(amount = "0.01", currency = "usdc", methods(sandbox))]
+#[mpp::charge(amount = "0.01", currency = "usdc", methods(sandbox), challenge = "first")]
 async fn echo(axum::Json(said): axum::Json<Value>, _: Paid) -> axum::Json<Value> {
     axum::Json(said)
 }
@@ -52,18 +52,22 @@ fn wrong() -> axum::Router {
     // {"amount":"7","currency":"usdc"}
     let challenge = "Payment id=\"same\", realm=\"other.example\", method=\"sandbox\", intent=\"charge\", \
                      request=\"eyJhbW91bnQiOiI3IiwiY3VycmVuY3kiOiJ1c2RjIn0\", expires=\"2020-01-01T00:00:00Z\"";
-    let thing = move |headers: axum::http::HeaderMap| async move {
-        match headers.contains_key("authorization") {
+    let thing = move |method: axum::http::Method, headers: axum::http::HeaderMap| async move {
+        match headers.contains_key("authorization") && method == "GET" {
             true => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
             false => {
-                let headers = [(WWW_AUTHENTICATE, challenge), (CACHE_CONTROL, "public")];
+                let headers = [
+                    (WWW_AUTHENTICATE, challenge),
+                    (CACHE_CONTROL, "public"),
+                    (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+                ];
                 (StatusCode::PAYMENT_REQUIRED, headers, "pay").into_response()
             }
         }
     };
     axum::Router::new()
         .route("/openapi.json", axum::routing::get(move || async move { axum::Json(document) }))
-        .route("/thing", axum::routing::get(thing))
+        .route("/thing", axum::routing::any(thing))
 }
 
 /// Serves on a free port for as long as the test program runs; `make` is given the URL.
@@ -82,9 +86,14 @@ fn served(make: impl FnOnce(&str) -> axum::Router + Send + 'static) -> String {
     url
 }
 
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mpp"));
+    command.args(args);
+    command
+}
+
 fn mpp(args: &[&str], stdin: &str) -> (i32, String, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_mpp"))
-        .args(args)
+    let mut child = command(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -101,10 +110,117 @@ fn a_server_of_this_library_is_valid() {
     let url = served(priced);
     let (code, out, err) = mpp(&["validate", &url], "");
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
-    assert!(out.contains(" 0 warnings, 0 failed"), "{out}");
+    assert!(out.contains(" 0 warnings, 0 failed, 2 skipped\n"), "{out}");
+    assert!(out.contains("skipped: POST /echo: a payment is answered with a success and a receipt"), "{out}");
     let (_, out, _) = mpp(&["validate", &url, "--json"], "");
     let report: Value = serde_json::from_str(&out).unwrap();
     assert!(report["passed"].as_u64().unwrap() >= 40, "{out}");
+}
+
+/// A folder of its own for what the command keeps.
+fn home(name: &str) -> std::path::PathBuf {
+    let home = std::env::temp_dir().join(format!("mpp-validate-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&home).unwrap();
+    home
+}
+
+/// `mpp validate --pay`, from that folder.
+fn buying(home: &std::path::Path, args: &[&str]) -> (i32, String, String) {
+    let args = [&["validate", "--pay", "--yes"], args].concat();
+    let Output { status, stdout, stderr } = command(&args).env("MPP_HOME", home).output().unwrap();
+    (status.code().unwrap_or(-1), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+#[test]
+fn with_pay_every_operation_is_bought_once_within_the_limits_and_its_receipt_checked() {
+    let home = home("right");
+    let mut demo = command(&["demo", "--port", "0"])
+        .env("MPP_HOME", &home)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut url = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(demo.stdout.take().unwrap()), &mut url).unwrap();
+    let url = url.trim();
+    let (code, out, err) = buying(&home, &[url, "--json"]);
+    let report: Value = serde_json::from_str(&out).unwrap_or_else(|why| panic!("{why}: {out}{err}"));
+    let ledger = command(&["ledger", "--json"]).env("MPP_HOME", &home).output().unwrap();
+    let (_, cheap, _) = buying(&home, &[url, "--max", "0.02"]);
+    demo.kill().unwrap();
+    demo.wait().unwrap();
+    std::fs::remove_dir_all(home).unwrap();
+
+    // `/gold` costs 25, and the limit is 1.
+    let counts = ["failed", "warnings", "skipped"].map(|count| report[count].as_u64().unwrap());
+    assert_eq!((code, counts), (0, [0, 0, 1]), "{out}");
+    let passed = |check: &str| {
+        let checks = report["checks"].as_array().unwrap().iter();
+        checks.filter(|c| c["check"] == check && c["outcome"] == "passed").count()
+    };
+    for check in [
+        "a payment is answered with a success and a receipt",
+        "the receipt has a reference",
+        "the receipt is of now",
+        "what was paid for is not stored for others",
+        "the same payment opens it no second time",
+        "a spent payment gets a 402 with a challenge",
+    ] {
+        assert_eq!(passed(check), 2, "{check}: {out}");
+    }
+    let ledger: Value = serde_json::from_slice(&ledger.stdout).unwrap();
+    assert_eq!(ledger["payments"].as_array().unwrap().len(), 2, "one payment for each: {ledger}");
+    assert!(cheap.contains(" 0 failed, 2 skipped\n") && cheap.contains("skipped: GET /weather: "), "{cheap}");
+}
+
+/// Takes the money, and then does everything wrong: no receipt, an answer for everybody's cache, and as often as one likes.
+async fn generous(headers: axum::http::HeaderMap) -> axum::response::Response {
+    match headers.get("authorization").and_then(|value| value.to_str().ok()) {
+        Some(credential) if credential.len() > 100 => {
+            ([(CACHE_CONTROL, "public, max-age=60")], "for everybody").into_response()
+        }
+        _ => {
+            let request = json!({
+                "amount": "10000", "currency": "usdc", "recipient": "till", "methodDetails": { "testMoney": true },
+            });
+            let request = mpp::protocol::b64::encode(request.to_string());
+            let expires =
+                (mpp::Clock::now(&mpp::SystemClock) + std::time::Duration::from_secs(300)).to_rfc3339();
+            let challenge = format!(
+                "Payment id=\"{}\", realm=\"127.0.0.1\", method=\"sandbox\", intent=\"charge\", request=\"{request}\", expires=\"{expires}\"",
+                *Secret::generate().expose_hex()
+            );
+            let headers = [(WWW_AUTHENTICATE, challenge), (CACHE_CONTROL, "no-store".to_owned())];
+            (StatusCode::PAYMENT_REQUIRED, headers, "pay").into_response()
+        }
+    }
+}
+
+#[test]
+fn with_pay_a_server_that_takes_money_and_gives_no_receipt_is_told_so() {
+    let document = json!({
+        "openapi": "3.1.0", "info": { "title": "Generous", "version": "1" },
+        "paths": { "/thing": { "get": {
+            "x-payment-info": { "offers": [{ "intent": "charge", "method": "sandbox", "amount": "10000", "currency": "usdc" }] },
+            "responses": { "402": { "description": "Payment Required" } },
+        } } },
+    });
+    let url = served(move |_| {
+        axum::Router::new()
+            .route("/openapi.json", axum::routing::get(move || async move { axum::Json(document) }))
+            .route("/thing", axum::routing::get(generous))
+    });
+    let home = home("generous");
+    let (code, out, err) = buying(&home, &[&url]);
+    std::fs::remove_dir_all(home).unwrap();
+    for found in [
+        "error: GET /thing: a payment is answered with a success and a receipt: the response carries no receipt",
+        "error: GET /thing: what was paid for is not stored for others: `Cache-Control: public, max-age=60`",
+        "warning: GET /thing: the same payment opens it no second time: it answers 200 OK",
+    ] {
+        assert!(out.contains(found), "{found} is not in\n{out}\n{err}");
+    }
+    assert_eq!(code, 1);
 }
 
 #[test]
@@ -125,6 +241,8 @@ fn a_server_that_is_wrong_in_every_way_is_told_each_of_them() {
         "warning: GET /thing: explains itself as a problem",
         "error: GET /thing: each challenge has an id of its own",
         "error: GET /thing: a malformed credential gets a 402",
+        "error: GET /thing: a preflight is not charged",
+        "warning: GET /thing: pages of other origins can read the challenge",
         "warning: llms.txt",
     ] {
         assert!(out.contains(found), "{found} is not in\n{out}");

@@ -55,6 +55,7 @@ impl Macro {
                 "honor",
                 "bind",
                 "digest",
+                "replay",
                 "state",
                 "crate",
             ],
@@ -74,9 +75,10 @@ impl Macro {
                 "honor",
                 "bind",
                 "digest",
+                "replay",
                 "crate",
             ],
-            Self::Terms => &["currency", "methods", "fees", "split", "crate"],
+            Self::Terms => &["currency", "methods", "fees", "split", "replay", "crate"],
         }
     }
 }
@@ -113,6 +115,8 @@ pub(crate) struct Attr {
     pub(crate) bind: Option<Vec<String>>,
     /// `digest = false`
     pub(crate) unbound: Option<Ident>,
+    /// `replay = "response"`
+    pub(crate) replay: Option<Ident>,
     pub(crate) state: Option<Type>,
     krate: Option<Path>,
     written: Vec<Ident>,
@@ -240,6 +244,10 @@ impl Attr {
                 self.bind = Some(headers(&content, errors));
             }
             "digest" => self.unbound = (!value(input, &key, LitBool::parse_switch)?).then_some(key),
+            "replay" => {
+                word(input, &key, "response", "a delivered credential gets its response again")?;
+                self.replay = Some(key);
+            }
             "state" => self.state = Some(value(input, &key, |i| i.parse())?),
             "crate" => self.krate = Some(value(input, &key, Path::parse_mod_style)?),
             _ => unreachable!("every key of `Macro::keys` has an arm"),

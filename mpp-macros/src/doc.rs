@@ -77,6 +77,9 @@ fn sentence(attr: &Attr, price: &Price<'_>) -> String {
     if attr.on_success.is_some() {
         out.push_str("; taken after a success");
     }
+    if attr.replay.is_some() {
+        out.push_str("; answered again for the same payment");
+    }
     out
 }
 

@@ -70,20 +70,22 @@ impl Price<'_> {
         let krate = attr.krate();
         let shares = attr.split.as_deref().map(|shares| split::tokens(shares, &krate));
         let sponsored = attr.sponsored.as_ref().map(|_| quote!(#krate::__private::Fees::Sponsored));
+        let replay = attr.replay.as_ref().map(|_| quote!(#krate::__private::Replay::Response));
         match &self.offers {
             Offers::List(offers) => {
                 let offers = offers.iter().map(|offer| offer.tokens(&krate));
                 let offers = quote!(&[#(#offers),*]);
                 let fees = sponsored.map(|fees| quote!(fees: #fees,));
+                let replay = replay.map(|replay| quote!(replay: #replay,));
                 let (Some(shares), Some(key)) = (shares, attr.key("split")) else {
-                    return (None, quote!(offers: #offers, #fees));
+                    return (None, quote!(offers: #offers, #fees #replay));
                 };
                 // What the macro cannot see is checked in const evaluation, and reported at the key.
                 let there = at(key.span(), &krate);
                 let shares =
                     quote_spanned!(key.span()=> #there::__private::SplitSpec::checked(__OFFERS, #shares));
                 let items = quote!(const __OFFERS: &[#krate::__private::OfferSpec] = #offers;);
-                (Some(items), quote!(offers: __OFFERS, #fees splits: #shares,))
+                (Some(items), quote!(offers: __OFFERS, #fees #replay splits: #shares,))
             }
             // Merged in const evaluation; a wrong number of decimal places is an error at the amount.
             Offers::Terms { terms, amount } => {
@@ -95,6 +97,7 @@ impl Price<'_> {
                     Amount::Computed(_) => quote!(__TERMS.computed()),
                 };
                 let fees = sponsored.unwrap_or_else(|| quote!(__TERMS.fees()));
+                let replay = replay.unwrap_or_else(|| quote!(__TERMS.replay()));
                 let shares = shares.unwrap_or_else(|| quote!(&[]));
                 let span = attr.key("split").map_or_else(|| terms.span(), Ident::span);
                 let shares = quote_spanned!(span=> __TERMS.splits(&__OFFERS, #shares));
@@ -102,7 +105,7 @@ impl Price<'_> {
                     const __TERMS: #krate::Terms = #terms;
                     const __OFFERS: [#krate::__private::OfferSpec; __TERMS.len()] = #merge;
                 };
-                (Some(items), quote!(offers: &__OFFERS, fees: #fees, splits: #shares,))
+                (Some(items), quote!(offers: &__OFFERS, fees: #fees, replay: #replay, splits: #shares,))
             }
         }
     }

@@ -30,10 +30,23 @@ pub(crate) fn shape(krate: &TokenStream, handler: &Handler, arguments: &[Argumen
         return quote!(is_handler: true,);
     }
     let probe = |ty: &dyn ToTokens| quote!((&&&&&#krate::__private::Probe::<#ty>::NEW));
-    let operation = handler.attrs.iter().any(is_documented).then(|| {
+    let described = handler.attrs.iter().any(is_documented).then(|| {
         let path = format_ident!("__path_{}", handler.sig.ident);
-        let probe = probe(&path);
-        quote!(#probe.operation(shape);)
+        probe(&path)
+    });
+    let operation = described.as_ref().map(|probe| quote!(#probe.operation(shape);));
+    // Start-up asks for the id of every operation, and for nothing else of it.
+    let operation_id = described.map(|probe| {
+        quote! {
+            operation_id: ::core::option::Option::Some({
+                #[allow(unused_imports, clippy::needless_borrow)]
+                fn operation_id() -> ::core::option::Option<::std::string::String> {
+                    use #krate::__private::probes::*;
+                    #probe.operation_id()
+                }
+                operation_id
+            }),
+        }
     });
     let inputs = arguments.iter().filter(|a| !a.is_paid() && !is_opaque(a.ty)).map(|argument| {
         let (ty, optional) = match wrapped(argument.ty, &["Option", "Result"]) {
@@ -53,6 +66,7 @@ pub(crate) fn shape(krate: &TokenStream, handler: &Handler, arguments: &[Argumen
     let output = output.map(|probe| quote!(#probe.output(shape);));
     quote! {
         is_handler: true,
+        #operation_id
         shape: ::core::option::Option::Some({
             #[allow(unused_imports, unused_variables, clippy::needless_borrow)]
             fn shape(shape: &mut #krate::__private::Shape) {

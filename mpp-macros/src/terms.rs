@@ -32,11 +32,12 @@ pub(crate) fn terms(tokens: TokenStream) -> TokenStream {
     }
     let terms = terms.unwrap_or_default();
     let sponsored = attr.sponsored.as_ref().map(|_| quote!(.sponsored()));
+    let replay = attr.replay.as_ref().map(|_| quote!(.replayed()));
     let split = attr.split.as_ref().map(|shares| {
         let shares = split::tokens(shares, &krate);
         quote!(.split(#shares))
     });
-    quote!(#krate::Terms::new(&[#(#terms),*])#sponsored #split)
+    quote!(#krate::Terms::new(&[#(#terms),*])#sponsored #replay #split)
 }
 
 fn term(attr: &Attr, method: &Method, krate: &TokenStream, errors: &Sink) -> Option<TokenStream> {

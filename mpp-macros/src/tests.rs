@@ -96,7 +96,8 @@ fn shared_terms_and_a_known_state() {
         "terms_macro",
         item(terms::terms(quote!(
             currency = "usdc",
-            methods(tempo, stripe(amount = "0.50", currency = "usd"))
+            methods(tempo, stripe(amount = "0.50", currency = "usd")),
+            replay = "response",
         ))),
     );
 }
@@ -141,6 +142,7 @@ fn every_other_key() {
                 challenge = "first",
                 capture = "success",
                 digest = false,
+                replay = "response",
                 fees = "sponsored",
                 split(platform = "0.01", r#type = "2.5%"),
                 external_id = "sku-42",
@@ -185,7 +187,13 @@ fn a_generic_handler() {
 fn prices_for_layers() {
     assert_expansion(
         "layer_fixed",
-        item(price::price(quote!(amount = "0.002", currency = "usdc", methods(tempo), name = "search"))),
+        item(price::price(quote!(
+            amount = "0.002",
+            currency = "usdc",
+            methods(tempo),
+            name = "search",
+            replay = "response"
+        ))),
     );
     assert_expansion(
         "layer_computed",

@@ -55,6 +55,7 @@
 //! | price what cannot be annotated | [`price!`], [`Mpp::layer`], [`Mpp::wrap`] |
 //! | mount priced handlers and see what is mounted where | [`routing`] |
 //! | configure methods, secrets, the store, time limits | [`Mpp::builder`], [`Builder`] |
+//! | watch it: hooks, log, metrics, health and readiness | [`observe`], [`Builder::on_event`], [`Mpp::health`] |
 //! | pay for what others price | [`client`] |
 //! | test without money | [`testing`] |
 //! | list the prices of a program | [`registry`], [`pricing`] |
@@ -81,6 +82,7 @@
 //! | `redb` | | the embedded durable store, `mpp::store::RedbStore` |
 //! | `redis` | | the shared store on Redis or Valkey, `mpp::store::RedisStore` |
 //! | `postgres` | | the shared store on PostgreSQL, `mpp::store::PostgresStore` |
+//! | `metrics` | | [metrics][`observe`] through the `metrics` crate, for any exporter |
 //! | `testing` | | the [testing kit][`testing`]; for `[dev-dependencies]` |
 //!
 //! Features add and never change. Without any there are [`protocol`], [`pricing`]'s data and the traits of [`method`].
@@ -101,6 +103,9 @@
 #![cfg_attr(not(feature = "server"), doc = "[`Mpp::wrap`]: #cargo-features")]
 #![cfg_attr(not(feature = "server"), doc = "[`Mpp::builder`]: #cargo-features")]
 #![cfg_attr(not(feature = "server"), doc = "[`Builder`]: #cargo-features")]
+#![cfg_attr(not(feature = "server"), doc = "[`Builder::on_event`]: #cargo-features")]
+#![cfg_attr(not(feature = "server"), doc = "[`Mpp::health`]: #cargo-features")]
+#![cfg_attr(not(feature = "server"), doc = "[`observe`]: #cargo-features")]
 #![cfg_attr(not(feature = "server"), doc = "[`routing`]: #cargo-features")]
 #![cfg_attr(not(feature = "server"), doc = "[`registry`]: #cargo-features")]
 #![cfg_attr(not(feature = "server"), doc = "[`store`]: #cargo-features")]
@@ -170,7 +175,7 @@ pub use mpp_macros::terms;
 #[cfg(feature = "server")]
 pub use pricing::registry;
 #[cfg(feature = "server")]
-pub use server::{BuildError, Builder, Head, Hold, LayerPrice, Mpp, Paid, PaymentLayer, routing};
+pub use server::{BuildError, Builder, Head, Hold, LayerPrice, Mpp, Paid, PaymentLayer, observe, routing};
 
 /// The README's Rust blocks, compiled and run.
 #[cfg(all(

@@ -1,7 +1,7 @@
 //! The one place where an HTTP client is built: for RPC nodes, for payment providers, and for a client that pays.
 //!
-//! None uses proxies from the environment. Those of methods follow no redirects: what they send authorises payments and must
-//! reach exactly the configured endpoint.
+//! None uses proxies from the environment, and none follows redirects by itself: what methods send authorises payments and must
+//! reach exactly the configured endpoint, and a client that pays looks at every step (`client::redirects`).
 
 pub(crate) use crate::tls::Wire;
 use crate::tls::{self, TlsError};
@@ -42,7 +42,7 @@ pub(crate) fn client(wire: Wire, timeout: Duration) -> Result<reqwest::Client, C
         .map_err(|_| ClientError::Http)
 }
 
-/// A client for whatever URLs a user asks for: as [`client`], and it follows redirects.
+/// A client for whatever URLs a user asks for: as [`client`], with more time to connect.
 #[cfg(feature = "client")]
 pub(crate) fn browsing(timeout: Duration) -> Result<reqwest::Client, ClientError> {
     // A machine without root certificates can still reach itself.
@@ -50,7 +50,7 @@ pub(crate) fn browsing(timeout: Duration) -> Result<reqwest::Client, ClientError
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .no_proxy()
-        .redirect(reqwest::redirect::Policy::limited(10))
+        .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_ANYWHERE)
         .timeout(timeout)
         .user_agent(concat!("mpp/", env!("CARGO_PKG_VERSION")))

@@ -4,7 +4,7 @@
 pub use crate::method::marker;
 pub use crate::method::{Fees, PaymentMethod};
 pub use crate::pricing::{
-    Binding, Capture, Honor, Location, OfferSpec, Order, Part, PriceSpec, Probe, Registered, Shape,
+    Binding, Capture, Honor, Location, OfferSpec, Order, Part, PriceSpec, Probe, Registered, Replay, Shape,
     SplitSpec, TermSpec, Terms, Tier, currency_of, probes,
 };
 pub use crate::protocol::{Amount, Currency};

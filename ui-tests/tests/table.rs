@@ -37,6 +37,22 @@ fn every_case_is_in_the_table() {
 }
 
 #[test]
+fn one_mistake_is_one_error() {
+    let mistakes = |case: &str| match case {
+        "several_mistakes_at_once" => 5,
+        "const_unsafe_extern" => 3,
+        "body_error_is_where_it_was_written" => 2,
+        _ => 1,
+    };
+    for file in files("tests/ui/fail").into_iter().filter(|file| file.ends_with(".stderr")) {
+        let case = file.trim_end_matches(".stderr");
+        let said = std::fs::read_to_string(here(&format!("tests/ui/fail/{file}"))).expect("it was listed");
+        let errors = said.lines().filter(|line| line.starts_with("error")).count();
+        assert_eq!(errors, mistakes(case), "{case}:\n{said}");
+    }
+}
+
+#[test]
 fn the_macros_know_the_currencies_of_the_protocol() {
     let source =
         std::fs::read_to_string(here("../mpp-macros/src/currency.rs")).expect("the macros are beside us");

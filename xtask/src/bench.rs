@@ -11,23 +11,29 @@ use std::process::{Command, ExitCode, Stdio};
 use crate::Error;
 use crate::workspace::{Workspace, cargo};
 
-/// The benchmarks of `benches/`: one drives the whole router, one each method alone. And the names of the cases that
-/// targets speak of.
-const BENCHES: [&str; 2] = ["router", "methods"];
+/// The benchmarks of `benches/`: one drives the whole router, one each method alone, one the documents. And the names of the
+/// cases that targets speak of.
+const BENCHES: [&str; 3] = ["router", "methods", "documents"];
 const FREE: &str = "free_handler";
 const ONE_METHOD: &str = "challenge_one_method";
 const FORGED: &str = "forged_credential";
 const STRIPE: &str = "stripe_verify";
 const TEMPO: &str = "tempo_transaction";
+const START: &str = "start_10_000_priced_routes";
+const DOCUMENT: &str = "serve_document";
+const FILE: &str = "serve_static_file";
 
 /// What the project promises for one core.
-const TARGETS: [Target; 4] = [
+const TARGETS: [Target; 6] = [
     Target { case: ONE_METHOD, over: Some(FREE), nanoseconds: 1_200.0, allocations: Some(20.0) },
     Target { case: FORGED, over: Some(ONE_METHOD), nanoseconds: 1_200.0, allocations: None },
     // Before anybody asks Stripe anything.
     Target { case: STRIPE, over: None, nanoseconds: 20_000.0, allocations: None },
     // Before the first call of a node.
     Target { case: TEMPO, over: None, nanoseconds: 150_000.0, allocations: None },
+    // Without the document.
+    Target { case: START, over: None, nanoseconds: 100_000_000.0, allocations: None },
+    Target { case: DOCUMENT, over: Some(FILE), nanoseconds: 1_000.0, allocations: None },
 ];
 
 #[derive(Debug, clap::Args)]

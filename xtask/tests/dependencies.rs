@@ -103,3 +103,12 @@ fn tempo_is_what_brings_the_chain_in() {
     let tempo = packages("tempo");
     assert!(!of_families(&tempo, &["alloy"]).is_empty(), "{tempo:?}");
 }
+
+#[test]
+fn the_assets_of_the_reference_page_come_with_its_feature_alone() {
+    assert_eq!(of_families(&packages("server,openapi"), &["utoipa-swagger-ui", "zip", "regex"]), NONE);
+    assert!(
+        packages("reference").contains("utoipa-swagger-ui-vendored"),
+        "from a crate, not from the network"
+    );
+}

@@ -30,6 +30,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
+fn routes() -> Router<Mpp> {
+    Router::new().route("/poem", get(poem))
+}
+
 async fn serve() -> Result<(), Box<dyn Error>> {
     // For a shop that stays: `RedbStore::open("payments.redb")?`, of the feature `redb`.
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
@@ -39,7 +43,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
         .shared_store(store)
         .single_process_volatile_store()
         .build()?;
-    let app: axum::Router = Router::new().route("/poem", get(poem)).with_state(mpp).into_axum();
+    let app: axum::Router = routes().with_state(mpp).into_axum();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
     println!("http://127.0.0.1:3000/poem costs 0.50; the voucher SPRING-4f1c9a is worth 5.00");
     axum::serve(listener, app).await?;
@@ -58,4 +62,27 @@ async fn answer(code: &str) -> Result<(), Box<dyn Error>> {
     let credential = Credential { challenge, source: proof.source, payload: proof.payload };
     println!("Authorization: {}", credential.to_header_value());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mpp::discovery::Info;
+    use mpp::testing;
+
+    #[tokio::test]
+    async fn what_is_advertised_is_what_is_charged() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let mpp = Mpp::builder("http://127.0.0.1:3000")
+            .secret(Secret::generate())
+            .method(Vouchers::new(store.clone(), []))
+            .shared_store(store)
+            .single_process_volatile_store()
+            .build()
+            .unwrap();
+        let documents = routes().documents(&mpp, &Info::new("Poems", "1.0.0"));
+        let client = testing::Client::new(routes().with_state(mpp));
+        let called = testing::assert_advertised(&client, documents.openapi()).await;
+        assert_eq!(called, routes().mounted().len());
+    }
 }

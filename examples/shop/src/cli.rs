@@ -108,6 +108,11 @@ pub(crate) struct Flags {
     /// How long a challenge can be paid, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = value_parser!(u64).range(1..=86_400))]
     pub(crate) expires: u64,
+
+    /// How long requests that are paid for may take to finish after the shop was asked to stop (SIGTERM, Ctrl-C), in seconds.
+    /// What takes longer is in the journal.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = value_parser!(u64).range(0..=86_400))]
+    pub(crate) drain: u64,
 }
 
 /// A token by name.

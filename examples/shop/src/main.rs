@@ -18,8 +18,10 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -76,15 +78,37 @@ async fn run(flags: Flags) -> Result<(), Closed> {
     let sweeper = tokio::spawn(sweep(mpp.clone()));
 
     println!("shop: listening on http://{address}");
-    let app = routes::router(mpp)?.into_make_service_with_connect_info::<SocketAddr>();
+    let app = routes::router(mpp.clone())?.into_make_service_with_connect_info::<SocketAddr>();
     // Responses are small and a payer waits for each.
     let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
-    axum::serve(listener, app)
-        .with_graceful_shutdown(asked_to_stop())
-        .await
-        .map_err(while_doing("the server stopped"))?;
+    let asked = Arc::new(Notify::new());
+    let serving = axum::serve(listener, app).with_graceful_shutdown(leave(mpp.clone(), asked.clone()));
+    let finished = async {
+        serving.await.map_err(while_doing("the server stopped"))?;
+        mpp.drained().await;
+        Ok(())
+    };
+    let out_of_patience = async {
+        asked.notified().await;
+        tokio::time::sleep(Duration::from_secs(flags.drain)).await;
+    };
+    let stopped = tokio::select! {
+        finished = finished => finished,
+        () = out_of_patience => {
+            tracing::warn!("some requests are still under way; their payments are in the journal");
+            Ok(())
+        }
+    };
     sweeper.abort();
-    Ok(())
+    stopped
+}
+
+/// Waits to be asked to stop. From then on nothing is claimed, and no connection is accepted; what is under way goes on.
+async fn leave(mpp: Mpp, asked: Arc<Notify>) {
+    asked_to_stop().await;
+    mpp.drain();
+    tracing::info!("asked to stop: no more payments are taken");
+    asked.notify_one();
 }
 
 /// Finishes what a process before this one left, and whatever gets stuck later.

@@ -7,6 +7,7 @@ use mpp::discovery::Info;
 use mpp::routing::{Router, get, post};
 use mpp::{Amount, BuildError, Mpp, Paid, Receipt};
 use serde_json::{Value, json};
+use utoipa::OpenApi;
 
 /// Everything, ready to be served, with its documents.
 pub(crate) fn router(mpp: Mpp) -> Result<axum::Router, BuildError> {
@@ -26,7 +27,7 @@ fn routes() -> Router<Mpp> {
         .route("/stripe", get(stripe))
         .route("/evm", get(evm))
         .route("/either", get(either))
-        .route("/health", axum::routing::get(|| async { "ok\n" }))
+        .route("/health", axum::routing::get(health))
 }
 
 /// What the shop says about itself; prices and routes say the rest.
@@ -36,8 +37,25 @@ fn info() -> Info {
         .category("developer-tools")
         .example("n", "5")
         .body_example("echo", json!({ "said": "hello" }))
+        .openapi(Free::openapi())
+        .reference_page()
         // Fails on purpose; nobody should find it by reading a registry.
         .hide("flaky")
+}
+
+/// What costs nothing, for the document; it finds the prices by itself.
+#[derive(OpenApi)]
+#[openapi(paths(health))]
+struct Free;
+
+/// Whether the shop is open.
+#[utoipa::path(
+    get,
+    path = "/health",
+    responses((status = 200, description = "It is", body = String, content_type = "text/plain; charset=utf-8"))
+)]
+async fn health() -> &'static str {
+    "ok\n"
 }
 
 /// A small thing.

@@ -171,6 +171,7 @@ fn the_help_explains_every_flag_and_its_default() {
         "--secret-file",
         "--store",
         "--expires",
+        "--drain",
         "[default: 127.0.0.1:4100]",
         "[default: memory]",
         "[default: 300]",

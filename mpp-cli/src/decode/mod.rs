@@ -32,7 +32,7 @@ pub(crate) struct Options {
     value: Option<OsString>,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
     /// Print the payload of a credential, which is the payment itself
     #[arg(long)]
     show_payload: bool,

@@ -52,7 +52,7 @@ pub(crate) struct Describe {
     tokens: usize,
     /// JSON instead of text
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 pub(crate) fn openapi(options: &OpenApi) -> Result<Answer, ServiceError> {

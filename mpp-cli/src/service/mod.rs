@@ -1,17 +1,20 @@
 //! Commands about a service: what it publishes, and whether that is true.
 //!
-//! They read a document from a file, from standard input or from a running server, and the last two ask that server, without
-//! ever paying.
+//! They read a document from a file, from standard input or from a running server, and the last two ask that server. Nothing is
+//! ever paid, but by `mpp validate --pay`.
 //!
 //! | file | commands |
 //! | --- | --- |
 //! | `documents.rs` | `mpp openapi`, `mpp llms`, `mpp manifest`, `mpp describe` |
-//! | `validate.rs`, `rules.rs` | `mpp validate` |
+//! | `validate.rs`, `rules.rs`, `report.rs` | `mpp validate` |
+//! | `paid.rs` | `mpp validate --pay` |
 //! | `register.rs` | `mpp register --dry-run` |
 //! | `server.rs` | the HTTP client of all of them |
 
 pub(crate) mod documents;
+mod paid;
 pub(crate) mod register;
+mod report;
 mod rules;
 mod server;
 pub(crate) mod validate;

@@ -1,10 +1,12 @@
 //! `mpp register --dry-run`: what a registry that crawls this server would list (draft-payment-discovery-00, appendix A.1).
 
 use super::ServiceError;
+use super::report::Report;
 use super::server::Server;
-use super::validate::{Report, document};
+use super::validate::document;
 use crate::Answer;
 use mpp::discovery::describe;
+use serde_json::json;
 use std::fmt::Write as _;
 
 /// Show what registries would see of a server. Nothing is sent to any of them.
@@ -15,6 +17,9 @@ pub(crate) struct Options {
     /// Registries crawl; there is nothing to send, and this says that you know
     #[arg(long)]
     dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 pub(crate) fn run(options: &Options) -> Result<Answer, ServiceError> {
@@ -25,6 +30,14 @@ pub(crate) fn run(options: &Options) -> Result<Answer, ServiceError> {
     let mut report = Report::default();
     let document = document(&server, &mut report)?;
     let service = &document["x-service-info"];
+    if options.json {
+        let seen = json!({
+            "url": server.base.as_str(), "title": document["info"]["title"], "service": service,
+            "operations": describe(&document).json()["operations"], "crawled": server.base.scheme() == "https",
+            "findings": report.findings().lines().collect::<Vec<_>>(),
+        });
+        return Ok(Answer::text(format!("{seen:#}\n")));
+    }
     let mut out = describe(&document).text(usize::MAX);
     if let Some(categories) = service["categories"].as_array() {
         let names: Vec<_> = categories.iter().filter_map(|c| c.as_str()).collect();

@@ -1,6 +1,6 @@
 //! The rules of draft-payment-discovery-00 for a document, each with its requirement.
 
-use super::validate::Report;
+use super::report::Report;
 use serde_json::Value;
 
 /// Registries read no more of a document, and list no more categories of a service.

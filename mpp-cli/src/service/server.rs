@@ -1,9 +1,10 @@
-//! A server, asked over HTTP: short deadlines, bounded answers, no redirects, no proxies, and never a payment.
+//! A server, asked over HTTP: short deadlines, bounded answers, no redirects, no proxies, and no payment.
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Client, Method, StatusCode};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
+use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -122,7 +123,13 @@ impl Server {
         })
     }
 
-    fn url(&self, target: &str) -> Result<Url, ServerError> {
+    /// Runs something beside what is asked.
+    pub(super) fn wait<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    /// Where a target is.
+    pub(super) fn url(&self, target: &str) -> Result<Url, ServerError> {
         // Below the base, also when that has a path of its own; a target cannot lead to another host.
         let text = format!("{}{}", self.base, target.trim_start_matches('/'));
         Url::parse(&text).map_err(|_| ServerError::NotAUrl(text))

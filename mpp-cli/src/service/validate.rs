@@ -1,43 +1,66 @@
-//! `mpp validate`: a server as its clients see it, without paying.
+//! `mpp validate`: a server as its clients see it.
 //!
 //! The document is held against the draft's rules, and every priced operation of it is called with its own examples: the
-//! answer has to be a 402 (draft-httpauth-payment-00 section 5.1) whose challenges are the advertised offers.
+//! answer has to be a 402 (draft-httpauth-payment-00 section 5.1) whose challenges are the advertised offers. Nothing is
+//! paid here; what `--pay` adds is in `paid.rs`.
 
+use super::paid::{Buyer, PAYMENT};
+use super::report::{Outcome, Report};
+use super::rules;
 use super::server::{Reply, Server, ServerError};
-use super::{ServiceError, rules};
 use crate::Answer;
+use crate::failure::Failure;
+use crate::request::Means;
 use mpp::discovery::{Sample, samples};
 use mpp::protocol::Challenge;
 use mpp::{Clock, SystemClock};
-use serde::Serialize;
 use serde_json::Value;
-use std::fmt::Write as _;
 use std::process::ExitCode;
 
-/// Proxies refuse longer header lines.
+/// Proxies refuse longer header lines, and longer heads.
 const LONGEST_LINE: usize = 8 * 1024;
+const LONGEST_HEAD: usize = 16 * 1024;
+/// A page that is not the server's own.
+const ORIGIN: (&str, &str) = ("origin", "https://elsewhere.example");
 /// Well formed as a header, and no credential.
 const GARBAGE: &str = "Payment bm90IGEgY3JlZGVudGlhbA";
 
-/// Check a server's documents and challenges from outside. Pays nothing.
+/// Check a server's documents and challenges from outside. Pays nothing, unless told `--pay`.
 ///
-/// Exit code 1 when a check failed. Receipts are not checked: they cost money.
+/// Exit code 1 when a check failed. What is not checked is counted: receipts cost money, so they are skipped without
+/// `--pay`. With it every priced operation is bought once, within the limits of the configuration and as `mpp pay` would.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// The server's URL
     url: String,
+    /// Buy every priced operation once, and check the receipts
+    #[arg(long)]
+    pay: bool,
+    /// Pay without asking, within the limits
+    #[arg(short, long, requires = "pay")]
+    yes: bool,
     /// JSON instead of text
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
+    #[command(flatten, next_help_heading = "With --pay")]
+    means: Means,
 }
 
-pub(crate) fn run(options: &Options) -> Result<Answer, ServiceError> {
+pub(crate) fn run(options: &Options) -> Result<Answer, Failure> {
     let server = Server::at(&options.url)?;
+    let buyer = options.pay.then(|| Buyer::new(&options.means, options.yes)).transpose()?;
     let mut report = Report::default();
     let document = document(&server, &mut report)?;
     for sample in samples(&document) {
         match sample {
-            Ok(sample) => operation(&server, &sample, &mut report)?,
+            Ok(sample) => {
+                let priced = operation(&server, &sample, &mut report)?;
+                match &buyer {
+                    Some(buyer) if priced => buyer.buy(&server, &sample, &mut report)?,
+                    Some(_) => {}
+                    None => report.skip(&sample.call, PAYMENT, "it costs money; `--pay` buys it"),
+                }
+            }
             Err(missing) => {
                 report.must(&missing.call.clone(), "can be called", false, || missing.to_string())
             }
@@ -45,94 +68,9 @@ pub(crate) fn run(options: &Options) -> Result<Answer, ServiceError> {
     }
     llms(&server, &mut report)?;
     let exit = if report.count(Outcome::Failed) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-    let text =
-        if options.json { report.json(server.base.as_str()) } else { report.text(server.base.as_str()) };
+    let url = server.base.as_str();
+    let text = if options.json { report.json(url) } else { report.text(url) };
     Ok(Answer { exit, ..Answer::text(text) })
-}
-
-/// What became of a check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Outcome {
-    Passed,
-    Warning,
-    Failed,
-}
-
-#[derive(Debug, Serialize)]
-struct Check {
-    place: String,
-    check: &'static str,
-    outcome: Outcome,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<String>,
-}
-
-/// Every check and its outcome.
-#[derive(Debug, Default)]
-pub(super) struct Report(Vec<Check>);
-
-impl Report {
-    /// A MUST of a draft: an error when it does not hold.
-    pub(super) fn must(
-        &mut self,
-        place: &str,
-        check: &'static str,
-        holds: bool,
-        detail: impl FnOnce() -> String,
-    ) {
-        self.add(place, check, if holds { Outcome::Passed } else { Outcome::Failed }, detail);
-    }
-
-    /// A SHOULD: a warning.
-    pub(super) fn should(
-        &mut self,
-        place: &str,
-        check: &'static str,
-        holds: bool,
-        detail: impl FnOnce() -> String,
-    ) {
-        self.add(place, check, if holds { Outcome::Passed } else { Outcome::Warning }, detail);
-    }
-
-    fn add(&mut self, place: &str, check: &'static str, outcome: Outcome, detail: impl FnOnce() -> String) {
-        let detail = (outcome != Outcome::Passed).then(detail);
-        self.0.push(Check { place: place.to_owned(), check, outcome, detail });
-    }
-
-    fn count(&self, outcome: Outcome) -> usize {
-        self.0.iter().filter(|check| check.outcome == outcome).count()
-    }
-
-    /// What did not pass, one line each.
-    pub(super) fn findings(&self) -> String {
-        let mut out = String::new();
-        for check in self.0.iter().filter(|check| check.outcome != Outcome::Passed) {
-            let sign = if check.outcome == Outcome::Failed { "error" } else { "warning" };
-            let detail = check.detail.as_deref().unwrap_or_default();
-            let _ = writeln!(out, "{sign}: {}: {}: {detail}", check.place, check.check);
-        }
-        out
-    }
-
-    fn text(&self, url: &str) -> String {
-        let mut out = self.findings();
-        let (passed, warnings, failed) =
-            (self.count(Outcome::Passed), self.count(Outcome::Warning), self.count(Outcome::Failed));
-        let _ = writeln!(
-            out,
-            "{url}: {passed} passed, {warnings} warnings, {failed} failed; receipts were not checked"
-        );
-        out
-    }
-
-    fn json(&self, url: &str) -> String {
-        let report = serde_json::json!({
-            "url": url, "passed": self.count(Outcome::Passed), "warnings": self.count(Outcome::Warning),
-            "failed": self.count(Outcome::Failed), "checks": self.0,
-        });
-        format!("{report:#}\n")
-    }
 }
 
 /// Fetches and checks the document.
@@ -169,8 +107,9 @@ fn llms(server: &Server, report: &mut Report) -> Result<(), ServerError> {
     Ok(())
 }
 
-/// Calls one operation, twice without a credential and once with one that is none.
-fn operation(server: &Server, sample: &Sample, report: &mut Report) -> Result<(), ServerError> {
+/// Calls one operation: without a credential, without a body, as a page of another origin, and with what is no credential.
+/// Says whether it is priced.
+fn operation(server: &Server, sample: &Sample, report: &mut Report) -> Result<bool, ServerError> {
     let call = sample.call.as_str();
     let ask = |extra: &[(&str, &str)]| {
         let own = sample.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
@@ -182,7 +121,7 @@ fn operation(server: &Server, sample: &Sample, report: &mut Report) -> Result<()
         format!("it answers {}", first.status)
     });
     if first.status != 402 {
-        return Ok(());
+        return Ok(false);
     }
     let issued = challenges(call, server, &first, report);
     let compared = sample.compare(&issued);
@@ -198,15 +137,58 @@ fn operation(server: &Server, sample: &Sample, report: &mut Report) -> Result<()
     let typed = problem.as_ref().is_some_and(|p| p["type"].is_string() && p["status"] == 402);
     report.should(call, "explains itself as a problem", typed, || format!("`{}`", first.media_type()));
 
-    let second = ids(&ask(&[])?);
-    let fresh = ids(&first).iter().all(|id| !second.contains(id));
-    report.must(call, "each challenge has an id of its own", fresh, || "the same id twice".to_owned());
+    let second = ask(&[ORIGIN])?;
+    let fresh = |other: &Reply| ids(other).iter().all(|id| !ids(&first).contains(id));
+    report
+        .must(call, "each challenge has an id of its own", fresh(&second), || "the same id twice".to_owned());
+    pages(call, server, sample, &second, report)?;
+    if !sample.body.is_empty() {
+        let bare = server.ask(&sample.verb, &sample.target, &[], &[])?;
+        report.should(
+            call,
+            "402 before 400: tells its price to who sends no body",
+            bare.status == 402,
+            || format!("it answers {}; catalogues ask like that (`challenge = \"first\"`)", bare.status),
+        );
+    }
 
     let refused = ask(&[("authorization", GARBAGE)])?;
     let again = refused.status == 402 && !ids(&refused).is_empty();
     report.must(call, "a malformed credential gets a 402 with a challenge", again, || {
         format!("{}", refused.status)
     });
+    report.must(call, "and that challenge is a fresh one", fresh(&refused), || {
+        "it was issued before".to_owned()
+    });
+    Ok(true)
+}
+
+/// What a browser needs to let a page of another origin pay.
+fn pages(
+    call: &str,
+    server: &Server,
+    sample: &Sample,
+    asked: &Reply,
+    report: &mut Report,
+) -> Result<(), ServerError> {
+    let verb = sample.verb.as_str();
+    let preflight = [
+        ORIGIN,
+        ("access-control-request-method", verb),
+        ("access-control-request-headers", "authorization"),
+    ];
+    let preflight = server.ask(&reqwest::Method::OPTIONS, &sample.target, &preflight, &[])?;
+    // A preflight never carries a credential, so nobody could pay for it.
+    report.must(call, "a preflight is not charged", preflight.status != 402, || {
+        "`OPTIONS` with `Access-Control-Request-Method` answers 402".to_owned()
+    });
+    if !asked.header("access-control-allow-origin").is_empty() {
+        let exposed = asked.header("access-control-expose-headers").to_ascii_lowercase();
+        let readable = exposed.contains("www-authenticate") || exposed.trim() == "*";
+        report.should(call, "pages of other origins can read the challenge", readable, || {
+            format!("`Access-Control-Expose-Headers: {exposed}`")
+        });
+    }
     Ok(())
 }
 
@@ -216,6 +198,10 @@ fn challenges(call: &str, server: &Server, reply: &Reply, report: &mut Report) -
     let longest = lines.iter().map(|line| line.len()).max().unwrap_or(0);
     report.should(call, "header lines fit through proxies", longest <= LONGEST_LINE, || {
         format!("{longest} bytes")
+    });
+    let head: usize = reply.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    report.should(call, "the head of the answer fits through proxies", head <= LONGEST_HEAD, || {
+        format!("{head} bytes")
     });
     let parsed = Challenge::parse_all(lines);
     let clean = parsed.refused.is_empty() && !parsed.offers.is_empty();

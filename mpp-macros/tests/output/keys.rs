@@ -21,6 +21,7 @@ const _: () = {
         external_id: ::core::option::Option::Some("sku-42"),
         offers: __OFFERS,
         fees: ::mpp::__private::Fees::Sponsored,
+        replay: ::mpp::__private::Replay::Response,
         splits: ::mpp::__private::SplitSpec::checked(
             __OFFERS,
             &[
@@ -81,7 +82,7 @@ const _: () = {
         fits::<Hold>()
     };
 };
-/// Priced: 0.05 GOLD by sandbox; of which 0.01 to `platform`, 2.5% to `type`; fees are sponsored; taken after a success.
+/// Priced: 0.05 GOLD by sandbox; of which 0.01 to `platform`, 2.5% to `type`; fees are sponsored; taken after a success; answered again for the same payment.
 async fn render(
     gate: ::mpp::__private::Gate<__mpp_render, (), Hold>,
 ) -> ::mpp::__private::Response {

@@ -9,6 +9,7 @@ const EXPANDED: () = {
                 ::mpp::__private::Amount::new(2, 3),
             ),
         ],
+        replay: ::mpp::__private::Replay::Response,
         location: ::mpp::__private::Location {
             file: ::core::file!(),
             line: ::core::line!(),

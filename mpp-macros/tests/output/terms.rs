@@ -15,6 +15,7 @@ const _: () = {
         name: "row",
         offers: &__OFFERS,
         fees: __TERMS.fees(),
+        replay: __TERMS.replay(),
         splits: __TERMS.splits(&__OFFERS, &[]),
         is_handler: true,
         shape: ::core::option::Option::Some({

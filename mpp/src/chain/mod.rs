@@ -7,6 +7,7 @@
 mod account;
 #[cfg(test)]
 pub(crate) mod fake;
+mod freshness;
 #[cfg(feature = "tempo")]
 mod head;
 mod patience;
@@ -14,6 +15,7 @@ mod receipt;
 mod rpc;
 
 pub(crate) use account::{did_of, parse_address, parse_hex, payer_of};
+pub(crate) use freshness::keeps_up;
 #[cfg(feature = "tempo")]
 pub(crate) use head::Head;
 pub(crate) use patience::Patience;

@@ -20,7 +20,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header};
 use tracing::Instrument as _;
@@ -37,7 +37,7 @@ use super::payment::{Paid, Payment};
 use super::purchase::Earlier;
 use super::refusal::{NotPaid, Refusal, RefusedOffer};
 use crate::method::Fate;
-use crate::protocol::{Challenge, Challenges, ReceivedProblem};
+use crate::protocol::{Challenge, Challenges, ReceivedProblem, Timestamp};
 
 /// How often and how long the same credential is sent again because the server says so.
 const ROUNDS: u32 = 8;
@@ -45,6 +45,8 @@ const ROUNDS: u32 = 8;
 const SHORTEST: Duration = Duration::from_millis(250);
 /// The longest a wallet is waited for when it looks a payment up.
 const LOOK: Duration = Duration::from_secs(10);
+/// Why a payment was given back to the limits.
+const NEVER: &str = "it was not taken, and never will be";
 
 /// One request as an adapter sends it. Each sending is of the same request.
 pub(super) trait Exchange: Send {
@@ -85,6 +87,7 @@ pub(super) trait Exchange: Send {
 }
 
 /// What is added to a request.
+#[derive(Clone, Copy)]
 pub(super) enum Sent<'a> {
     /// The first sending: perhaps what the client can pay with.
     Unpaid(Option<&'a HeaderValue>),
@@ -204,13 +207,11 @@ impl Client {
             }
             let challenges = read_challenges(X::response_headers(&response));
             let problem = X::problem(response).await;
-            let fate =
-                tokio::time::timeout(LOOK, payment.wallet().fate(payment.challenge(), payment.proof())).await;
-            match (fate.unwrap_or(Fate::Unknown), buyer) {
+            match (look_up(payment, problem.as_ref()).await, buyer) {
                 (Fate::Never, Some(origin)) if repayments > 0 && !challenges.offers.is_empty() => {
                     repayments -= 1;
                     let earlier = Earlier(payment.cost().clone());
-                    self.release(payment.entry(), "it lapsed without being taken".into()).await;
+                    self.release(payment.entry(), NEVER.into()).await;
                     self.inner.open.end(payment.entry());
                     driving = self.buy(origin, asked, challenges, Some(&earlier)).await?;
                 }
@@ -235,7 +236,8 @@ impl Client {
             if !comes_back(status) {
                 return Ok(response);
             }
-            let after = retry_after(X::response_headers(&response)).map(|after| after.max(SHORTEST));
+            let now = self.inner.clock.now();
+            let after = retry_after(X::response_headers(&response), now).map(|after| after.max(SHORTEST));
             match after.filter(|after| attempt < ROUNDS && *after <= left) {
                 Some(after) => {
                     left -= after;
@@ -274,8 +276,8 @@ impl Client {
         let open = &driving.0;
         self.conclude(open.payment.entry(), &Outcome::Unknown).await;
         self.tell(Event::Unsettled { entry: open.payment.entry() });
-        let unsettled = Unsettled { payment: open.payment.clone(), cause, asked: Asked::clone(&open.asked) };
-        Error::OutcomeUnknown(Box::new(unsettled))
+        let (payment, asked) = (open.payment.clone(), Asked::clone(&open.asked));
+        Error::OutcomeUnknown(Box::new(Unsettled { payment, cause, fate: Fate::Unknown, asked }))
     }
 
     async fn rejected(
@@ -289,10 +291,10 @@ impl Client {
         let entry = open.payment.entry();
         // The server has had its chance; the next request for the same thing is a new decision.
         self.inner.open.end(entry);
-        match fate {
-            Fate::Never => self.release(entry, "it lapsed without being taken".into()).await,
+        match &fate {
+            Fate::Never => self.release(entry, NEVER.into()).await,
             Fate::Paid { reference } => {
-                self.conclude(entry, &Outcome::Paid { reference: Some(reference) }).await;
+                self.conclude(entry, &Outcome::Paid { reference: Some(reference.clone()) }).await;
                 self.tell(Event::Unsettled { entry });
             }
             Fate::Unknown => {
@@ -301,8 +303,8 @@ impl Client {
             }
         }
         let cause = Cause::Status { status, problem };
-        let unsettled = Unsettled { payment: open.payment.clone(), cause, asked: Asked::clone(&open.asked) };
-        Error::Rejected(Box::new(unsettled))
+        let (payment, asked) = (open.payment.clone(), Asked::clone(&open.asked));
+        Error::Rejected(Box::new(Unsettled { payment, cause, fate, asked }))
     }
 
     /// A request that brings its own credential: sent as it is, and never paid for.
@@ -381,8 +383,29 @@ fn comes_back(status: StatusCode) -> bool {
     status.is_server_error() || matches!(status.as_u16(), 408 | 409 | 425 | 429)
 }
 
-/// `Retry-After` in seconds; a date is not understood and counts as none.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+/// `Retry-After`: seconds, or a date (RFC 9110 section 10.2.3). A date is the server's, so it is held against the server's own
+/// clock where the response shows it; one that is past is now.
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if text.bytes().all(|digit| digit.is_ascii_digit()) {
+        return text.parse().ok().map(Duration::from_secs);
+    }
+    let here = headers.get(header::DATE).and_then(|date| http_date(date.to_str().ok()?));
+    Some(http_date(text)?.since(here.unwrap_or(now)))
+}
+
+/// A date of HTTP, in any of its three forms.
+fn http_date(text: &str) -> Option<Timestamp> {
+    let since = httpdate::parse_http_date(text.trim()).ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    Some(Timestamp::from_unix(i64::try_from(since.as_secs()).ok()?))
+}
+
+/// What became of a payment that was answered with 402.
+async fn look_up(payment: &Payment, refusal: Option<&ReceivedProblem>) -> Fate {
+    let (wallet, challenge, proof) = (payment.wallet(), payment.challenge(), payment.proof());
+    let look = match refusal {
+        Some(refusal) => wallet.fate_after(challenge, proof, refusal),
+        None => wallet.fate(challenge, proof),
+    };
+    tokio::time::timeout(LOOK, look).await.unwrap_or(Fate::Unknown)
 }

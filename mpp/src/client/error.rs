@@ -9,7 +9,7 @@ use url::Url;
 use super::ledger::{EntryId, LedgerError};
 use super::payment::Payment;
 use super::refusal::NotPaid;
-use crate::method::PayError;
+use crate::method::{Fate, PayError};
 use crate::protocol::{MethodName, ReceivedProblem};
 
 /// Whatever an HTTP client's error is.
@@ -21,7 +21,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// | --- | --- |
 /// | [`NotPaid`](Self::NotPaid), [`NoOrigin`](Self::NoOrigin), [`BodyNotReplayable`](Self::BodyNotReplayable), [`Ledger`](Self::Ledger) | no |
 /// | [`Wallet`](Self::Wallet), [`Stopped`](Self::Stopped) | perhaps; it counts as spent |
-/// | [`Rejected`](Self::Rejected), [`OutcomeUnknown`](Self::OutcomeUnknown) | perhaps; the credential is kept, and sending it again does not pay again |
+/// | [`Rejected`](Self::Rejected), [`OutcomeUnknown`](Self::OutcomeUnknown) | perhaps ([`Unsettled::fate`] says what is known); the credential is kept, and sending it again does not pay again |
 ///
 /// ```
 /// use mpp::client::Error;
@@ -159,6 +159,8 @@ pub struct Unsettled {
     pub payment: Payment,
     /// Why there is no delivery.
     pub cause: Cause,
+    /// What became of the payment, as far as the payer's own wallet knows: of [`Fate::Never`] nothing counts as spent.
+    pub fate: Fate,
     pub(super) asked: Asked,
 }
 
@@ -209,7 +211,12 @@ impl fmt::Display for Cause {
 
 impl fmt::Display for Unsettled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} by {}: {}", self.payment.cost(), self.payment.challenge().method, self.cause)
+        write!(f, "{} by {}: {}", self.payment.cost(), self.payment.challenge().method, self.cause)?;
+        match &self.fate {
+            Fate::Never => f.write_str("; nothing was paid"),
+            Fate::Paid { reference } => write!(f, "; it was paid all the same: {reference}"),
+            Fate::Unknown => Ok(()),
+        }
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Extensions, HeaderMap, Method, StatusCode};
-use reqwest::{Request, Response};
+use http_body_util::Empty;
+use reqwest::{Body, Request, Response};
 use reqwest_middleware::{Middleware, Next};
 use url::Url;
 
@@ -13,6 +14,7 @@ use super::Client;
 use super::engine::{ACCEPT_PAYMENT, Exchange, Failure, Sent};
 use super::error::Asked;
 use super::origin::Origin;
+use super::redirects;
 use crate::protocol::ReceivedProblem;
 
 /// The most that is read of a refusal's body, and for how long: a server may drip it.
@@ -37,11 +39,21 @@ pub(super) const DISCARD_TIME: Duration = Duration::from_millis(200);
 #[derive(Clone)]
 pub struct PayMiddleware {
     client: Client,
+    redirects: Redirects,
+}
+
+/// Redirects that the client below has not followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Redirects {
+    /// Followed here: the client below is our own.
+    Followed,
+    /// Its owner wants to see them.
+    HandedOn,
 }
 
 impl PayMiddleware {
-    pub(super) fn new(client: Client) -> PayMiddleware {
-        PayMiddleware { client }
+    pub(super) fn new(client: Client, redirects: Redirects) -> PayMiddleware {
+        PayMiddleware { client, redirects }
     }
 }
 
@@ -61,7 +73,8 @@ impl Middleware for PayMiddleware {
                 headers: request.headers().clone(),
             },
         };
-        let mut exchange = Call { unsent: Some(request), template, next, extensions };
+        let redirects = self.redirects;
+        let mut exchange = Call { unsent: Some(request), template, redirects, next, extensions };
         self.client.drive(&mut exchange).await.map_err(|failure| match failure {
             Failure::Transport(error) => error,
             Failure::Client(error) => reqwest_middleware::Error::middleware(error),
@@ -73,6 +86,7 @@ struct Call<'a> {
     /// For the first sending.
     unsent: Option<Request>,
     template: Template,
+    redirects: Redirects,
     next: Next<'a>,
     extensions: &'a mut Extensions,
 }
@@ -83,6 +97,43 @@ enum Template {
     Repeatable(Request),
     /// Its body was a stream, and is gone.
     Once { method: Method, url: Url, headers: HeaderMap },
+}
+
+impl Call<'_> {
+    /// Goes on from a response to what was sent with `with`.
+    async fn follow(
+        &mut self,
+        mut response: Response,
+        with: Sent<'_>,
+    ) -> Result<Response, reqwest_middleware::Error> {
+        let Some(mut sent) = self.template.again().map(|request| prepare(request, with)) else {
+            return Ok(response);
+        };
+        for _ in 0..redirects::MOST {
+            let Some(next) = redirects::next(sent, response.status(), response.headers()) else { break };
+            // A stream is gone; the caller sees where it should have been sent.
+            let Some(copy) = next.try_clone() else { break };
+            Self::discard(response).await;
+            response = self.next.clone().run(copy, self.extensions).await?;
+            sent = next;
+        }
+        Ok(response)
+    }
+}
+
+impl Template {
+    /// The request; a stream is replaced by one that holds nothing.
+    fn again(&self) -> Option<Request> {
+        match self {
+            Template::Repeatable(request) => request.try_clone(),
+            Template::Once { method, url, headers } => {
+                let mut request = Request::new(method.clone(), url.clone());
+                *request.headers_mut() = headers.clone();
+                *request.body_mut() = Some(Body::wrap(Empty::<Bytes>::new()));
+                Some(request)
+            }
+        }
+    }
 }
 
 impl Exchange for Call<'_> {
@@ -123,7 +174,11 @@ impl Exchange for Call<'_> {
             (None, Template::Repeatable(request)) => request.try_clone().ok_or_else(gone)?,
             (None, Template::Once { .. }) => return Err(gone()),
         };
-        self.next.clone().run(prepare(request, with), self.extensions).await
+        let response = self.next.clone().run(prepare(request, with), self.extensions).await?;
+        match self.redirects {
+            Redirects::Followed if redirects::is_redirect(&response) => self.follow(response, with).await,
+            _ => Ok(response),
+        }
     }
 
     async fn asked(&mut self, url: Url) -> Option<Asked> {

@@ -50,8 +50,8 @@
 //! - whoever has to [approve](Policy::approved_by) does.
 //!
 //! What a wallet says a payment [costs](crate::method::ClientMethod::cost) is what is judged: the wallet knows its
-//! network and its tokens, the server's description is never relied on. A refused payment says which rule refused it
-//! ([`Refusal`]).
+//! network and its tokens, the server's description is never relied on. What the account [certainly
+//! lacks](crate::method::ClientMethod::afford) is not tried. A refused payment says which rule refused it ([`Refusal`]).
 //!
 //! # Never twice
 //!
@@ -71,7 +71,7 @@
 //! # Where to look
 //!
 //! `policy`, `budget`, `ledger`: what may be spent and what was. `offers`, `purchase`: from challenges to a credential.
-//! `engine`, `open`: one request until its outcome is known. `middleware`, `layer`: the two adapters. Drafts:
+//! `engine`, `open`: one request until its outcome is known. `middleware`, `layer`, `redirects`: the two adapters. Drafts:
 //! draft-httpauth-payment-00 sections 4-6 and 8 (CORE-06, 09, 14, 16, 19, 28, 32-34, 38, 40, 46), draft-payment-intent-charge-00
 //! (CHG-05, 06, 10).
 
@@ -90,6 +90,7 @@ mod payment;
 mod policy;
 mod purchase;
 mod quote;
+mod redirects;
 mod refusal;
 
 pub use budget::{BrokenLimit, Budget, Limit, Scope};
@@ -120,6 +121,7 @@ use crate::method::ClientMethod;
 use crate::outbound;
 use crate::protocol::{Challenge, Receipt};
 use error::Asked;
+use middleware::Redirects;
 use offers::Offers;
 use open::OpenPayments;
 
@@ -174,7 +176,8 @@ impl Client {
     }
 
     /// A `reqwest` client that pays: TLS by rustls with the platform's certificates, no proxy from the environment, one
-    /// minute for an exchange. For other settings put [`middleware`](Self::middleware) over a client of your own.
+    /// minute for an exchange, ten redirects. One that leaves the origin takes no credential along, nor what the client can
+    /// pay with. For other settings put [`middleware`](Self::middleware) over a client of your own.
     ///
     /// # Errors
     /// When TLS cannot be set up on this machine.
@@ -186,11 +189,15 @@ impl Client {
     /// ```
     pub fn http(&self) -> Result<reqwest_middleware::ClientWithMiddleware, BuildError> {
         let plain = self.plain_http()?;
-        Ok(reqwest_middleware::ClientBuilder::new(plain).with(self.middleware()).build())
+        let paying = PayMiddleware::new(self.clone(), Redirects::Followed);
+        Ok(reqwest_middleware::ClientBuilder::new(plain).with(paying).build())
     }
 
     /// The middleware for `reqwest-middleware`. Put it closest to the network: what is above it sees one request and one
     /// response, and retry layers above it do not see a payment's errors as something to repeat.
+    ///
+    /// Redirects are your client's. `reqwest` drops `Authorization` where one leaves the origin, but takes `Accept-Payment` along:
+    /// give it `redirect::Policy::none()` where that matters, or use [`http`](Self::http).
     ///
     /// ```
     /// # fn wrap(client: mpp::client::Client, own: reqwest::Client) {
@@ -198,7 +205,7 @@ impl Client {
     /// # }
     /// ```
     pub fn middleware(&self) -> PayMiddleware {
-        PayMiddleware::new(self.clone())
+        PayMiddleware::new(self.clone(), Redirects::HandedOn)
     }
 
     /// The layer for tower services that take `http::Request`s with absolute URIs and bodies that can be cloned.
@@ -316,7 +323,7 @@ impl Client {
         if let Some(client) = self.inner.http.get() {
             return Ok(client.clone());
         }
-        // When a redirect leaves the origin (scheme, host or port), reqwest drops `Authorization`: no credential follows it.
+        // It follows no redirects: `redirects` does, which knows what may travel along.
         let client = outbound::browsing(TIMEOUT).map_err(|error| BuildError(vec![error.to_string()]))?;
         Ok(self.inner.http.get_or_init(|| client).clone())
     }

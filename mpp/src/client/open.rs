@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::error::{Asked, Cause, Unsettled};
 use super::ledger::EntryId;
 use super::payment::{IDEMPOTENCY_KEY, Payment};
+use crate::method::Fate;
 use crate::protocol::Timestamp;
 
 /// The most that are remembered; the oldest is forgotten then, which costs its redelivery and nothing else.
@@ -90,6 +91,7 @@ impl OpenPayments {
         idle.map(|open| Unsettled {
             payment: open.payment.clone(),
             cause: Cause::Abandoned,
+            fate: Fate::Unknown,
             asked: Asked::clone(&open.asked),
         })
         .collect()

@@ -1,11 +1,12 @@
 //! Paying one offer: limits, approval, the ledger, and only then the wallet.
 //!
-//! The order is what keeps the promises. The limits are looked at before anybody is asked, so that nobody approves what
-//! cannot be paid; the challenge is looked at again after the answer, which may have taken its time; the ledger's entry is
+//! The order is what keeps the promises. The limits and the account are looked at before anybody is asked, so that nobody
+//! approves what cannot be paid; the challenge is looked at again after the answer, which may have taken its time; the ledger's entry is
 //! durable before the wallet sees the challenge. The wallet runs on a task of its own: a caller that gives up waiting
 //! loses the response, not the credential of a payment that was made.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 use tracing::Instrument as _;
@@ -22,6 +23,9 @@ use super::refusal::{NotPaid, Refusal};
 use super::{Client, offers::Offers};
 use crate::method::{Cost, PayError};
 use crate::protocol::{ChallengeError, Credential};
+
+/// The longest a wallet is waited for when it looks at its account.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// What an earlier payment of the same request was, which a further one has to match.
 pub(super) struct Earlier(pub(super) Cost);
@@ -82,10 +86,13 @@ impl Client {
         let now = self.inner.clock.now();
         let entry =
             Entry::new(origin.clone(), &candidate.cost, now).answering(&candidate.challenge, &*resource);
+        if let Err(error) = self.inner.ledger.check(&entry, policy.budgets()).await {
+            return refused(error);
+        }
+        if let Err(short) = self.afford(candidate).await {
+            return Ok(Err(short));
+        }
         if let Some(approver) = &policy.approver {
-            if let Err(error) = self.inner.ledger.check(&entry, policy.budgets()).await {
-                return refused(error);
-            }
             let proposal = Proposal {
                 origin,
                 resource: &resource,
@@ -111,6 +118,16 @@ impl Client {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 Err(_) => Err(Error::Stopped),
             },
+        }
+    }
+
+    /// Whether the account has the amount, as far as its wallet sees.
+    pub(super) async fn afford(&self, candidate: &Candidate) -> Result<(), Refusal> {
+        let look = candidate.wallet.afford(&candidate.challenge, &candidate.cost);
+        match tokio::time::timeout(LOOK, look).await {
+            Ok(Err(short)) => Err(Refusal::Shortfall(Box::new(short))),
+            // What cannot be known is not in the way.
+            Ok(Ok(())) | Err(_) => Ok(()),
         }
     }
 

@@ -9,6 +9,7 @@ use super::error::Asked;
 use super::ledger::{Entry, ReserveError};
 use super::offers::Offers;
 use super::origin::Origin;
+use super::redirects;
 use super::refusal::Refusal;
 use crate::method::Cost;
 use crate::protocol::{Challenge, ChallengeError};
@@ -150,7 +151,7 @@ impl Client {
         {
             request.headers_mut().insert(ACCEPT_PAYMENT, accept.clone());
         }
-        let response = self.plain_http()?.execute(request).await.map_err(reqwest::Error::without_url)?;
+        let response = self.ask(request).await?;
         let url = response.url().clone();
         let origin = Origin::of(&url).map_err(|_| QuoteError::NoOrigin)?;
         let status = response.status();
@@ -171,6 +172,24 @@ impl Client {
         }
         self.judge(&mut quote, &asked, challenges.offers).await?;
         Ok(quote)
+    }
+
+    /// Sends a request without a payment, and follows where it leads.
+    async fn ask(&self, request: reqwest::Request) -> Result<reqwest::Response, QuoteError> {
+        let http = self.plain_http()?;
+        let mut again = request.try_clone();
+        let mut response = http.execute(request).await.map_err(reqwest::Error::without_url)?;
+        for _ in 0..redirects::MOST {
+            if !redirects::is_redirect(&response) {
+                break;
+            }
+            let next =
+                again.take().and_then(|sent| redirects::next(sent, response.status(), response.headers()));
+            let Some(next) = next else { break };
+            again = next.try_clone();
+            response = http.execute(next).await.map_err(reqwest::Error::without_url)?;
+        }
+        Ok(response)
     }
 
     async fn judge(
@@ -200,7 +219,7 @@ impl Client {
             let entry = Entry::new(quote.origin.clone(), &candidate.cost, now);
             let entry = entry.answering(&candidate.challenge, asked.resource());
             let verdict = match inner.ledger.check(&entry, inner.policy.budgets()).await {
-                Ok(()) => Ok(()),
+                Ok(()) => self.afford(&candidate).await,
                 Err(ReserveError::Limit(broken)) => Err(Refusal::Limit(broken)),
                 Err(ReserveError::Challenge) => Err(Refusal::PaidAlready),
                 Err(ReserveError::Ledger(error)) => return Err(error.into()),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::budget::BrokenLimit;
 use super::origin::Origin;
-use crate::method::{Cost, PayError};
+use crate::method::{Cost, PayError, Shortfall};
 use crate::protocol::{ChallengeError, MethodName};
 
 /// The rule that refused a payment. Nothing was signed.
@@ -87,6 +87,9 @@ pub enum Refusal {
     /// A limit of a budget.
     #[error("{0}")]
     Limit(Box<BrokenLimit>),
+    /// The account has less than that, as far as its wallet can see.
+    #[error("{0}")]
+    Shortfall(Box<Shortfall>),
     /// The challenge is in the ledger already.
     #[error("this challenge was paid already")]
     PaidAlready,

@@ -4,13 +4,15 @@
 //! Offers are read back from the prepared challenges of the plan, not from the annotation: what is advertised is the
 //! very text that is issued (draft-payment-discovery-00 section 4 asks clients to compare the two).
 
+use super::conflicts::{given_ids, written_id};
 use crate::Mpp;
 use crate::method::Fees;
 use crate::pricing::{Offer, OfferSpec, Price, PriceSpec, Tier, money};
 use crate::protocol::{Amount, BaseUnits, ChargeRequest, Intent};
 use crate::routing::Mounted;
 use axum::http::Method;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use utoipa::openapi::OpenApi;
 
 /// A priced operation: a verb at a path, and what it costs.
 pub(crate) struct Operation {
@@ -127,51 +129,74 @@ impl Template {
     }
 }
 
-/// The priced operations of a router, sorted by path and verb.
-pub(crate) fn operations(mpp: &Mpp, mounted: &[Mounted]) -> Vec<Operation> {
-    let mut operations: Vec<Operation> = mounted
-        .iter()
-        .filter_map(|mounted| {
-            let plan = mpp.plan(mounted.spec).ok()?;
-            let offers: Vec<_> = plan.offers.iter().filter_map(|o| Advertised::of(mounted.spec, o)).collect();
+/// The priced operations of a router, sorted by path and verb. `base` is the document they are added to.
+pub(crate) fn operations(mpp: &Mpp, mounted: &[Mounted], base: Option<&OpenApi>) -> Vec<Operation> {
+    let mut operations: Vec<Operation> = placed(mounted)
+        .into_iter()
+        .filter_map(|Placed { verb, every_verb, template, spec }| {
+            let plan = mpp.plan(spec).ok()?;
+            let offers: Vec<_> = plan.offers.iter().filter_map(|o| Advertised::of(spec, o)).collect();
             // Every method is switched off: it answers 503 and is left out (said at start-up).
-            (!offers.is_empty()).then(|| Operation {
-                id: String::new(),
-                verb: mounted.method.clone().unwrap_or(Method::GET),
-                every_verb: mounted.method.is_none(),
-                template: Template::of(&mounted.path),
-                spec: mounted.spec,
-                offers,
-            })
+            let id = String::new();
+            (!offers.is_empty()).then_some(Operation { id, verb, every_verb, template, spec, offers })
         })
         .collect();
     operations.sort_by(|a, b| (&a.template.path, a.verb.as_str()).cmp(&(&b.template.path, b.verb.as_str())));
-    name(&mut operations);
+    name(&mut operations, base);
     operations
 }
 
-/// The handler's name where it is unique, else verb and path.
-fn name(operations: &mut [Operation]) {
-    let mut uses: HashMap<&str, usize> = HashMap::new();
-    for operation in operations.iter() {
-        *uses.entry(operation.spec.name).or_default() += 1;
-    }
-    let unique: Vec<bool> = operations.iter().map(|o| uses[o.spec.name] == 1).collect();
-    let mut taken: std::collections::HashSet<String> = operations
+/// A price and the operation it is documented as.
+pub(super) struct Placed {
+    pub(super) verb: Method,
+    /// It is mounted for every verb; only this one is documented.
+    pub(super) every_verb: bool,
+    pub(super) template: Template,
+    pub(super) spec: &'static PriceSpec,
+}
+
+/// Where each price stands in a document. One for every verb stands at the first that has no price of its own there; without
+/// such a verb it is left out.
+pub(super) fn placed(mounted: &[Mounted]) -> Vec<Placed> {
+    const PREFERRED: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+    let own: HashSet<(&str, &Method)> =
+        mounted.iter().filter_map(|m| m.method.as_ref().map(|verb| (m.path.as_str(), verb))).collect();
+    let place = |m: &Mounted| {
+        let free = |verb: &&Method| !own.contains(&(m.path.as_str(), *verb));
+        let verb = m.method.as_ref().or_else(|| PREFERRED.iter().find(free))?.clone();
+        Some(Placed { verb, every_verb: m.method.is_none(), template: Template::of(&m.path), spec: m.spec })
+    };
+    mounted.iter().filter_map(place).collect()
+}
+
+/// What the user calls it, else the handler's name where that is unique, else that with verb and path.
+fn name(operations: &mut [Operation], base: Option<&OpenApi>) {
+    let written: Vec<Option<String>> =
+        operations.iter().map(|o| written_id(base, &o.verb, &o.template.path, o.spec)).collect();
+    let wanted: Vec<String> = operations
         .iter()
-        .zip(&unique)
-        .filter(|(_, unique)| **unique)
-        .map(|(o, _)| o.spec.name.to_owned())
+        .zip(&written)
+        .map(|(operation, written)| written.clone().unwrap_or_else(|| operation.spec.name.to_owned()))
         .collect();
-    for (operation, unique) in operations.iter_mut().zip(unique) {
+    let mut uses: HashMap<&str, usize> = HashMap::new();
+    for id in &wanted {
+        *uses.entry(id).or_default() += 1;
+    }
+    let places: HashSet<(&str, &str)> =
+        operations.iter().map(|o| (o.verb.as_str(), o.template.path.as_str())).collect();
+    let given = given_ids(base, |verb, path| places.contains(&(verb.as_str(), path)));
+    let mut taken: HashSet<String> = given.into_iter().map(|given| given.id.to_owned()).collect();
+    let unique: Vec<bool> = wanted.iter().map(|id| uses[id.as_str()] == 1 && !taken.contains(id)).collect();
+    taken.extend(wanted.iter().zip(&unique).filter(|(_, unique)| **unique).map(|(id, _)| id.clone()));
+    for ((operation, wanted), unique) in operations.iter_mut().zip(wanted).zip(unique) {
         if unique {
-            operation.id = operation.spec.name.to_owned();
+            operation.id = wanted;
             continue;
         }
         let words =
             operation.template.path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty());
         let path = words.collect::<Vec<_>>().join("_");
-        let base = format!("{}_{}_{path}", operation.spec.name, operation.verb.as_str().to_ascii_lowercase());
+        let base = format!("{wanted}_{}_{path}", operation.verb.as_str().to_ascii_lowercase());
         let base = base.trim_end_matches('_').to_owned();
         let mut id = base.clone();
         let mut n = 2;

@@ -1,24 +1,23 @@
 //! The finished documents of one router under one configuration, and how they are served.
 //!
 //! They are built once, at the first request for one of them, off the executor's threads: starting costs nothing, and
-//! serving is a copy of prepared bytes. `ETag` and `If-None-Match` (RFC 9110 section 13.1.2), `Cache-Control`
-//! (DISC-09) and CORS (DISC-11) are the same for all.
+//! serving is a copy of prepared bytes (`prepared.rs`).
 
 use super::catalogue::{Operation, operations};
+use super::conflicts::conflicts;
 use super::describe::{contract, describe, describe_item};
 use super::info::{Info, Unmounted};
 use super::place::marked;
+use super::prepared::{JSON, Prepared, TEXT, preflight, refusal};
 use super::{llms, manifest, openapi};
 use crate::pricing::{PriceSpec, registry};
-use crate::protocol::b64;
 use crate::routing::Mounted;
 use crate::{BuildError, Mpp};
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, RawQuery};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use axum::http::{HeaderMap, Response, StatusCode};
 use axum::routing::{MethodRouter, get};
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use serde_json::Value;
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
@@ -26,8 +25,9 @@ use std::sync::{Arc, OnceLock};
 const CRAWLED: usize = 64 * 1024;
 /// Operations named in the warning about it.
 const LARGEST: usize = 5;
-const JSON: &str = "application/json";
-const TEXT: &str = "text/plain; charset=utf-8";
+/// Where documents are served.
+const PATHS: [&str; 5] =
+    ["/openapi.json", "/llms.txt", "/llms-full.txt", "/describe", "/describe/{operation}"];
 
 /// What is mounted, as documents. Made by [`Router::documents`](crate::routing::Router::documents).
 ///
@@ -66,9 +66,8 @@ impl std::fmt::Debug for Documents {
 impl Documents {
     pub(crate) fn build(mpp: &Mpp, info: &Info, mounted: &[Mounted]) -> Self {
         let found = info.base.as_ref().map(|base| marked(base, mounted)).unwrap_or_default();
-        let shown = |m: &&Mounted| !info.hidden.contains(m.spec.name);
-        let all: Vec<_> = mounted.iter().chain(&found.mounted).filter(shown).cloned().collect();
-        let operations = operations(mpp, &all);
+        let all = shown(info, mounted.iter().chain(&found.mounted));
+        let operations = operations(mpp, &all, info.base.as_ref());
         let openapi::Built { document, mut warnings } = openapi::build(mpp, info, &operations);
         warnings.extend(found.warnings);
         let json = Prepared::new(JSON, document.to_string());
@@ -162,63 +161,6 @@ impl Documents {
     }
 }
 
-/// A document as it is sent.
-#[derive(Clone)]
-struct Prepared {
-    bytes: Bytes,
-    content_type: &'static str,
-    etag: HeaderValue,
-}
-
-impl Prepared {
-    fn new(content_type: &'static str, text: String) -> Self {
-        let hash = b64::encode(Sha256::digest(text.as_bytes()));
-        // 32 characters of base64url and two quotes.
-        let etag =
-            HeaderValue::try_from(format!("\"{}\"", &hash[..32])).unwrap_or(HeaderValue::from_static("\"\""));
-        Self { bytes: Bytes::from(text), content_type, etag }
-    }
-
-    fn text(&self) -> &str {
-        // Made from a `String`.
-        std::str::from_utf8(&self.bytes).unwrap_or_default()
-    }
-
-    fn respond(&self, request: &HeaderMap) -> Response<Body> {
-        let mut response = Response::new(Body::empty());
-        let headers = response.headers_mut();
-        headers.insert(header::ETAG, self.etag.clone());
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
-        open_to_browsers(headers);
-        if self.is_known(request) {
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-            return response;
-        }
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        *response.body_mut() = Body::from(self.bytes.clone());
-        response
-    }
-
-    /// `If-None-Match` names it; comparison is weak (RFC 9110 section 13.1.2).
-    fn is_known(&self, request: &HeaderMap) -> bool {
-        let lines = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|line| line.to_str().ok());
-        let mut tags = lines.flat_map(|line| line.split(',')).map(str::trim);
-        tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == self.etag.as_bytes())
-    }
-}
-
-/// A browser on another origin may read the documents, and the headers of a payment where it meets them.
-fn open_to_browsers(headers: &mut HeaderMap) {
-    const CORP: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    headers.insert(
-        header::ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static("ETag, WWW-Authenticate, Payment-Receipt"),
-    );
-    headers.insert(CORP, HeaderValue::from_static("cross-origin"));
-}
-
 /// Which document.
 #[derive(Clone, Copy)]
 enum Which {
@@ -238,12 +180,15 @@ pub(crate) struct Publication {
 
 impl Publication {
     /// # Errors
-    /// Everything that is wrong with `info`, and every price that is mounted nowhere.
+    /// Everything that is wrong with `info`, every id and place that two operations have, and every price that is mounted
+    /// nowhere.
     pub(crate) fn new(mpp: &Mpp, info: Info, mounted: &[Mounted]) -> Result<Arc<Self>, BuildError> {
         let mut problems = info.problems();
+        let found = info.base.as_ref().map(|base| marked(base, mounted)).unwrap_or_default();
+        let all = || mounted.iter().chain(&found.mounted);
+        problems.extend(conflicts(info.base.as_ref(), &shown(&info, all()), &paths(&info)));
         if info.unmounted == Unmounted::Problem {
-            let found = info.base.as_ref().map(|base| marked(base, mounted)).unwrap_or_default();
-            problems.extend(unmounted(mpp, mounted.iter().chain(&found.mounted)));
+            problems.extend(unmounted(mpp, all()));
         }
         if !problems.is_empty() {
             return Err(BuildError::new(problems));
@@ -262,23 +207,23 @@ impl Publication {
         self: &Arc<Self>,
         mut router: axum::Router<S>,
     ) -> axum::Router<S> {
-        let routes = [
-            ("/openapi.json", Which::OpenApi),
-            ("/llms.txt", Which::Llms),
-            ("/llms-full.txt", Which::LlmsFull),
-        ];
-        for (path, which) in routes {
+        let [openapi, llms, llms_full, describe, describe_one] = PATHS;
+        for (path, which) in [(openapi, Which::OpenApi), (llms, Which::Llms), (llms_full, Which::LlmsFull)] {
             router = router.route(path, self.route(which));
+        }
+        #[cfg(feature = "reference")]
+        if self.info.reference {
+            router = super::reference::mount(router, &self.mpp, &self.info);
         }
         let (all, one) = (self.clone(), self.clone());
         router
             .route(
-                "/describe",
+                describe,
                 get(move |query: RawQuery, headers: HeaderMap| all.describe(None, query, headers))
                     .options(preflight),
             )
             .route(
-                "/describe/{operation}",
+                describe_one,
                 get(move |Path(name): Path<String>, query: RawQuery, headers: HeaderMap| {
                     one.describe(Some(name), query, headers)
                 })
@@ -365,27 +310,19 @@ impl Publication {
     }
 }
 
-/// A problem about a document, for browsers on other origins, too.
-fn refusal(status: StatusCode, detail: &str) -> Response<Body> {
-    let title = status.canonical_reason().unwrap_or_default();
-    let body = json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
-    let mut response = Response::new(Body::from(body.to_string()));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    open_to_browsers(headers);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+/// Where this service's documents are.
+fn paths(info: &Info) -> Vec<&'static str> {
+    #[cfg(feature = "reference")]
+    if info.reference {
+        return PATHS.into_iter().chain(super::reference::PATHS).collect();
+    }
+    let _ = info;
+    PATHS.to_vec()
 }
 
-async fn preflight() -> Response<Body> {
-    let mut preflight = Response::new(Body::empty());
-    *preflight.status_mut() = StatusCode::NO_CONTENT;
-    let headers = preflight.headers_mut();
-    open_to_browsers(headers);
-    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD"));
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*"));
-    preflight
+/// What is not hidden.
+fn shown<'m>(info: &Info, mounted: impl Iterator<Item = &'m Mounted>) -> Vec<Mounted> {
+    mounted.filter(|mounted| !info.hidden.contains(mounted.spec.name)).cloned().collect()
 }
 
 /// Priced handlers nobody can reach through this router, unless their module is ignored.

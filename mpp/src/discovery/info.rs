@@ -39,6 +39,8 @@ pub struct Info {
     pub(super) base: Option<utoipa::openapi::OpenApi>,
     pub(super) detail: Detail,
     pub(super) unmounted: Unmounted,
+    #[cfg(feature = "reference")]
+    pub(super) reference: bool,
 }
 
 /// How much the OpenAPI document says.
@@ -88,6 +90,8 @@ impl Info {
             base: None,
             detail: Detail::Full,
             unmounted: Unmounted::Problem,
+            #[cfg(feature = "reference")]
+            reference: false,
         }
     }
 
@@ -254,6 +258,21 @@ impl Info {
     /// ```
     pub fn allow_unmounted(mut self) -> Self {
         self.unmounted = Unmounted::Allowed;
+        self
+    }
+
+    /// Serves an interactive page for people at `/reference`: Swagger UI with the price beside each operation. Everything it
+    /// needs comes from this program, and its policy lets the browser ask nobody else. It becomes the
+    /// [API reference](Self::api_reference) unless another one is given.
+    ///
+    /// ```
+    /// # use mpp::discovery::Info;
+    /// let info = Info::new("Weather", "1").reference_page();
+    /// # drop(info);
+    /// ```
+    #[cfg(feature = "reference")]
+    pub fn reference_page(mut self) -> Self {
+        self.reference = true;
         self
     }
 

@@ -7,7 +7,7 @@ use super::catalogue::{Advertised, Operation};
 use super::openapi::sorted;
 use crate::Mpp;
 use crate::method::Fees;
-use crate::pricing::{Binding, Capture, Honor, Order, Tier};
+use crate::pricing::{Binding, Capture, Honor, Order, Replay, Tier};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -76,6 +76,8 @@ struct Policy<'a> {
     honor: &'static str,
     #[serde(skip_serializing_if = "<[&str]>::is_empty")]
     bind: &'a [&'a str],
+    /// What a delivered credential gets: `refused`, or its `response` again.
+    replay: &'static str,
     /// Who pays the network's fee: `payer` or `sponsored`.
     fees: &'static str,
 }
@@ -130,6 +132,10 @@ fn entry(operation: &Operation) -> Entry<'_> {
                 Honor::Quoted(_) => "quote",
             },
             bind,
+            replay: match spec.replay {
+                Replay::Refused => "refused",
+                Replay::Response => "response",
+            },
             fees: match spec.fees {
                 Fees::Payer => "payer",
                 Fees::Sponsored => "sponsored",

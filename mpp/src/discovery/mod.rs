@@ -11,6 +11,7 @@
 //! | `/llms-full.txt` | language models | every operation in words, and how to pay |
 //! | `/describe` | programs with little room | an overview; `?text=TOKENS` as text of that length |
 //! | `/describe/{operation}` | the same | one operation; `?level=contract` for all of it |
+//! | `/reference` | people | an interactive page ([`Info::reference_page`], feature `reference`) |
 //!
 //! ```standalone_crate
 //! # #[cfg(feature = "testing")] {
@@ -57,6 +58,7 @@
 //! What the documents say is advice: the 402 decides (DISC-01, DISC-10).
 
 mod catalogue;
+mod conflicts;
 mod describe;
 mod documents;
 mod info;
@@ -65,6 +67,9 @@ mod llms;
 mod manifest;
 mod openapi;
 mod place;
+mod prepared;
+#[cfg(feature = "reference")]
+mod reference;
 mod sample;
 
 pub use describe::{Description, UnknownItem, contract, describe, describe_item};

@@ -8,7 +8,7 @@ use super::catalogue::Operation;
 use super::info::{Detail, Info};
 use super::place::slot;
 use crate::Mpp;
-use crate::pricing::{Body, Honor, PathParameters, Shape, Tier};
+use crate::pricing::{Body, FORM, Honor, JSON, PathParameters, Shape, Tier};
 use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -83,7 +83,19 @@ pub(super) fn build(mpp: &Mpp, info: &Info, operations: &[Operation]) -> Built {
         }
         schemas.add(std::mem::take(&mut shape.schemas), operation, &mut warnings);
         let written = slot.take().or_else(|| shape.operation.take());
-        let drawn = Draft { info, operation, shape, without_example: &mut without_example }.finish(written);
+        let draft = Draft {
+            info,
+            rate_limited: mpp.limits_rates(),
+            takes_body: shape.body.is_some(),
+            takes_parsed_body: shape
+                .body
+                .as_ref()
+                .is_some_and(|body| matches!(body.media, Some(JSON | FORM))),
+            operation,
+            shape,
+            without_example: &mut without_example,
+        };
+        let drawn = draft.finish(written);
         *slot = Some(drawn);
     }
     if !without_example.is_empty() {
@@ -142,10 +154,11 @@ fn describe_service(mpp: &Mpp, info: &Info, api: &mut OpenApi) {
     if api.servers.is_none() {
         api.servers = Some(vec![ServerBuilder::new().url(base).build()]);
     }
+    let own_reference = own_reference(info, base);
     let service = ServiceInfo {
         categories: &info.categories,
         docs: Docs {
-            api_reference: info.api_reference.as_deref(),
+            api_reference: info.api_reference.as_deref().or(own_reference.as_deref()),
             homepage: info.homepage.as_deref(),
             llms: format!("{base}/llms.txt"),
         },
@@ -153,9 +166,24 @@ fn describe_service(mpp: &Mpp, info: &Info, api: &mut OpenApi) {
     extend(&mut api.extensions, "x-service-info", serde_json::to_value(service).unwrap_or_default());
 }
 
+/// The page that is served beside the documents.
+fn own_reference(info: &Info, base: &str) -> Option<String> {
+    #[cfg(feature = "reference")]
+    if info.reference {
+        return Some(format!("{base}{}", super::reference::PATHS[0]));
+    }
+    let _ = (info, base);
+    None
+}
+
 /// One operation on its way into the document.
 struct Draft<'a> {
     info: &'a Info,
+    /// Clients can be told to come back later.
+    rate_limited: bool,
+    /// There is a body, and one that is parsed (JSON, a form).
+    takes_body: bool,
+    takes_parsed_body: bool,
     operation: &'a Operation,
     shape: Shape,
     without_example: &'a mut Vec<String>,
@@ -321,16 +349,45 @@ impl Draft<'_> {
         if slim {
             return;
         }
-        let ours = [
+        for (status, description) in self.ours() {
+            responses.entry(status.to_owned()).or_insert_with(|| reference(PROBLEM, description));
+        }
+        for (status, description) in self.theirs() {
+            let bare = ResponseBuilder::new().description(description).build();
+            responses.entry(status.to_owned()).or_insert_with(|| bare.into());
+        }
+        let other = ResponseBuilder::new().description("Any other answer of the handler").build();
+        responses.entry("default".to_owned()).or_insert_with(|| other.into());
+    }
+}
+
+impl Draft<'_> {
+    /// What the library answers beside the 402, as problems.
+    fn ours(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let always = [
             ("400", "The request, its headers or its credential cannot be used"),
             ("409", "Another request with this credential is in progress"),
             ("503", "Payment cannot be taken or judged now; send the same credential again"),
         ];
-        for (status, description) in ours {
-            responses.entry(status.to_owned()).or_insert_with(|| reference(PROBLEM, description));
-        }
-        let other = ResponseBuilder::new().description("Any other answer of the handler").build();
-        responses.entry("default".to_owned()).or_insert_with(|| other.into());
+        let body = [
+            ("408", "The body took too long"), //
+            ("413", "The body is larger than this operation takes"),
+        ];
+        let limited = [("429", "Too many requests without a payment; `Retry-After` says when")];
+        let body = body.into_iter().filter(|_| self.takes_body);
+        let limited = limited.into_iter().filter(|_| self.rate_limited);
+        always.into_iter().chain(body).chain(limited)
+    }
+
+    /// What the handler's own arguments and price answer, in whatever form.
+    fn theirs(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let computed = self.operation.offers.iter().any(|offer| offer.amount.is_none());
+        let parsed = self.takes_parsed_body.then_some([
+            ("415", "The body has another content type"), //
+            ("422", "The body says something else than it should"),
+        ]);
+        let price = computed.then_some(("422", "There is no price for such a request"));
+        parsed.into_iter().flatten().chain(price)
     }
 }
 

@@ -9,7 +9,7 @@ use utoipa::openapi::OpenApi;
 use utoipa::openapi::path::{Operation, PathItem};
 
 /// What routers can mount; the others are no verbs of OpenAPI 3.1.
-const VERBS: [Method; 8] = [
+pub(super) const VERBS: [Method; 8] = [
     Method::GET,
     Method::PUT,
     Method::POST,
@@ -34,6 +34,25 @@ pub(super) fn slot<'a>(item: &'a mut PathItem, verb: &Method) -> &'a mut Option<
     }
 }
 
+/// As [`slot`], to look at.
+pub(super) fn operation_at<'a>(item: &'a PathItem, verb: &Method) -> Option<&'a Operation> {
+    match *verb {
+        Method::PUT => item.put.as_ref(),
+        Method::POST => item.post.as_ref(),
+        Method::DELETE => item.delete.as_ref(),
+        Method::OPTIONS => item.options.as_ref(),
+        Method::HEAD => item.head.as_ref(),
+        Method::PATCH => item.patch.as_ref(),
+        Method::TRACE => item.trace.as_ref(),
+        _ => item.get.as_ref(),
+    }
+}
+
+/// The price that `#[mpp::charge]` above `#[utoipa::path]` says an operation has: `module::handler`.
+pub(super) fn mark(operation: &Operation) -> Option<&str> {
+    operation.extensions.as_ref()?.get(MARK)?.as_str()
+}
+
 /// What a given document adds to what is mounted.
 #[derive(Default)]
 pub(super) struct Marked {
@@ -46,14 +65,12 @@ pub(super) struct Marked {
 pub(super) fn marked(document: &OpenApi, mounted: &[Mounted]) -> Marked {
     let mut marked = Marked::default();
     for (path, item) in &document.paths.paths {
-        let mut item = item.clone();
         for verb in VERBS {
-            let Some(operation) = slot(&mut item, &verb).take() else { continue };
+            let Some(operation) = operation_at(item, &verb) else { continue };
             if is_mounted(mounted, &verb, path) {
                 continue;
             }
-            let mark = operation.extensions.as_ref().and_then(|e| e.get(MARK)).and_then(|m| m.as_str());
-            match mark {
+            match mark(operation) {
                 Some(mark) => match registry().iter().copied().find(|spec| is_called(spec, mark)) {
                     Some(spec) => {
                         marked.mounted.push(Mounted { method: Some(verb), path: path.clone(), spec });
@@ -79,7 +96,7 @@ pub(super) fn marked(document: &OpenApi, mounted: &[Mounted]) -> Marked {
     marked
 }
 
-fn is_called(spec: &PriceSpec, mark: &str) -> bool {
+pub(super) fn is_called(spec: &PriceSpec, mark: &str) -> bool {
     mark.strip_prefix(spec.module).and_then(|m| m.strip_prefix("::")) == Some(spec.name)
 }
 

@@ -26,9 +26,11 @@ pub mod stripe;
 #[cfg(feature = "tempo")]
 pub mod tempo;
 
-pub use paying::{Asset, ClientMethod, Cost, Fate, PayError, Payee, Proof};
+pub use paying::{Asset, ClientMethod, Cost, Fate, PayError, Payee, Proof, Shortfall};
 
-use crate::protocol::{BaseUnits, Challenge, ChargeRequest, Currency, MethodName, ProblemType, Timestamp};
+use crate::protocol::{
+    Amount, BaseUnits, Challenge, ChargeRequest, Currency, MethodName, ProblemType, Timestamp,
+};
 #[cfg(feature = "server")]
 use crate::store::Notebook;
 use serde_json::{Map, Value};
@@ -635,6 +637,21 @@ pub enum Sponsoring {
     Paused,
 }
 
+/// What a sponsor may spend on network fees in the current window of time.
+///
+/// ```
+/// use mpp::{Amount, method::SponsorBudget};
+/// let budget = SponsorBudget { left: Amount::cents(20), total: Amount::whole(25) };
+/// assert!(budget.left < budget.total);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SponsorBudget {
+    /// What is left, in units of the fee token.
+    pub left: Amount,
+    /// All of it.
+    pub total: Amount,
+}
+
 /// Whether one payment of a method can go to several recipients.
 ///
 /// ```
@@ -798,6 +815,14 @@ pub trait ServerMethod: Send + Sync + 'static {
         Step::ready(Ok(()))
     }
 
+    /// Whether it can be paid right now, asked by `Mpp::health` every few seconds at most: reachable, and not behind.
+    ///
+    /// # Errors
+    /// What is wrong, in a sentence for the operator.
+    fn ready(&self, _now: Timestamp) -> Step<'_, Result<(), MethodProblem>> {
+        self.check()
+    }
+
     /// The `request` of a challenge for this much. For fixed prices it is asked at start-up only: once, or for a sponsored
     /// price once for each form. For computed ones with a split it is asked there too, so that a payee without an account
     /// is found. `externalId` is added by the caller.
@@ -826,6 +851,17 @@ pub trait ServerMethod: Send + Sync + 'static {
     /// Reserves the funds (`capture = "success"`).
     fn hold<'a>(&'a self, _cx: &'a SettleCx<'a>) -> Step<'a, Held> {
         Step::ready(Held::Declined(Rejection::failed("this payment method cannot reserve funds")))
+    }
+
+    /// What is left of the budget it pays its payers' network fees from, for the operator's metrics; `None` without one.
+    /// Asked by `Mpp::recover`.
+    #[cfg(feature = "server")]
+    fn sponsor_budget<'a>(
+        &'a self,
+        _notebook: &'a Notebook,
+        _now: Timestamp,
+    ) -> Step<'a, Option<SponsorBudget>> {
+        Step::ready(None)
     }
 
     /// Cancels a hold. Idempotent.

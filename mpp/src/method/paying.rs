@@ -5,7 +5,7 @@
 //! are verified before a payment is authorised; `description` never is).
 
 use super::Step;
-use crate::protocol::{BaseUnits, Challenge, MethodName};
+use crate::protocol::{BaseUnits, Challenge, MethodName, ReceivedProblem};
 use serde_json::{Map, Value};
 use std::fmt;
 
@@ -63,6 +63,17 @@ pub trait ClientMethod: Send + Sync + 'static {
         Ok(Cost::new(request.amount, asset).paid_to(payees))
     }
 
+    /// Whether the account has what this costs, as far as that can be known without paying. Looks, and signs nothing.
+    ///
+    /// Asked after the limits and before anybody has to approve, so that nobody approves what cannot be paid. What cannot be
+    /// known (no node, no answer, a card) is not in the way: [`pay`](Self::pay) finds out.
+    ///
+    /// # Errors
+    /// [`Shortfall`] when the account certainly has less than the amount, the network's fees left aside.
+    fn afford<'a>(&'a self, _challenge: &'a Challenge, _cost: &'a Cost) -> Step<'a, Result<(), Shortfall>> {
+        Step::ready(Ok(()))
+    }
+
     /// Pays, or authorises, what the challenge asks. The caller has already decided that it wants to.
     ///
     /// # Errors
@@ -76,6 +87,19 @@ pub trait ClientMethod: Send + Sync + 'static {
     /// the authorisation has lapsed unused, the transaction was reverted. What a server says is none.
     fn fate<'a>(&'a self, _challenge: &'a Challenge, _proof: &'a Proof) -> Step<'a, Fate> {
         Step::ready(Fate::Unknown)
+    }
+
+    /// As [`fate`](Self::fate), of a payment that the server answered with 402 and this problem.
+    ///
+    /// The default ignores the problem: a server's word proves nothing about money that others keep. Play money is kept by the
+    /// very server that is paid, so there its refusal is the fact.
+    fn fate_after<'a>(
+        &'a self,
+        challenge: &'a Challenge,
+        proof: &'a Proof,
+        _refusal: &'a ReceivedProblem,
+    ) -> Step<'a, Fate> {
+        self.fate(challenge, proof)
     }
 }
 
@@ -228,6 +252,43 @@ pub struct Payee {
     pub account: String,
     /// How much of the amount, in base units.
     pub units: BaseUnits,
+}
+
+/// An account that has less than a payment costs.
+///
+/// ```
+/// use mpp::{method::{Asset, Shortfall}, protocol::BaseUnits};
+/// let usdc = Asset::known("eip155:8453", "0x833589fcd6edb6e08f4c7c32d4f71b54bda02913", "usdc", 6);
+/// let short = Shortfall { asset: usdc, needs: BaseUnits::new(50_000), has: BaseUnits::new(1_000) };
+/// assert_eq!(short.to_string(), "it needs 0.05 usdc, and the account has 0.001 usdc");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shortfall {
+    /// What is short.
+    pub asset: Asset,
+    /// How much the payment needs, in base units.
+    pub needs: BaseUnits,
+    /// How much there is.
+    pub has: BaseUnits,
+}
+
+impl Shortfall {
+    /// An account that has `has` of what costs `needs`; an error when that is too little.
+    #[cfg(any(feature = "tempo", feature = "evm"))]
+    pub(crate) fn check(asset: &Asset, needs: BaseUnits, has: BaseUnits) -> Result<(), Shortfall> {
+        if has < needs { Err(Shortfall { asset: asset.clone(), needs, has }) } else { Ok(()) }
+    }
+}
+
+impl std::error::Error for Shortfall {}
+
+impl fmt::Display for Shortfall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("it needs ")?;
+        self.asset.write_amount(f, self.needs)?;
+        f.write_str(", and the account has ")?;
+        self.asset.write_amount(f, self.has)
+    }
 }
 
 /// What became of a payment, as the payer can tell.

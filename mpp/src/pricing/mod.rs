@@ -23,11 +23,11 @@ pub(crate) use plan::{Configuration, Findings, Offer, Plan, Prepared};
 #[cfg(feature = "server")]
 pub use registry::{Registered, registry};
 #[cfg(feature = "openapi")]
-pub(crate) use shape::{Body, PathParameters};
+pub(crate) use shape::{Body, FORM, JSON, PathParameters};
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub use shape::{Probe, Shape, probes};
-pub use spec::{Binding, Capture, Honor, Location, OfferSpec, Order, Price, PriceSpec, Slot, Tier};
+pub use spec::{Binding, Capture, Honor, Location, OfferSpec, Order, Price, PriceSpec, Replay, Slot, Tier};
 #[cfg(feature = "server")]
 pub(crate) use split::SplitError;
 pub use split::{Part, SplitSpec};

@@ -58,6 +58,10 @@ impl<T: ?Sized> AnyOutput for Probe<T> {
 /// The answer about something that is no `utoipa::Path`, or of another version of utoipa.
 pub trait AnyOperation {
     fn operation(&self, shape: &mut Shape);
+
+    fn operation_id(&self) -> Option<String> {
+        None
+    }
 }
 
 impl<T: ?Sized> AnyOperation for Probe<T> {
@@ -82,7 +86,7 @@ pub use unknown::Shape;
 #[cfg(feature = "openapi")]
 pub use known::Shape;
 #[cfg(feature = "openapi")]
-pub(crate) use known::{Body, PathParameters};
+pub(crate) use known::{Body, FORM, JSON, PathParameters};
 
 #[cfg(feature = "openapi")]
 mod known {
@@ -99,8 +103,8 @@ mod known {
     use utoipa::{IntoParams, PartialSchema, ToSchema};
 
     pub(super) const MULTIPART: &str = "multipart/form-data";
-    const JSON: &str = "application/json";
-    const FORM: &str = "application/x-www-form-urlencoded";
+    pub(crate) const JSON: &str = "application/json";
+    pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
     const TEXT: &str = "text/plain; charset=utf-8";
     const HTML: &str = "text/html; charset=utf-8";
     const BYTES: &str = "application/octet-stream";
@@ -364,6 +368,7 @@ mod known {
     /// What `#[utoipa::path]` has made.
     pub trait Operation {
         fn operation(&self, shape: &mut Shape);
+        fn operation_id(&self) -> Option<String>;
     }
 
     impl<T: utoipa::Path + SchemaReferences + Tags<'static>> Operation for &Probe<T> {
@@ -375,6 +380,10 @@ mod known {
                 operation.tags.get_or_insert_default().extend(tags);
             }
             shape.operation = Some(operation);
+        }
+
+        fn operation_id(&self) -> Option<String> {
+            T::operation().operation_id
         }
     }
 }

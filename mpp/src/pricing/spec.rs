@@ -53,6 +53,8 @@ pub struct PriceSpec {
     pub capture: Capture,
     /// What a computed price is compared with at redemption.
     pub honor: Honor,
+    /// `replay = "response"`: whether a delivered credential is answered again.
+    pub replay: Replay,
     /// `fees = "sponsored"`: who pays the network's own fee, where a method has one.
     pub fees: Fees,
     /// `split(…)`: parts of the price that go to others, in the order they were written.
@@ -64,6 +66,10 @@ pub struct PriceSpec {
     #[cfg(feature = "server")]
     #[doc(hidden)]
     pub shape: Option<fn(&mut super::Shape)>,
+    /// The id `#[utoipa::path]` gives the handler's operation, where there is such an attribute.
+    #[cfg(feature = "server")]
+    #[doc(hidden)]
+    pub operation_id: Option<fn() -> Option<String>>,
     #[doc(hidden)]
     pub is_handler: bool,
     #[doc(hidden)]
@@ -86,12 +92,15 @@ impl PriceSpec {
         order: Order::ValidateFirst,
         capture: Capture::BeforeHandler,
         honor: Honor::Recomputed,
+        replay: Replay::Refused,
         fees: Fees::Payer,
         splits: &[],
         external_id: None,
         location: Location { file: "", line: 0, column: 0 },
         #[cfg(feature = "server")]
         shape: None,
+        #[cfg(feature = "server")]
+        operation_id: None,
         is_handler: false,
         slot: Slot::new(),
     };
@@ -331,6 +340,28 @@ pub enum Honor {
     Recomputed,
     /// `honor = "quote"`: the quoted amount stands. The named request headers are bound to the challenge.
     Quoted(&'static [&'static str]),
+}
+
+/// What a credential gets that was delivered already.
+///
+/// ```
+/// # #[cfg(feature = "testing")] {
+/// # use mpp::{Mpp, Paid, routing::{Router, get}};
+/// use mpp::pricing::Replay;
+///
+/// #[mpp::charge(amount = "0.05", currency = "usdc", methods(sandbox), replay = "response")]
+/// async fn report(_: Paid) {}
+///
+/// let app: Router<Mpp> = Router::new().route("/report", get(report));
+/// assert_eq!(app.mounted()[0].spec.replay, Replay::Response);
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replay {
+    /// 402, as for every used credential; an `Idempotency-Key` gets its response.
+    Refused,
+    /// `replay = "response"`: the last success again, until its challenge's expiry plus the grace period.
+    Response,
 }
 
 /// Where an annotation stands in the source.

@@ -1,6 +1,6 @@
 //! Terms shared by several prices: `mpp::terms!` and `terms = path`.
 
-use super::spec::OfferSpec;
+use super::spec::{OfferSpec, Replay};
 use super::split::SplitSpec;
 use crate::method::Fees;
 use crate::protocol::{Amount, Currency};
@@ -8,8 +8,8 @@ use crate::protocol::{Amount, Currency};
 /// Who can be paid, and in which currency, without the amount: the part several prices share.
 ///
 /// Made by `mpp::terms!` and used by `#[mpp::charge(amount = "…", terms = path)]`. Merging and the check of
-/// decimal places happen in const evaluation, also across crates. Who pays the network's fee and who gets a part can be
-/// among them.
+/// decimal places happen in const evaluation, also across crates. Who pays the network's fee, who gets a part and
+/// whether a delivery is answered again can be among them.
 ///
 /// ```
 /// # #[cfg(feature = "testing")] {
@@ -21,6 +21,7 @@ use crate::protocol::{Amount, Currency};
 pub struct Terms {
     terms: &'static [TermSpec],
     fees: Fees,
+    replay: Replay,
     splits: &'static [SplitSpec],
 }
 
@@ -37,13 +38,19 @@ pub struct TermSpec {
 impl Terms {
     #[doc(hidden)]
     pub const fn new(terms: &'static [TermSpec]) -> Self {
-        Self { terms, fees: Fees::Payer, splits: &[] }
+        Self { terms, fees: Fees::Payer, replay: Replay::Refused, splits: &[] }
     }
 
     /// `fees = "sponsored"`.
     #[doc(hidden)]
     pub const fn sponsored(self) -> Self {
         Self { fees: Fees::Sponsored, ..self }
+    }
+
+    /// `replay = "response"`.
+    #[doc(hidden)]
+    pub const fn replayed(self) -> Self {
+        Self { replay: Replay::Response, ..self }
     }
 
     /// `split(…)`.
@@ -56,6 +63,12 @@ impl Terms {
     #[doc(hidden)]
     pub const fn fees(&self) -> Fees {
         self.fees
+    }
+
+    /// What a delivered credential gets, if a price does not say it itself.
+    #[doc(hidden)]
+    pub const fn replay(&self) -> Replay {
+        self.replay
     }
 
     /// The split of a price with these offers and perhaps a `split` of its own.

@@ -5,9 +5,12 @@
 //! draft-httpauth-payment-00: the realm and `expires` in section 5.1, secrets in 5.1.2, TLS in 11.2.
 
 use super::body::BodyBudget;
+use super::health::Readiness;
 use super::journal::Journal;
+use super::observe::{Event, Hook, Observers};
 use super::peer::TrustedProxies;
 use super::rate::{RateLimiter, RateLimits};
+use super::replay::Shelf;
 use super::{Inner, Mpp, Waits};
 use crate::clock::{Clock, SystemClock};
 use crate::method::{MethodProblem, Money, ServerMethod};
@@ -33,6 +36,11 @@ const LEASE: Duration = Duration::from_secs(30);
 const BODY_BUDGET: usize = 256 * 1024 * 1024;
 /// Below this a lease of whole seconds may be over before its first heartbeat.
 const SHORTEST_LEASE: Duration = Duration::from_secs(3);
+
+/// The largest response that is kept.
+const KEPT_RESPONSE: usize = 64 * 1024;
+/// How much all kept responses take, of paid requests and again of free proofs and test money.
+const KEPT_RESPONSES: usize = 64 * 1024 * 1024;
 
 /// Builds an [`Mpp`]; see [`Mpp::builder`].
 ///
@@ -69,12 +77,15 @@ pub struct Builder {
     settle_timeout: Duration,
     body_deadline: Duration,
     body_budget: usize,
+    kept_response: usize,
+    kept_responses: usize,
     proxies: TrustedProxies,
     rates: Option<RateLimits>,
     test_money: Permission,
     insecure: Permission,
     volatile: Permission,
     predecessor: Option<Mpp>,
+    hooks: Vec<Hook>,
 }
 
 /// An explicit permission for something that is refused by default.
@@ -114,12 +125,15 @@ impl Builder {
             settle_timeout: Duration::from_secs(60),
             body_deadline: Duration::from_secs(30),
             body_budget: BODY_BUDGET,
+            kept_response: KEPT_RESPONSE,
+            kept_responses: KEPT_RESPONSES,
             proxies: TrustedProxies::none(),
             rates: None,
             test_money: Permission::Refused,
             insecure: Permission::Refused,
             volatile: Permission::Refused,
             predecessor: None,
+            hooks: Vec::new(),
         }
     }
 
@@ -523,6 +537,51 @@ impl Builder {
         self
     }
 
+    /// The largest response, head and body, that is kept for an `Idempotency-Key` or by `replay = "response"`, in bytes.
+    /// Default: 64 KiB; 0 keeps none.
+    ///
+    /// A larger one is delivered as always and not kept: a copy of its request with the same key is answered 409
+    /// (`idempotency-conflict`), without a challenge.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, post}, testing};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let builder = testing::builder(Arc::new(SystemClock));
+    /// #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+    /// async fn render(_: Paid) -> String { "x".repeat(2000) }
+    ///
+    /// let mpp = builder.kept_response(1000).build().unwrap();
+    /// let client = testing::Client::new(Router::new().route("/render", post(render)).with_state(mpp));
+    /// let credential = client.post("/render").credential("tempo").await;
+    /// let send = || client.post("/render").header("idempotency-key", "order-7").presenting(&credential);
+    /// assert_eq!(send().await.status(), 200);
+    /// send().await.assert_problem("idempotency-conflict");
+    /// # });
+    /// # }
+    /// ```
+    pub fn kept_response(mut self, bytes: usize) -> Self {
+        self.kept_response = bytes;
+        self
+    }
+
+    /// How many bytes of responses this process keeps at a time, for paid requests and as much again for free proofs and
+    /// test money. Default: 64 MiB. While there is no room, responses are delivered and not kept.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{SystemClock, testing};
+    /// # use std::sync::Arc;
+    /// # let builder = testing::builder(Arc::new(SystemClock));
+    /// let mpp = builder.kept_responses(256 * 1024 * 1024).build().unwrap();
+    /// # }
+    /// ```
+    pub fn kept_responses(mut self, bytes: usize) -> Self {
+        self.kept_responses = bytes;
+        self
+    }
+
     /// The reverse proxies in front of this server, whose word about who connected to them is taken. Default: none, so
     /// that everybody behind a proxy is one client, with one share of what is limited per client.
     ///
@@ -619,6 +678,40 @@ impl Builder {
         self
     }
 
+    /// Tells `hook` what happens to payments, in order: see [`Event`]. May be called several times; each hook has a thread
+    /// of its own, so it may block, and a payment never waits for it. When more than 1024 events wait for one hook, further
+    /// ones are dropped and [counted](Mpp::dropped_events). A panic ends one call, not the hook.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::{Paid, routing::{Router, get}, testing};
+    /// # use std::{sync::Arc, sync::mpsc};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+    /// # async fn weather(_: Paid) -> &'static str { "sunny" }
+    /// # let builder = testing::builder(Arc::new(mpp::SystemClock));
+    /// use mpp::observe::Event;
+    ///
+    /// let (till, sold) = mpsc::channel();
+    /// let mpp = builder
+    ///     .on_event(move |event| {
+    ///         if let Event::PaymentSettled { sale, .. } = event {
+    ///             till.send(format!("{} {} for {}", sale.amount, sale.currency, sale.operation)).ok();
+    ///         }
+    ///     })
+    ///     .build()
+    ///     .unwrap();
+    /// let client = testing::Client::new(Router::new().route("/weather", get(weather)).with_state(mpp));
+    /// client.get("/weather").paying("tempo").await;
+    /// assert_eq!(sold.recv().unwrap(), "0.05 usdc for GET /weather");
+    /// # });
+    /// # }
+    /// ```
+    pub fn on_event(mut self, hook: impl FnMut(&Event) + Send + 'static) -> Self {
+        self.hooks.push(Box::new(hook));
+        self
+    }
+
     /// Resolves every linked price against this configuration. No network: see [`Mpp::check`].
     ///
     /// # Errors
@@ -699,8 +792,13 @@ impl Builder {
         }
         report.warnings.extend(self.switched_off_in_vain());
         problems.extend(report.problems);
-        let public_url = match public {
-            Some((public_url, _)) if problems.is_empty() => public_url,
+        let names = self.methods.iter().map(|method| method.name().as_str());
+        let observers = Observers::start(self.hooks, names);
+        if let Err(error) = &observers {
+            problems.push(format!("a hook got no thread: {error}"));
+        }
+        let (public_url, observers) = match (public, observers) {
+            (Some((public_url, _)), Ok(observers)) if problems.is_empty() => (public_url, observers),
             _ => return Err(BuildError { problems }),
         };
         for warning in &report.warnings {
@@ -710,6 +808,7 @@ impl Builder {
             tracing::warn!(target: "mpp::startup", "this server takes test money");
         }
         let sealer = Arc::new(Sealer::new(&secrets));
+        let shelf = Shelf::new(&secrets, self.kept_response, self.kept_responses);
         Ok(Mpp(Arc::new(Inner {
             public_url,
             realm,
@@ -717,6 +816,7 @@ impl Builder {
             secrets,
             ring,
             sealer,
+            shelf,
             methods: self.methods,
             switched_off: self.switched_off,
             journal: Journal::new(store, self.lease, self.settle_timeout, self.grace),
@@ -730,6 +830,8 @@ impl Builder {
             proxies: self.proxies,
             rates: self.rates.as_ref().map(RateLimiter::new),
             waits: Waits::default(),
+            observers,
+            readiness: Readiness::default(),
             plans,
             late: RwLock::new(HashMap::new()),
             warnings: report.warnings,

@@ -11,10 +11,15 @@
 //! one compare-and-swap of the whole entry. The states of a settlement are types ([`Claim`]), so "settle before claim"
 //! does not compile.
 //!
+//! What answers a delivered payment's credential again (`Idempotency-Key`, `replay = "response"`) is part of its terminal
+//! record, so that it is committed with the delivery and erased with it ([`Kept`]).
+//!
 //! An entry is owned by whoever holds its lease. Every take-over bumps the version, so the former owner's next write
 //! fails and its response is withheld.
 
-use crate::protocol::{Fingerprint, Timestamp};
+use super::drain::Doors;
+use super::replay::IdempotencyKey;
+use crate::protocol::{Amount, BaseUnits, Fingerprint, Timestamp};
 use crate::store::{Cas, Keep, Key, Quota, Store, StoreError, Version, Versioned, Write};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -37,6 +42,44 @@ pub(crate) enum Record {
     Delivered(u64),
     /// Held and released again: this credential bought nothing and cannot be used again.
     Released,
+    /// Delivered, by a request that may be answered again.
+    Kept(Box<Kept>),
+}
+
+/// A delivery that may be answered again.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    /// As in [`Record::Delivered`].
+    pub(crate) run: u64,
+    /// As in [`Entry`].
+    pub(crate) fingerprint: [u8; 32],
+    /// As in [`Entry`].
+    pub(crate) target: [u8; 32],
+    /// The response, sealed; `None` when it is too large, or a stream that has not ended.
+    pub(crate) response: Option<Vec<u8>>,
+}
+
+/// Which delivery a response belongs to.
+pub(crate) struct Identity {
+    pub(crate) quota: Quota,
+    /// Of the challenge.
+    pub(crate) id: String,
+    /// As in [`Entry`].
+    pub(crate) fingerprint: [u8; 32],
+    /// As in [`Entry`].
+    pub(crate) target: [u8; 32],
+    /// As in [`Entry`].
+    pub(crate) expires: i64,
+    /// When its record is erased, unix seconds.
+    pub(crate) until: i64,
+}
+
+/// Whether a delivery may be answered again.
+pub(crate) enum Again {
+    /// It is never: a few bytes remember it.
+    Never,
+    /// With this sealed response, or none.
+    Kept(Option<Vec<u8>>),
 }
 
 /// A payment that is not over.
@@ -50,6 +93,7 @@ pub(crate) struct Entry {
     pub(crate) expires: i64,
     /// Name of the payment method.
     pub(crate) method: String,
+    pub(crate) bill: Bill,
     /// As established by the method.
     pub(crate) payer: Option<String>,
     /// The merchant's reference of the request, for the receipt.
@@ -61,6 +105,26 @@ pub(crate) struct Entry {
     /// Runs of the handler that have started.
     pub(crate) attempts: u32,
     pub(crate) delivery: DeliveryState,
+}
+
+/// What is sold for how much: for logs, hooks and the ledger.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Bill {
+    /// Verb and route template, never a concrete path.
+    pub(crate) operation: String,
+    /// Base units.
+    pub(crate) units: u128,
+    pub(crate) decimals: u8,
+    /// As the price names it.
+    pub(crate) currency: String,
+    /// What the method calls it: a token's address.
+    pub(crate) asset: String,
+}
+
+impl Bill {
+    pub(crate) fn amount(&self) -> Amount {
+        BaseUnits::new(self.units).to_amount(self.decimals)
+    }
 }
 
 /// The payment axis. Plans are sealed.
@@ -133,13 +197,6 @@ impl fmt::Debug for PaymentState {
     }
 }
 
-impl Entry {
-    /// Whether this is the same credential. Constant time.
-    pub(crate) fn is_of(&self, fingerprint: &Fingerprint) -> bool {
-        Fingerprint::from_bytes(self.fingerprint) == *fingerprint
-    }
-}
-
 /// Why a journal write did not happen.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum JournalError {
@@ -162,6 +219,7 @@ impl fmt::Debug for Record {
             Self::Open(entry) => entry.fmt(f),
             Self::Delivered(_) => f.write_str("delivered"),
             Self::Released => f.write_str("released"),
+            Self::Kept(_) => f.write_str("delivered, to be answered again"),
         }
     }
 }
@@ -178,12 +236,18 @@ pub(crate) struct Journal {
     call: Duration,
     /// How long after its expiry a challenge's undelivered payment still opens the route.
     grace: Duration,
+    /// What the process waits for before it ends.
+    doors: Arc<Doors>,
 }
 
 impl Journal {
     pub(crate) fn new(store: Arc<dyn Store>, lease: Duration, call: Duration, grace: Duration) -> Self {
         // 0 is nobody.
-        Self { store, owner: rand::random::<u64>() | 1, lease, call, grace }
+        Self { store, owner: rand::random::<u64>() | 1, lease, call, grace, doors: Arc::default() }
+    }
+
+    pub(crate) fn doors(&self) -> &Arc<Doors> {
+        &self.doors
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn Store> {
@@ -220,6 +284,54 @@ impl Journal {
         entries.collect()
     }
 
+    /// Which challenge holds a proof or an `Idempotency-Key`.
+    pub(crate) async fn holder(&self, quota: Quota, proof: &str) -> Result<Option<String>, StoreError> {
+        let held = self.store.get(&Key::new(quota, PROOF, proof)).await?;
+        Ok(held.map(|held| String::from_utf8_lossy(&held.value).into_owned()))
+    }
+
+    /// Takes an `Idempotency-Key` for a payment that is settled already, as long as its credential opens the route.
+    /// `None`, or the challenge that holds the key.
+    pub(crate) async fn hold(
+        &self,
+        quota: Quota,
+        key: &str,
+        id: &str,
+        expires: i64,
+        now: Timestamp,
+    ) -> Result<Option<String>, StoreError> {
+        let keep = Keep::For(self.retention(expires, now));
+        let write = Write { value: id.as_bytes().to_vec(), keep };
+        match self.store.cas(&Key::new(quota, PROOF, key), None, Some(write)).await? {
+            Cas::Written(_) | Cas::Removed => Ok(None),
+            Cas::Conflict(held) => Ok(held
+                .map(|held| String::from_utf8_lossy(&held.value).into_owned())
+                .filter(|holder| holder != id)),
+        }
+    }
+
+    /// Adds a response to a delivery that was committed without it, if nobody has touched the entry since.
+    pub(crate) async fn keep_response(
+        &self,
+        of: &Identity,
+        run: u64,
+        response: Vec<u8>,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
+        let Some(found) = self.find(of.quota, &of.id).await.map_err(JournalError::Store)? else {
+            return Ok(());
+        };
+        let Record::Kept(mut kept) = found.record else { return Ok(()) };
+        if kept.run != run || kept.response.is_some() {
+            return Ok(());
+        }
+        kept.response = Some(response);
+        let keep = Keep::For(self.retention(of.expires, now));
+        let write = Write { value: encode(&Record::Kept(kept))?, keep };
+        let key = Key::new(of.quota, ENTRY, &of.id);
+        outcome(self.store.cas(&key, Some(found.version), Some(write)).await).map(drop)
+    }
+
     /// Returns when the entry may have changed since `version`.
     pub(crate) async fn changed(&self, quota: Quota, id: &str, version: Version) {
         self.store.changed(&Key::new(quota, ENTRY, id), version).await;
@@ -232,6 +344,7 @@ impl Journal {
             target: new.target,
             expires: new.expires.unix(),
             method: new.method,
+            bill: new.bill,
             payer: new.payer,
             external_id: new.external_id,
             proof_keys: new.proof_keys,
@@ -359,6 +472,7 @@ pub(crate) struct NewClaim {
     pub(crate) target: [u8; 32],
     pub(crate) expires: Timestamp,
     pub(crate) method: String,
+    pub(crate) bill: Bill,
     pub(crate) payer: Option<String>,
     pub(crate) external_id: Option<String>,
     pub(crate) proof_keys: Vec<String>,
@@ -465,6 +579,7 @@ impl<S> Claim<S> {
         // The response does not wait for this; a key that stays live is only remembered longer than needed.
         if !self.entry.proof_keys.is_empty() {
             let (store, id) = (self.journal.store.clone(), self.id.clone());
+            let pass = self.journal.doors.linger();
             let keys = std::mem::take(&mut self.entry.proof_keys);
             let keys: Vec<_> = keys.iter().map(|proof| Key::new(self.quota, PROOF, proof)).collect();
             tokio::spawn(async move {
@@ -479,6 +594,7 @@ impl<S> Claim<S> {
                         );
                     }
                 }
+                drop(pass);
             });
         }
         Ok(())
@@ -488,11 +604,7 @@ impl<S> Claim<S> {
     async fn undo(self) -> Result<(), JournalError> {
         // Keys first: while the entry stands, nobody else can claim this challenge.
         for proof in &self.entry.proof_keys {
-            let key = Key::new(self.quota, PROOF, proof);
-            let held = self.journal.store.get(&key).await.map_err(JournalError::Store)?;
-            if let Some(held) = held.filter(|h| h.value == self.id.as_bytes()) {
-                self.journal.store.cas(&key, Some(held.version), None).await.map_err(JournalError::Store)?;
-            }
+            self.give_back(proof).await?;
         }
         match self.journal.store.cas(&self.key, Some(self.version), None).await {
             Ok(Cas::Removed | Cas::Written(_)) => Ok(()),
@@ -501,6 +613,16 @@ impl<S> Claim<S> {
             }
             Err(e) => Err(JournalError::Store(e)),
         }
+    }
+
+    /// Lets others claim a proof key, if it is ours.
+    async fn give_back(&self, proof: &str) -> Result<(), JournalError> {
+        let key = Key::new(self.quota, PROOF, proof);
+        let held = self.journal.store.get(&key).await.map_err(JournalError::Store)?;
+        if let Some(held) = held.filter(|h| h.value == self.id.as_bytes()) {
+            self.journal.store.cas(&key, Some(held.version), None).await.map_err(JournalError::Store)?;
+        }
+        Ok(())
     }
 }
 
@@ -511,6 +633,8 @@ pub(crate) enum Proofs {
     Taken(Claim<Claimed>),
     /// One of them belongs to another challenge; everything was given back.
     UsedElsewhere,
+    /// As [`UsedElsewhere`](Self::UsedElsewhere), and it was the `Idempotency-Key`.
+    KeyInUse,
 }
 
 impl Claim<Claiming> {
@@ -523,8 +647,9 @@ impl Claim<Claiming> {
                 Ok(Cas::Written(_) | Cas::Removed) => {}
                 Ok(Cas::Conflict(Some(held))) if held.value == self.id.as_bytes() => {}
                 Ok(Cas::Conflict(_)) => {
+                    let key = IdempotencyKey::is_proof(proof);
                     self.undo().await?;
-                    return Ok(Proofs::UsedElsewhere);
+                    return Ok(if key { Proofs::KeyInUse } else { Proofs::UsedElsewhere });
                 }
                 Err(e) => {
                     // Nothing was handed to anybody; what cannot be given back is rolled back by the next owner.
@@ -583,8 +708,13 @@ impl Claim<Held> {
         self.advance(PaymentState::Settling(plan)).await
     }
 
-    /// The hold was released after its handler failed: this credential is used up and bought nothing.
+    /// The hold was released after its handler failed: this credential is used up and bought nothing. Its
+    /// `Idempotency-Key` is free for the one that will.
     pub(crate) async fn released(mut self, now: Timestamp) -> Result<(), JournalError> {
+        for key in self.entry.proof_keys.iter().filter(|proof| IdempotencyKey::is_proof(proof)) {
+            self.give_back(key).await?;
+        }
+        self.entry.proof_keys.retain(|proof| !IdempotencyKey::is_proof(proof));
         self.close(Record::Released, now).await
     }
 
@@ -636,9 +766,23 @@ impl Claim<Settled> {
         }
     }
 
-    /// The response head is about to leave.
-    pub(crate) async fn delivered(&mut self, now: Timestamp) -> Result<(), JournalError> {
-        self.close(Record::Delivered(self.version.0), now).await
+    pub(crate) fn identity(&self, now: Timestamp) -> Identity {
+        let Entry { fingerprint, target, expires, .. } = self.entry;
+        let until = (now + self.journal.retention(expires, now)).unix();
+        Identity { quota: self.quota, id: self.id.clone(), fingerprint, target, expires, until }
+    }
+
+    /// The response head is about to leave. Returns the run, which names this delivery.
+    pub(crate) async fn delivered(&mut self, again: Again, now: Timestamp) -> Result<u64, JournalError> {
+        let run = self.version.0;
+        let record = match again {
+            Again::Never => Record::Delivered(run),
+            Again::Kept(response) => {
+                let Entry { fingerprint, target, .. } = self.entry;
+                Record::Kept(Box::new(Kept { run, fingerprint, target, response }))
+            }
+        };
+        self.close(record, now).await.map(|()| run)
     }
 
     /// The handler failed or never answered: the same credential opens the route again.

@@ -13,6 +13,7 @@
 //! | it is paid, or free | 402 with a challenge per offer, `no-store` | 5.1, 11.10 |
 //! | the payment verifies, is claimed once and settled | 402; 409 while a copy is under way; 503 if nobody can know | 11.3, 11.5 |
 //! | the handler succeeds | its own response; the same credential opens the route again | 11.4 |
+//! | a copy of a delivered request gets its response again, if it was to be kept | 402, or 409 with an `Idempotency-Key` | 11.4 |
 //! | the delivery is recorded, before the first byte leaves | 503 | 11.5 |
 //! | the receipt goes out with a 2xx, `private` | | 5.3 |
 //!
@@ -22,23 +23,28 @@
 mod authorization;
 mod body;
 mod builder;
+mod drain;
 #[doc(hidden)]
 pub mod gate;
+mod health;
 mod journal;
 #[doc(hidden)]
 pub mod layer;
-mod page;
+pub mod observe;
+pub(crate) mod page;
 #[doc(hidden)]
 pub mod paid;
 mod peer;
 pub(crate) mod pipeline;
 mod rate;
+mod replay;
 mod respond;
 pub mod routing;
 pub(crate) mod scope;
 mod settlement;
 
 pub use builder::{BuildError, Builder};
+pub use health::{Health, Part};
 pub use layer::{Head, LayerPrice, PaymentLayer, PaymentService};
 pub use paid::{Hold, Paid};
 pub use peer::TrustedProxies;
@@ -51,8 +57,11 @@ use crate::protocol::{ProblemType, Realm, SecretRing, Timestamp};
 use crate::store::seal::Sealer;
 use crate::store::{Notebook, Quota, StoreError};
 use body::BodyBudget;
-use journal::Journal;
+use health::Readiness;
+use journal::{Journal, Record};
+use observe::{Observers, Standing};
 use rate::RateLimiter;
+use replay::Shelf;
 use respond::Answer;
 use std::collections::HashMap;
 use std::fmt;
@@ -94,6 +103,7 @@ struct Inner {
     /// What challenges are bound with: the secrets, or over a volatile store their derivation for this boot.
     ring: SecretRing,
     sealer: Arc<Sealer>,
+    shelf: Shelf,
     methods: Vec<Arc<dyn ServerMethod>>,
     switched_off: Vec<String>,
     journal: Journal,
@@ -107,6 +117,8 @@ struct Inner {
     proxies: TrustedProxies,
     rates: Option<RateLimiter>,
     waits: Waits,
+    observers: Observers,
+    readiness: Readiness,
     /// By `PriceSpec::slot`; `None` for ignored modules.
     plans: Vec<Option<Arc<Plan>>>,
     /// Prices the linker kept from the registry, by address.
@@ -155,8 +167,9 @@ impl Mpp {
     /// Finishes what dead processes left behind: looks up settlements whose outcome nobody learnt, rolls back claims that
     /// went no further, cancels holds that were never captured. Call it at start-up, and every minute or so after that.
     ///
-    /// Payments are only looked up, never made. What turns out to be paid waits for its credential. Returns how many
-    /// entries it could finish; the others are looked at again next time.
+    /// Payments are only looked up, never made. What turns out to be paid waits for its credential; a payment that can
+    /// not be delivered any more is told as [refund due](observe::Event::RefundDue), once. Returns how many entries it
+    /// could finish; the others are looked at again next time. What it counted goes to the [metrics](observe).
     ///
     /// # Errors
     /// [`StoreError`] when the store fails; what was finished until then stays finished.
@@ -171,6 +184,7 @@ impl Mpp {
     /// ```
     pub async fn recover(&self) -> Result<usize, StoreError> {
         let mut finished = 0;
+        let mut standing = Standing::default();
         for quota in [Quota::Paid, Quota::Free] {
             let mut after = None;
             loop {
@@ -178,11 +192,89 @@ impl Mpp {
                 let Some((last, ..)) = page.last() else { break };
                 after = Some(last.clone());
                 for (_, id, found) in page {
+                    if let Record::Open(entry) = &found.record {
+                        standing.count(entry);
+                    }
                     finished += usize::from(settlement::finish(self, quota, id, found).await?);
                 }
             }
         }
+        self.tell_standing(&standing).await;
         Ok(finished)
+    }
+
+    /// How many events were dropped because a [hook](Builder::on_event) was too slow for them.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// assert_eq!(mpp::testing::mpp().dropped_events(), 0);
+    /// # }
+    /// ```
+    pub fn dropped_events(&self) -> u64 {
+        self.0.observers.dropped()
+    }
+
+    #[cfg(feature = "metrics")]
+    async fn tell_standing(&self, standing: &Standing) {
+        self.0.observers.standing(standing);
+        for method in &self.0.methods {
+            let notebook = self.notebook(&**method);
+            if let Some(budget) = method.sponsor_budget(&notebook, self.now()).await {
+                self.0.observers.budget(method.name().as_str(), &budget);
+            }
+        }
+    }
+
+    #[cfg(not(feature = "metrics"))]
+    async fn tell_standing(&self, standing: &Standing) {
+        let Standing { claims, undelivered, refunds_due } = standing;
+        tracing::debug!(target: "mpp", claims, undelivered, refunds_due, "recovered");
+    }
+
+    /// Takes no more payments, from now on: this process is about to end. What is under way goes on.
+    ///
+    /// A credential that nobody works on yet, and a request that would be asked to pay, are answered 503 with `Retry-After`
+    /// and without a challenge: nothing is claimed any more, and nobody pays a server that is leaving. A copy of a delivery
+    /// that was kept is still sent. [`drained`](Self::drained) says when everything is over.
+    ///
+    /// ```
+    /// async fn serve(
+    ///     listener: tokio::net::TcpListener,
+    ///     app: axum::Router,
+    ///     mpp: mpp::Mpp,
+    ///     asked_to_stop: impl Future<Output = ()> + Send + 'static, // `tokio::signal::ctrl_c()`, for example
+    /// ) -> std::io::Result<()> {
+    ///     let leaving = mpp.clone();
+    ///     let stop = async move {
+    ///         asked_to_stop.await;
+    ///         leaving.drain();
+    ///     };
+    ///     axum::serve(listener, app).with_graceful_shutdown(stop).await?;
+    ///     mpp.drained().await;
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn drain(&self) {
+        self.0.journal.doors().close();
+    }
+
+    /// Returns when [`drain`](Self::drain) was called and nothing that was paid for is under way: no settlement, no handler,
+    /// no delivery or kept response being recorded.
+    ///
+    /// It waits for as long as a handler takes. A process that cannot, ends: what was under way is in the journal, and the
+    /// next process goes on with it.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let mpp = mpp::testing::mpp();
+    /// mpp.drain();
+    /// mpp.drained().await; // nothing was under way
+    /// # });
+    /// # }
+    /// ```
+    pub async fn drained(&self) {
+        self.0.journal.doors().deserted().await;
     }
 
     /// The realm of the challenges: the host of the public URL.
@@ -253,6 +345,12 @@ impl Mpp {
     #[cfg(feature = "openapi")]
     pub(crate) fn ignores(&self, spec: &PriceSpec) -> bool {
         spec.slot.get().and_then(|slot| self.0.plans.get(slot)).is_some_and(Option::is_none)
+    }
+
+    /// Whether a client can be told to come back later ([`Builder::rate_limits`]).
+    #[cfg(feature = "openapi")]
+    pub(crate) fn limits_rates(&self) -> bool {
+        self.0.rates.is_some()
     }
 
     /// Resolves a price that start-up did not see. It is enforced all the same, or answers 500: never a free pass.

@@ -143,16 +143,23 @@ impl Page<'_> {
 
     fn how(&self, out: &mut String) {
         let quoted = self.url.replace('\'', "'\\''");
-        let verb = if self.verb == "GET" { String::new() } else { format!("-X {} ", self.verb) };
+        let quoted = Text(&quoted);
+        let (verb, body) = match self.verb {
+            "GET" => (String::new(), ""),
+            verb => (
+                format!("-X {verb} "),
+                "<p><code>-d</code> adds what the request has to say, as with curl.</p>\n",
+            ),
+        };
         let _ = write!(
             out,
-            "<h2>How to pay</h2>\n<p>Programs pay for it: a client of the Payment scheme reads the challenge of this response, \
-             pays, and asks again. To see what it is asked for, with the <code>mpp</code> command:</p>\n\
-             <pre tabindex=\"0\"><code>curl -si {verb}'{}' | mpp decode -</code></pre>\n\
-             <p>A client that can pay sends the same request again with <code>Authorization: Payment …</code>; the answer then is \
-             the resource, with a receipt. The protocol is described at \
-             <a href=\"https://paymentauth.org\" rel=\"noreferrer\">paymentauth.org</a>.</p>\n",
-            Text(&quoted)
+            "<h2>How to pay</h2>\n<p>With the <code>mpp</code> command, which asks before it pays:</p>\n\
+             <pre tabindex=\"0\"><code>mpp pay {verb}'{quoted}'</code></pre>\n{body}\
+             <p>To see what is asked for, without paying:</p>\n\
+             <pre tabindex=\"0\"><code>curl -si {verb}'{quoted}' | mpp decode -</code></pre>\n\
+             <p>Any client of the Payment scheme does the same: it reads the challenge of this response, pays, and sends the request \
+             again with <code>Authorization: Payment …</code>; the answer then is the resource, with a receipt. The protocol is \
+             described at <a href=\"https://paymentauth.org\" rel=\"noreferrer\">paymentauth.org</a>.</p>\n",
         );
     }
 
@@ -183,7 +190,7 @@ pub(super) static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
 });
 
 /// Text in HTML, in an element or in a quoted attribute.
-struct Text<'a>(&'a str);
+pub(crate) struct Text<'a>(pub(crate) &'a str);
 
 impl std::fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

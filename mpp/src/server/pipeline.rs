@@ -6,7 +6,8 @@
 //!    from the head alone. A forged credential is remembered and answered only in its turn.
 //! 2. [`Visit::read_body`]: the body is read under the framework's limit and a deadline, and digested.
 //! 3. The caller runs the handler's own extractors: 401, 404 and 422 come before money.
-//! 4. [`Visit::resume`]: a credential the journal knows opens the route again, or waits for the one that is using it.
+//! 4. [`Visit::resume`]: a credential the journal knows opens the route again, waits for the one that is using it, or gets
+//!    the response that was kept for it ([`super::replay`]).
 //! 5. [`Visit::decide`]: with the request's price, free or a challenge (402).
 //! 6. [`Visit::redeem`]: verification, claims and settlement.
 //!
@@ -20,17 +21,23 @@ use super::Mpp;
 use super::authorization;
 use super::body::{self, Held, Reader};
 use super::gate::Quote;
-use super::journal::{DeliveryState, Entry, Found, JournalError, NewClaim, PaymentState, Record, Taken};
+use super::journal::{
+    Bill, DeliveryState, Entry, Found, JournalError, NewClaim, PaymentState, Record, Taken,
+};
+use super::observe::TARGET;
 use super::page::{self, Page};
 use super::paid::{Delivery, Proved};
 use super::peer::Client;
 use super::rate::Drawn;
+use super::replay::IdempotencyKey;
 use super::respond::{ACCEPT_PAYMENT, Answer, Challenges, as_page};
 use super::scope::{Scope, Target, hash_request};
 pub(crate) use super::settlement::Exit;
-use super::settlement::{self, Outcome};
+use super::settlement::{self, After, Outcome};
 use crate::method::{CredentialCx, Money, Rejection, Verified};
-use crate::pricing::{Binding, Capture, Honor, Offer, Order, Plan, Prepared, PriceSpec, SplitError, Tier};
+use crate::pricing::{
+    Binding, Capture, Honor, Offer, Order, Plan, Prepared, PriceSpec, Replay, SplitError, Tier,
+};
 use crate::protocol::{
     AcceptPayment, Amount, BaseUnits, BodyDigest, ChargeRequest, Credential, CredentialBuf, CredentialError,
     Fingerprint, Intent, Problem, ProblemType, Timestamp,
@@ -44,6 +51,7 @@ use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::Instrument as _;
 
 /// How long a copy of a credential in use waits for its twin.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -85,6 +93,8 @@ enum Presented {
     Refused(Refused),
     /// A credential for a challenge of ours.
     Authentic(Box<Authentic>),
+    /// One for another route, request or body. It will be refused; what its `Idempotency-Key` stands for is said first.
+    Misplaced(Box<Authentic>, Refused),
 }
 
 const NOT_OURS: Refused = Refused {
@@ -115,6 +125,7 @@ struct Authentic {
     quota: Quota,
     /// SHA-256 of verb, path, query and body digest.
     request: [u8; 32],
+    key: Option<IdempotencyKey>,
     /// The peer, for fair shares.
     client: String,
 }
@@ -141,12 +152,16 @@ impl Visit {
         req: &mut Request,
         unmatched: Option<&str>,
     ) -> Result<Self, Answer> {
+        let early = |answer: Answer| {
+            mpp.0.observers.answered(None, Some(spec.name), &answer);
+            answer
+        };
         if req.extensions().get::<Layered>().is_some() {
             tracing::error!(target: "mpp", price = spec.name, at = %spec.location, "this price is under a priced layer: two prices on one request");
-            return Err(Answer::fault(ProblemType::Internal, "two prices on one request"));
+            return Err(early(Answer::fault(ProblemType::Internal, "two prices on one request")));
         }
-        let plan = mpp.plan(spec)?;
-        let credential = authorization::take(req.headers_mut())?;
+        let plan = mpp.plan(spec).map_err(early)?;
+        let credential = authorization::take(req.headers_mut()).map_err(early)?;
         // axum's `get` also answers HEAD: it is quoted the price of GET and never spends.
         let head = *req.method() == Method::HEAD;
         let verb = if head { &Method::GET } else { req.method() };
@@ -154,7 +169,7 @@ impl Visit {
         let service = mpp.0.service.as_deref();
         let scope = match (req.extensions().get::<MatchedPath>(), unmatched) {
             (Some(path), _) => plan.scopes.matched(verb, path.as_str(), service),
-            (None, layer) => Arc::new(Scope::new(verb, &literal(layer.unwrap_or(spec.name), uri), service)),
+            (None, layer) => Arc::new(Scope::literal(verb, layer.unwrap_or(spec.name), uri.path(), service)),
         };
         let target = spec.is_computed().then(|| {
             let bound = match spec.honor {
@@ -165,14 +180,17 @@ impl Visit {
         });
         let presented = match credential.filter(|_| !head) {
             None => Presented::Nothing,
-            Some(credential) => mpp.judge(credential, &plan, verb, uri, req),
+            Some(credential) => {
+                let key = IdempotencyKey::of(&mpp, verb, req.headers()).map_err(early)?;
+                mpp.judge(credential, key, &plan, verb, uri, req)
+            }
         };
         let payment = accept_payment(req.headers());
         let reader = page::is_wanted(req.headers()).then(|| mpp.address(uri));
         let wishes = (payment.is_some() || reader.is_some()).then(|| Box::new(Wishes { payment, reader }));
         let counted = mpp.0.rates.is_some().then(|| mpp.0.proxies.client(req.extensions(), req.headers()));
         let visit = Self { mpp, plan, scope, target, digest: None, wishes, presented, counted, held: None };
-        visit.check_rate()?;
+        visit.check_rate().map_err(|answer| visit.told(answer))?;
         Ok(visit)
     }
 
@@ -190,7 +208,8 @@ impl Visit {
         let reader = if self.is_paying() { Reader::Payer } else { Reader::Stranger };
         let client = inner.proxies.client(req.extensions(), req.headers());
         let held = self.held.insert(Box::new(inner.bodies.open(client, reader)));
-        let (req, digest) = body::read(req, inner.body_deadline, held).await?;
+        let read = body::read(req, inner.body_deadline, held).await;
+        let (req, digest) = read.map_err(|answer| self.told(answer))?;
         self.digest = digest;
         Ok(req)
     }
@@ -201,6 +220,10 @@ impl Visit {
     /// # Errors
     /// 402 for `challenge = "first"`.
     pub(crate) fn identify(&mut self) -> Result<(), Answer> {
+        self.hold_against().map_err(|answer| self.told(answer))
+    }
+
+    fn hold_against(&mut self) -> Result<(), Answer> {
         let spec = self.plan.spec;
         match &mut self.presented {
             Presented::Nothing
@@ -215,7 +238,7 @@ impl Visit {
                 self.check_scope();
                 Ok(())
             }
-            Presented::Nothing | Presented::Refused(_) => Ok(()),
+            Presented::Nothing | Presented::Refused(_) | Presented::Misplaced(..) => Ok(()),
         }
     }
 
@@ -229,35 +252,59 @@ impl Visit {
             (Some(bound), Some(body)) => BodyDigest::parse(bound).is_ok_and(|bound| bound == body),
             (Some(_), None) | (None, Some(_)) => false,
         };
-        if !in_scope {
-            self.presented = Presented::Refused(Refused::new(
-                ProblemType::InvalidChallenge,
-                "this challenge was issued for another route or request",
-            ));
-        } else if !same_body {
-            self.presented = Presented::Refused(Refused::new(
-                ProblemType::InvalidChallenge,
-                "this challenge was issued for another request body",
-            ));
+        let why = match (in_scope, same_body) {
+            (true, true) => return,
+            (false, _) => "this challenge was issued for another route or request",
+            (true, false) => "this challenge was issued for another request body",
+        };
+        if let Presented::Authentic(authentic) = std::mem::replace(&mut self.presented, Presented::Nothing) {
+            let refused = Refused::new(ProblemType::InvalidChallenge, why);
+            self.presented = Presented::Misplaced(authentic, refused);
         }
+    }
+
+    /// Tells observers of an answer instead of the resource.
+    fn told(&self, answer: Answer) -> Answer {
+        self.mpp.0.observers.answered(Some(self.scope.shown()), Some(self.plan.spec.name), &answer);
+        answer
     }
 
     /// Whether there is a credential that the journal may know.
     pub(crate) fn is_paying(&self) -> bool {
-        matches!(self.presented, Presented::Authentic(_))
+        match &self.presented {
+            Presented::Authentic(_) => true,
+            Presented::Misplaced(authentic, _) => authentic.key.is_some(),
+            Presented::Nothing | Presented::Refused(_) => false,
+        }
     }
 
     /// What the journal knows. `Some` opens the route again, whatever the clock and today's price say; `None` leaves the
     /// request to [`decide`](Self::decide).
     ///
     /// # Errors
-    /// 409 and 503, without a challenge: money may have moved.
+    /// The response that was kept for this credential; 409 and 503, without a challenge: money may have moved.
     pub(crate) async fn resume(&mut self) -> Result<Option<Admission>, Answer> {
-        let Presented::Authentic(authentic) = &self.presented else { return Ok(None) };
-        let journal = &self.mpp.0.journal;
-        let found = journal.find(authentic.quota, &authentic.credential.challenge.id).await;
+        self.look_up().await.map_err(|answer| self.told(answer))
+    }
+
+    async fn look_up(&mut self) -> Result<Option<Admission>, Answer> {
+        let authentic = match &self.presented {
+            Presented::Authentic(authentic) => authentic,
+            Presented::Misplaced(authentic, _) => {
+                return match self.key_holder(authentic).await? {
+                    Some(_) => Err(key_in_use()),
+                    None => Ok(None),
+                };
+            }
+            Presented::Nothing | Presented::Refused(_) => return Ok(None),
+        };
+        let (journal, id) = (&self.mpp.0.journal, authentic.credential.challenge.id.as_str());
+        let found = journal.find(authentic.quota, id).await;
         match found.map_err(|e| store_trouble(&e))? {
-            None => Ok(None),
+            None => match self.key_holder(authentic).await? {
+                Some(holder) if holder != id => Err(key_in_use()),
+                Some(_) | None => Ok(None),
+            },
             Some(found) => match self.existing(authentic, found).await? {
                 Standing::Open(admission) => Ok(Some(admission)),
                 Standing::Vacant => Ok(None),
@@ -275,8 +322,10 @@ impl Visit {
         let patience = tokio::time::Instant::now() + PATIENCE;
         let mut place = None;
         loop {
-            let Some(entry) = authentic.own_entry(&found.record) else { return Ok(Standing::Used) };
-            let (version, entry) = (found.version, entry.clone());
+            let Some(entry) = authentic.own_entry(&found.record) else {
+                return self.over(authentic, &found.record).await;
+            };
+            let (version, mut entry) = (found.version, entry.clone());
             let now = mpp.now();
             if entry.lease.is_live(now) {
                 // At most two copies wait, and not for long; the others come back later.
@@ -287,11 +336,23 @@ impl Visit {
                 if place.is_none() || tokio::time::timeout_at(patience, changed).await.is_err() {
                     return Err(Answer::in_progress());
                 }
-            } else if let Some(outcome) = self.take_over(quota, id, version, entry, now).await {
-                return match self.conclude(outcome, None)? {
-                    Some(admission) => Ok(Standing::Open(admission)),
-                    None => Ok(Standing::Vacant),
-                };
+            } else {
+                // A key that came with a later attempt only.
+                if let Some(key) = authentic.key.as_ref().map(IdempotencyKey::proof)
+                    && !entry.proof_keys.iter().any(|proof| proof == key)
+                {
+                    let holder = mpp.0.journal.hold(quota, key, id, entry.expires, now).await;
+                    if holder.map_err(|e| store_trouble(&e))?.is_some() {
+                        return Err(key_in_use());
+                    }
+                    entry.proof_keys.push(key.to_owned());
+                }
+                if let Some(outcome) = self.take_over(quota, id, version, entry, now).await {
+                    return match self.conclude(outcome, None)? {
+                        Some(admission) => Ok(Standing::Open(admission)),
+                        None => Ok(Standing::Vacant),
+                    };
+                }
             }
             match mpp.0.journal.find(quota, id).await.map_err(|e| store_trouble(&e))? {
                 Some(next) => found = next,
@@ -299,6 +360,38 @@ impl Visit {
                 None => return Ok(Standing::Vacant),
             }
         }
+    }
+
+    /// The entry is closed, or another credential's or request's: answered again with what was kept, or refused.
+    async fn over(&self, authentic: &Authentic, record: &Record) -> Result<Standing, Answer> {
+        let id = authentic.credential.challenge.id.as_str();
+        let holder = self.key_holder(authentic).await?;
+        let own = match record {
+            Record::Kept(kept) if authentic.is_own(&kept.fingerprint, &kept.target) => Some(kept),
+            _ => None,
+        };
+        let Some(kept) = own else {
+            return if holder.is_some() { Err(key_in_use()) } else { Ok(Standing::Used) };
+        };
+        let by_key = holder.as_deref() == Some(id);
+        if !by_key && self.plan.spec.replay == Replay::Refused {
+            return Ok(Standing::Used);
+        }
+        let expires = authentic.credential.challenge.expires_at().ok().flatten();
+        let in_time = expires.is_some_and(|expires| self.mpp.now() <= expires + self.mpp.0.journal.grace());
+        match self.mpp.0.shelf.open(id, kept).filter(|_| in_time) {
+            Some(again) => Err(again),
+            None if by_key => Err(Answer::conflict(
+                "the request of this Idempotency-Key was answered, and the response is not kept",
+            )),
+            None => Ok(Standing::Used),
+        }
+    }
+
+    /// The challenge that holds the `Idempotency-Key` of this request.
+    async fn key_holder(&self, authentic: &Authentic) -> Result<Option<String>, Answer> {
+        let Some(key) = &authentic.key else { return Ok(None) };
+        self.mpp.0.journal.holder(authentic.quota, key.proof()).await.map_err(|e| store_trouble(&e))
     }
 
     /// Nobody works on this entry: do. Paid for and undelivered is delivered; anything else is finished first. `None` when
@@ -314,14 +407,15 @@ impl Visit {
         let mpp = &self.mpp;
         let journal = &mpp.0.journal;
         if matches!(entry.payment, PaymentState::Settled(_)) {
-            let too_late = now > Timestamp::from_unix(entry.expires) + journal.grace();
             if entry.delivery == DeliveryState::RefundDue {
                 return Some(Outcome::RefundDue);
             }
-            if entry.attempts >= mpp.0.max_runs || too_late {
-                tracing::error!(target: "mpp::ledger", challenge = id, method = entry.method, runs = entry.attempts, "a payment was taken and could not be delivered: refund due");
-                return match journal.refund_due(quota, id, version, entry, now).await {
-                    Ok(()) => Some(Outcome::RefundDue),
+            if settlement::is_over(mpp, &entry, now) {
+                return match journal.refund_due(quota, id, version, entry.clone(), now).await {
+                    Ok(()) => {
+                        mpp.0.observers.refund_due(id, &entry);
+                        Some(Outcome::RefundDue)
+                    }
                     Err(JournalError::Lost(_)) => None,
                     Err(JournalError::Store(e)) => Some(Outcome::Store(e)),
                 };
@@ -332,10 +426,11 @@ impl Visit {
             tracing::error!(target: "mpp", method = entry.method, "a payment is open whose method is no longer configured");
             return Some(Outcome::Unknown);
         };
+        let Some(pass) = journal.doors().enter() else { return Some(Outcome::Closed) };
         match journal.take_over(quota, id.to_owned(), version, entry, now).await {
             Ok(Taken::Settled(claim)) => Some(settlement::redeliver(mpp, claim)),
             Ok(taken) => {
-                Some(settlement::detached(mpp, None, method, settlement::Work::Recover(taken)).await)
+                Some(settlement::detached(mpp, pass, None, method, settlement::Work::Recover(taken)).await)
             }
             Err(JournalError::Lost(_)) => None,
             Err(JournalError::Store(e)) => Some(Outcome::Store(e)),
@@ -347,13 +442,17 @@ impl Visit {
     /// # Errors
     /// 402 with fresh challenges, or the other statuses of ARCHITECTURE section 5.
     pub(crate) fn decide(&self, quote: &Quote) -> Result<Option<Admission>, Answer> {
+        self.free_or_paying(quote).map_err(|answer| self.told(answer))
+    }
+
+    fn free_or_paying(&self, quote: &Quote) -> Result<Option<Admission>, Answer> {
         if *quote == Quote::Free && self.plan.spec.tier == Tier::FreeIf {
             let (proved, delivery) = (Proved::Free, Delivery::default());
             return Ok(Some(Admission { proved, delivery, exit: Exit::free() }));
         }
         match &self.presented {
             Presented::Nothing => Err(self.unpaid(&self.quote(quote)?)),
-            Presented::Refused(refused) => {
+            Presented::Refused(refused) | Presented::Misplaced(_, refused) => {
                 Err(self.refuse(&self.quote(quote)?, refused.kind, refused.detail.clone()))
             }
             Presented::Authentic(_) => Ok(None),
@@ -365,6 +464,10 @@ impl Visit {
     /// # Errors
     /// 402 with fresh challenges, or the other statuses of ARCHITECTURE section 5.
     pub(crate) async fn redeem(&self, quote: &Quote) -> Result<Admission, Answer> {
+        self.take_payment(quote).await.map_err(|answer| self.told(answer))
+    }
+
+    async fn take_payment(&self, quote: &Quote) -> Result<Admission, Answer> {
         let quoted = self.quote(quote);
         let Presented::Authentic(authentic) = &self.presented else { return Err(self.unpaid(&quoted?)) };
         let quoted = match quoted {
@@ -418,12 +521,22 @@ impl Visit {
             CredentialCx::new(challenge, &authentic.charge, &authentic.credential.payload, expires, now);
         cx.source = authentic.credential.source.as_deref();
         cx.client = &authentic.client;
-        let Verified { payer, mut proof_keys, plan } = offer.method.verify(&cx).await?;
+        let (id, operation, method) = (&*challenge.id, self.scope.shown(), offer.name.as_str());
+        let span = tracing::info_span!(target: TARGET, "verify", challenge = id, method);
+        let verified = offer.method.verify(&cx).instrument(span).await;
+        let outcome = match &verified {
+            Ok(_) => "verified",
+            Err(Rejection::Refused { .. }) => "refused",
+            Err(Rejection::Unavailable { .. }) => "unavailable",
+        };
+        tracing::debug!(target: TARGET, challenge = id, operation, method, outcome, "verify");
+        let Verified { payer, mut proof_keys, plan } = verified?;
         // Namespaced, and claimed in one order by everybody.
         for key in &mut proof_keys {
             key.insert(0, ':');
             key.insert_str(0, offer.name.as_str());
         }
+        proof_keys.extend(authentic.key.as_ref().map(|key| key.proof().to_owned()));
         proof_keys.sort_unstable();
         proof_keys.dedup();
         let fault = |detail: &str| Rejection::unavailable(RETRY, detail);
@@ -441,13 +554,21 @@ impl Visit {
             target: authentic.request,
             expires,
             method: offer.name.to_string(),
+            bill: Bill {
+                operation: operation.to_owned(),
+                units: authentic.charge.amount.get(),
+                decimals: offer.currency.decimals,
+                currency: self.plan.spec.offers[offer.index].currency.name.to_owned(),
+                asset: offer.currency.id.clone(),
+            },
             payer,
             external_id: authentic.charge.external_id.clone(),
             proof_keys,
             sealed_plan,
         };
         let work = settlement::Work::Settle { claim, capture: self.plan.spec.capture };
-        Ok(settlement::detached(&self.mpp, self.fresh(quoted), offer.method.clone(), work).await)
+        let Some(pass) = self.mpp.0.journal.doors().enter() else { return Ok(Outcome::Closed) };
+        Ok(settlement::detached(&self.mpp, pass, self.fresh(quoted), offer.method.clone(), work).await)
     }
 
     /// The offer whose challenge this is: the echoed request must be what this price asks for this request, now or a moment
@@ -497,7 +618,7 @@ impl Visit {
     /// An open gate, or the answer; `None` when the credential turned out to be free to start again.
     fn conclude(&self, outcome: Outcome, quoted: Option<&[Quoted<'_>]>) -> Result<Option<Admission>, Answer> {
         match outcome {
-            Outcome::Paid(run) => Ok(Some(run.admit())),
+            Outcome::Paid(run) => Ok(Some(run.admit(self.after()))),
             Outcome::Vacant => Ok(None),
             Outcome::Rejected(rejection) => match quoted {
                 Some(quoted) => Err(self.reject(&self.unsponsored(quoted), rejection)),
@@ -505,6 +626,8 @@ impl Visit {
                 None => Ok(None),
             },
             Outcome::Existing(_) => Err(Answer::in_progress()),
+            Outcome::KeyInUse => Err(key_in_use()),
+            Outcome::Closed => Err(Answer::closed()),
             Outcome::Busy => {
                 Err(Answer::unavailable(RETRY, "too many payments are being settled; try again"))
             }
@@ -518,6 +641,12 @@ impl Visit {
             )),
             Outcome::Store(e) => Err(store_trouble(&e)),
         }
+    }
+
+    /// What becomes of the response to this request.
+    fn after(&self) -> After {
+        let keyed = matches!(&self.presented, Presented::Authentic(authentic) if authentic.key.is_some());
+        if keyed || self.plan.spec.replay == Replay::Response { After::Kept } else { After::Forgotten }
     }
 
     /// The same offers, with the network's fee on the payer. After a settlement that came to nothing the sponsor has spent
@@ -615,7 +744,6 @@ impl Visit {
 
     /// The answer to a credential that is not accepted: a fresh challenge if the problem is a 402.
     fn refuse(&self, quoted: &[Quoted<'_>], kind: ProblemType, detail: Cow<'static, str>) -> Answer {
-        tracing::debug!(target: "mpp", price = self.plan.spec.name, problem = kind.title(), "refused");
         if kind.status() != 402 {
             let answer = || Answer::from_problem(&Problem::new(kind, detail));
             return self.draw(Drawn::Refusal).err().unwrap_or_else(answer);
@@ -629,6 +757,10 @@ impl Visit {
 
     /// A 402: a problem for programs, a page for people.
     fn ask(&self, quoted: &[Quoted<'_>], kind: ProblemType, detail: &str) -> Answer {
+        // Nobody is asked to pay a server that will not take it.
+        if self.mpp.0.journal.doors().are_closed() {
+            return Answer::closed();
+        }
         let drawn = if kind == ProblemType::PaymentRequired { Drawn::Challenge } else { Drawn::Refusal };
         if let Err(limited) = self.draw(drawn) {
             return limited;
@@ -657,7 +789,7 @@ impl Visit {
             _ if self.plan.spec.tier == Tier::FreeIf => Ok(()),
             Presented::Nothing => rates.peek(Drawn::Challenge, client).map_err(limited),
             Presented::Refused(_) => rates.peek(Drawn::Refusal, client).map_err(limited),
-            Presented::Authentic(_) => Ok(()),
+            Presented::Authentic(_) | Presented::Misplaced(..) => Ok(()),
         }
     }
 
@@ -767,7 +899,12 @@ impl Authentic {
     /// The entry, if it belongs to the very same credential and request.
     fn own_entry<'e>(&self, record: &'e Record) -> Option<&'e Entry> {
         let Record::Open(entry) = record else { return None };
-        (entry.is_of(&self.fingerprint) && entry.target == self.request).then_some(&**entry)
+        self.is_own(&entry.fingerprint, &entry.target).then_some(&**entry)
+    }
+
+    /// Whether this is the same credential, constant time, for the same request.
+    fn is_own(&self, fingerprint: &[u8; 32], target: &[u8; 32]) -> bool {
+        Fingerprint::from_bytes(*fingerprint) == self.fingerprint && *target == self.request
     }
 }
 
@@ -783,6 +920,7 @@ impl Mpp {
     fn judge(
         &self,
         credential: Result<CredentialBuf, CredentialError>,
+        key: Option<IdempotencyKey>,
         plan: &Plan,
         verb: &Method,
         uri: &Uri,
@@ -839,6 +977,7 @@ impl Mpp {
             charge,
             quota,
             request: hash.finalize().into(),
+            key,
             client,
         }))
     }
@@ -869,11 +1008,6 @@ fn bind_digest(request: &mut [u8; 32], digest: Option<BodyDigest>) {
     }
 }
 
-/// Without a template: the layer's or handler's name and the literal path.
-fn literal(name: &str, uri: &Uri) -> String {
-    format!("{name} {}", uri.path())
-}
-
 /// Too many answers that cost the client nothing.
 fn limited(wait: Duration) -> Answer {
     Answer::limited(wait, "too many requests that were not paid for; wait before asking again")
@@ -882,6 +1016,13 @@ fn limited(wait: Duration) -> Answer {
 /// There is a price, and no method that can take it now.
 fn nothing_to_offer() -> Answer {
     Answer::unavailable(Duration::from_secs(60), "no payment method is available for this resource")
+}
+
+/// The key stands for something else.
+fn key_in_use() -> Answer {
+    Answer::conflict(
+        "this Idempotency-Key belongs to another request or payment; nothing was taken for this one",
+    )
 }
 
 fn store_trouble(error: &StoreError) -> Answer {

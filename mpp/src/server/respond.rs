@@ -22,17 +22,27 @@ pub(super) struct Challenges {
 
 /// A response that ends the request before, or instead of, the handler's. Boxed, because it is an error type.
 #[derive(Debug)]
-pub struct Answer(Box<Response>);
+pub struct Answer(Box<Told>);
+
+/// A response and what it is, for whoever counts and logs.
+#[derive(Debug)]
+struct Told {
+    /// `None` for a delivery.
+    kind: Option<ProblemType>,
+    offers: usize,
+    first: Option<ChallengeId>,
+    response: Response,
+}
 
 impl From<Answer> for Response {
     fn from(answer: Answer) -> Self {
-        *answer.0
+        answer.0.response
     }
 }
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
-        *self.0
+        self.0.response
     }
 }
 
@@ -66,6 +76,25 @@ impl Answer {
         )
     }
 
+    /// 409 without a challenge: the `Idempotency-Key` does not stand for this request.
+    pub(super) fn conflict(detail: &'static str) -> Self {
+        Self::problem(ProblemType::IdempotencyConflict, detail)
+    }
+
+    /// A delivery that is sent once more.
+    pub(super) fn again(response: Response) -> Self {
+        Self(Box::new(Told { kind: None, offers: 0, first: None, response }))
+    }
+
+    /// 503 without a challenge: another process will take this payment.
+    #[cold]
+    pub(super) fn closed() -> Self {
+        Self::unavailable(
+            Duration::from_secs(5),
+            "this server is about to end and takes no more payments; send the same request again",
+        )
+    }
+
     pub(super) fn from_problem(problem: &Problem) -> Self {
         let status = StatusCode::from_u16(problem.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = Response::new(Body::from(problem.to_json()));
@@ -76,36 +105,55 @@ impl Answer {
         if let Some(seconds) = problem.retry_after_seconds() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        Self(Box::new(response))
+        Self(Box::new(Told { kind: Some(problem.kind), offers: 0, first: None, response }))
     }
 
     /// 402: a problem and one challenge header per offer.
     pub(super) fn challenge(kind: ProblemType, detail: &str, challenges: Challenges) -> Self {
-        let first = challenges.first.as_ref().map(ChallengeId::as_str);
-        let mut response = Response::new(Body::from(kind.to_json(detail, first)));
+        let Challenges { lines, first } = challenges;
+        let offers = lines.len();
+        let mut response =
+            Response::new(Body::from(kind.to_json(detail, first.as_ref().map(ChallengeId::as_str))));
         *response.status_mut() = StatusCode::PAYMENT_REQUIRED;
         let headers = response.headers_mut();
-        headers.reserve(challenges.lines.len() + 2);
+        headers.reserve(offers + 2);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        for value in challenges.lines {
+        for value in lines {
             headers.append(header::WWW_AUTHENTICATE, value);
         }
-        Self(Box::new(response))
+        Self(Box::new(Told { kind: Some(kind), offers, first, response }))
+    }
+
+    /// What it says; `None` for a delivery that is sent once more.
+    pub(super) fn kind(&self) -> Option<ProblemType> {
+        self.0.kind
+    }
+
+    /// How many challenges it carries.
+    pub(super) fn offers(&self) -> usize {
+        self.0.offers
+    }
+
+    /// The id of the first of them.
+    pub(super) fn first(&self) -> Option<&ChallengeId> {
+        self.0.first.as_ref()
     }
 }
 
 /// The same 402 with another body: a page for people. Status, challenges and `no-store` stay.
 #[cold]
 pub(super) fn as_page(answer: Answer, html: String) -> Answer {
-    let (mut parts, _) = answer.0.into_parts();
+    let Told { kind, offers, first, response } = *answer.0;
+    let (mut parts, _) = response.into_parts();
     let headers = &mut parts.headers;
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     headers.insert(header::CONTENT_SECURITY_POLICY, POLICY.clone());
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(header::VARY, HeaderValue::from_static("accept"));
-    Answer(Box::new(Response::from_parts(parts, Body::from(html))))
+    let response = Response::from_parts(parts, Body::from(html));
+    Answer(Box::new(Told { kind, offers, first, response }))
 }
 
 /// Puts the receipt on a success, and takes away what must not leave.

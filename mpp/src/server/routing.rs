@@ -49,6 +49,10 @@ impl PricedArguments for NotAHandler {
 
 /// A router state that holds an [`Mpp`]. Implemented for every `S` with `Mpp: FromRef<S>`.
 ///
+/// `How` and `State` (always `Self`) are there for the diagnostics: [`get`] binds the handler to `State`, because rustc says
+/// nothing of a bound on a type that it could not find. A state without `Mpp` is one error then, and not axum's about
+/// the handler as well. Rustc only looks whether an implementation applies where it has two to choose from.
+///
 /// ```
 /// #[derive(Clone)]
 /// struct App { mpp: mpp::Mpp }
@@ -62,10 +66,37 @@ impl PricedArguments for NotAHandler {
     message = "the router state `{Self}` holds no `mpp::Mpp`",
     note = "add a field `mpp: mpp::Mpp` to it and `#[derive(axum::extract::FromRef)]`, or use `Mpp` itself as the state"
 )]
-pub trait HasMpp {}
+pub trait HasMpp<How = ByFromRef> {
+    /// `Self`.
+    type State;
+}
+
+/// How a state holds its [`Mpp`]: by [`FromRef`].
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum ByFromRef {}
 
 #[diagnostic::do_not_recommend]
-impl<S> HasMpp for S where Mpp: FromRef<S> {}
+impl<S> HasMpp<ByFromRef> for S
+where
+    Mpp: FromRef<S>,
+{
+    type State = S;
+}
+
+/// How no state holds an [`Mpp`].
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Never {}
+
+#[diagnostic::do_not_recommend]
+impl<S> HasMpp<Never> for S
+where
+    Never: FromRef<S>,
+    S: From<Never>,
+{
+    type State = S;
+}
 
 /// A second implementation, so that rustc does not conclude `S = Mpp` from `Mpp: FromRef<S>` when the program has
 /// none of its own; the error would then blame the wrong type.
@@ -129,10 +160,10 @@ macro_rules! verbs {
             #[doc = concat!("let route: MethodRouter<Mpp> = mpp::routing::", stringify!($verb), "(priced);")]
             /// # }
             /// ```
-            pub fn $verb<H, T, S>(handler: H) -> MethodRouter<S>
+            pub fn $verb<H, T, S, How>(handler: H) -> MethodRouter<S>
             where
-                S: HasMpp + Clone + Send + Sync + 'static,
-                H: Handler<T, S>,
+                S: HasMpp<How, State = S> + Clone + Send + Sync + 'static,
+                H: Handler<T, S::State>,
                 T: PricedArguments + 'static,
             {
                 MethodRouter { inner: axum::routing::$verb(handler), prices: vec![($method, T::spec())] }
@@ -154,7 +185,7 @@ verbs! {
 
 macro_rules! chained {
     ($($verb:ident $method:ident)*) => {
-        impl<S: HasMpp + Clone + Send + Sync + 'static> MethodRouter<S> {
+        impl<S: Clone + Send + Sync + 'static> MethodRouter<S> {
             $(
                 #[doc = concat!("Adds a priced handler for ", stringify!($method), ".")]
                 ///
@@ -173,9 +204,10 @@ macro_rules! chained {
                 #[doc = concat!("assert_eq!(app.mounted()[1].method.as_ref().unwrap(), \"", stringify!($method), "\");")]
                 /// # }
                 /// ```
-                pub fn $verb<H, T>(mut self, handler: H) -> Self
+                pub fn $verb<H, T, How>(mut self, handler: H) -> Self
                 where
-                    H: Handler<T, S>,
+                    S: HasMpp<How, State = S>,
+                    H: Handler<T, S::State>,
                     T: PricedArguments + 'static,
                 {
                     self.inner = self.inner.$verb(handler);
@@ -280,10 +312,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     /// assert_eq!(app.mounted().len(), 1);
     /// # }
     /// ```
-    pub fn route(mut self, path: &str, route: impl Into<MethodRouter<S>>) -> Self
-    where
-        S: HasMpp,
-    {
+    pub fn route(mut self, path: &str, route: impl Into<MethodRouter<S>>) -> Self {
         let route = route.into();
         for (method, spec) in route.prices {
             self.mounted.push(Mounted { method, path: path.to_owned(), spec });
@@ -488,16 +517,18 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
 
 #[cfg(feature = "openapi")]
 impl<S: Clone + Send + Sync + 'static> Router<S> {
-    /// Serves what is mounted as documents: `/openapi.json`, `/llms.txt`, `/llms-full.txt` and `/describe`
-    /// ([`discovery`](crate::discovery)). Call it on the outermost router, after the routes. Nothing is built until the
+    /// Serves what is mounted as documents: `/openapi.json`, `/llms.txt`, `/llms-full.txt`, `/describe`, and a reference page where
+    /// `info` asks for one ([`discovery`](crate::discovery)). Call it on the outermost router, after the routes. Nothing is built until the
     /// first request for one of them.
     ///
     /// # Errors
-    /// [`BuildError`](crate::BuildError) with everything that is wrong with `info`, and every priced handler of the program
+    /// [`BuildError`](crate::BuildError) with everything that is wrong with `info`; two operations with one id that somebody wrote
+    /// (`operation_id` of `#[utoipa::path]`; an id that is only the handler's name is qualified with verb and path), or at one verb
+    /// and path of the document; a price where a document is served; and every priced handler of the program
     /// that is not mounted here (unless its module is ignored, or `info` [allows](crate::discovery::Info::allow_unmounted) it).
     ///
     /// # Panics
-    /// As [`axum::Router::route`], when one of these paths is taken. And [`nest`](Self::nest) and [`merge`](Self::merge) panic
+    /// As [`axum::Router::route`], when one of these paths is taken by a free route. And [`nest`](Self::nest) and [`merge`](Self::merge) panic
     /// when they are given a published router, whose documents would be incomplete.
     ///
     /// ```standalone_crate

@@ -36,6 +36,8 @@ const STANDARD: [Method; 8] = [
 pub(crate) struct Scope {
     verb: Method,
     template: String,
+    /// For logs, hooks and the ledger: verb and template, or verb and name; never the path of one request.
+    shown: String,
     /// JSON from the end of the nonce up to, but without, the closing brace.
     members: String,
     /// base64url of `members` and `}`.
@@ -64,19 +66,30 @@ impl Scopes {
 }
 
 impl Scope {
-    /// The scope of an operation: a template, or for a fallback or layer its name and the literal path.
+    /// The scope of a template.
     pub(crate) fn new(verb: &Method, template: &str, service: Option<&str>) -> Self {
-        let mut operation = format!("{verb} {template}");
-        if operation.len() > LONGEST_OPERATION {
-            operation = format!("{verb} sha-256:{}", b64::encode(Sha256::digest(template)));
-        }
+        Self::shown_as(operation(verb, template), verb, template, service)
+    }
+
+    /// Without a template, as under a fallback or layer: the name and the literal path.
+    pub(crate) fn literal(verb: &Method, name: &str, path: &str, service: Option<&str>) -> Self {
+        Self::shown_as(operation(verb, name), verb, &format!("{name} {path}"), service)
+    }
+
+    fn shown_as(shown: String, verb: &Method, template: &str, service: Option<&str>) -> Self {
+        let operation = operation(verb, template);
         let mut members = format!("\",\"op\":{}", json_string(&operation));
         if let Some(service) = service {
             members.push_str(",\"s\":");
             members.push_str(&json_string(service));
         }
         let tail = b64::encode(format!("{members}}}"));
-        Self { verb: verb.clone(), template: template.to_owned(), members, tail }
+        Self { verb: verb.clone(), template: template.to_owned(), shown, members, tail }
+    }
+
+    /// The operation, as operators see it: `GET /weather/{city}`, or a verb and the name of a layer.
+    pub(crate) fn shown(&self) -> &str {
+        &self.shown
     }
 
     /// The verb.
@@ -145,6 +158,15 @@ pub(crate) fn hash_request(hash: &mut Sha256, verb: &Method, uri: &Uri) {
     // No query and an empty one are different requests.
     hash.update(if uri.query().is_some() { b"?" } else { b"-" });
     hash.update(uri.query().unwrap_or_default());
+}
+
+/// Verb and template; a long one is named by its hash.
+fn operation(verb: &Method, template: &str) -> String {
+    let operation = format!("{verb} {template}");
+    if operation.len() <= LONGEST_OPERATION {
+        return operation;
+    }
+    format!("{verb} sha-256:{}", b64::encode(Sha256::digest(template)))
 }
 
 fn json_string(text: &str) -> String {

@@ -6,28 +6,33 @@
 //! dropped instead (a panic, a cancelled request) the same credential opens the route again.
 
 use super::Mpp;
+use super::drain::Pass;
 use super::journal::{
-    Claim, Claimed, Found, Held, JournalError, NewClaim, PaymentState, Proofs, Record, Settled, Settling,
-    Started, Taken,
+    Again, Claim, Claimed, DeliveryState, Entry, Found, Held, JournalError, NewClaim, PaymentState, Proofs,
+    Record, Settled, Settling, Started, Taken,
 };
+use super::observe::{Failure, TARGET, Verdict};
 use super::paid::{Delivery, Hold, Proved};
 use super::pipeline::Admission;
+use super::replay::Outgoing;
 use super::respond::{Answer, Challenges, deliver, is_delivery};
 use crate::method::{self, Payment, Rejection, ServerMethod, SettleCx, Settlement, SettlementPlan};
 use crate::pricing::Capture;
 use crate::protocol::{Problem, ProblemType, Receipt, Timestamp};
-use crate::store::{Quota, StoreError};
+use crate::store::{Quota, StoreError, Version};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinHandle;
+use tracing::Instrument as _;
 
 const RETRY: Duration = Duration::from_secs(2);
 
 /// What a detached task is asked to do.
+#[expect(clippy::large_enum_variant, reason = "made once per payment and taken apart at once")]
 pub(super) enum Work {
     /// Claim and settle, or hold.
     Settle { claim: NewClaim, capture: Capture },
@@ -45,8 +50,12 @@ pub(super) enum Outcome {
     Rejected(Rejection),
     /// Somebody else has this challenge.
     Existing(Found),
+    /// Its `Idempotency-Key` belongs to another payment: nothing moved.
+    KeyInUse,
     /// Too many settlements at once.
     Busy,
+    /// The process is about to end: nothing was touched.
+    Closed,
     /// Nobody knows.
     Unknown,
     /// Paid, and not to be delivered any more.
@@ -58,6 +67,7 @@ pub(super) enum Outcome {
 /// Runs `work` so that dropping the returned future cancels nothing.
 pub(super) async fn detached(
     mpp: &Mpp,
+    pass: Pass,
     fresh: Option<Challenges>,
     method: Arc<dyn ServerMethod>,
     work: Work,
@@ -65,12 +75,18 @@ pub(super) async fn detached(
     let Ok(permit) = mpp.0.settlements.clone().try_acquire_owned() else { return Outcome::Busy };
     let (done, outcome) = oneshot::channel();
     let task = Task { mpp: mpp.clone(), method, fresh };
-    tokio::spawn(async move {
+    let span = tracing::Span::current();
+    let work = async move {
+        let mpp = task.mpp.clone();
+        let underway = mpp.0.observers.settling();
         let outcome = task.run(work).await;
-        drop(permit);
+        drop((permit, underway));
         // If nobody waits any more the outcome comes back and is dropped here: a `Run` then marks itself undelivered.
         drop(done.send(outcome));
-    });
+        drop(pass);
+    };
+    // A child of the request's own span, though the request may be gone before it ends.
+    tokio::spawn(work.instrument(span));
     // The task died: what it did is in the journal, and the next request finds it there.
     outcome.await.unwrap_or(Outcome::Unknown)
 }
@@ -84,7 +100,11 @@ struct Task {
 impl Task {
     async fn run(mut self, work: Work) -> Outcome {
         let result = match work {
-            Work::Settle { claim, capture } => self.claim(claim, capture).await,
+            Work::Settle { claim, capture } => {
+                let span =
+                    tracing::info_span!(target: TARGET, "claim", challenge = claim.id, method = claim.method);
+                self.claim(claim, capture).instrument(span).await
+            }
             Work::Recover(taken) => self.recover(taken).await,
         };
         result.unwrap_or_else(|error| match error {
@@ -97,23 +117,38 @@ impl Task {
     /// `claiming` → `claimed` → settled or held.
     async fn claim(&mut self, new: NewClaim, capture: Capture) -> Result<Outcome, JournalError> {
         let claiming = self.mpp.0.journal.claim(new, self.mpp.now()).await?;
+        let (id, operation) = (claiming.id().to_owned(), claiming.entry().bill.operation.clone());
+        let method = self.method.name().as_str();
+        let told =
+            |outcome| tracing::debug!(target: TARGET, challenge = id, operation, method, outcome, "claim");
         match claiming.take_proofs().await? {
-            Proofs::UsedElsewhere => Ok(Outcome::Rejected(Rejection::failed(
-                "this payment was already used for another challenge",
-            ))),
-            Proofs::Taken(claimed) => self.proceed(claimed, capture).await,
+            Proofs::UsedElsewhere => {
+                told("used");
+                Ok(Outcome::Rejected(Rejection::failed(
+                    "this payment was already used for another challenge",
+                )))
+            }
+            Proofs::KeyInUse => {
+                told("key-used");
+                Ok(Outcome::KeyInUse)
+            }
+            Proofs::Taken(claimed) if self.mpp.now() >= Timestamp::from_unix(claimed.entry().expires) => {
+                told("expired");
+                claimed.release().await?;
+                Ok(Outcome::Rejected(Rejection::Refused {
+                    kind: ProblemType::PaymentExpired,
+                    detail: Cow::Borrowed("this challenge has expired"),
+                }))
+            }
+            Proofs::Taken(claimed) => {
+                told("claimed");
+                self.proceed(claimed, capture).await
+            }
         }
     }
 
-    /// All claims are held. Expiry again, then the money.
+    /// All claims are held, before the challenge expired: the money.
     async fn proceed(&mut self, claimed: Claim<Claimed>, capture: Capture) -> Result<Outcome, JournalError> {
-        if self.mpp.now() >= Timestamp::from_unix(claimed.entry().expires) {
-            claimed.release().await?;
-            return Ok(Outcome::Rejected(Rejection::Refused {
-                kind: ProblemType::PaymentExpired,
-                detail: Cow::Borrowed("this challenge has expired"),
-            }));
-        }
         let Some(plan) = self.plan(&claimed) else { return Ok(Outcome::Unknown) };
         match capture {
             Capture::BeforeHandler => self.settle(claimed.begin_settling(self.mpp.now()).await?, &plan).await,
@@ -128,12 +163,16 @@ impl Task {
     ) -> Result<Outcome, JournalError> {
         let notebook = self.mpp.notebook(&*self.method);
         let cx = SettleCx::new(settling.id(), plan, self.mpp.now()).with_notebook(&notebook);
-        let settlement = match tokio::time::timeout(self.mpp.0.settle_timeout, self.method.settle(&cx)).await
+        let span = tracing::info_span!(target: TARGET, "settle", challenge = settling.id(), method = %self.method.name());
+        let asked = Instant::now();
+        let settlement = match tokio::time::timeout(self.mpp.0.settle_timeout, self.method.settle(&cx))
+            .instrument(span)
+            .await
         {
             Ok(settlement) => settlement,
             Err(_) => Settlement::Unknown { detail: "no answer in time".to_owned() },
         };
-        self.after(settling, settlement).await
+        self.after(settling, settlement, asked.elapsed()).await
     }
 
     /// What the network said, into the journal.
@@ -141,23 +180,25 @@ impl Task {
         &mut self,
         settling: Claim<Settling>,
         settlement: Settlement,
+        took: Duration,
     ) -> Result<Outcome, JournalError> {
-        let id = settling.id().to_owned();
+        let observers = &self.mpp.0.observers;
         match settlement {
             Settlement::Settled(payment) => {
                 let receipt = receipt(&*self.method, &settling, payment, self.mpp.now());
                 let json = serde_json::to_vec(&receipt).map_err(|e| unwritable("receipt", &e))?;
-                tracing::info!(target: "mpp", challenge = id, method = %receipt.method, "settled");
+                observers.settlement(settling.id(), settling.entry(), Verdict::Settled(&receipt), took);
                 let settled = settling.settled(json, self.mpp.now()).await?;
+                observers.settled(settled.id(), settled.entry(), took);
                 Ok(Outcome::Paid(Run::new(self.mpp.clone(), Running::Settled(settled), Some(receipt), None)))
             }
             Settlement::Declined(rejection) => {
-                tracing::info!(target: "mpp", challenge = id, "declined");
+                observers.settlement(settling.id(), settling.entry(), Verdict::Declined, took);
                 settling.declined().await?;
                 Ok(Outcome::Rejected(rejection))
             }
             Settlement::Unknown { detail } => {
-                tracing::warn!(target: "mpp", challenge = id, detail, "the outcome of a payment is unknown");
+                observers.settlement(settling.id(), settling.entry(), Verdict::Unknown(&detail), took);
                 settling.unknown().await?;
                 Ok(Outcome::Unknown)
             }
@@ -167,10 +208,27 @@ impl Task {
     async fn hold(&mut self, holding: Claim<Held>, plan: &SettlementPlan) -> Result<Outcome, JournalError> {
         let notebook = self.mpp.notebook(&*self.method);
         let cx = SettleCx::new(holding.id(), plan, self.mpp.now()).with_notebook(&notebook);
-        let held = match tokio::time::timeout(self.mpp.0.settle_timeout, self.method.hold(&cx)).await {
+        let span = tracing::info_span!(target: TARGET, "hold", challenge = holding.id(), method = %self.method.name());
+        let held = match tokio::time::timeout(self.mpp.0.settle_timeout, self.method.hold(&cx))
+            .instrument(span)
+            .await
+        {
             Ok(held) => held,
             Err(_) => method::Held::Unknown { detail: "no answer in time".to_owned() },
         };
+        let (id, operation, method) =
+            (holding.id(), &holding.entry().bill.operation, &holding.entry().method);
+        match &held {
+            method::Held::Held(_) => {
+                tracing::info!(target: TARGET, challenge = id, operation, method, outcome = "held", "hold");
+            }
+            method::Held::Declined(_) => {
+                tracing::info!(target: TARGET, challenge = id, operation, method, outcome = "declined", "hold");
+            }
+            method::Held::Unknown { detail } => {
+                tracing::warn!(target: TARGET, challenge = id, operation, method, outcome = "unknown", detail, "hold");
+            }
+        }
         match held {
             method::Held::Held(plan) => {
                 let sealed = serde_json::to_vec(&plan.0)
@@ -187,8 +245,7 @@ impl Task {
                 holding.forget().await?;
                 Ok(Outcome::Rejected(rejection))
             }
-            method::Held::Unknown { detail } => {
-                tracing::warn!(target: "mpp", challenge = holding.id(), detail, "the outcome of a hold is unknown");
+            method::Held::Unknown { .. } => {
                 // The lease runs out; whoever comes then cancels what may have been held.
                 Ok(Outcome::Unknown)
             }
@@ -205,19 +262,23 @@ impl Task {
                 let Some(plan) = self.plan(&claim) else { return Ok(Outcome::Unknown) };
                 let notebook = self.mpp.notebook(&*self.method);
                 let cx = SettleCx::new(claim.id(), &plan, self.mpp.now()).with_notebook(&notebook);
-                match tokio::time::timeout(self.mpp.0.settle_timeout, self.method.release(&cx)).await {
-                    Ok(Ok(())) => claim.forget().await.map(|()| Outcome::Vacant),
-                    Ok(Err(_)) | Err(_) => Ok(Outcome::Unknown),
+                match give_back(&self.mpp, &claim, &*self.method, &cx).await {
+                    GivenBack::Yes => claim.forget().await.map(|()| Outcome::Vacant),
+                    GivenBack::NotYet => Ok(Outcome::Unknown),
                 }
             }
             Taken::Settling(claim) => {
                 let Some(plan) = self.plan(&claim) else { return Ok(Outcome::Unknown) };
                 let notebook = self.mpp.notebook(&*self.method);
                 let cx = SettleCx::new(claim.id(), &plan, self.mpp.now()).with_notebook(&notebook);
-                let found = tokio::time::timeout(self.mpp.0.settle_timeout, self.method.resolve(&cx)).await;
+                let span = tracing::info_span!(target: TARGET, "resolve", challenge = claim.id(), method = %self.method.name());
+                let asked = Instant::now();
+                let found = tokio::time::timeout(self.mpp.0.settle_timeout, self.method.resolve(&cx))
+                    .instrument(span)
+                    .await;
                 let settlement =
                     found.unwrap_or_else(|_| Settlement::Unknown { detail: "no answer in time".to_owned() });
-                self.after(claim, settlement).await
+                self.after(claim, settlement, asked.elapsed()).await
             }
             Taken::Settled(claim) => Ok(redeliver(&self.mpp, claim)),
         }
@@ -238,23 +299,60 @@ impl Task {
 pub(super) async fn finish(mpp: &Mpp, quota: Quota, id: String, found: Found) -> Result<bool, StoreError> {
     let Record::Open(entry) = found.record else { return Ok(false) };
     let now = mpp.now();
-    if entry.lease.is_live(now) || matches!(entry.payment, PaymentState::Settled(_)) {
+    if entry.lease.is_live(now) {
         return Ok(false);
+    }
+    if let PaymentState::Settled(_) = entry.payment {
+        return give_up(mpp, quota, &id, found.version, *entry).await;
     }
     let Some(method) = mpp.0.methods.iter().find(|m| m.name().as_str() == entry.method).cloned() else {
         return Ok(false);
     };
+    let Some(pass) = mpp.0.journal.doors().enter() else { return Ok(false) };
     match mpp.0.journal.take_over(quota, id, found.version, *entry, now).await {
-        Ok(taken) => match detached(mpp, None, method, Work::Recover(taken)).await {
+        Ok(taken) => match detached(mpp, pass, None, method, Work::Recover(taken)).await {
             // A `Run` that is not admitted gives the payment back to its credential.
             Outcome::Paid(_) | Outcome::Vacant | Outcome::Rejected(_) => Ok(true),
             Outcome::Store(error) => Err(error),
-            Outcome::Existing(_) | Outcome::Busy | Outcome::Unknown | Outcome::RefundDue => Ok(false),
+            Outcome::Existing(_)
+            | Outcome::KeyInUse
+            | Outcome::Busy
+            | Outcome::Closed
+            | Outcome::Unknown
+            | Outcome::RefundDue => Ok(false),
         },
         // Somebody else was quicker.
         Err(JournalError::Lost(_)) => Ok(false),
         Err(JournalError::Store(error)) => Err(error),
     }
+}
+
+/// Says of a settled payment that no run may deliver any more that a refund is due: once, and also if its credential
+/// never comes back.
+async fn give_up(
+    mpp: &Mpp,
+    quota: Quota,
+    id: &str,
+    version: Version,
+    entry: Entry,
+) -> Result<bool, StoreError> {
+    let now = mpp.now();
+    if entry.delivery == DeliveryState::RefundDue || !is_over(mpp, &entry, now) {
+        return Ok(false);
+    }
+    match mpp.0.journal.refund_due(quota, id, version, entry.clone(), now).await {
+        Ok(()) => {
+            mpp.0.observers.refund_due(id, &entry);
+            Ok(true)
+        }
+        Err(JournalError::Lost(_)) => Ok(false),
+        Err(JournalError::Store(error)) => Err(error),
+    }
+}
+
+/// Whether no run may start any more for a settled payment.
+pub(super) fn is_over(mpp: &Mpp, entry: &Entry, now: Timestamp) -> bool {
+    entry.attempts >= mpp.0.max_runs || now > Timestamp::from_unix(entry.expires) + mpp.0.journal.grace()
 }
 
 /// What a running handler's payment stands on.
@@ -274,6 +372,8 @@ impl Running {
 
 /// A payment that was settled before and has not been delivered.
 pub(super) fn redeliver(mpp: &Mpp, claim: Claim<Settled>) -> Outcome {
+    let (id, entry) = (claim.id(), claim.entry());
+    tracing::info!(target: TARGET, challenge = id, operation = entry.bill.operation, method = entry.method, run = entry.attempts, "redeliver");
     match serde_json::from_slice(claim.receipt()) {
         Ok(receipt) => Outcome::Paid(Run::new(mpp.clone(), Running::Settled(claim), Some(receipt), None)),
         Err(_) => {
@@ -292,31 +392,39 @@ impl Run {
             Running::Settled(claim) => (delivery(claim), claim.journal().lease_time()),
             Running::Held { claim, .. } => (delivery(claim), claim.journal().lease_time()),
         };
-        let method = match &running {
-            Running::Settled(_) => None,
-            Running::Held { method, .. } => Some(method.name().to_string()),
+        // Only a hold can still end in a refusal, which is told with its operation.
+        let (method, operation) = match &running {
+            Running::Settled(_) => (None, String::new()),
+            Running::Held { method, claim, .. } => {
+                (Some(method.name().to_string()), claim.entry().bill.operation.clone())
+            }
         };
         let running = Arc::new(Mutex::new(Some(running)));
         let heartbeat = tokio::spawn(heartbeat(mpp.clone(), running.clone(), lease));
+        let pass = mpp.0.journal.doors().linger();
         Self(Exit(Some(Box::new(Open {
             mpp,
             running,
             heartbeat,
             receipt,
             hold: method,
+            operation,
             delivery,
             fresh,
             started: Started::No,
+            after: After::Forgotten,
+            pass,
         }))))
     }
 
     /// Opens the gate: from here on the run counts.
-    pub(super) fn admit(self) -> Admission {
+    pub(super) fn admit(self, after: After) -> Admission {
         let Self(mut exit) = self;
         let (proved, delivery) = match &mut exit.0 {
             None => (Proved::Free, Delivery::default()),
             Some(open) => {
                 open.started = Started::Yes;
+                open.after = after;
                 let proved = match (&open.receipt, &open.hold) {
                     (Some(receipt), _) => Proved::Settled(Box::new(receipt.clone())),
                     (None, Some(method)) => Proved::Held(Hold::new(method.clone())),
@@ -328,6 +436,15 @@ impl Run {
         };
         Admission { proved, delivery, exit }
     }
+}
+
+/// What becomes of a response once it is delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum After {
+    /// Nobody gets it a second time.
+    Forgotten,
+    /// It answers the same credential again.
+    Kept,
 }
 
 fn delivery<S>(claim: &Claim<S>) -> Delivery {
@@ -365,9 +482,12 @@ struct Open {
     heartbeat: JoinHandle<()>,
     receipt: Option<Receipt>,
     hold: Option<String>,
+    operation: String,
     delivery: Delivery,
     fresh: Option<Challenges>,
     started: Started,
+    after: After,
+    pass: Pass,
 }
 
 impl Exit {
@@ -401,21 +521,39 @@ impl Exit {
             drop(self.0.take());
             return withheld();
         };
-        let ended = match is_delivery(status) {
-            true => claim.delivered(open.mpp.now()).await,
-            false => claim.undelivered(Started::Yes).await,
+        if !is_delivery(status) {
+            open.mpp.0.observers.undelivered(claim.id(), claim.entry(), Failure::Status(status));
+            let ended = claim.undelivered(Started::Yes).await;
+            *run = None;
+            drop(self.0.take());
+            report(ended);
+            return failed(response);
+        }
+        let span = tracing::info_span!(target: TARGET, "deliver", challenge = claim.id(), method = claim.entry().method);
+        let committed = async {
+            match open.after {
+                After::Forgotten => claim.delivered(Again::Never, open.mpp.now()).await.map(|_| response),
+                After::Kept => {
+                    let (of, receipt) = (claim.identity(open.mpp.now()), claim.receipt().to_vec());
+                    let outgoing = Outgoing::read(&open.mpp, response, of, receipt).await;
+                    let committed = outgoing.committed(open.mpp.now());
+                    claim.delivered(committed, open.mpp.now()).await.map(|run| outgoing.leave(run))
+                }
+            }
         };
+        let ended = committed.instrument(span).await;
+        let (observers, id, entry) = (&open.mpp.0.observers, claim.id(), claim.entry());
+        match &ended {
+            Ok(_) => observers.delivered(id, entry, status),
+            Err(_) => observers.undelivered(id, entry, Failure::Withheld),
+        }
         *run = None;
         let receipt = self.0.take().and_then(|open| open.receipt);
         match ended {
-            Ok(()) if is_delivery(status) => deliver(response, receipt.as_ref()),
-            Err(error) if is_delivery(status) => {
+            Ok(response) => deliver(response, receipt.as_ref()),
+            Err(error) => {
                 tracing::error!(target: "mpp", ?error, "a delivery could not be recorded; the response is withheld");
                 withheld()
-            }
-            ended => {
-                report(ended);
-                failed(response)
             }
         }
     }
@@ -437,7 +575,7 @@ impl std::fmt::Debug for Exit {
 impl Drop for Exit {
     fn drop(&mut self) {
         let Some(open) = self.0.take() else { return };
-        let Open { mpp, running, heartbeat, started, .. } = *open;
+        let Open { mpp, running, heartbeat, started, pass, .. } = *open;
         // Without a runtime (it is shutting down) the lease runs out instead.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
@@ -445,9 +583,15 @@ impl Drop for Exit {
             heartbeat.abort();
             match run {
                 None => {}
-                Some(Running::Settled(mut claim)) => report(claim.undelivered(started).await),
+                Some(Running::Settled(mut claim)) => {
+                    if started == Started::Yes {
+                        mpp.0.observers.undelivered(claim.id(), claim.entry(), Failure::Dropped);
+                    }
+                    report(claim.undelivered(started).await);
+                }
                 Some(Running::Held { claim, method, plan }) => release(&mpp, claim, &*method, &plan).await,
             }
+            drop(pass);
         });
     }
 }
@@ -487,7 +631,11 @@ impl Open {
                 None
             }
             Captured::Released => Some(None),
-            Captured::Declined(rejection) => Some(Some(declined(rejection, self.fresh.take()).into())),
+            Captured::Declined(rejection) => {
+                let answer = declined(rejection, self.fresh.take());
+                self.mpp.0.observers.answered(Some(&self.operation), None, &answer);
+                Some(Some(answer.into()))
+            }
             Captured::Unknown => Some(Some(withheld())),
         }
     }
@@ -521,17 +669,24 @@ async fn capture(
     };
     let notebook = mpp.notebook(method);
     let cx = SettleCx::new(&id, plan, mpp.now()).with_notebook(&notebook);
-    let settlement = tokio::time::timeout(mpp.0.settle_timeout, method.settle(&cx)).await;
+    let span = tracing::info_span!(target: TARGET, "capture", challenge = id, method = %method.name());
+    let asked = Instant::now();
+    let settlement = tokio::time::timeout(mpp.0.settle_timeout, method.settle(&cx)).instrument(span).await;
+    let (took, observers) = (asked.elapsed(), &mpp.0.observers);
     match settlement.unwrap_or_else(|_| Settlement::Unknown { detail: "no answer in time".to_owned() }) {
         Settlement::Settled(payment) => {
             let receipt = receipt(method, &settling, payment, mpp.now());
             let json = serde_json::to_vec(&receipt).map_err(|e| unwritable("receipt", &e));
+            observers.settlement(&id, settling.entry(), Verdict::Settled(&receipt), took);
             let settled = match json {
                 Ok(json) => settling.settled(json, mpp.now()).await,
                 Err(error) => Err(error),
             };
             match settled {
-                Ok(settled) => (Some(settled), Captured::Now(Box::new(receipt))),
+                Ok(settled) => {
+                    observers.settled(&id, settled.entry(), took);
+                    (Some(settled), Captured::Now(Box::new(receipt)))
+                }
                 Err(error) => {
                     report(Err(error));
                     (None, Captured::Unknown)
@@ -539,11 +694,12 @@ async fn capture(
             }
         }
         Settlement::Declined(rejection) => {
+            observers.settlement(&id, settling.entry(), Verdict::Declined, took);
             report(settling.declined().await);
             (None, Captured::Declined(rejection))
         }
         Settlement::Unknown { detail } => {
-            tracing::warn!(target: "mpp", challenge = id, detail, "the outcome of a capture is unknown");
+            observers.settlement(&id, settling.entry(), Verdict::Unknown(&detail), took);
             report(settling.unknown().await);
             (None, Captured::Unknown)
         }
@@ -554,10 +710,34 @@ async fn capture(
 async fn release(mpp: &Mpp, claim: Claim<Held>, method: &dyn ServerMethod, plan: &SettlementPlan) {
     let notebook = mpp.notebook(method);
     let cx = SettleCx::new(claim.id(), plan, mpp.now()).with_notebook(&notebook);
-    match tokio::time::timeout(mpp.0.settle_timeout, method.release(&cx)).await {
-        Ok(Ok(())) => report(claim.released(mpp.now()).await),
+    if let GivenBack::Yes = give_back(mpp, &claim, method, &cx).await {
+        report(claim.released(mpp.now()).await);
+    }
+}
+
+/// Whether held funds are free again.
+enum GivenBack {
+    Yes,
+    NotYet,
+}
+
+/// Asks the network to give held funds back.
+async fn give_back(
+    mpp: &Mpp,
+    claim: &Claim<Held>,
+    method: &dyn ServerMethod,
+    cx: &SettleCx<'_>,
+) -> GivenBack {
+    let (id, operation, name) = (claim.id(), &claim.entry().bill.operation, method.name().as_str());
+    let span = tracing::info_span!(target: TARGET, "release", challenge = id, method = name);
+    match tokio::time::timeout(mpp.0.settle_timeout, method.release(cx)).instrument(span).await {
+        Ok(Ok(())) => {
+            tracing::info!(target: TARGET, challenge = id, operation, method = name, outcome = "released", "release");
+            GivenBack::Yes
+        }
         Ok(Err(_)) | Err(_) => {
-            tracing::warn!(target: "mpp", challenge = claim.id(), "a hold could not be released yet")
+            tracing::warn!(target: TARGET, challenge = id, operation, method = name, outcome = "unknown", "release");
+            GivenBack::NotYet
         }
     }
 }

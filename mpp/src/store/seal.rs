@@ -1,7 +1,8 @@
-//! Settlement plans at rest: sealed with a key derived from the secret ring (XChaCha20-Poly1305).
+//! Settlement plans and stored responses at rest: sealed with keys derived from the secret ring (XChaCha20-Poly1305).
 //!
 //! A plan may hold a signed payment. It is written to the journal before anything is claimed, so it is sealed under the
-//! challenge id and erased when the payment reaches a terminal state.
+//! challenge id and erased when the payment reaches a terminal state. A response is what somebody paid for: it is sealed
+//! under the credential and request it answered, and erased with its entry.
 
 use crate::protocol::SecretRing;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
@@ -13,13 +14,18 @@ const NONCE: usize = 24;
 pub(crate) struct Sealer(Vec<XChaCha20Poly1305>);
 
 impl Sealer {
+    /// Of settlement plans, and of what methods remember.
     pub(crate) fn new(ring: &SecretRing) -> Self {
-        Self(
-            ring.keys_for("mpp settlement plan v1")
-                .iter()
-                .map(|key| XChaCha20Poly1305::new(key.as_bytes().into()))
-                .collect(),
-        )
+        Self::labelled(ring, "mpp settlement plan v1")
+    }
+
+    /// Of stored responses: what one of the two sealed the other does not open.
+    pub(crate) fn of_responses(ring: &SecretRing) -> Self {
+        Self::labelled(ring, "mpp stored response v1")
+    }
+
+    fn labelled(ring: &SecretRing, label: &str) -> Self {
+        Self(ring.keys_for(label).iter().map(|key| XChaCha20Poly1305::new(key.as_bytes().into())).collect())
     }
 
     /// `None` only if the cipher refuses the length, which it does above 256 GiB.
@@ -48,12 +54,14 @@ mod tests {
     fn a_plan_opens_under_its_own_challenge_and_after_a_rotation_only() {
         let (old, new) = (Secret::generate(), Secret::generate());
         let before = Sealer::new(&SecretRing::new(old.clone()));
-        let after = Sealer::new(&SecretRing::new(new.clone()).also(old));
+        let (old_too, after) = (old.clone(), Sealer::new(&SecretRing::new(new.clone()).also(old)));
         let sealed = before.seal("id", b"signed transaction").unwrap();
         assert_eq!(after.open("id", &sealed).as_deref(), Some(&b"signed transaction"[..]));
         assert_eq!(after.open("other id", &sealed), None);
         assert_eq!(Sealer::new(&SecretRing::new(new)).open("id", &sealed), None);
         assert_eq!(before.open("id", b"short"), None);
         assert!(!sealed.windows(6).any(|w| w == b"signed"), "not in the clear");
+        let responses = Sealer::of_responses(&SecretRing::new(old_too));
+        assert_eq!(responses.open("id", &sealed), None, "a plan is no response");
     }
 }

@@ -4,8 +4,8 @@ use crate::world::{Act, Told, World, answer, change, text, url};
 use http::{HeaderName, Request, StatusCode};
 use mpp::Amount;
 use mpp::client::{Cause, Error, Event, NoReceipt, Outcome, Paid, Policy};
-use mpp::method::PayError;
 use mpp::method::sandbox::Wallet;
+use mpp::method::{Fate, PayError};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -76,6 +76,34 @@ async fn a_server_that_asks_to_come_back_gets_the_same_credential() {
     assert_eq!(world.till().await, Amount::cents(5));
     let sent = |request| world.server.headers(request)["authorization"].clone();
     assert!(sent(1) == sent(2) && sent(2) == sent(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_date_to_come_back_at_is_held_against_the_servers_own_clock() {
+    // It is Friday, 15 January 2027, eight o'clock.
+    let tomorrow = ("date", "Sat, 16 Jan 2027 08:00:00 GMT");
+    for (headers, millis) in [
+        (vec![("retry-after", "Fri, 15 Jan 2027 08:00:05 GMT")], 5_000),
+        (vec![("retry-after", "Friday, 15-Jan-27 08:00:05 GMT")], 5_000),
+        (vec![("retry-after", "Fri Jan 15 08:00:05 2027")], 5_000),
+        (vec![("retry-after", "Sat, 16 Jan 2027 08:00:07 GMT"), tomorrow], 7_000),
+        (vec![("retry-after", "Fri, 15 Jan 2027 08:00:05 GMT"), ("date", "soon")], 5_000),
+        // Past: now, which is not at once.
+        (vec![("retry-after", "Fri, 15 Jan 2027 07:43:20 GMT")], 250),
+        (vec![("retry-after", "Thu, 01 Jan 1970 00:00:00 GMT")], 250),
+    ] {
+        let world = world();
+        world.server.will([Act::Pass, Act::Answer(answer(503, &headers))]);
+        let begun = tokio::time::Instant::now();
+        assert_eq!(text(world.get("/weather").await.unwrap()).await, "sunny");
+        assert_eq!(begun.elapsed().as_millis(), millis, "{headers:?}");
+    }
+    for nonsense in ["Fri, 15 Jan 2027", "-5", "+5", "1e3", "soon", "Sat, 16 Jan 2027 08:00:00 GMT"] {
+        let world = world();
+        world.server.will([Act::Pass, Act::Answer(answer(503, &[("retry-after", nonsense)]))]);
+        let error = world.get("/weather").await.unwrap_err();
+        assert!(matches!(&error, Error::OutcomeUnknown(_)), "{nonsense}: {error}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -217,6 +245,30 @@ async fn a_wallet_that_declines_frees_the_limits_and_one_that_failed_does_not() 
         assert_eq!(matches!(error, Error::Wallet { .. }), counts, "{error}");
         assert_eq!(world.client.ledger().entries().await.unwrap()[0].outcome.counts(), counts);
         assert_eq!(world.server.requests(), 1, "nothing is sent");
+    }
+}
+
+#[tokio::test]
+async fn play_money_that_its_server_refuses_is_not_spent() {
+    // An account that was never opened there, and one that is empty.
+    let stranger = Wallet::generate();
+    for (wallet, paths) in [(stranger, vec!["/weather"]), (Wallet::generate(), vec!["/dear"; 21])] {
+        let is_known = paths.len() > 1;
+        let payer = if is_known { wallet.clone() } else { Wallet::generate() };
+        let world = World::paying(wallet, Policy::unlimited(), |builder| builder.method(payer));
+        let (last, before) = paths.split_last().unwrap();
+        for path in before {
+            world.get(path).await.unwrap();
+        }
+        let till = world.till().await;
+        let error = world.get(last).await.unwrap_err();
+        let Error::Rejected(unsettled) = &error else { panic!("{error}") };
+        assert_eq!(unsettled.fate, Fate::Never, "{error}");
+        assert!(error.to_string().contains("nothing was paid"), "{error}");
+        let entries = world.client.ledger().entries().await.unwrap();
+        assert!(matches!(entries.last().unwrap().outcome, Outcome::Released { .. }), "{entries:?}");
+        assert_eq!(world.till().await, till);
+        assert!(world.client.unsettled().is_empty());
     }
 }
 

@@ -1,7 +1,8 @@
 //! What may not be paid is not, and the error says which rule it was.
 
-use crate::world::{Act, HOME, World, challenges, change, edited, text};
+use crate::world::{Act, HOME, Has, Told, World, challenges, change, edited, text};
 use mpp::client::{Budget, Decision, Error, NotPaid, Policy, Proposal, Refusal, Scope};
+use mpp::method::sandbox::Wallet;
 use mpp::{Amount, protocol::MethodName};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -185,4 +186,36 @@ async fn the_first_wallet_is_preferred_and_an_own_selection_overrules_it() {
         let error = world.get("/weather").await.unwrap_err();
         assert_eq!(error.unsettled().unwrap().payment.challenge().method.as_str(), sent);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_account_does_not_hold_is_refused_before_anybody_is_asked_or_anything_entered() {
+    let asked = Arc::new(Mutex::new(0));
+    let policy = || {
+        let count = asked.clone();
+        Policy::new(dollars()).approved_by(move |_: &Proposal<'_>| {
+            *count.lock().unwrap() += 1;
+            Decision::Approved
+        })
+    };
+    let world = |has| {
+        let wallet = Wallet::generate();
+        let told = Told { has, ..Told::around(&wallet) };
+        World::paying(wallet, policy(), |builder| builder.method(told))
+    };
+    let poor = world(Has::Only(49_999));
+    let refused = refused(&poor, "/weather").await;
+    assert!(refused.is_because(|why| matches!(why, Refusal::Shortfall(_))), "{refused}");
+    assert!(
+        refused.to_string().contains("it needs 0.05 usdc, and the account has 0.049999 usdc"),
+        "{refused}"
+    );
+    assert_eq!(*asked.lock().unwrap(), 0);
+    assert!(poor.client.ledger().entries().await.unwrap().is_empty());
+    // What is over a limit is over it whatever there is.
+    assert!(self::refused(&poor, "/dear").await.is_because(|why| matches!(why, Refusal::Limit(_))));
+
+    // A node that says nothing is not in the way for ever, and nothing it could have said is made up.
+    assert_eq!(text(world(Has::NoAnswer).get("/weather").await.unwrap()).await, "sunny");
+    assert_eq!(*asked.lock().unwrap(), 1);
 }

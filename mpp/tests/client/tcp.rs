@@ -1,19 +1,25 @@
 //! Over sockets, with `reqwest`: redirects, connections that break, streams.
 
 use crate::world::{START, server};
-use axum::extract::State;
+use axum::extract::Path;
 use axum::response::Redirect;
+use axum::routing::any;
+use http::HeaderMap;
 use mpp::client::{Budget, Cause, Client, Error, MemoryLedger, Paid, Policy, Refusal};
 use mpp::method::sandbox::Wallet;
 use mpp::{Amount, ManualClock, Sandbox};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 /// A server on a free port, which ends with the test.
 struct Shop {
     base: String,
+    /// The same server under its other name, which is another origin.
+    other: String,
+    /// The headers that arrived at `/seen`.
+    seen: Arc<Mutex<Vec<HeaderMap>>>,
     sandbox: Sandbox,
     client: Client,
     http: reqwest_middleware::ClientWithMiddleware,
@@ -26,17 +32,47 @@ impl Shop {
         let wallet = Wallet::generate();
         let clock = Arc::new(ManualClock::at(START));
         let server = server(&base, &wallet, &clock);
-        let away = axum::Router::new()
-            .route("/here", axum::routing::get(async || Redirect::temporary("/weather")))
-            .route("/away", axum::routing::get(async |State(to): State<String>| Redirect::temporary(&to)));
-        // The same server under its other name is another origin.
-        let elsewhere = format!("{}/weather", base.replace("127.0.0.1", "localhost"));
-        let router = server.router().merge(away.with_state(elsewhere));
+        let other = base.replace("127.0.0.1", "localhost");
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (log, elsewhere) = (seen.clone(), other.clone());
+        let see = async move |headers: HeaderMap| {
+            log.lock().unwrap().push(headers);
+            "seen"
+        };
+        let away = async move |Path(path): Path<String>| Redirect::temporary(&format!("{elsewhere}/{path}"));
+        let redirects = axum::Router::new()
+            .route(
+                "/here/{path}",
+                any(async |Path(path): Path<String>| Redirect::temporary(&format!("/{path}"))),
+            )
+            .route("/away/{path}", any(away))
+            .route("/get/{path}", any(async |Path(path): Path<String>| Redirect::to(&format!("/{path}"))))
+            .route("/again", any(async || Redirect::temporary("/again")))
+            .route("/seen", any(see));
+        let router = server.router().merge(redirects);
         tokio::spawn(async move { axum::serve(listener, router).await });
         let client =
             Client::builder(policy, MemoryLedger::new()).method(wallet).clock(clock).build().unwrap();
         let http = client.http().unwrap();
-        Shop { base, sandbox: server.sandbox.clone(), client, http }
+        Shop { base, other, seen, sandbox: server.sandbox.clone(), client, http }
+    }
+
+    /// The client with a policy that names this server, so that it is told how it can be paid.
+    async fn known() -> Shop {
+        let mut shop = Shop::open(policy()).await;
+        let clock = Arc::new(ManualClock::at(START));
+        let wallet = Wallet::generate();
+        shop.sandbox.fund(&wallet.did(), Amount::whole(10)).await.unwrap();
+        let policy = policy().origins([shop.base.as_str()]);
+        shop.client =
+            Client::builder(policy, MemoryLedger::new()).method(wallet).clock(clock).build().unwrap();
+        shop.http = shop.client.http().unwrap();
+        shop
+    }
+
+    /// What arrived at `/seen` last.
+    fn arrived(&self) -> HeaderMap {
+        self.seen.lock().unwrap().pop().expect("something arrived")
     }
 
     async fn till(&self) -> Amount {
@@ -108,12 +144,60 @@ async fn a_402_with_a_long_page_and_its_payment_go_over_one_connection() {
 #[tokio::test]
 async fn a_redirect_within_the_origin_is_followed_and_paid_and_one_to_another_origin_is_not() {
     let shop = Shop::open(policy()).await;
-    let response = shop.http.get(format!("{}/here", shop.base)).send().await.unwrap();
+    let response = shop.http.get(format!("{}/here/weather", shop.base)).send().await.unwrap();
     assert_eq!(response.text().await.unwrap(), "sunny");
-    let error = shop.http.get(format!("{}/away", shop.base)).send().await.unwrap_err();
+    let error = shop.http.get(format!("{}/away/weather", shop.base)).send().await.unwrap_err();
     let Error::NotPaid(refused) = our(&error) else { panic!("{error}") };
     assert!(refused.is_because(|why| matches!(why, Refusal::Redirected { .. })), "{refused}");
     assert_eq!(shop.till().await, Amount::cents(5));
+}
+
+#[tokio::test]
+async fn what_a_request_carries_for_one_origin_does_not_travel_to_another() {
+    let shop = Shop::known().await;
+    let personal = ["accept-payment", "authorization", "cookie", "idempotency-key", "referer"];
+    let ask = async |path: &str| {
+        let request = shop.http.get(format!("{}{path}", shop.base)).header("authorization", "Bearer me");
+        let response = request.header("cookie", "me=1").header("x-mine", "1").send().await.unwrap();
+        assert_eq!(response.text().await.unwrap(), "seen", "{path}");
+        shop.arrived()
+    };
+    let arrived = ask("/here/seen").await;
+    assert_eq!([&arrived["accept-payment"], &arrived["authorization"]], ["sandbox/charge", "Bearer me"]);
+    let arrived = ask("/away/seen").await;
+    assert!(personal.iter().all(|name| !arrived.contains_key(*name)), "{arrived:?}");
+    assert_eq!(arrived["x-mine"], "1");
+    // What was paid for may be had elsewhere; the credential stays.
+    let authority = shop.other.strip_prefix("http://").unwrap().to_owned();
+    let response = shop.http.get(format!("{}/elsewhere/{authority}", shop.base)).send().await.unwrap();
+    assert!(response.extensions().get::<Paid>().is_some());
+    assert_eq!((response.text().await.unwrap().as_str(), shop.till().await), ("seen", Amount::cents(3)));
+    let arrived = shop.arrived();
+    assert!(personal.iter().all(|name| !arrived.contains_key(*name)), "{arrived:?}");
+    // Neither is it told when it only asks for the price.
+    let quote = shop.client.quote(&format!("{}/away/seen", shop.base).parse().unwrap()).await.unwrap();
+    assert!(quote.is_free() && !shop.arrived().contains_key("accept-payment"));
+}
+
+#[tokio::test]
+async fn redirects_end_somewhere_and_take_a_body_along_where_the_verb_goes() {
+    let shop = Shop::open(policy()).await;
+    let post = async |path: &str| {
+        let request = shop.http.post(format!("{}{path}", shop.base)).body("hello");
+        request.send().await.unwrap()
+    };
+    // The body is sent to where it is asked for, and once more with the payment.
+    assert_eq!(post("/here/echo").await.text().await.unwrap(), "hello 1");
+    // By 303 it is asked for by GET: `/echo` has none.
+    assert_eq!(post("/get/echo").await.status(), 405);
+    let lost = shop.http.get(format!("{}/again", shop.base)).send().await.unwrap();
+    assert_eq!(lost.status(), 307, "the last of ten");
+    // A stream cannot be sent to a second place.
+    let stream = reqwest::Body::wrap(http_body_util::StreamBody::new(Once(Some("hello".into()))));
+    let moved = shop.http.post(format!("{}/here/seen", shop.base)).body(stream).send().await.unwrap();
+    assert_eq!(moved.status(), 307);
+    assert_eq!(shop.seen.lock().unwrap().len(), 0);
+    assert_eq!(shop.till().await, Amount::cents(1));
 }
 
 #[tokio::test]
@@ -185,7 +269,7 @@ async fn a_quote_tells_prices_and_verdicts_and_pays_nothing() {
     assert!(dear.best().is_none());
     assert!(matches!(dear.offers[0].verdict, Err(Refusal::Limit(_))));
     assert!(quote("/free").await.is_free());
-    let away = quote("/away").await;
+    let away = quote("/away/weather").await;
     assert!(matches!(away.offers[0].verdict, Err(Refusal::Redirected { .. })));
     assert_eq!(shop.till().await, Amount::ZERO);
     assert!(shop.client.ledger().entries().await.unwrap().is_empty());

@@ -1,14 +1,15 @@
 //! A server of this library with play money, somebody between it and the client, and a clock for both.
 
 use axum::body::Body;
-use axum::response::IntoResponse as _;
+use axum::extract::Path;
+use axum::response::{IntoResponse as _, Redirect};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use mpp::client::{BoxError, Builder, Client, Error, MemoryLedger, Pay, Policy};
 use mpp::method::sandbox::Wallet;
-use mpp::method::{ClientMethod, Cost, Fate, PayError, Proof, Step};
-use mpp::protocol::{Challenge, MethodName, Secret, Timestamp};
+use mpp::method::{ClientMethod, Cost, Fate, PayError, Proof, Shortfall, Step};
+use mpp::protocol::{BaseUnits, Challenge, MethodName, Secret, Timestamp};
 use mpp::routing::{Router, get, post};
 use mpp::{Amount, ManualClock, Mpp, Paid, Sandbox};
 use std::collections::VecDeque;
@@ -46,6 +47,12 @@ async fn me(paid: Paid) -> String {
 async fn moody(paid: Paid) -> Result<&'static str, StatusCode> {
     // The first run fails; the second one is of the same payment.
     if paid.attempt() == 1 { Err(StatusCode::INTERNAL_SERVER_ERROR) } else { Ok("better now") }
+}
+
+/// Sold, and to be had elsewhere.
+#[mpp::charge(amount = "0.03", currency = "usdc", methods(sandbox))]
+async fn elsewhere(Path(name): Path<String>, _: Paid) -> Redirect {
+    Redirect::to(&format!("//{name}/seen"))
 }
 
 /// What happens to one request.
@@ -230,6 +237,7 @@ pub(crate) fn server(base: &str, wallet: &Wallet, clock: &Arc<ManualClock>) -> S
         .route("/echo", post(echo))
         .route("/me", get(me))
         .route("/moody", get(moody))
+        .route("/elsewhere/{name}", get(elsewhere))
         .route("/free", axum::routing::get(async || "nothing"))
         .with_state(mpp)
         .into_axum();
@@ -279,11 +287,30 @@ pub(crate) struct Told {
     pub(crate) fails: Option<PayError>,
     /// The time that paying takes.
     pub(crate) takes: Option<(Arc<ManualClock>, std::time::Duration)>,
+    /// What it says that it has.
+    pub(crate) has: Has,
+}
+
+/// What a wallet says of its account.
+#[derive(Clone, Copy)]
+pub(crate) enum Has {
+    Enough,
+    /// Base units.
+    Only(u128),
+    /// It asks, and gets no answer.
+    NoAnswer,
 }
 
 impl Told {
     pub(crate) fn around(inner: &Wallet) -> Told {
-        Told { inner: inner.clone(), paid: Arc::default(), fate: Fate::Unknown, fails: None, takes: None }
+        Told {
+            inner: inner.clone(),
+            paid: Arc::default(),
+            fate: Fate::Unknown,
+            fails: None,
+            takes: None,
+            has: Has::Enough,
+        }
     }
 }
 
@@ -294,6 +321,17 @@ impl ClientMethod for Told {
 
     fn cost(&self, challenge: &Challenge) -> Result<Cost, PayError> {
         self.inner.cost(challenge)
+    }
+
+    fn afford<'a>(&'a self, _: &'a Challenge, cost: &'a Cost) -> Step<'a, Result<(), Shortfall>> {
+        match self.has {
+            Has::Enough => Step::ready(Ok(())),
+            Has::Only(units) => {
+                let has = BaseUnits::new(units);
+                Step::ready(Err(Shortfall { asset: cost.asset.clone(), needs: cost.amount, has }))
+            }
+            Has::NoAnswer => Step::boxed(std::future::pending()),
+        }
     }
 
     fn pay<'a>(&'a self, challenge: &'a Challenge) -> Step<'a, Result<Proof, PayError>> {

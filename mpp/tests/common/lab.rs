@@ -1,10 +1,10 @@
 //! A server with a network, a clock and a store that do as they are told.
-#![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test program uses its own part")]
 
 #[path = "shop.rs"]
 mod shop;
 
-pub use shop::{App, Bench, router};
+pub use shop::{App, Bench, Tap, router};
 
 use crate::common::{Faulty, Network, Wired, credential};
 use axum::http::StatusCode;
@@ -83,6 +83,7 @@ impl Lab {
             door: Semaphore::new(0),
             inside: AtomicUsize::new(0),
             seen: Mutex::default(),
+            tap: Mutex::default(),
         });
         let secret = Secret::generate();
         let builder = builder(URL, &network, &cards, &clock, store.clone(), &secret);

@@ -24,6 +24,8 @@ pub struct Bench {
     pub door: Semaphore,
     pub inside: AtomicUsize,
     pub seen: Mutex<Vec<String>>,
+    /// What the next stream is fed from.
+    pub tap: Mutex<Option<Tap>>,
 }
 
 #[derive(Clone)]
@@ -270,6 +272,71 @@ pub async fn anything_else(paid: Paid) -> String {
     format!("fallback {}", paid.attempt())
 }
 
+/// Answers with everything that must and must not be kept.
+fn sold(bench: &Bench) -> Response {
+    let run = bench.runs.fetch_add(1, Ordering::SeqCst) + 1;
+    if bench.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok() {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    }
+    let headers = [
+        ("x-own", "kept"),
+        ("set-cookie", "session=1"),
+        ("payment-receipt", "somebody-elses"),
+        ("cache-control", "public, max-age=60"),
+    ];
+    (StatusCode::CREATED, headers, format!("sold in run {run}")).into_response()
+}
+
+#[mpp::charge(amount = "0.01", currency = "usdc", methods(tempo))]
+pub async fn order(State(bench): Shared, _: Paid, body: Bytes) -> Response {
+    drop(body);
+    sold(&bench)
+}
+
+#[mpp::charge(amount = "0.01", currency = "usdc", methods(tempo), replay = "response")]
+pub async fn again(State(bench): Shared, _: Paid) -> Response {
+    sold(&bench)
+}
+
+#[mpp::charge(amount = "0.01", currency = "usdc", methods(tempo), capture = "success")]
+pub async fn held_order(State(bench): Shared, _: Paid<Hold>) -> Response {
+    sold(&bench)
+}
+
+/// As many bytes.
+#[mpp::charge(amount = "0.01", currency = "usdc", methods(tempo), replay = "response")]
+pub async fn sized(Path(bytes): Path<usize>, _: Paid) -> String {
+    "x".repeat(bytes)
+}
+
+/// What the test sends through the tap, as it comes.
+#[mpp::charge(amount = "0.01", currency = "usdc", methods(tempo), replay = "response")]
+pub async fn stream(State(bench): Shared, _: Paid) -> Response {
+    let tap = bench.tap.lock().unwrap().take().expect("the test has opened a tap");
+    Response::new(axum::body::Body::new(tap))
+}
+
+#[mpp::charge(amount = "0.01", currency = "usdc", methods(tempo))]
+pub async fn plain_stream(State(bench): Shared, _: Paid) -> Response {
+    let tap = bench.tap.lock().unwrap().take().expect("the test has opened a tap");
+    Response::new(axum::body::Body::new(tap))
+}
+
+/// The frames of a response.
+pub struct Tap(pub tokio::sync::mpsc::UnboundedReceiver<Result<Bytes, std::io::Error>>);
+
+impl http_body::Body for Tap {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, std::io::Error>>> {
+        self.0.poll_recv(cx).map(|frame| frame.map(|frame| frame.map(http_body::Frame::data)))
+    }
+}
+
 pub fn router() -> Router<App> {
     Router::new()
         .route("/cheap", get(cheap).post(cheap_too))
@@ -301,6 +368,13 @@ pub fn router() -> Router<App> {
         .route("/held-status/{code}", get(held_status))
         .route("/held-panics", get(held_panics))
         .route("/held-slow", get(held_slow))
+        .route("/order", post(order).put(order).get(order))
+        .route("/again", get(again).post(again))
+        .route("/held-order", post(held_order))
+        .route("/slow-order", post(slow))
+        .route("/sized/{bytes}", get(sized).post(sized))
+        .route("/plain-stream", get(plain_stream))
+        .route("/stream", get(stream).post(stream))
         .nest("/v1", Router::new().route("/cheap", get(cheap)))
         .fallback(anything_else)
 }

@@ -100,6 +100,22 @@ fn parameters_have_the_types_of_their_extractors_and_the_names_of_the_template()
 }
 
 #[test]
+fn every_status_that_comes_before_the_handler_is_documented_where_it_can_happen() {
+    let statuses = |document: &Value, path: &str, verb: &str| {
+        let all = document["paths"][path][verb]["responses"].as_object().expect("responses");
+        all.keys().cloned().collect::<Vec<_>>().join(" ")
+    };
+    let plain = document();
+    assert_eq!(statuses(&plain, "/weather/{city}", "get"), "200 400 402 409 503 default");
+    assert_eq!(statuses(&plain, "/complete", "post"), "200 400 402 408 409 413 415 422 503 default");
+    assert_eq!(statuses(&plain, "/units/{n}", "get"), "200 400 402 409 422 503 default");
+    let clock = std::sync::Arc::new(mpp::SystemClock);
+    let limited = testing::builder(clock).rate_limits(mpp::server::RateLimits::new()).build().unwrap();
+    let limited = router(&limited).documents(&limited, &info()).openapi().clone();
+    assert_eq!(statuses(&limited, "/weather/{city}", "get"), "200 400 402 409 429 503 default");
+}
+
+#[test]
 fn handlers_of_one_name_get_ids_of_their_own() {
     let document = document();
     let id = |path: &str| document["paths"][path]["get"]["operationId"].as_str().unwrap().to_owned();

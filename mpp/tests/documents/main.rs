@@ -3,10 +3,13 @@
 #![allow(unreachable_pub, reason = "the modules of a test program")]
 
 mod advertised;
+mod conflicts;
 mod described;
 mod manifest;
 mod page;
 mod progressive;
+#[cfg(feature = "reference")]
+mod reference;
 mod served;
 mod shop;
 mod valid;

@@ -18,6 +18,7 @@ fn every_price_is_in_it_with_its_terms_and_policy() {
     assert!(weather["handler"].as_str().unwrap().ends_with("::shop::weather"));
     assert_eq!(weather["offers"][1]["price"], "0.5 usd");
     assert_eq!(weather["policy"]["free"], "never");
+    assert_eq!(weather["policy"]["replay"], "refused");
     assert_eq!(price("/complete")["upTo"], "2");
     assert_eq!(price("/legacy")["verb"], "*");
     assert_eq!(price("/search")["policy"]["free"], "sometimes");

@@ -36,6 +36,7 @@ async fn the_page_says_what_is_sold_for_how_much_and_how_it_is_paid() {
         "<p>From three stations, updated hourly.</p>",
         "<tr><th scope=\"row\">tempo</th><td>0.05 usdc</td></tr>",
         "<tr><th scope=\"row\">stripe</th><td>0.5 usd</td></tr>",
+        "<code>mpp pay 'https://test.example/weather/oslo?unit=k'</code>",
         "curl -si 'https://test.example/weather/oslo?unit=k' | mpp decode -",
         "&quot;amount&quot;: &quot;50000&quot;",
         "test.example",
@@ -44,6 +45,16 @@ async fn the_page_says_what_is_sold_for_how_much_and_how_it_is_paid() {
     }
     assert!(page("/whoami").await.text().contains("<td>nothing but a proof of identity</td>"));
     assert!(page("/units/7").await.text().contains("<td>0.007 usdc</td>"), "a computed price, computed");
+}
+
+#[tokio::test]
+async fn another_verb_is_said_and_where_the_body_goes() {
+    let client = client();
+    let request = client.post("/v1/form").header("accept", BROWSER);
+    let request = request.header("content-type", "application/x-www-form-urlencoded").body("text=hello");
+    let text = request.unpaid().await.text();
+    assert!(text.contains("<code>mpp pay -X POST 'https://test.example/v1/form'</code>"), "{text}");
+    assert!(text.contains("<code>-d</code> adds"), "{text}");
 }
 
 #[tokio::test]

@@ -1,9 +1,9 @@
 //! Several configurations: two in one process, successors, services, methods switched off, prices start-up did not see.
 
-use crate::common::{Network, Terms, Wired, credential};
+use crate::common::{Network, Script, Terms, Wired, credential};
 use crate::lab::*;
 use axum::http::Method;
-use mpp::protocol::{Secret, SecretRing};
+use mpp::protocol::{Challenge, Secret, SecretRing};
 use mpp::store::MemoryStore;
 use mpp::testing::Client;
 use mpp::{Mpp, Paid};
@@ -157,6 +157,90 @@ async fn secrets_are_rotated_in_three_deployments() {
     lab.restart_with(|b| b.secret(new.clone()));
     lab.client.get("/cheap").presenting(&signed_by_new).await.assert_ok();
     lab.client.get("/cheap").presenting(&under_old).await.assert_problem("invalid-challenge");
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_two_replicas_on_one_store_rotate_their_secret_no_payment_is_refused() {
+    let lab = Lab::new();
+    let (old, new) = (lab.secret.clone(), Secret::generate());
+    let rings = || {
+        let ring = SecretRing::new;
+        [
+            ring(old.clone()),
+            ring(old.clone()).also(new.clone()),
+            ring(new.clone()).also(old.clone()),
+            ring(new.clone()),
+        ]
+    };
+    let replica = |deployment: usize| {
+        let ring = rings().into_iter().nth(deployment).unwrap();
+        lab.client_of(&lab.builder().secrets(ring).build().unwrap())
+    };
+    // Replica by replica, deployment by deployment.
+    let rollout = [(0, 0), (1, 0), (1, 1), (2, 1), (2, 2), (3, 2), (3, 3)];
+    let (mut proof, mut paid) = (0, 0);
+    let mut outstanding: Vec<Challenge> = Vec::new();
+    let mut undelivered: Option<String> = None;
+    let mut unknown: Option<String> = None;
+    let mut kept: Option<String> = None;
+    for (step, (a, b)) in rollout.into_iter().enumerate() {
+        let replicas = [replica(a), replica(b)];
+        let mut next = |challenge: &Challenge| {
+            proof += 1;
+            credential(challenge, &format!("tx{proof}"))
+        };
+        let at = format!("step {step}");
+        // What was quoted before the step, and what is quoted by one replica and paid at the other.
+        for (n, challenge) in std::mem::take(&mut outstanding).iter().enumerate() {
+            let response = replicas[n % 2].get("/cheap").presenting(&next(challenge)).await;
+            assert_eq!(response.status(), 200, "{at}: {}", response.text());
+            paid += 1;
+        }
+        for (quoting, paying) in [(0, 1), (1, 0)] {
+            let quoted = first(&replicas[quoting].get("/cheap").unpaid().await);
+            let response = replicas[paying].get("/cheap").presenting(&next(&quoted)).await;
+            assert_eq!(response.status(), 200, "{at}: {}", response.text());
+            paid += 1;
+            outstanding.push(first(&replicas[quoting].get("/cheap").unpaid().await));
+        }
+        // What was paid before the step, and not delivered, not known to be paid, or delivered and lost.
+        if let Some(credential) = undelivered.take() {
+            let response = replicas[1].get("/flaky").presenting(&credential).await;
+            assert_eq!(response.status(), 200, "{at}: {}", response.text());
+        }
+        if let Some(credential) = unknown.take() {
+            let response = replicas[0].get("/cheap").presenting(&credential).await;
+            assert_eq!(response.status(), 200, "{at}: {}", response.text());
+        }
+        if let Some(credential) = kept.take() {
+            let again = replicas[1].get("/again").presenting(&credential).await;
+            assert_eq!(again.status(), 201, "{at}: {}", again.text());
+        }
+        lab.bench.failures.store(1, Ordering::SeqCst);
+        let failing = next(&first(&replicas[0].get("/flaky").unpaid().await));
+        assert_eq!(replicas[0].get("/flaky").presenting(&failing).await.status(), 500, "{at}");
+        undelivered = Some(failing);
+        lab.network.will(Script::LoseAnswer);
+        let lost = next(&first(&replicas[1].get("/cheap").unpaid().await));
+        replicas[1].get("/cheap").presenting(&lost).await.assert_problem("unavailable");
+        unknown = Some(lost);
+        lab.network.will(Script::Settle);
+        let delivered = next(&first(&replicas[0].get("/again").unpaid().await));
+        assert_eq!(replicas[0].get("/again").presenting(&delivered).await.status(), 201, "{at}");
+        kept = Some(delivered);
+        paid += 3;
+        settle_down().await;
+        // The old secret goes when nothing that was issued or sealed under it is worth anything any more.
+        if (a, b) == (2, 2) {
+            for (uri, credential) in [("/flaky", undelivered.take()), ("/cheap", unknown.take())] {
+                replicas[1].get(uri).presenting(&credential.unwrap()).await.assert_ok();
+            }
+            lab.clock.advance(Duration::from_secs(300 + 600 + 60));
+            outstanding.clear();
+            kept = None;
+        }
+    }
+    assert_eq!((lab.network.payments(), lab.network.worst()), (paid, 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@
 //! for broadcasting ends in the challenge hash, so that nobody else can present it.
 
 use super::CredentialType;
-use super::abi::TransferWithAuthorization;
+use super::abi::{IToken, TransferWithAuthorization};
 use super::assets::{Chain, PERMIT2, Standard};
 use super::gas::GasPolicy;
 use super::node::{self, Block};
@@ -15,7 +15,7 @@ use super::server::{NoDomain, read_domain};
 use super::typed::{Permit, WitnessType, authorization_digest, challenge_hash, permit2_domain, token_domain};
 use crate::chain::{Reach, Rpc, RpcError, TxReceipt, did_of, parse_address};
 use crate::method::{
-    Asset, ClientMethod, Cost, Fate, MethodName, MethodProblem, PayError, Payee, Proof, Step,
+    Asset, ClientMethod, Cost, Fate, MethodName, MethodProblem, PayError, Payee, Proof, Shortfall, Step,
 };
 use crate::protocol::{BaseUnits, Challenge, ChargeRequest, Intent};
 use crate::{Clock, SystemClock};
@@ -159,6 +159,18 @@ impl EvmWallet {
         Ok(self)
     }
 
+    /// Names the chain's own coin, of 18 decimals, where the chain is not a [known](Chain) one: gas is paid in it.
+    ///
+    /// ```
+    /// # use mpp::method::evm::{EvmWallet, PrivateKeySigner};
+    /// let wallet = EvmWallet::new(31337, PrivateKeySigner::random()).native_coin("eth");
+    /// ```
+    pub fn native_coin(mut self, name: &str) -> Self {
+        self.names.retain(|(other, ..)| !other.is_zero());
+        self.names.push((Address::ZERO, name.to_owned(), 18));
+        self
+    }
+
     /// Pays by these credential types only. [`CredentialType::Permit2`] needs an approval of Permit2 by this account, and is used
     /// only when it is listed here.
     ///
@@ -221,6 +233,15 @@ impl ClientMethod for EvmWallet {
         })
     }
 
+    fn afford<'a>(&'a self, challenge: &'a Challenge, cost: &'a Cost) -> Step<'a, Result<(), Shortfall>> {
+        Step::boxed(async move {
+            match self.has_what_is_asked(challenge).await {
+                Some(has) => Shortfall::check(&cost.asset, cost.amount, has),
+                None => Ok(()),
+            }
+        })
+    }
+
     fn pay<'a>(&'a self, challenge: &'a Challenge) -> Step<'a, Result<Proof, PayError>> {
         Step::boxed(self.answer(challenge))
     }
@@ -248,6 +269,25 @@ impl EvmWallet {
             CredentialType::Hash => self.broadcast_transfer(&bill).await,
         }?;
         Ok(Proof { payload, source: Some(self.did()) })
+    }
+
+    /// What the account has of the money that is asked for, if the node of the right chain says so.
+    async fn has_what_is_asked(&self, challenge: &Challenge) -> Option<BaseUnits> {
+        let (rpc, (_, ask)) = (self.node.as_ref()?, self.read_request(challenge).ok()?);
+        let account = self.signer.address();
+        let balance = match ask.token {
+            Some(token) => node::call(token, &IToken::balanceOfCall { account }),
+            None => node::coins(account),
+        };
+        let [served, balance] = rpc.read_all([node::chain_id(), balance]).await.ok()?;
+        if served.into_result::<U64>().ok()?.to::<u64>() != self.chain.id() {
+            return None;
+        }
+        let has = match ask.token {
+            Some(_) => node::word(&balance.into_result().ok()?)?,
+            None => balance.into_result::<U256>().ok()?,
+        };
+        Some(BaseUnits::new(u128::try_from(has).unwrap_or(u128::MAX)))
     }
 
     /// The first credential type of the challenge that this wallet can answer with.

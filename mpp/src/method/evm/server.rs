@@ -6,13 +6,14 @@ use super::plan::Plan;
 use super::request::{Ask, Terms};
 use super::settle::settled;
 use super::typed::{permit2_domain, token_domain};
+use super::verify::FRESH;
 use super::{CredentialType, Evm, HashBinding, Kind, Node, Standard, Token};
-use crate::chain::{Answer, Reach, Rpc, RpcError};
+use crate::chain::{Answer, Reach, Rpc, RpcError, keeps_up};
 use crate::method::{
     CredentialCx, Fees, MethodCurrency, MethodName, MethodProblem, OfferCx, Rejection, ServerMethod,
     SettleCx, Settlement, Sponsoring, Step, Verified,
 };
-use crate::protocol::{BaseUnits, ChargeRequest};
+use crate::protocol::{BaseUnits, ChargeRequest, Timestamp};
 use alloy::primitives::{Address, B256, Bytes, U64, U256};
 use alloy::sol_types::SolCall;
 use std::sync::PoisonError;
@@ -94,6 +95,17 @@ impl ServerMethod for Evm {
 
     fn check(&self) -> Step<'_, Result<(), MethodProblem>> {
         Step::boxed(self.check_network())
+    }
+
+    fn ready(&self, now: Timestamp) -> Step<'_, Result<(), MethodProblem>> {
+        Step::boxed(async move {
+            if !self.right_chain.load(Ordering::Relaxed) {
+                self.check_network().await?;
+            }
+            let rpc = self.endpoint().ok_or_else(no_node)?;
+            let head: Block = rpc.read(node::block("latest")).await.map_err(|e| unreachable_node(rpc, &e))?;
+            keeps_up(rpc, (head.number(), head.time()), now, FRESH)
+        })
     }
 
     fn offer(&self, cx: &OfferCx<'_>) -> Result<ChargeRequest, MethodProblem> {

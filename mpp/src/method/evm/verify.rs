@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// A node whose newest block is older has fallen behind: it cannot say that a transaction does not exist.
-const FRESH: Duration = Duration::from_secs(60);
+pub(super) const FRESH: Duration = Duration::from_secs(60);
 /// Gas that the settlement of an account without code never takes: about 85,000, where nothing is new 300,000 at most.
 const PLAIN_SETTLEMENT: u64 = 300_000;
 /// How much the chain's clock may run ahead of ours.

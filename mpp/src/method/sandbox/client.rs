@@ -5,8 +5,10 @@
 
 use super::SANDBOX;
 use super::request::{Signed, is_test_money, payload};
-use crate::method::{Asset, ClientMethod, Cost, PayError, Payee, Proof, Step};
-use crate::protocol::{Challenge, ChargeRequest, Currency, Did, Intent, MethodName};
+use crate::method::{Asset, ClientMethod, Cost, Fate, PayError, Payee, Proof, Step};
+use crate::protocol::{
+    Challenge, ChargeRequest, Currency, Did, Intent, MethodName, ProblemType, ReceivedProblem,
+};
 use ed25519_dalek::{Signer, SigningKey};
 use std::fmt;
 
@@ -126,6 +128,25 @@ impl ClientMethod for Wallet {
 
     fn pay<'a>(&'a self, challenge: &'a Challenge) -> Step<'a, Result<Proof, PayError>> {
         Step::ready(self.sign(challenge))
+    }
+
+    fn fate_after<'a>(
+        &'a self,
+        _: &'a Challenge,
+        _: &'a Proof,
+        refusal: &'a ReceivedProblem,
+    ) -> Step<'a, Fate> {
+        // The server that refuses is the one that keeps the books: nobody else could ever take this money.
+        Step::ready(match refusal.kind() {
+            Some(
+                ProblemType::PaymentInsufficient
+                | ProblemType::VerificationFailed
+                | ProblemType::PaymentExpired
+                | ProblemType::MalformedCredential,
+            ) => Fate::Never,
+            // Of a challenge that was used, say, it has taken the money.
+            _ => Fate::Unknown,
+        })
     }
 }
 

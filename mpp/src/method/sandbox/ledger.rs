@@ -28,6 +28,8 @@ pub(super) struct Ledger {
     pub(super) method: MethodName,
     // What accounts hold that have no record yet; applied when they are first written.
     opened: BTreeMap<String, u128>,
+    /// What an account holds that was not even named; none is not opened.
+    newcomers: Option<u128>,
 }
 
 /// A payment as the plan describes it; amounts are in [`DECIMALS`].
@@ -107,12 +109,17 @@ enum Record {
 
 impl Ledger {
     pub(super) fn new(store: Arc<dyn Store>, method: MethodName) -> Self {
-        Self { store, method, opened: BTreeMap::new() }
+        Self { store, method, opened: BTreeMap::new(), newcomers: None }
     }
 
     /// Says what an account holds that nothing was written about.
     pub(super) fn open(&mut self, account: String, units: u128) {
         self.opened.insert(account, units);
+    }
+
+    /// Says what every other account holds that nothing was written about.
+    pub(super) fn open_to_all(&mut self, units: u128) {
+        self.newcomers = Some(units);
     }
 
     /// Puts `units` into an account, opening it if it is new.
@@ -141,7 +148,8 @@ impl Ledger {
         match there {
             Some(there) => decode(there).map(Some),
             None => {
-                Ok(self.opened.get(account).map(|units| Account { available: *units, ..Account::default() }))
+                let units = self.opened.get(account).copied().or(self.newcomers);
+                Ok(units.map(|available| Account { available, ..Account::default() }))
             }
         }
     }

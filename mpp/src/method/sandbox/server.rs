@@ -175,6 +175,28 @@ impl Sandbox {
         self
     }
 
+    /// Opens an account with this many units for everybody who pays, at first sight: for a demonstration that any newcomer can
+    /// try. Anybody can make keys without end, so it limits nothing. An amount that no account can hold is reported when the
+    /// server is built.
+    ///
+    /// ```
+    /// use mpp::{Amount, Sandbox, method::sandbox::Wallet};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let sandbox = Sandbox::new().open_to_all(Amount::whole(100));
+    /// let newcomer = Wallet::generate();
+    /// assert_eq!(sandbox.balance(&newcomer.did()).await.unwrap(), Some(Amount::whole(100)));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn open_to_all(mut self, balance: Amount) -> Self {
+        match in_range(balance) {
+            Ok(units) => self.ledger.open_to_all(units),
+            Err(error) => self.problem(error.to_string()),
+        }
+        self
+    }
+
     /// Keeps accounts and payments in this store instead of one of its own: durable ones survive a restart.
     ///
     /// ```

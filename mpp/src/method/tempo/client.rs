@@ -5,16 +5,17 @@
 //! a memo of its own gets that one, as the draft says.
 //!
 //! Nothing is signed for another chain than the wallet's, for a request that is not understood, or for parts that are not
-//! less than the amount (TC-09, TC-26).
+//! less than the amount (TC-09, TC-26). An access key signs in its account's name, if the chain's keychain says that it may.
 
 use super::request::{Ask, Modes};
-use super::server::{block, chain_id, receipt_of};
+use super::server::{balance_of, block, chain_id, receipt_of};
+use super::verify::{is_access_key, key_of_account};
 use super::{Mode, envelope, memo, proof, tokens};
 use crate::chain::{Call, Head, Reach, Rpc, RpcError, TxReceipt, did_of, parse_address};
 use crate::clock::{Clock, SystemClock};
-use crate::method::{Asset, ClientMethod, Cost, Fate, Fees, PayError, Payee, Proof, Step};
+use crate::method::{Asset, ClientMethod, Cost, Fate, Fees, PayError, Payee, Proof, Shortfall, Step};
 use crate::protocol::{BaseUnits, Challenge, Intent, MethodName, Timestamp};
-use alloy::eips::eip2718::{Decodable2718, Encodable2718};
+use alloy::eips::eip2718::Encodable2718;
 use alloy::primitives::{Address, B256, Bytes, TxKind, U64, U128, U256, hex};
 use alloy::signers::Signer;
 use alloy::sol_types::SolCall;
@@ -24,15 +25,16 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tempo_alloy::contracts::precompiles::ITIP20;
+use tempo_alloy::contracts::precompiles::{IAccountKeychain, ITIP20};
 use tempo_alloy::primitives::transaction::{
-    Call as TempoCall, FEE_PAYER_SIGNATURE_MARKER, calc_gas_balance_spending,
+    Call as TempoCall, FEE_PAYER_SIGNATURE_MARKER, KeychainSignature, PrimitiveSignature, TempoSignature,
+    calc_gas_balance_spending,
 };
 use tempo_alloy::primitives::{AASigned, TempoTransaction};
 use tokio::time::Instant;
 
 /// How long a transaction is valid. An expiring nonce allows 30 s by the chain's clock (TIP-1009).
-const VALID_FOR: Duration = Duration::from_secs(25);
+pub(super) const VALID_FOR: Duration = Duration::from_secs(25);
 /// Gas beyond the node's estimate: a block later a balance may be new, or the signature counted differently.
 const SPARE_GAS: u64 = 50_000;
 /// Least gas for each transfer: some nodes estimate a batch as if it did nothing.
@@ -44,10 +46,6 @@ const TIP: u128 = 1_000_000_000;
 /// How long a broadcast of our own is waited for.
 const PATIENCE: Duration = Duration::from_secs(15);
 const STEP: Duration = Duration::from_millis(200);
-/// How many blocks are searched for a payment whose hash is not known: minutes, an hour, half a day.
-const SEARCHED: [u64; 3] = [1_000, 10_000, 100_000];
-/// How far finalized time has to be past `validBefore` before a payment is given up.
-const SETTLED_FOR: Duration = Duration::from_secs(10);
 
 /// An account on Tempo that pays challenges.
 ///
@@ -65,8 +63,9 @@ const SETTLED_FOR: Duration = Duration::from_secs(10);
 pub struct TempoWallet {
     name: MethodName,
     signer: Arc<dyn Signer + Send + Sync>,
-    account: Address,
-    rpc: Rpc,
+    /// Who pays: the signer's own account, or the one that has it as an access key.
+    pub(super) account: Address,
+    pub(super) rpc: Rpc,
     chain_id: u64,
     mode: Mode,
     fee_token: Option<Address>,
@@ -125,6 +124,28 @@ impl TempoWallet {
             clock: Arc::new(SystemClock),
             right_chain: AtomicBool::new(false),
         })
+    }
+
+    /// Pays from this account, of which the signer is an access key: the account's owner has authorised it in the chain's
+    /// keychain, and can set what it may spend, and until when, and revoke it. Without this the signer pays from its own.
+    ///
+    /// Whether the key may sign is asked of the chain before it does; what it may still spend the chain holds it to.
+    ///
+    /// # Errors
+    /// When it is no address.
+    ///
+    /// ```
+    /// # use alloy::signers::local::PrivateKeySigner;
+    /// # use mpp::method::tempo::TempoWallet;
+    /// let wallet = TempoWallet::new(PrivateKeySigner::random(), "https://rpc.example.org", 42431)?
+    ///     .access_key_of("0x70997970C51812dc3A010C7d01b50e0d17dc79C8")?;
+    /// assert_eq!(wallet.did(), "did:pkh:eip155:42431:0x70997970C51812dc3A010C7d01b50e0d17dc79C8");
+    /// # Ok::<(), mpp::method::tempo::WalletError>(())
+    /// ```
+    pub fn access_key_of(mut self, account: &str) -> Result<Self, WalletError> {
+        self.account =
+            parse_address(account).map_err(|e| WalletError(format!("the account of the access key: {e}")))?;
+        Ok(self)
     }
 
     /// Which mode it prefers; the other is used where a challenge does not take this one.
@@ -250,7 +271,6 @@ impl ClientMethod for TempoWallet {
 
     fn cost(&self, challenge: &Challenge) -> Result<Cost, PayError> {
         let ask = self.understood(challenge)?;
-        let units = |amount: U256| BaseUnits::new(u128::try_from(amount).unwrap_or(u128::MAX));
         let payee = |account: Address, amount| Payee { account: account.to_string(), units: units(amount) };
         let cost = Cost::new(units(ask.amount), self.asset(ask.token));
         if ask.amount.is_zero() {
@@ -261,6 +281,23 @@ impl ClientMethod for TempoWallet {
         Ok(match ask.fees {
             Fees::Sponsored => cost,
             Fees::Payer => cost.fee(BaseUnits::new(self.max_fee.into()), self.asset(self.fees_in(&ask))),
+        })
+    }
+
+    fn afford<'a>(&'a self, challenge: &'a Challenge, cost: &'a Cost) -> Step<'a, Result<(), Shortfall>> {
+        if cost.amount.is_zero() {
+            return Step::ready(Ok(()));
+        }
+        Step::boxed(async move {
+            // What cannot be asked, and a node of another chain, are for `pay` to report.
+            let Ok(ask) = self.understood(challenge) else { return Ok(()) };
+            if self.on_the_right_chain().await.is_err() {
+                return Ok(());
+            }
+            match self.rpc.read::<Bytes>(balance_of(ask.token, self.account)).await.ok().and_then(word) {
+                Some(has) => Shortfall::check(&cost.asset, cost.amount, units(has)),
+                None => Ok(()),
+            }
         })
     }
 
@@ -283,28 +320,7 @@ impl ClientMethod for TempoWallet {
     }
 
     fn fate<'a>(&'a self, challenge: &'a Challenge, proof: &'a Proof) -> Step<'a, Fate> {
-        Step::boxed(async move {
-            let member = |name: &str| proof.payload.get(name).and_then(Value::as_str).unwrap_or_default();
-            match member("type") {
-                "hash" => match member("hash").parse() {
-                    Ok(hash) => self.fate_of(hash, None).await,
-                    Err(_) => Fate::Unknown,
-                },
-                "transaction" => match sent(member("signature")) {
-                    Some(Sent { hash: Some(hash), valid_before }) => {
-                        self.fate_of(hash, Some(valid_before)).await
-                    }
-                    // The sponsor's signature makes another hash of it; the transfer names the challenge.
-                    Some(Sent { hash: None, valid_before }) => {
-                        self.fate_of_sponsored(challenge, valid_before).await
-                    }
-                    None => Fate::Unknown,
-                },
-                // A proof moves nothing.
-                "proof" => Fate::Never,
-                _ => Fate::Unknown,
-            }
-        })
+        Step::boxed(self.fate_of(challenge, proof))
     }
 }
 
@@ -381,27 +397,46 @@ impl TempoWallet {
             request["feeToken"] = json!(self.fees_in(ask));
         }
         self.on_the_right_chain().await?;
-        let [head, tip, gas] = self
-            .rpc
-            .read_all([
-                block("latest"),
-                Call::new("eth_maxPriorityFeePerGas", json!([])),
-                Call::new("eth_estimateGas", json!([request])),
-            ])
-            .await
-            .map_err(|e| self.declined(&e))?;
-        let head: Head = head.into_result().map_err(|e| self.declined(&e))?;
-        let tip = tip.into_result::<U128>().map_or(0, |tip| tip.to::<u128>().min(TIP));
+        let mut questions = vec![
+            block("latest"),
+            Call::new("eth_maxPriorityFeePerGas", json!([])),
+            Call::new("eth_estimateGas", json!([request])),
+            balance_of(ask.token, self.account),
+            balance_of(self.fees_in(ask), self.account),
+        ];
+        questions.extend(self.access_key().map(|key| key_of_account(self.account, key)));
+        let answers = self.rpc.read_many(&questions).await.map_err(|e| self.declined(&e))?;
+        let mut answers = answers.into_iter();
+        let mut next = || answers.next().ok_or_else(|| self.declined(&RpcError::Garbled));
+        let head: Head = next()?.into_result().map_err(|e| self.declined(&e))?;
+        let tip = next()?.into_result::<U128>().map_or(0, |tip| tip.to::<u128>().min(TIP));
+        let gas = next()?;
+        let [has, has_for_fees] = [next()?, next()?].map(|answer| answer.into_result().ok().and_then(word));
+        if let Some(key) = self.access_key() {
+            let info: Bytes = next()?.into_result().map_err(|e| self.declined(&e))?;
+            if !is_access_key(&info, key, IAccountKeychain::SignatureType::Secp256k1, now) {
+                let account = self.account;
+                return Err(PayError::Declined(format!("{key} is no access key of {account}, or no longer")));
+            }
+        }
+        // Before the estimate, which only says that something would fail.
+        self.is_there(ask.token, ask.amount, has)?;
         let estimate: U64 = gas.into_result().map_err(|e| self.declined(&e))?;
         let legs = 1 + u64::try_from(ask.splits.len()).unwrap_or(0);
         let gas_limit =
             estimate.to::<u64>().max(GAS_OF_REST + GAS_PER_TRANSFER * legs).saturating_add(SPARE_GAS);
         // Twice the price of now: it may rise for several blocks until the transaction is mined.
         let max_fee_per_gas = head.base_fee().unwrap_or_default().saturating_mul(2).saturating_add(tip);
-        if ask.fees == Fees::Payer
-            && calc_gas_balance_spending(gas_limit, max_fee_per_gas) > U256::from(self.max_fee)
-        {
-            return Err(PayError::Declined("the network's fee may be higher than this wallet pays".into()));
+        if ask.fees == Fees::Payer {
+            let fee = calc_gas_balance_spending(gas_limit, max_fee_per_gas);
+            if fee > U256::from(self.max_fee) {
+                return Err(PayError::Declined(
+                    "the network's fee may be higher than this wallet pays".into(),
+                ));
+            }
+            let token = self.fees_in(ask);
+            let price = if token == ask.token { ask.amount } else { U256::ZERO };
+            self.is_there(token, price.saturating_add(fee), has_for_fees)?;
         }
         Ok(TempoTransaction {
             chain_id: self.chain_id,
@@ -416,6 +451,18 @@ impl TempoWallet {
             valid_before: NonZeroU64::new(seconds(valid_before)),
             ..Default::default()
         })
+    }
+
+    /// That the account has this much of a token, if that is known.
+    fn is_there(&self, token: Address, needs: U256, has: Option<U256>) -> Result<(), PayError> {
+        let Some(has) = has else { return Ok(()) };
+        Shortfall::check(&self.asset(token), units(needs), units(has))
+            .map_err(|short| PayError::Declined(short.to_string()))
+    }
+
+    /// The signer's address, if it signs for another account.
+    fn access_key(&self) -> Option<Address> {
+        Some(self.signer.address()).filter(|own| *own != self.account)
     }
 
     /// A node of another chain would have a transaction signed that cannot be mined where it is meant to.
@@ -442,13 +489,27 @@ impl TempoWallet {
 impl TempoWallet {
     async fn prove(&self, challenge: &Challenge) -> Result<Map<String, Value>, PayError> {
         let digest = proof::digest(self.account, self.chain_id, &challenge.id, &challenge.realm);
-        let signature = self.signer.sign_hash(&digest).await.map_err(|_| unsigned())?;
-        Ok(members([("type", "proof".into()), ("signature", signature.to_string().into())]))
+        let signature = hex::encode_prefixed(self.sign_hash(digest).await?.to_bytes());
+        Ok(members([("type", "proof".into()), ("signature", signature.into())]))
     }
 
     async fn sign(&self, tx: TempoTransaction) -> Result<AASigned, PayError> {
-        let signature = self.signer.sign_hash(&tx.signature_hash()).await.map_err(|_| unsigned())?;
-        Ok(tx.into_signed(signature.into()))
+        let signature = self.sign_hash(tx.signature_hash()).await?;
+        Ok(tx.into_signed(signature))
+    }
+
+    /// The account's signature: its own key's, or its access key's in its name.
+    async fn sign_hash(&self, hash: B256) -> Result<TempoSignature, PayError> {
+        let signed = match self.access_key() {
+            Some(_) => KeychainSignature::signing_hash(hash, self.account),
+            None => hash,
+        };
+        let signature = self.signer.sign_hash(&signed).await.map_err(|_| unsigned())?;
+        let signature = PrimitiveSignature::Secp256k1(signature);
+        Ok(match self.access_key() {
+            Some(_) => TempoSignature::Keychain(KeychainSignature::new(self.account, signature)),
+            None => TempoSignature::Primitive(signature),
+        })
     }
 
     fn hand_over(&self, signed: &AASigned, fees: Fees) -> Result<Map<String, Value>, PayError> {
@@ -486,107 +547,6 @@ impl TempoWallet {
     }
 }
 
-/// Afterwards.
-impl TempoWallet {
-    async fn fate_of(&self, hash: B256, valid_before: Option<u64>) -> Fate {
-        let finalized = self.finalized().await;
-        match self.rpc.read::<Option<TxReceipt>>(receipt_of(hash)).await {
-            Ok(Some(receipt)) if receipt.succeeded() => Fate::Paid { reference: format!("{hash:#x}") },
-            // Its nonce is used.
-            Ok(Some(_)) => Fate::Never,
-            Ok(None) if void(finalized, valid_before) => Fate::Never,
-            Ok(None) | Err(_) => Fate::Unknown,
-        }
-    }
-
-    async fn fate_of_sponsored(&self, challenge: &Challenge, valid_before: u64) -> Fate {
-        let Ok(ask) = challenge.charge().map_err(drop).and_then(|r| Ask::parse(&r).map_err(drop)) else {
-            return Fate::Unknown;
-        };
-        let finalized = self.finalized().await;
-        let memo = ask.memo.unwrap_or_else(|| memo::anonymous(&challenge.realm, &challenge.id));
-        let Some((number, _)) = finalized else { return Fate::Unknown };
-        // It cannot have been mined before it was signed.
-        let Some(earliest) =
-            self.block_before(number, valid_before.saturating_sub(2 * VALID_FOR.as_secs())).await
-        else {
-            return Fate::Unknown;
-        };
-        let filter = json!([{
-            "fromBlock": format!("{earliest:#x}"), "toBlock": "latest", "address": ask.token,
-            "topics": [
-                <ITIP20::TransferWithMemo as alloy::sol_types::SolEvent>::SIGNATURE_HASH,
-                self.account.into_word(), ask.recipient.into_word(), memo,
-            ],
-        }]);
-        match self.rpc.read::<Vec<FoundLog>>(Call::new("eth_getLogs", filter)).await {
-            Ok(logs) => match logs.first() {
-                Some(log) => Fate::Paid { reference: format!("{:#x}", log.transaction_hash) },
-                None if void(finalized, Some(valid_before)) => Fate::Never,
-                None => Fate::Unknown,
-            },
-            Err(_) => Fate::Unknown,
-        }
-    }
-
-    /// A block before this time, not further from `number` than a node searches the logs of; the first block is before any.
-    async fn block_before(&self, number: u64, time: u64) -> Option<u64> {
-        for span in SEARCHED {
-            let Some(earliest) = number.checked_sub(span) else { return Some(0) };
-            if self.block(&format!("{earliest:#x}")).await?.1
-                <= Timestamp::from_unix(i64::try_from(time).ok()?)
-            {
-                return Some(earliest);
-            }
-        }
-        None
-    }
-
-    async fn finalized(&self) -> Option<(u64, Timestamp)> {
-        self.block("finalized").await
-    }
-
-    async fn block(&self, which: &str) -> Option<(u64, Timestamp)> {
-        let head: Option<Head> = self.rpc.read(block(which)).await.ok()?;
-        head.map(|head| (head.number(), head.time()))
-    }
-}
-
-/// The only member of a log that is used here.
-#[derive(serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct FoundLog {
-    transaction_hash: B256,
-}
-
-/// Whether a transaction that is not on the chain never will be.
-fn void(finalized: Option<(u64, Timestamp)>, valid_before: Option<u64>) -> bool {
-    match (finalized, valid_before.and_then(|at| i64::try_from(at).ok())) {
-        (Some((_, time)), Some(at)) => time >= Timestamp::from_unix(at) + SETTLED_FOR,
-        (None, _) | (_, None) => false,
-    }
-}
-
-/// What a `transaction` credential of ours was.
-struct Sent {
-    /// `None` while the fee payer's signature is missing.
-    hash: Option<B256>,
-    valid_before: u64,
-}
-
-fn sent(signature: &str) -> Option<Sent> {
-    let raw = hex::decode(signature).ok()?;
-    let (signed, hash) = match envelope::read(&raw) {
-        Some((signed, _)) => (signed, None),
-        None => {
-            let signed = AASigned::decode_2718(&mut raw.as_slice()).ok()?;
-            let hash = *signed.hash();
-            (signed, Some(hash))
-        }
-    };
-    Some(Sent { hash, valid_before: signed.tx().valid_before?.get() })
-}
-
 /// The recipient's transfer first, then the parts in their order.
 fn calls(challenge: &Challenge, ask: &Ask) -> Vec<TempoCall> {
     // TC-05. A server that asks for a memo of its own has to bind the payment in another way.
@@ -604,6 +564,15 @@ fn calls(challenge: &Challenge, ask: &Ask) -> Vec<TempoCall> {
     calls
         .map(|input| TempoCall { to: TxKind::Call(ask.token), value: U256::ZERO, input: input.into() })
         .collect()
+}
+
+fn units(amount: U256) -> BaseUnits {
+    BaseUnits::new(u128::try_from(amount).unwrap_or(u128::MAX))
+}
+
+/// The word that a contract returned.
+fn word(answer: Bytes) -> Option<U256> {
+    U256::try_from_be_slice(&answer).filter(|_| answer.len() == 32)
 }
 
 fn seconds(time: Timestamp) -> u64 {

@@ -34,6 +34,7 @@
 
 mod client;
 mod envelope;
+mod fate;
 mod legs;
 mod memo;
 mod plan;

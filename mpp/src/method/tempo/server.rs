@@ -5,13 +5,16 @@
 
 use super::plan::Plan;
 use super::request::{Ask, Leg, Modes};
+use super::sponsor::Ledger;
+use super::verify::FRESH;
 use super::{Mode, Node, Tempo, settle, tokens};
-use crate::chain::{Call, Reach, Rpc, RpcError, payer_of};
+use crate::chain::{Call, Head, Reach, Rpc, RpcError, keeps_up, payer_of};
 use crate::method::{
     CredentialCx, Fees, MethodCurrency, MethodName, MethodProblem, OfferCx, Rejection, ServerMethod,
-    SettleCx, Settlement, Share, Splitting, Sponsoring, Step, Verified,
+    SettleCx, Settlement, Share, Splitting, SponsorBudget, Sponsoring, Step, Verified,
 };
-use crate::protocol::{BaseUnits, ChargeRequest};
+use crate::protocol::{BaseUnits, ChargeRequest, Timestamp};
+use crate::store::Notebook;
 use alloy::primitives::{Address, B256, Bytes, U64, U256, hex};
 use alloy::sol_types::SolCall;
 use serde_json::{Value, json};
@@ -125,6 +128,32 @@ impl ServerMethod for Tempo {
                 }
             }
             Ok(())
+        })
+    }
+
+    fn ready(&self, now: Timestamp) -> Step<'_, Result<(), MethodProblem>> {
+        Step::boxed(async move {
+            if !self.right_chain.load(Ordering::Relaxed) {
+                self.check().await?;
+            }
+            let rpc = self.endpoint().ok_or_else(no_node)?;
+            let head: Head = rpc.read(block("latest")).await.map_err(|e| unreachable_node(rpc, &e))?;
+            keeps_up(rpc, (head.number(), head.time()), now, FRESH)
+        })
+    }
+
+    fn sponsor_budget<'a>(
+        &'a self,
+        notebook: &'a Notebook,
+        now: Timestamp,
+    ) -> Step<'a, Option<SponsorBudget>> {
+        let Some(sponsor) = &self.sponsor else { return Step::ready(None) };
+        let budget = sponsor.policy.budget_of_window();
+        let ledger = Ledger { notebook, budget, chain_id: self.chain_id, now };
+        Step::boxed(async move {
+            let (left, total) = ledger.left().await.ok()?;
+            let amount = |units: u64| BaseUnits::new(units.into()).to_amount(tokens::DECIMALS);
+            Some(SponsorBudget { left: amount(left), total: amount(total) })
         })
     }
 

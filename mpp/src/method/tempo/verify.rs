@@ -19,7 +19,7 @@ use tempo_alloy::primitives::transaction::{PrimitiveSignature, TempoSignature};
 use tokio::time::Instant;
 
 /// A node whose newest block is older has fallen behind: it cannot say that a transaction does not exist.
-const FRESH: Duration = Duration::from_secs(30);
+pub(super) const FRESH: Duration = Duration::from_secs(30);
 /// How much the chain's clock may run ahead of ours.
 const SKEW: Duration = Duration::from_secs(15);
 /// No challenge lives longer; an older transfer is not the payment of one that is alive now.
@@ -378,25 +378,32 @@ impl Tempo {
     }
 }
 
-fn key_of_account(account: Address, key: Address) -> Call {
+/// Asks what the chain knows of an access key of an account.
+pub(super) fn key_of_account(account: Address, key: Address) -> Call {
     eth_call(ACCOUNT_KEYCHAIN_ADDRESS, IAccountKeychain::getKeyCall { account, keyId: key }.abi_encode())
 }
 
 /// Whether the chain's answer about an access key lets it sign, now and in this way.
 fn may_sign(info: &[u8], signature: &TempoSignature, key: Option<Address>, now: Timestamp) -> bool {
-    let Ok(info) = IAccountKeychain::getKeyCall::abi_decode_returns_validate(info) else { return false };
     let Some(keychain) = signature.as_keychain() else { return false };
     let kind = match keychain.signature {
         PrimitiveSignature::Secp256k1(_) => IAccountKeychain::SignatureType::Secp256k1,
         PrimitiveSignature::P256(_) => IAccountKeychain::SignatureType::P256,
         PrimitiveSignature::WebAuthn(_) => IAccountKeychain::SignatureType::WebAuthn,
     };
+    key.is_some_and(|key| is_access_key(info, key, kind, now))
+}
+
+/// The same of a key that has not signed yet.
+pub(super) fn is_access_key(
+    info: &[u8],
+    key: Address,
+    kind: IAccountKeychain::SignatureType,
+    now: Timestamp,
+) -> bool {
+    let Ok(info) = IAccountKeychain::getKeyCall::abi_decode_returns_validate(info) else { return false };
     let expired = i64::try_from(info.expiry).is_ok_and(|expiry| expiry <= now.unix());
-    key == Some(info.keyId)
-        && !info.keyId.is_zero()
-        && !info.isRevoked
-        && !expired
-        && info.signatureType == kind
+    key == info.keyId && !info.keyId.is_zero() && !info.isRevoked && !expired && info.signatureType == kind
 }
 
 /// Why a transaction does not look payable.

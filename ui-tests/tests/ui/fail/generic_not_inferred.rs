@@ -6,5 +6,5 @@ async fn weather<T: Clone + Send + Sync + 'static>(State(_t): State<T>, _: Paid)
 
 fn main() {
     // The state is `Mpp`; `weather::<String>` wants `String`.
-    let _ = mpp::routing::get::<_, _, Mpp>(weather::<String>);
+    let _ = mpp::routing::get::<_, _, Mpp, _>(weather::<String>);
 }

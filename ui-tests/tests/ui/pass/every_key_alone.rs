@@ -78,6 +78,17 @@ async fn market(_: Paid) {}
 #[mpp::charge(amount = Amount::cents(5), terms = STANDARD, split(platform = "0.01"), fees = "sponsored")]
 async fn terms_and_more(_: Paid) {}
 
+#[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo), replay = "response")]
+async fn replay(_: Paid) {}
+
+const LENIENT: Terms = mpp::terms!(currency = "usdc", methods(tempo), replay = "response");
+
+#[mpp::charge(amount = "0.05", terms = LENIENT)]
+async fn replay_of_terms(_: Paid) {}
+
+#[mpp::charge(amount = "0.05", terms = STANDARD, replay = "response")]
+async fn terms_and_replay(_: Paid) {}
+
 fn main() {
     let app: Router<Mpp> = Router::new()
         .route("/0", get(plain))
@@ -100,7 +111,12 @@ fn main() {
         .route("/17", get(split))
         .route("/18", get(external_id))
         .route("/19", get(market))
-        .route("/20", get(terms_and_more));
+        .route("/20", get(terms_and_more))
+        .route("/21", get(replay))
+        .route("/22", get(replay_of_terms))
+        .route("/23", get(terms_and_replay));
+    let layered = mpp::price!(amount = "0.05", currency = "usdc", methods(tempo), replay = "response");
+    assert_eq!(differences(layered.spec()), "offers replay=Response");
     let said = |i: usize| differences(app.mounted()[i].spec);
     let fixed = "offers";
     assert_eq!(said(0), fixed);
@@ -125,6 +141,9 @@ fn main() {
     assert_eq!(said(18), "offers external_id=sku-42");
     assert_eq!(said(19), "offers fees=Sponsored split=platform 0.001");
     assert_eq!(said(20), "offers fees=Sponsored split=platform 0.01");
+    for lenient in [21, 22, 23] {
+        assert_eq!(said(lenient), "offers replay=Response");
+    }
     assert_eq!(app.mounted()[15].spec.docs, "Said where the price is.\n\nAnd more.");
     assert_eq!(app.mounted()[15].spec.summary(), "Said where the price is.");
     let location = app.mounted()[0].spec.location;
@@ -164,6 +183,9 @@ fn differences(spec: &PriceSpec) -> String {
     }
     if spec.honor != default.honor {
         out.push(format!("honor={:?}", spec.honor));
+    }
+    if spec.replay != default.replay {
+        out.push(format!("replay={:?}", spec.replay));
     }
     if spec.fees != default.fees {
         out.push(format!("fees={:?}", spec.fees));

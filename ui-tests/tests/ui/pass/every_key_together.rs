@@ -41,6 +41,7 @@ async fn computed(State(rate): State<Amount>, paid: Paid<Option<Receipt>>, Json(
     challenge = "first",
     capture = "success",
     digest = false,
+    replay = "response",
     state = App,
 )]
 async fn fixed(hold: Paid<Hold>, body: axum::body::Bytes) -> String {

@@ -104,6 +104,14 @@ impl Ledger<'_> {
         Ok(Err(Spent::Total { until: Timestamp::from_unix((window + 1) * self.seconds()) }))
     }
 
+    /// What is left of the total in this window, and the total.
+    pub(in super::super) async fn left(&self) -> Result<(u64, u64), NotebookError> {
+        let window = self.now.unix() / self.seconds();
+        let total: Option<Total> = self.notebook.read(&self.total_page(window)).await?;
+        let left = self.budget.total.saturating_sub(total.unwrap_or_default().spent);
+        Ok((left, self.budget.total))
+    }
+
     /// Corrects a reservation to what it really cost. `Some` when reverted transactions have used up their part of the
     /// budget by now.
     pub(in super::super) async fn correct(
@@ -218,6 +226,8 @@ mod tests {
         }
         let until = Timestamp::from_unix(11 * HOUR);
         assert_eq!(ledger.reserve(payer(9), client(9), 1).await.unwrap(), Err(Spent::Total { until }));
+        assert_eq!(ledger.left().await, Ok((0, 100)));
+        assert_eq!(self::ledger(&notebook, 11 * HOUR).left().await, Ok((100, 100)), "another window");
         // What did not fit into the total is not held against the payer.
         let next = self::ledger(&notebook, 11 * HOUR);
         assert!(next.reserve(payer(9), client(9), 30).await.unwrap().is_ok());

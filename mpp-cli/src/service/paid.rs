@@ -1,0 +1,128 @@
+//! `mpp validate --pay`: every priced operation is bought once, as `mpp pay` would, and what comes with the answer is checked:
+//! the receipt (draft-httpauth-payment-00 section 5.3), who may store it, and that the payment opens the operation once.
+//!
+//! The limits of the configuration hold. What they refuse is skipped and counted; a payment without a delivery is kept for
+//! `mpp pay --resume`.
+
+use super::report::Report;
+use super::server::{Server, ServerError};
+use crate::failure::Failure;
+use crate::home::Home;
+use crate::pay;
+use crate::progress::Progress;
+use crate::request::Means;
+use mpp::client::{Error, Event, Paid};
+use mpp::discovery::Sample;
+use mpp::protocol::Challenge;
+use mpp::{Clock, SystemClock};
+use reqwest_middleware::ClientWithMiddleware;
+use std::time::Duration;
+
+/// The check that needs money.
+pub(super) const PAYMENT: &str = "a payment is answered with a success and a receipt";
+/// A receipt is of now, give or take.
+const RECENT: Duration = Duration::from_secs(60);
+
+/// Who pays.
+pub(super) struct Buyer {
+    client: ClientWithMiddleware,
+    home: Home,
+}
+
+impl Buyer {
+    pub(super) fn new(means: &Means, yes: bool) -> Result<Self, Failure> {
+        let home = Home::find()?;
+        let progress = Progress::at_a_terminal();
+        let builder = means.client(&home, pay::asking(yes))?;
+        let builder = builder.observe(move |event: &Event<'_>| pay::tell(event, &progress));
+        Ok(Self { client: builder.build()?.http()?, home })
+    }
+
+    /// Buys one operation and looks at what it gets.
+    pub(super) fn buy(&self, server: &Server, sample: &Sample, report: &mut Report) -> Result<(), Failure> {
+        let call = sample.call.as_str();
+        let mut request = reqwest::Request::new(sample.verb.clone(), server.url(&sample.target)?);
+        for (name, value) in &sample.headers {
+            let parsed = (name.parse::<reqwest::header::HeaderName>(), value.parse());
+            if let (Ok(name), Ok(value)) = parsed {
+                request.headers_mut().append(name, value);
+            }
+        }
+        if !sample.body.is_empty() {
+            *request.body_mut() = Some(sample.body.clone().into());
+        }
+        let answer = match server.wait(self.client.execute(request)) {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.not_bought(call, &error, report);
+                return Ok(());
+            }
+        };
+        let status = answer.status();
+        let Some(paid) = answer.extensions().get::<Paid>() else {
+            report.skip(call, PAYMENT, format!("nothing was paid, and it answers {status}"));
+            return Ok(());
+        };
+        let delivered = status.is_success() || status.is_redirection();
+        let received = paid.receipt.as_ref();
+        report.must(call, PAYMENT, delivered && received.is_ok(), || match received {
+            Err(why) if delivered => why.to_string(),
+            _ => format!("it answers {status}"),
+        });
+        if let Ok(receipt) = received {
+            report.must(call, "the receipt has a reference", !receipt.reference.is_empty(), || {
+                "it is empty".to_owned()
+            });
+            let now = SystemClock.now();
+            let (from, to) = (now - RECENT, now + RECENT);
+            let recent = from <= receipt.timestamp && receipt.timestamp <= to;
+            report
+                .should(call, "the receipt is of now", recent, || format!("it is of {}", receipt.timestamp));
+        }
+        if delivered {
+            let stored =
+                answer.headers().get("cache-control").and_then(|line| line.to_str().ok()).unwrap_or_default();
+            let own = stored.contains("private") || stored.contains("no-store");
+            report.must(call, "what was paid for is not stored for others", own, || {
+                format!("`Cache-Control: {stored}`")
+            });
+            replay(server, sample, paid, report)?;
+        }
+        Ok(())
+    }
+
+    fn not_bought(&self, call: &str, error: &reqwest_middleware::Error, report: &mut Report) {
+        match Error::find(error) {
+            Some(Error::NotPaid(refused)) => report.skip(call, PAYMENT, refused.to_string()),
+            Some(error) => report.must(call, PAYMENT, false, || match error.unsettled() {
+                Some(unsettled) => pay::kept(&self.home, unsettled, error).to_string(),
+                None => error.to_string(),
+            }),
+            None => report.must(call, PAYMENT, false, || Failure::unanswered(error).to_string()),
+        }
+    }
+}
+
+/// Sends the credential again, by itself.
+fn replay(server: &Server, sample: &Sample, paid: &Paid, report: &mut Report) -> Result<(), ServerError> {
+    const AGAIN: &str = "the same payment opens it no second time";
+    let call = sample.call.as_str();
+    // Base64url, as every credential; one that is not could not have been sent.
+    let Ok(credential) = paid.payment.authorization().to_str() else { return Ok(()) };
+    let own = sample.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let headers: Vec<_> = own.chain([("authorization", credential)]).collect();
+    let again = server.ask(&sample.verb, &sample.target, &headers, &sample.body)?;
+    // A server may keep an answer for whoever paid for it and lost it, so a success is no breach of the draft.
+    report.should(call, AGAIN, !again.status.is_success(), || format!("it answers {}", again.status));
+    if !again.status.is_success() {
+        let lines = again.headers.get_all("www-authenticate").iter().filter_map(|line| line.to_str().ok());
+        let offered = !Challenge::parse_all(lines).offers.is_empty();
+        report.must(
+            call,
+            "a spent payment gets a 402 with a challenge",
+            again.status == 402 && offered,
+            || format!("it answers {}", again.status),
+        );
+    }
+    Ok(())
+}

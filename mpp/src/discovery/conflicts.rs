@@ -1,0 +1,131 @@
+//! What no two operations of a document can share, an id (OpenAPI 3.1 section 4.8.10) and a place, and what a published
+//! service keeps for itself. Found at start-up, before anything of the document is built.
+//!
+//! Two handlers of one name in two modules are common, so an id that nobody wrote is no conflict: it is qualified with
+//! verb and path. One that somebody wrote is never changed.
+
+use super::catalogue::{Placed, Template, placed};
+use super::place::{VERBS, is_called, mark, operation_at};
+use crate::pricing::PriceSpec;
+use crate::routing::Mounted;
+use axum::http::Method;
+use std::collections::{HashMap, HashSet};
+use utoipa::openapi::OpenApi;
+
+/// Every conflict, each with both places. `own` are the paths at which documents are served.
+pub(super) fn conflicts(base: Option<&OpenApi>, mounted: &[Mounted], own: &[&str]) -> Vec<String> {
+    let placed = placed(mounted);
+    let mut conflicts = collisions(base, &placed);
+    conflicts.extend(reserved(&placed, own));
+    conflicts.extend(duplicates(base, &placed));
+    conflicts
+}
+
+/// The id that `#[utoipa::path]` or the given document says, if it is not the handler's name: then somebody wrote it.
+pub(super) fn written_id(
+    base: Option<&OpenApi>,
+    verb: &Method,
+    path: &str,
+    spec: &PriceSpec,
+) -> Option<String> {
+    let given = base
+        .and_then(|base| base.paths.paths.get(path))
+        .and_then(|item| operation_at(item, verb))
+        .and_then(|operation| operation.operation_id.clone());
+    let id = given.or_else(|| spec.operation_id.and_then(|id| id()));
+    id.filter(|id| id != spec.name && !id.is_empty())
+}
+
+/// An operation of the given document.
+pub(super) struct Given<'d> {
+    pub(super) id: &'d str,
+    verb: Method,
+    path: &'d str,
+}
+
+/// The ids of the given document's operations that are not among the priced ones.
+pub(super) fn given_ids(base: Option<&OpenApi>, priced: impl Fn(&Method, &str) -> bool) -> Vec<Given<'_>> {
+    let items = base.into_iter().flat_map(|base| &base.paths.paths);
+    let mut given = Vec::new();
+    for (path, item) in items {
+        for verb in VERBS {
+            let id = operation_at(item, &verb).and_then(|operation| operation.operation_id.as_deref());
+            if let Some(id) = id.filter(|_| !priced(&verb, path)) {
+                given.push(Given { id, verb, path });
+            }
+        }
+    }
+    given
+}
+
+/// Two prices at one verb and path of the document, whatever axum makes of them.
+fn collisions(base: Option<&OpenApi>, placed: &[Placed]) -> Vec<String> {
+    let mut conflicts = Vec::new();
+    let mut places: HashMap<(&str, &str), &Placed> = HashMap::with_capacity(placed.len());
+    for price in placed {
+        if let Some(first) = places.insert((price.verb.as_str(), &price.template.path), price) {
+            conflicts.push(format!(
+                "{} and {} are one operation of the document; mount one of them elsewhere",
+                called(first),
+                called(price)
+            ));
+        }
+        let item = base.and_then(|base| base.paths.paths.get(&price.template.path));
+        let marked = item.and_then(|item| operation_at(item, &price.verb)).and_then(mark);
+        if let Some(other) = marked.filter(|mark| !is_called(price.spec, mark)) {
+            conflicts.push(format!(
+                "{} is mounted where the given document has `{other}`, which has another price",
+                called(price)
+            ));
+        }
+    }
+    conflicts
+}
+
+/// Prices where documents are served: axum would refuse the second route without saying whose it is.
+fn reserved(placed: &[Placed], own: &[&str]) -> Vec<String> {
+    let own: HashSet<String> = own.iter().map(|path| nameless(&Template::of(path))).collect();
+    placed
+        .iter()
+        .filter(|price| own.contains(&nameless(&price.template)))
+        .map(|price| format!("{} is where `publish` serves a document; mount it elsewhere", called(price)))
+        .collect()
+}
+
+/// A path whose parameters have no names, which is how routers compare them.
+fn nameless(template: &Template) -> String {
+    let names = template.names.iter();
+    names.fold(template.path.clone(), |path, name| path.replace(&format!("{{{name}}}"), "{}"))
+}
+
+/// Ids that somebody wrote, twice.
+fn duplicates(base: Option<&OpenApi>, placed: &[Placed]) -> Vec<String> {
+    let written = |price: &Placed| written_id(base, &price.verb, &price.template.path, price.spec);
+    let places: HashSet<(&str, &str)> =
+        placed.iter().map(|price| (price.verb.as_str(), price.template.path.as_str())).collect();
+    // The same handler mounted twice has one id, which is qualified then.
+    let mut owners: HashMap<String, (Option<&'static PriceSpec>, String)> = HashMap::new();
+    let mut conflicts = Vec::new();
+    let given = given_ids(base, |verb, path| places.contains(&(verb.as_str(), path)));
+    let given = given.into_iter().map(|given| {
+        (given.id.to_owned(), None, format!("`{} {}` of the given document", given.verb, given.path))
+    });
+    let priced =
+        placed.iter().filter_map(|price| written(price).map(|id| (id, Some(price.spec), called(price))));
+    for (id, spec, owner) in given.chain(priced) {
+        match owners.get(&id) {
+            Some((Some(first), _)) if spec.is_some_and(|spec| std::ptr::eq(spec, *first)) => {}
+            Some((_, first)) => conflicts.push(format!(
+                "{first} and {owner} have the operation id `{id}`; give one of them another `operation_id`"
+            )),
+            None => drop(owners.insert(id, (spec, owner))),
+        }
+    }
+    conflicts
+}
+
+/// `GET /weather/{city}` with the handler and where its price stands.
+fn called(price: &Placed) -> String {
+    let Placed { verb, template, spec, .. } = price;
+    format!("`{verb} {}` (`{}::{}`, {})", template.path, spec.module, spec.name, spec.location)
+}

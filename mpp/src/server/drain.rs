@@ -1,0 +1,104 @@
+//! Shutting down without losing a payment: who is inside, and the closing of the doors.
+//!
+//! Whatever claims, settles, runs a paid handler or finishes a journal entry holds a [`Pass`]. Once the doors are closed
+//! no new pass is given, so nothing is claimed after that; who is inside finishes. What cannot wait that long is journaled
+//! at every step anyway (ARCHITECTURE section 4), and the next process takes it over.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::watch;
+
+/// The way in.
+pub(crate) struct Doors {
+    /// The same as in `inside`, where it costs a refusal nothing to look.
+    closed: AtomicBool,
+    inside: watch::Sender<Inside>,
+}
+
+#[derive(Default)]
+struct Inside {
+    closed: bool,
+    passes: usize,
+}
+
+impl Default for Doors {
+    fn default() -> Self {
+        Self { closed: AtomicBool::new(false), inside: watch::Sender::new(Inside::default()) }
+    }
+}
+
+impl Doors {
+    /// A pass, or `None` when the doors are closed.
+    pub(crate) fn enter(self: &Arc<Self>) -> Option<Pass> {
+        let entered = self.inside.send_if_modified(|inside| {
+            if !inside.closed {
+                inside.passes += 1;
+            }
+            !inside.closed
+        });
+        entered.then(|| Pass(self.clone()))
+    }
+
+    /// A pass for the rest of something that is under way.
+    pub(crate) fn linger(self: &Arc<Self>) -> Pass {
+        self.inside.send_modify(|inside| inside.passes += 1);
+        Pass(self.clone())
+    }
+
+    pub(crate) fn close(&self) {
+        self.inside.send_modify(|inside| inside.closed = true);
+        self.closed.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn are_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Returns when the doors are closed and nobody is inside.
+    pub(crate) async fn deserted(&self) {
+        let mut inside = self.inside.subscribe();
+        // Fails only when the sender is gone, and it is ours.
+        drop(inside.wait_for(|inside| inside.closed && inside.passes == 0).await);
+    }
+}
+
+/// Keeps the process from ending in good order; given back when dropped.
+pub(crate) struct Pass(Arc<Doors>);
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        self.0.inside.send_modify(|inside| inside.passes = inside.passes.saturating_sub(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    #[test]
+    fn nobody_enters_closed_doors_and_they_are_deserted_when_the_last_one_has_left() {
+        let doors = Arc::new(Doors::default());
+        let pass = doors.enter().unwrap();
+        let mut deserted = pin!(doors.deserted());
+        let mut look = || deserted.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
+        assert!(!look());
+        doors.close();
+        assert!(doors.are_closed() && doors.enter().is_none());
+        let rest = doors.linger();
+        drop(pass);
+        assert!(!look(), "the rest of what was under way");
+        drop(rest);
+        assert!(look());
+    }
+
+    #[test]
+    fn open_doors_are_never_deserted() {
+        let doors = Arc::new(Doors::default());
+        drop(doors.enter());
+        let deserted = pin!(doors.deserted());
+        assert!(deserted.poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    }
+}

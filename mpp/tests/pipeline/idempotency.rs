@@ -1,0 +1,431 @@
+//! `Idempotency-Key`: a lost response is sent again, to nobody else, and a second purchase under it is refused.
+
+use crate::common::{Fault, Network, Script, credential};
+use crate::lab::*;
+use axum::http::Method;
+use mpp::testing::{Client, Response};
+use mpp::{Secret, SecretRing};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+const KEY: &str = "4f1c1a0e-2d8f-4f5a-9d55-0d6f8f1b7a10";
+
+async fn quote(lab: &Lab, uri: &str) -> mpp::protocol::Challenge {
+    first(&lab.client.post(uri).unpaid().await)
+}
+
+async fn send(client: &Client, uri: &str, key: &str, paid: &str) -> Response {
+    client.post(uri).header("idempotency-key", key).presenting(paid).await
+}
+
+/// Paid and delivered, under the key.
+async fn bought(lab: &Lab, uri: &str, proof: &str) -> (String, Response) {
+    let paid = credential(&quote(lab, uri).await, proof);
+    let response = send(&lab.client, uri, KEY, &paid).await;
+    (paid, response)
+}
+
+fn assert_same(again: &Response, original: &Response) {
+    assert_eq!((again.status(), again.text()), (original.status(), original.text()));
+    assert_eq!(again.receipt(), original.receipt());
+    for name in ["x-own", "content-type", "cache-control"] {
+        assert_eq!(again.header(name), original.header(name), "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_key_and_credential_get_the_same_response_without_a_second_run_or_payment() {
+    for uri in ["/order", "/held-order"] {
+        let lab = Lab::new();
+        let (paid, original) = bought(&lab, uri, "tx1").await;
+        assert_eq!((original.status().as_u16(), original.text().as_str()), (201, "sold in run 1"));
+        assert_eq!(original.header("set-cookie"), Some("session=1"));
+        for _ in 0..3 {
+            let again = send(&lab.client, uri, KEY, &paid).await;
+            assert_same(&again, &original);
+            assert_eq!(again.header("set-cookie"), None, "a session belongs to the first answer");
+            assert_eq!(again.header("cache-control"), Some("max-age=60, private"));
+        }
+        assert_eq!((lab.network.payments(), lab.bench.runs.load(Ordering::SeqCst)), (1, 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_key_or_with_another_one_a_used_credential_stays_used() {
+    let lab = Lab::new();
+    let (paid, _) = bought(&lab, "/order", "tx1").await;
+    lab.client.post("/order").presenting(&paid).await.assert_problem("invalid-challenge");
+    send(&lab.client, "/order", "another", &paid).await.assert_problem("invalid-challenge");
+    // And the other way round: delivered without a key, there is nothing a key could get.
+    let plain = credential(&quote(&lab, "/order").await, "tx2");
+    assert_eq!(lab.client.post("/order").presenting(&plain).await.status(), 201);
+    send(&lab.client, "/order", "another", &plain).await.assert_problem("invalid-challenge");
+    assert_eq!(lab.network.payments(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_a_safe_verb_the_header_says_nothing() {
+    let lab = Lab::new();
+    let paid = credential(&lab.challenge("/order").await, "tx1");
+    let get = || lab.client.get("/order").header("idempotency-key", KEY).presenting(&paid);
+    assert_eq!(get().await.status(), 201);
+    get().await.assert_problem("invalid-challenge");
+    // The key is still free.
+    assert_eq!(bought(&lab, "/order", "tx2").await.1.status(), 201);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_unused_credential_under_the_key_is_a_409_and_nothing_is_claimed_or_settled() {
+    let lab = Lab::new();
+    let (paid, original) = bought(&lab, "/order", "tx1").await;
+    settle_down().await;
+    let other = credential(&quote(&lab, "/order").await, "tx2");
+    let (verified, written) =
+        (lab.network.verified.load(Ordering::SeqCst), lab.store.written.lock().unwrap().len());
+    let refused = send(&lab.client, "/order", KEY, &other).await;
+    refused.assert_problem("idempotency-conflict");
+    assert!(refused.challenges().offers.is_empty(), "nobody is asked to pay again");
+    assert_eq!(refused.header("retry-after"), None);
+    assert!(!refused.text().contains("sold"));
+    assert_eq!(lab.network.verified.load(Ordering::SeqCst), verified, "not even looked at");
+    assert_eq!(lab.store.written.lock().unwrap().len(), written, "nothing was written");
+    // It is still good for a purchase of its own.
+    assert_eq!(send(&lab.client, "/order", "another", &other).await.text(), "sold in run 2");
+    assert_same(&send(&lab.client, "/order", KEY, &paid).await, &original);
+    assert_eq!(lab.network.payments(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stranger_with_another_payload_for_the_same_challenge_gets_no_response() {
+    let lab = Lab::new();
+    let challenge = quote(&lab, "/order").await;
+    let paid = credential(&challenge, "tx1");
+    assert_eq!(send(&lab.client, "/order", KEY, &paid).await.status(), 201);
+    let thief = credential(&challenge, "tx2");
+    for key in [KEY, "guessed"] {
+        let refused = send(&lab.client, "/order", key, &thief).await;
+        assert!(matches!(refused.status().as_u16(), 402 | 409) && !refused.text().contains("sold"), "{key}");
+    }
+    assert_eq!(lab.network.payments(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_request_under_the_key_is_a_409() {
+    let lab = Lab::new();
+    let post =
+        |uri: &str, body: &str| lab.client.post(uri).body(body.to_owned()).header("idempotency-key", KEY);
+    let paid = credential(&first(&post("/order", "one").unpaid().await), "tx1");
+    assert_eq!(post("/order", "one").presenting(&paid).await.status(), 201);
+    // Another body, another query, another route, with the credential that was used and with one for that request.
+    for (uri, body) in [("/order", "two"), ("/order", ""), ("/order?n=2", "one"), ("/held-order", "one")] {
+        post(uri, body).presenting(&paid).await.assert_problem("idempotency-conflict");
+        let own = credential(&first(&post(uri, body).unpaid().await), "tx2");
+        post(uri, body).presenting(&own).await.assert_problem("idempotency-conflict");
+    }
+    let put = lab.client.request(Method::PUT, "/order").body("one").header("idempotency-key", KEY);
+    put.presenting(&paid).await.assert_problem("idempotency-conflict");
+    assert_eq!(post("/order", "one").presenting(&paid).await.text(), "sold in run 1");
+    assert_eq!(lab.network.payments(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_credential_for_another_request_under_a_free_key_is_a_402_as_ever() {
+    let lab = Lab::new();
+    let paid = credential(&lab.challenge("/cheap").await, "tx1");
+    send(&lab.client, "/order", KEY, &paid).await.assert_problem("invalid-challenge");
+    assert_eq!(bought(&lab, "/order", "tx1").await.1.status(), 201);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_twin_waits_for_the_first_and_gets_its_response() {
+    let lab = Arc::new(Lab::new());
+    let paid = credential(&quote(&lab, "/slow-order").await, "tx1");
+    let twin = || {
+        let (lab, paid) = (lab.clone(), paid.clone());
+        tokio::spawn(async move { send(&lab.client, "/slow-order", KEY, &paid).await })
+    };
+    let one = twin();
+    until(|| lab.bench.inside.load(Ordering::SeqCst) == 1).await;
+    let others: Vec<_> = (0..5).map(|_| twin()).collect();
+    settle_down().await;
+    lab.bench.door.add_permits(9);
+    assert_eq!(one.await.unwrap().text(), "run 1");
+    let (mut again, mut busy) = (0, 0);
+    for other in others {
+        let response = other.await.unwrap();
+        match response.status().as_u16() {
+            200 => {
+                assert_eq!(response.text(), "run 1");
+                again += 1;
+            }
+            _ => {
+                response.assert_problem("in-progress");
+                busy += 1;
+            }
+        }
+    }
+    assert_eq!((again, busy), (2, 3), "at most two wait");
+    assert_eq!((lab.network.payments(), lab.bench.inside.load(Ordering::SeqCst)), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_credentials_that_race_for_a_key_are_one_payment() {
+    let lab = Arc::new(Lab::new());
+    let paid = [quote(&lab, "/order").await, quote(&lab, "/order").await];
+    let race = paid.iter().enumerate().map(|(n, challenge)| {
+        let (lab, paid) = (lab.clone(), credential(challenge, &format!("tx{n}")));
+        tokio::spawn(async move { send(&lab.client, "/order", KEY, &paid).await })
+    });
+    let mut statuses = Vec::new();
+    for request in race.collect::<Vec<_>>() {
+        let response = request.await.unwrap();
+        if response.status() == 409 {
+            response.assert_problem("idempotency-conflict");
+        }
+        statuses.push(response.status().as_u16());
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 409]);
+    settle_down().await;
+    assert_eq!((lab.network.payments(), lab.bench.runs.load(Ordering::SeqCst)), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_declined_payment_gives_the_key_back() {
+    let lab = Lab::new();
+    lab.network.will(Script::Decline);
+    bought(&lab, "/order", "tx1").await.1.assert_problem("verification-failed");
+    lab.network.will(Script::Settle);
+    assert_eq!(bought(&lab, "/order", "tx2").await.1.status(), 201, "with another credential");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_run_keeps_the_key_for_its_credential() {
+    let lab = Lab::new();
+    lab.bench.failures.store(1, Ordering::SeqCst);
+    let (paid, failed) = bought(&lab, "/order", "tx1").await;
+    assert_eq!(failed.status(), 500);
+    settle_down().await;
+    // Paid for and undelivered: a second payment is what must not happen.
+    bought(&lab, "/order", "tx2").await.1.assert_problem("idempotency-conflict");
+    let delivered = send(&lab.client, "/order", KEY, &paid).await;
+    assert_eq!(delivered.text(), "sold in run 2");
+    assert_same(&send(&lab.client, "/order", KEY, &paid).await, &delivered);
+    assert_eq!(lab.network.payments(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_comes_with_a_later_attempt_counts_from_there() {
+    let lab = Lab::new();
+    lab.bench.failures.store(1, Ordering::SeqCst);
+    let paid = credential(&quote(&lab, "/order").await, "tx1");
+    assert_eq!(lab.client.post("/order").presenting(&paid).await.status(), 500);
+    settle_down().await;
+    // Not under a key that is somebody else's.
+    assert_eq!(bought(&lab, "/order", "tx2").await.1.status(), 201);
+    send(&lab.client, "/order", KEY, &paid).await.assert_problem("idempotency-conflict");
+    let delivered = send(&lab.client, "/order", "later", &paid).await;
+    assert_eq!(delivered.status(), 201);
+    assert_same(&send(&lab.client, "/order", "later", &paid).await, &delivered);
+    let other = credential(&quote(&lab, "/order").await, "tx3");
+    send(&lab.client, "/order", "later", &other).await.assert_problem("idempotency-conflict");
+}
+
+#[tokio::test(start_paused = true)]
+async fn malformed_keys_are_a_400_before_anything_is_touched() {
+    let lab = Lab::new();
+    let paid = credential(&quote(&lab, "/order").await, "tx1");
+    let before = lab.store.operations.load(Ordering::SeqCst);
+    let long = "x".repeat(256);
+    for key in ["", "a\tb", long.as_str()] {
+        send(&lab.client, "/order", key, &paid).await.assert_problem("bad-request");
+    }
+    let two = lab.client.post("/order").header("idempotency-key", "a").header("idempotency-key", "b");
+    two.presenting(&paid).await.assert_problem("bad-request");
+    assert_eq!(lab.store.operations.load(Ordering::SeqCst), before);
+    assert_eq!(send(&lab.client, "/order", &long[1..], &paid).await.status(), 201);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_of_services_that_share_a_store_are_their_own() {
+    let lab = Lab::new();
+    let client = |name| lab.client_of(&lab.builder().service(name).build().unwrap());
+    for name in ["a", "b"] {
+        let client = client(name);
+        let paid = credential(&first(&client.post("/order").unpaid().await), &format!("tx-{name}"));
+        assert_eq!(send(&client, "/order", KEY, &paid).await.status(), 201, "{name}");
+    }
+    let elsewhere = lab.client_of(&lab.builder_at("https://other.example.com").build().unwrap());
+    let paid = credential(&first(&elsewhere.post("/order").unpaid().await), "tx-c");
+    assert_eq!(send(&elsewhere, "/order", KEY, &paid).await.status(), 201);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_is_gone_with_its_entry_and_past_the_grace_period() {
+    let lab = Lab::new();
+    let (paid, _) = bought(&lab, "/order", "tx1").await;
+    settle_down().await;
+    lab.clock.advance(Duration::from_secs(300 + 600));
+    assert_eq!(send(&lab.client, "/order", KEY, &paid).await.status(), 201, "whatever the clock says");
+    lab.clock.advance(Duration::from_secs(1));
+    send(&lab.client, "/order", KEY, &paid).await.assert_problem("idempotency-conflict");
+    lab.clock.advance(Duration::from_secs(59));
+    send(&lab.client, "/order", KEY, &paid).await.assert_problem("payment-expired");
+    assert_eq!(bought(&lab, "/order", "tx2").await.1.status(), 201, "the key is free again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_stored_is_sealed_and_opens_after_a_rotation() {
+    let mut lab = Lab::new();
+    let (paid, original) = bought(&lab, "/order", "tx1").await;
+    for value in lab.store.written.lock().unwrap().iter() {
+        let holds = |text: &str| value.windows(text.len()).any(|w| w == text.as_bytes());
+        assert!(!holds("sold in run") && !holds("session=1") && !holds(KEY), "in the clear");
+    }
+    let (old, new) = (lab.secret.clone(), Secret::generate());
+    lab.restart_with(|b| b.secrets(SecretRing::new(new.clone()).also(old.clone())));
+    assert_same(&send(&lab.client, "/order", KEY, &paid).await, &original);
+    assert_eq!(lab.network.payments(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_store_operation_fails_the_key_gets_the_one_delivery() {
+    for (uri, fault) in
+        [("/order", Fault::LosesAnswer), ("/order", Fault::Dies), ("/held-order", Fault::Dies)]
+    {
+        let (mut served, mut delivered_before) = (0, 0);
+        for operation in 0.. {
+            let mut lab = Lab::new();
+            let paid = credential(&quote(&lab, uri).await, "tx1");
+            lab.store.after(operation, fault);
+            let first = send(&lab.client, uri, KEY, &paid).await;
+            settle_down().await;
+            let unharmed = lab.store.operations.load(Ordering::SeqCst) <= operation;
+            let at = format!("{uri}, {fault:?} at operation {operation}");
+            // The client never saw it. Another process, the same credential and key, until there is an answer.
+            lab.restart();
+            let answer = loop {
+                let response = send(&lab.client, uri, KEY, &paid).await;
+                if !matches!(response.status().as_u16(), 409 | 503) {
+                    break response;
+                }
+                assert!(response.challenges().offers.is_empty(), "{at}");
+                lab.clock.advance(Duration::from_secs(91));
+            };
+            assert_eq!(answer.status(), 201, "{at}: {}", answer.text());
+            assert_eq!(lab.network.payments(), 1, "{at}");
+            if first.status() == 201 {
+                delivered_before += 1;
+                assert_same(&answer, &first);
+            } else {
+                served += 1;
+                assert_eq!(first.status(), 503, "{at}");
+            }
+            if unharmed {
+                break;
+            }
+        }
+        assert!(delivered_before >= 1 && served >= 5, "{uri} {fault:?}: {served} {delivered_before}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_hangs_up_anywhere_gets_its_one_delivery_by_the_key() {
+    use std::future::Future;
+    for uri in ["/order", "/held-order"] {
+        let mut lost = 0;
+        for polls in 0.. {
+            let lab = Lab::new();
+            let paid = credential(&quote(&lab, uri).await, "tx1");
+            let mut request = Box::pin(send(&lab.client, uri, KEY, &paid));
+            let mut left = polls;
+            let whole = std::future::poll_fn(|cx| {
+                if left == 0 {
+                    return std::task::Poll::Ready(false);
+                }
+                left -= 1;
+                request.as_mut().poll(cx).map(|_| true)
+            })
+            .await;
+            drop(request);
+            settle_down().await;
+            let runs = lab.bench.runs.load(Ordering::SeqCst);
+            let mut answer = send(&lab.client, uri, KEY, &paid).await;
+            if matches!(answer.status().as_u16(), 409 | 503) {
+                lab.clock.advance(Duration::from_secs(91));
+                answer = send(&lab.client, uri, KEY, &paid).await;
+            }
+            let at = format!("{uri} after {polls} polls: {}", answer.text());
+            if uri == "/held-order" && lab.network.payments() == 0 {
+                // The hold was given back: nothing was paid, nothing is owed.
+                answer.assert_problem("invalid-challenge");
+                assert_eq!(lab.network.released.lock().unwrap().len(), 1, "{at}");
+                assert_eq!(bought(&lab, uri, "tx2").await.1.status(), 201, "{at}: the key is free");
+                continue;
+            }
+            assert_eq!(answer.status(), 201, "{at}");
+            assert_eq!(lab.network.payments(), 1, "{at}");
+            // Committed, and nobody was there to read it.
+            lost += u32::from(!whole && runs == lab.bench.runs.load(Ordering::SeqCst));
+            assert_same(&send(&lab.client, uri, KEY, &paid).await, &answer);
+            if whole {
+                assert!(polls > 4);
+                break;
+            }
+        }
+        assert!(lost >= 1, "{uri}: the one place where only the key helps was not met");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_that_is_too_large_is_delivered_not_kept_and_never_asks_for_a_second_payment() {
+    let lab = Lab::on(Network::new("tempo"), |b| b.kept_response(1000));
+    for (bytes, kept) in [(900, true), (1001, false)] {
+        let uri = format!("/sized/{bytes}");
+        let key = bytes.to_string();
+        let paid = credential(&quote(&lab, &uri).await, &format!("tx{bytes}"));
+        assert_eq!(send(&lab.client, &uri, &key, &paid).await.text().len(), bytes);
+        let again = send(&lab.client, &uri, &key, &paid).await;
+        if kept {
+            assert_eq!(again.text().len(), bytes);
+        } else {
+            again.assert_problem("idempotency-conflict");
+            assert!(again.challenges().offers.is_empty());
+        }
+    }
+    assert_eq!(lab.network.payments(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_that_is_kept_together_is_bounded() {
+    let lab = Lab::on(Network::new("tempo"), |b| b.kept_responses(2500));
+    let mut kept = 0;
+    for n in 0..5 {
+        let (key, proof) = (n.to_string(), format!("tx{n}"));
+        let paid = credential(&quote(&lab, "/sized/800").await, &proof);
+        assert_eq!(
+            send(&lab.client, "/sized/800", &key, &paid).await.status(),
+            200,
+            "delivered all the same"
+        );
+        kept += u32::from(send(&lab.client, "/sized/800", &key, &paid).await.status() == 200);
+    }
+    assert_eq!(kept, 2);
+    lab.clock.advance(Duration::from_secs(960));
+    let paid = credential(&quote(&lab, "/sized/800").await, "later");
+    send(&lab.client, "/sized/800", "later", &paid).await.assert_ok();
+    send(&lab.client, "/sized/800", "later", &paid).await.assert_ok();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_when_the_key_is_looked_up_is_a_503_and_nothing_is_claimed() {
+    let lab = Lab::new();
+    let paid = credential(&quote(&lab, "/order").await, "tx1");
+    // The entry, then the key.
+    lab.store.after(1, Fault::Dies);
+    let response = send(&lab.client, "/order", KEY, &paid).await;
+    response.assert_problem("unavailable");
+    assert!(response.challenges().offers.is_empty());
+    assert_eq!(lab.network.verified.load(Ordering::SeqCst), 0);
+}

@@ -1,0 +1,402 @@
+//! Whoever watches is told of every step, under the names that `mpp::observe` lists, and can do no harm.
+
+use crate::common::{Fault, Network, Script, credential};
+use crate::lab::*;
+use mpp::Amount;
+use mpp::observe::{Event, Failure};
+use mpp::protocol::ProblemType;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex, Once};
+use std::time::Duration;
+use tracing::Instrument as _;
+use tracing::field::{Field, Visit};
+use tracing::span;
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// One event or span: what it is called, and its fields.
+type Line = (String, BTreeMap<String, String>);
+
+thread_local! {
+    /// Who listens to this thread: a test and all its tasks.
+    static LISTENER: RefCell<Option<Log>> = const { RefCell::new(None) };
+}
+
+/// One for the whole program: what `tracing` remembers of who wants what is not made for one per test.
+struct Exchange;
+
+/// Everything of the target `mpp::payment` (and the ledger's) that this thread says.
+#[derive(Clone, Default)]
+struct Log {
+    events: Arc<Mutex<Vec<Line>>>,
+    /// Each with the one it is in.
+    spans: Arc<Mutex<Vec<(String, Option<String>)>>>,
+}
+
+struct Fields<'a>(&'a mut BTreeMap<String, String>);
+
+impl Visit for Fields<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name().to_owned(), value.to_owned());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.0.insert(field.name().to_owned(), format!("{value:?}"));
+    }
+}
+
+impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Exchange {
+    fn on_new_span(&self, _: &span::Attributes<'_>, id: &span::Id, cx: Context<'_, S>) {
+        let span = cx.span(id).expect("it was just made");
+        if span.metadata().target() == "mpp::payment" || span.name() == "request" {
+            let parent = span.parent().map(|parent| parent.name().to_owned());
+            tell(|log| log.spans.lock().unwrap().push((span.name().to_owned(), parent)));
+        }
+    }
+
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        if ["mpp::payment", "mpp::ledger"].contains(&event.metadata().target()) {
+            let mut fields = BTreeMap::new();
+            event.record(&mut Fields(&mut fields));
+            let message = fields.remove("message").expect("every step has a name");
+            tell(|log| log.events.lock().unwrap().push((message, fields)));
+        }
+    }
+}
+
+fn tell(line: impl FnOnce(&Log)) {
+    LISTENER.with_borrow(|listener| {
+        if let Some(log) = listener {
+            line(log);
+        }
+    });
+}
+
+impl Log {
+    fn listen() -> Self {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| tracing_subscriber::registry().with(Exchange).init());
+        LISTENER.with_borrow_mut(|listener| listener.insert(Self::default()).clone())
+    }
+
+    /// What was said since the last time, one line each: the step, its outcome, reason, run and status.
+    fn steps(&self) -> Vec<String> {
+        let lines = std::mem::take(&mut *self.events.lock().unwrap());
+        let shown = |(step, fields): &Line| {
+            let told =
+                ["outcome", "reason", "run", "runs", "status"].iter().filter_map(|name| fields.get(*name));
+            [step].into_iter().chain(told).cloned().collect::<Vec<_>>().join(" ")
+        };
+        lines.iter().map(shown).collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_log_tells_every_step_of_a_paid_request_in_order() {
+    let log = Log::listen();
+    let lab = Lab::new();
+    let request = tracing::info_span!("request");
+    let (_, response) = lab.pay("/city/oslo?secret=1", "tx1").instrument(request).await;
+    response.assert_ok();
+    let spans = log.spans.lock().unwrap().clone();
+    let events = log.events.lock().unwrap().clone();
+    assert_eq!(
+        log.steps(),
+        [
+            "challenge payment-required",
+            "verify verified",
+            "claim claimed",
+            "settle settled",
+            "deliver delivered 1 200",
+        ]
+    );
+    let spans: Vec<_> = spans.iter().map(|(name, parent)| (name.as_str(), parent.as_deref())).collect();
+    assert_eq!(
+        spans,
+        [
+            ("request", None),
+            ("verify", Some("request")),
+            ("claim", Some("request")),
+            ("settle", Some("claim")),
+            ("deliver", Some("request")),
+        ],
+        "what the detached task does belongs to the request that began it"
+    );
+
+    let names = |step: usize| events[step].1.keys().map(String::as_str).collect::<Vec<_>>();
+    assert_eq!(names(0), ["challenge", "offers", "operation", "price", "reason"]);
+    assert_eq!(names(1), ["challenge", "method", "operation", "outcome"]);
+    assert_eq!(names(2), ["challenge", "method", "operation", "outcome"]);
+    assert_eq!(
+        names(3),
+        ["amount", "challenge", "currency", "method", "operation", "outcome", "reference", "seconds"]
+    );
+    assert_eq!(names(4), ["challenge", "method", "operation", "outcome", "run", "status"]);
+    let value = |step: usize, name: &str| events[step].1[name].as_str();
+    assert_eq!((value(3, "amount"), value(3, "currency"), value(3, "method")), ("0.01", "usdc", "tempo"));
+    for (step, fields) in &events {
+        assert_eq!(fields["operation"], "GET /city/{city}", "{step}: the template, never the path");
+        assert_eq!(
+            fields["challenge"],
+            value(0, "challenge"),
+            "{step}: one name from the 402 to the receipt"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_log_tells_refusals_redeliveries_and_failures() {
+    let log = Log::listen();
+    let lab = Lab::new();
+    let (paid, _) = lab.pay("/cheap", "tx1").await;
+    log.steps();
+    lab.client.get("/cheap").presenting(&paid).await;
+    assert_eq!(log.steps(), ["refuse invalid-challenge 402"]);
+    lab.pay("/cheap", "tx1").await;
+    assert_eq!(
+        log.steps(),
+        ["challenge payment-required", "verify verified", "claim used", "refuse verification-failed 402"]
+    );
+
+    lab.network.will(Script::Decline);
+    lab.pay("/cheap", "tx2").await;
+    assert_eq!(log.steps()[2..], ["claim claimed", "settle declined", "refuse verification-failed 402"]);
+
+    lab.network.will(Script::LoseAnswer);
+    let (paid, _) = lab.pay("/cheap", "tx3").await;
+    assert_eq!(log.steps()[2..], ["claim claimed", "settle unknown", "refuse unavailable 503"]);
+    lab.network.will(Script::Settle);
+    lab.client.get("/cheap").presenting(&paid).await.assert_ok();
+    assert_eq!(log.steps(), ["settle settled", "deliver delivered 1 200"], "it was found");
+
+    lab.bench.failures.store(9, Ordering::SeqCst);
+    let (paid, _) = lab.pay("/flaky", "tx4").await;
+    assert_eq!(log.steps()[3..], ["settle settled", "deliver failed 1 500"]);
+    for run in 2..=3 {
+        lab.client.get("/flaky").presenting(&paid).await;
+        assert_eq!(log.steps(), [format!("redeliver {run}"), format!("deliver failed {run} 500")]);
+    }
+    for again in [&["refund due 3", "refuse unavailable 503"][..], &["refuse unavailable 503"]] {
+        lab.client.get("/flaky").presenting(&paid).await;
+        assert_eq!(log.steps(), again);
+    }
+
+    lab.bench.failures.store(0, Ordering::SeqCst);
+    lab.pay("/held", "tx5").await;
+    assert_eq!(log.steps()[2..], ["claim claimed", "hold held", "settle settled", "deliver delivered 1 200"]);
+    lab.pay("/held-status/500", "tx6").await;
+    assert_eq!(log.steps()[2..], ["claim claimed", "hold held", "release released"]);
+    *lab.network.capture.lock().unwrap() = Script::Decline;
+    lab.pay("/held", "tx7").await;
+    assert_eq!(log.steps()[3..], ["hold held", "settle declined", "refuse verification-failed 402"]);
+
+    let paid = credential(&lab.challenge("/cheap").await, "tx8");
+    lab.store.after(OPERATIONS_BEFORE_COMMIT, Fault::Dies);
+    lab.client.get("/cheap").presenting(&paid).await.assert_problem("unavailable");
+    assert_eq!(log.steps()[3..], ["settle settled", "deliver withheld 1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fallback_is_told_by_its_name_and_not_by_the_path_that_was_asked_for() {
+    let log = Log::listen();
+    let (lab, events) = watched();
+    let (_, response) = lab.pay("/private/of/alice", "tx1").await;
+    response.assert_ok();
+    let lines = format!("{:?}", log.events.lock().unwrap());
+    assert!(lines.contains("anything_else") && !lines.contains("alice"), "{lines}");
+    let told: Vec<Event> = (0..3).map(|_| next(&events)).collect();
+    let told = format!("{told:?}");
+    assert!(told.contains("anything_else") && !told.contains("alice"), "{told}");
+}
+
+/// A lab, and what its hook is told.
+fn watched() -> (Lab, Receiver<Event>) {
+    let (teller, events) = mpsc::channel();
+    let lab = Lab::on(Network::new("tempo"), |builder| {
+        builder.on_event(move |event| {
+            teller.send(event.clone()).ok();
+        })
+    });
+    (lab, events)
+}
+
+#[track_caller]
+fn next(events: &Receiver<Event>) -> Event {
+    events.recv_timeout(Duration::from_secs(20)).expect("an event")
+}
+
+#[tokio::test(start_paused = true)]
+async fn hooks_are_told_of_challenges_settlements_deliveries_failures_and_refunds() {
+    let (lab, events) = watched();
+    lab.bench.failures.store(3, Ordering::SeqCst);
+    let (paid, _) = lab.pay("/flaky", "tx1").await;
+    let Event::ChallengeIssued { operation, reason, challenge_id, offers, .. } = next(&events) else {
+        panic!()
+    };
+    assert_eq!((operation.as_str(), reason, offers), ("GET /flaky", ProblemType::PaymentRequired, 1));
+    let Event::PaymentSettled { sale, .. } = next(&events) else { panic!() };
+    assert_eq!(
+        (&*sale.operation, &*sale.method, sale.amount, &*sale.currency, sale.base_units.get()),
+        ("GET /flaky", "tempo", Amount::cents(1), "usdc", 10_000)
+    );
+    assert_eq!((sale.challenge_id.as_str(), sale.settled_at.unix()), (challenge_id.as_str(), START));
+    assert!(!sale.reference.is_empty());
+    let failed = |run| Event::DeliveryFailed {
+        sale: sale.clone(),
+        run,
+        failure: Failure::Status(axum::http::StatusCode::INTERNAL_SERVER_ERROR),
+    };
+    assert_eq!(next(&events), failed(1));
+    for run in 2..=3 {
+        lab.client.get("/flaky").presenting(&paid).await;
+        assert_eq!(next(&events), failed(run));
+    }
+    lab.client.get("/flaky").presenting(&paid).await;
+    assert_eq!(next(&events), Event::RefundDue { sale: sale.clone(), runs: 3 });
+
+    lab.pay("/cheap", "tx2").await;
+    assert!(matches!(next(&events), Event::ChallengeIssued { .. }));
+    assert!(matches!(next(&events), Event::PaymentSettled { .. }));
+    let Event::Delivered { sale: delivered, run, status } = next(&events) else { panic!() };
+    assert_eq!((delivered.operation.as_str(), run, status.as_u16()), ("GET /cheap", 1, 200));
+    assert!(events.try_recv().is_err(), "and of nothing else");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refund_is_told_also_when_the_credential_never_comes_back() {
+    let (lab, events) = watched();
+    lab.bench.failures.store(1, Ordering::SeqCst);
+    lab.pay("/flaky", "tx1").await;
+    assert_eq!(lab.mpp.recover().await, Ok(0), "it may still come back");
+    lab.clock.advance(Duration::from_secs(300 + 601));
+    assert_eq!(lab.mpp.recover().await, Ok(1));
+    assert_eq!(lab.mpp.recover().await, Ok(0), "once");
+    let told: Vec<Event> = (0..4).map(|_| next(&events)).collect();
+    assert!(
+        matches!(&told[3], Event::RefundDue { sale, runs: 1 } if sale.operation == "GET /flaky"),
+        "{told:?}"
+    );
+    assert!(events.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_hangs_or_panics_touches_no_payment_and_no_other_hook() {
+    let (open, door) = mpsc::channel::<()>();
+    let (teller, events) = mpsc::channel();
+    let mut calls = 0;
+    let lab = Lab::on(Network::new("tempo"), |builder| {
+        builder
+            .on_event(move |_| {
+                // Until the test is over.
+                door.recv().ok();
+            })
+            .on_event(move |event| {
+                calls += 1;
+                teller.send(event.clone()).ok();
+                assert!(calls % 2 == 0, "a hook of the operator's that is broken");
+            })
+    });
+    for proof in 0..400 {
+        let (_, response) = lab.pay("/cheap", &proof.to_string()).await;
+        response.assert_ok();
+        for _ in 0..3 {
+            next(&events); // the one that panics is told all the same
+        }
+    }
+    // One is in the hook's hands, a queue is full, the rest is gone.
+    let dropped = 3 * 400 - 1024;
+    assert!([dropped, dropped - 1].contains(&lab.mpp.dropped_events()), "{}", lab.mpp.dropped_events());
+    drop(open);
+}
+
+#[cfg(feature = "metrics")]
+mod metrics {
+    use super::*;
+    use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
+    use mpp::method::Money;
+
+    /// A lab whose configuration is built under a recorder.
+    fn metered(network: Arc<Network>) -> (Lab, Snapshotter) {
+        let recorder = DebuggingRecorder::new();
+        let lab = ::metrics::with_local_recorder(&recorder, || Lab::on(network, |builder| builder));
+        (lab, recorder.snapshotter())
+    }
+
+    /// Every series that is not zero, as an exporter would show it.
+    fn shown(snapshotter: &Snapshotter) -> Vec<String> {
+        let line = |(key, _, _, value): (metrics_util::CompositeKey, _, _, DebugValue)| {
+            let labels: Vec<_> =
+                key.key().labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+            let value = match value {
+                DebugValue::Counter(0) => return None,
+                DebugValue::Counter(n) => n.to_string(),
+                DebugValue::Gauge(n) if n.0 == 0.0 => return None,
+                DebugValue::Gauge(n) => n.to_string(),
+                DebugValue::Histogram(seen) if seen.is_empty() => return None,
+                DebugValue::Histogram(seen) => format!("{} times", seen.len()),
+            };
+            Some(format!("{}{{{}}} {value}", key.key().name(), labels.join(",")))
+        };
+        let mut lines: Vec<_> = snapshotter.snapshot().into_vec().into_iter().filter_map(line).collect();
+        lines.sort();
+        lines
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn metrics_count_refusals_by_reason_settlements_and_deliveries() {
+        let (lab, snapshotter) = metered(Network::new("tempo"));
+        assert_eq!(shown(&snapshotter), [""; 0], "every series exists from the start, at zero");
+        let (paid, _) = lab.pay("/cheap", "tx1").await;
+        lab.client.get("/cheap").presenting(&paid).await;
+        lab.network.will(Script::LoseRequest);
+        lab.pay("/cheap", "tx2").await;
+        assert_eq!(
+            shown(&snapshotter),
+            [
+                "mpp_deliveries_total{outcome=delivered} 1",
+                "mpp_refusals_total{reason=invalid-challenge,status=402} 1",
+                "mpp_refusals_total{reason=payment-required,status=402} 2",
+                "mpp_refusals_total{reason=unavailable,status=503} 1",
+                "mpp_settlement_seconds{method=tempo} 2 times",
+                "mpp_settlements_total{method=tempo,outcome=settled} 1",
+                "mpp_settlements_total{method=tempo,outcome=unknown} 1",
+            ]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn metrics_tell_what_is_under_way_and_what_is_owed() {
+        let (lab, snapshotter) = metered(Network::with_money("tempo", Money::Test));
+        let gauges = || -> Vec<_> {
+            let lines = shown(&snapshotter).into_iter();
+            lines.filter(|line| !line.contains("_total{") && !line.contains("_seconds{")).collect()
+        };
+        lab.network.turnstile.forget_permits(usize::MAX >> 4);
+        let paid = credential(&lab.challenge("/cheap").await, "tx1");
+        let client = lab.client.clone();
+        let request = tokio::spawn(async move { client.get("/cheap").presenting(&paid).await });
+        let network = lab.network.clone();
+        until(|| network.waiting.load(Ordering::SeqCst) == 1).await;
+        lab.mpp.recover().await.unwrap();
+        assert_eq!(gauges(), ["mpp_claims_open{} 1", "mpp_settlements_running{} 1"]);
+        lab.network.turnstile.add_permits(1000);
+        request.await.unwrap().assert_ok();
+        // The recorder tells what changed since it was asked last.
+        assert_eq!(gauges(), ["mpp_settlements_running{} -1"]);
+
+        lab.bench.failures.store(9, Ordering::SeqCst);
+        let (paid, _) = lab.pay("/flaky", "tx2").await;
+        lab.mpp.recover().await.unwrap();
+        assert_eq!(gauges(), ["mpp_undelivered_payments{} 1"]);
+        for _ in 0..3 {
+            lab.client.get("/flaky").presenting(&paid).await;
+        }
+        lab.mpp.recover().await.unwrap();
+        assert_eq!(gauges(), ["mpp_refunds_due{} 1"]);
+    }
+}

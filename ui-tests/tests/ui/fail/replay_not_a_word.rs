@@ -1,0 +1,3 @@
+fn main() {
+    let _ = mpp::terms!(currency = "usdc", methods(tempo), replay = true);
+}
