@@ -42,7 +42,11 @@ impl Case {
     }
 
     /// What it says.
-    pub fn verify(&self, method: &impl ServerMethod, payload: &Map<String, Value>) -> Result<Verified, Rejection> {
+    pub fn verify(
+        &self,
+        method: &impl ServerMethod,
+        payload: &Map<String, Value>,
+    ) -> Result<Verified, Rejection> {
         now(method.verify(&self.credential(payload)))
     }
 }

@@ -6,6 +6,7 @@
 //! `mutants` removes every check of the gate and the pipeline in turn and reports the ones no test misses.
 
 mod bench;
+mod fuzz;
 mod mutants;
 mod run;
 mod stages;
@@ -37,6 +38,8 @@ enum Command {
 
     /// Run the benchmarks and print what each case costs over the free handler
     Bench(bench::Options),
+    /// Run the fuzz targets (needs a nightly toolchain and cargo-fuzz)
+    Fuzz(fuzz::Options),
     /// Remove every check of the gate and the pipeline in turn; a test must fail each time (needs
     /// cargo-mutants)
     Mutants(mutants::Options),
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Test(selection) => stages::test(&workspace, &selection),
 
         Command::Bench(options) => bench::bench(&workspace, &options),
+        Command::Fuzz(options) => fuzz::fuzz(&workspace, &options),
         Command::Mutants(options) => mutants::mutants(&workspace, &options),
     });
     match outcome {
@@ -70,6 +74,10 @@ enum Error {
     Interrupted,
     #[error("cargo-mutants is not installed: `cargo install --locked cargo-mutants`")]
     NoMutants,
+    #[error("fuzzing needs `rustup toolchain install nightly` and `cargo install --locked cargo-fuzz`")]
+    NoFuzz,
+    #[error("{0}")]
+    Fuzz(String),
     #[error("the benchmarks did not finish; see above")]
     Bench,
 }
