@@ -3,7 +3,6 @@
 
 use interop::stripe::{KeyFile, PROFILE, StandIn};
 use interop::{Shop, lab};
-use serde_json::Value;
 use std::process::Stdio;
 use tokio::process::Command;
 

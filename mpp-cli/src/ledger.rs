@@ -1,4 +1,4 @@
-//! `mpp ledger`: what was spent.
+//! `mpp ledger`: what was spent, or with `--server` what a server has taken.
 
 use mpp::client::{Entry, FileLedger, Ledger as _, Outcome};
 use serde_json::{Value, json};
@@ -7,6 +7,8 @@ use zeroize::Zeroizing;
 use crate::Answer;
 use crate::failure::Failure;
 use crate::home::Home;
+#[cfg(feature = "stores")]
+use crate::takings;
 use crate::terminal;
 
 pub(crate) const FILE: &str = "spent.jsonl";
@@ -29,19 +31,7 @@ pub(crate) async fn run(options: &Options) -> Result<Answer, Failure> {
     let entries = FileLedger::open(Home::find()?.file(FILE)?)?.entries().await?;
     let rows: Vec<_> = entries.iter().map(row).collect();
     let heading = ["time", "origin", "request", "method", "spent", "state", "reference", "entry"];
-    let out = if options.json {
-        let entries: Vec<Value> = entries.iter().map(document).collect();
-        format!(
-            "{}\n",
-            serde_json::to_string_pretty(&json!({ "payments": entries })).map_err(Failure::failed)?
-        )
-    } else if options.csv {
-        let lines = rows.iter().map(|row| terminal::csv(row.each_ref().map(String::as_str)));
-        std::iter::once(terminal::csv(heading)).chain(lines).collect()
-    } else {
-        terminal::table(heading, &rows)
-    };
-    Ok(Answer { out: Zeroizing::new(out), ..Answer::default() })
+    options.format.print(heading, &rows, || entries.iter().map(document).collect())
 }
 
 fn row(entry: &Entry) -> [String; 8] {

@@ -1,8 +1,10 @@
-//! The project's own commands: `cargo xtask test`, `cargo xtask bench`, `cargo xtask mutants`.
+//! The project's own commands: `cargo xtask test`, `cargo xtask bench`, `cargo xtask fuzz`,
+//! `cargo xtask mutants`.
 //!
 //! `test` is the one test command of this repository; `.ci/run` calls it and nothing else. It installs what
 //! the tests need, runs the stages of [`stages`] one after another and ends with one line, `N passed, N
-//! failed`. The other two are for maintainers: `bench` prints what a payment costs over a free handler,
+//! failed`. The others are for maintainers: `bench` prints what a payment costs over a free handler, `fuzz` gives
+//! every parser ten million inputs,
 //! `mutants` removes every check of the gate and the pipeline in turn and reports the ones no test misses.
 
 mod bench;
@@ -40,8 +42,7 @@ enum Command {
     Bench(bench::Options),
     /// Run the fuzz targets (needs a nightly toolchain and cargo-fuzz)
     Fuzz(fuzz::Options),
-    /// Remove every check of the gate and the pipeline in turn; a test must fail each time (needs
-    /// cargo-mutants)
+    /// Remove every check of the gate, the pipeline and the client in turn; a test must fail each time
     Mutants(mutants::Options),
 }
 
@@ -72,12 +73,12 @@ enum Error {
     Run(#[from] run::RunError),
     #[error("interrupted")]
     Interrupted,
-    #[error("cargo-mutants is not installed: `cargo install --locked cargo-mutants`")]
-    NoMutants,
     #[error("fuzzing needs `rustup toolchain install nightly` and `cargo install --locked cargo-fuzz`")]
     NoFuzz,
     #[error("{0}")]
     Fuzz(String),
+    #[error(transparent)]
+    Mutants(#[from] mutants::MutantsError),
     #[error("the benchmarks did not finish; see above")]
     Bench,
 }

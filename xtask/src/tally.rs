@@ -89,7 +89,8 @@ fn result_line(line: &str) -> Option<Tally> {
         match what {
             "passed" => tally.passed = number,
             "failed" => tally.failed = number,
-            "ignored" => tally.skipped = number,
+            // A test that was filtered out belongs to a server that `--without` names.
+            "ignored" | "filtered out" => tally.skipped += number,
             _ => {}
         }
     }
@@ -112,8 +113,8 @@ test result: FAILED. 4 passed; 1 failed; 0 ignored; 0 measured; 7 filtered out; 
     #[test]
     fn the_result_lines_of_every_test_program_are_added_up() {
         let tally = Tally::of(Counting::CargoTest, Ending::Failed, OUTPUT);
-        assert_eq!(tally, Tally { passed: 6, failed: 1, skipped: 1 });
-        assert_eq!(tally.to_string(), "6 passed, 1 failed, 1 skipped");
+        assert_eq!(tally, Tally { passed: 6, failed: 1, skipped: 8 });
+        assert_eq!(tally.to_string(), "6 passed, 1 failed, 8 skipped");
     }
 
     #[test]

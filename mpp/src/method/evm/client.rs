@@ -8,12 +8,12 @@ use super::CredentialType;
 use super::abi::{IToken, TransferWithAuthorization};
 use super::assets::{Chain, PERMIT2, Standard};
 use super::gas::GasPolicy;
-use super::node::{self, Block};
+use super::node;
 use super::onchain::plain_input;
 use super::request::{Ask, Split};
 use super::server::{NoDomain, read_domain};
 use super::typed::{Permit, WitnessType, authorization_digest, challenge_hash, permit2_domain, token_domain};
-use crate::chain::{Reach, Rpc, RpcError, TxReceipt, did_of, parse_address};
+use crate::chain::{Head, Reach, Rpc, RpcError, TxReceipt, did_of, parse_address};
 use crate::method::{
     Asset, ClientMethod, Cost, Fate, MethodName, MethodProblem, PayError, Payee, Proof, Shortfall, Step,
 };
@@ -542,7 +542,7 @@ impl EvmWallet {
             Err(RpcError::Node(_)) => return Err(unable("the transfer would not succeed from this account")),
             Err(e) => return Err(trouble(e)),
         };
-        let head: Block = head.into_result().map_err(trouble)?;
+        let head: Head = head.into_result().map_err(trouble)?;
         let base = head.base_fee().ok_or_else(|| unable("the chain has no base fee (EIP-1559)"))?;
         let priority = priority.into_result::<U128>().map_or(1_000_000_000, |fee| fee.to());
         let dear = || unable("gas costs more than this wallet's policy allows");

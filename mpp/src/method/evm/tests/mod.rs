@@ -10,9 +10,10 @@ use self::chain::{CHAIN, FakeChain, NOW, TOKEN, raw_of};
 use super::*;
 use crate::chain::fake::Reply;
 use crate::method::{
-    ClientMethod, CredentialCx, OfferCx, Rejection, ServerMethod, SettleCx, Settlement, Verified,
+    ClientMethod, CredentialCx, OfferCx, Rejection, ServerMethod, SettleCx, Settlement, Sponsoring, Verified,
 };
 use crate::protocol::{BaseUnits, Challenge, ChargeRequest, ProblemType, Timestamp};
+use crate::store::Notebook;
 use alloy::consensus::{SignableTransaction, Signed, TxEip1559};
 use alloy::primitives::{Bytes, TxKind, U256, address, hex, uint};
 use alloy::signers::SignerSync;
