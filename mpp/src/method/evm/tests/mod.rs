@@ -246,6 +246,18 @@ async fn a_broadcast_that_is_not_mined_yet_is_a_payment_to_show_and_an_empty_acc
 }
 
 #[tokio::test]
+async fn a_credential_verified_twice_gives_the_same_plan_although_a_block_came_in_between() {
+    let scene = Scene::new().await;
+    for kind in [CredentialType::Authorization, CredentialType::Permit2, CredentialType::Transaction] {
+        let payload = scene.pay_by(kind).await;
+        let first = scene.verify(&payload).await.unwrap();
+        scene.chain.state().number += 1;
+        let second = scene.verify(&payload).await.unwrap();
+        assert!(first.plan == second.plan, "{kind}");
+    }
+}
+
+#[tokio::test]
 async fn an_authorization_with_one_change_pays_nothing() {
     let scene = Scene::new().await;
     let good = scene.pay_by(CredentialType::Authorization).await;
