@@ -23,18 +23,6 @@ use std::time::Duration;
 /// A signature has to be good for at least this much longer, or it may be void when its block comes.
 const MARGIN: Duration = Duration::from_secs(5);
 
-#[cfg(fuzzing)]
-impl super::Evm {
-    /// For `fuzz/`: an authorization under the domain of USD Coin, which no node is asked for.
-    #[doc(hidden)]
-    pub fn judge_authorization(cx: &CredentialCx<'_>) -> Result<(), Rejection> {
-        let ask = Ask::read(cx.request)?;
-        let token = ask.token.ok_or_else(|| Rejection::failed("a coin"))?;
-        let domain = typed::token_domain("USD Coin", "2", ask.chain_id, token);
-        authorization(cx, &ask, token, domain).map(drop)
-    }
-}
-
 /// Reads an EIP-3009 authorization for this challenge.
 pub(super) fn authorization(
     cx: &CredentialCx<'_>,
