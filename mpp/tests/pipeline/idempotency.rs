@@ -170,6 +170,26 @@ async fn a_twin_waits_for_the_first_and_gets_its_response() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_that_outlives_its_lease_loses_to_its_heir_whose_response_is_kept() {
+    let lab = Arc::new(Lab::new());
+    let paid = credential(&quote(&lab, "/slow-order").await, "tx1");
+    let twin = || {
+        let (lab, paid) = (lab.clone(), paid.clone());
+        tokio::spawn(async move { send(&lab.client, "/slow-order", KEY, &paid).await })
+    };
+    let stuck = twin();
+    until(|| lab.bench.inside.load(Ordering::SeqCst) == 1).await;
+    lab.clock.advance(Duration::from_secs(31));
+    let heir = twin();
+    until(|| lab.bench.inside.load(Ordering::SeqCst) == 2).await;
+    lab.bench.door.add_permits(2);
+    stuck.await.unwrap().assert_problem("unavailable");
+    assert_eq!(heir.await.unwrap().text(), "run 2");
+    assert_eq!(send(&lab.client, "/slow-order", KEY, &paid).await.text(), "run 2");
+    assert_eq!(lab.network.payments(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_credentials_that_race_for_a_key_are_one_payment() {
     let lab = Arc::new(Lab::new());
     let paid = [quote(&lab, "/order").await, quote(&lab, "/order").await];
