@@ -17,17 +17,52 @@ pub(crate) const FILE: &str = "spent.jsonl";
 ///
 /// `paid` was accepted by the server. `open` and `unknown` may have been paid, and count against the limits; so does nothing
 /// that is `released`.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub(crate) struct Options {
+    #[command(flatten)]
+    format: Format,
+    #[cfg(feature = "stores")]
+    #[command(flatten)]
+    takings: takings::Options,
+}
+
+/// How to print it.
+#[derive(clap::Args)]
+pub(crate) struct Format {
     /// Print comma-separated values
     #[arg(long)]
-    csv: bool,
+    pub(crate) csv: bool,
     /// Print JSON
     #[arg(long, conflicts_with = "csv")]
     pub(crate) json: bool,
 }
 
+impl Format {
+    /// A list of payments, as JSON documents or as rows under a heading.
+    pub(crate) fn print<const N: usize>(
+        &self,
+        heading: [&str; N],
+        rows: &[[String; N]],
+        documents: impl FnOnce() -> Vec<Value>,
+    ) -> Result<Answer, Failure> {
+        let out = if self.json {
+            let payments = json!({ "payments": documents() });
+            format!("{}\n", serde_json::to_string_pretty(&payments).map_err(Failure::failed)?)
+        } else if self.csv {
+            let lines = rows.iter().map(|row| terminal::csv(row.each_ref().map(String::as_str)));
+            std::iter::once(terminal::csv(heading)).chain(lines).collect()
+        } else {
+            terminal::table(heading, rows)
+        };
+        Ok(Answer { out: Zeroizing::new(out), ..Answer::default() })
+    }
+}
+
 pub(crate) async fn run(options: &Options) -> Result<Answer, Failure> {
+    #[cfg(feature = "stores")]
+    if options.takings.server {
+        return takings::run(&options.takings, &options.format).await;
+    }
     let entries = FileLedger::open(Home::find()?.file(FILE)?)?.entries().await?;
     let rows: Vec<_> = entries.iter().map(row).collect();
     let heading = ["time", "origin", "request", "method", "spent", "state", "reference", "entry"];
