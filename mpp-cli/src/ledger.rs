@@ -20,7 +20,7 @@ pub(crate) const FILE: &str = "spent.jsonl";
 #[derive(clap::Args)]
 pub(crate) struct Options {
     #[command(flatten)]
-    format: Format,
+    pub(crate) format: Format,
     #[cfg(feature = "stores")]
     #[command(flatten)]
     takings: takings::Options,
