@@ -23,7 +23,7 @@ pub(crate) struct Options {
     pub(crate) format: Format,
     #[cfg(feature = "stores")]
     #[command(flatten)]
-    takings: takings::Options,
+    takings: takings::Takings,
 }
 
 /// How to print it.

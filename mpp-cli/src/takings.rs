@@ -18,7 +18,7 @@ use crate::ledger::Format;
 
 /// Which payments of which server.
 #[derive(clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct Takings {
     /// Print what a server has taken instead: every settled payment, and whether it was delivered
     #[arg(long, requires = "store")]
     pub(crate) server: bool,
@@ -90,7 +90,7 @@ impl StoreAt {
     }
 }
 
-pub(crate) async fn run(options: &Options, format: &Format) -> Result<Answer, Failure> {
+pub(crate) async fn run(options: &Takings, format: &Format) -> Result<Answer, Failure> {
     let Some(store) = &options.store else { return Err(Failure::failed("`--server` needs a `--store`")) };
     let ledger = Ledger::in_store(store.open().await?);
     let (query, mut entries, mut after) = (options.query(), Vec::new(), None);
@@ -119,7 +119,7 @@ pub(crate) async fn run(options: &Options, format: &Format) -> Result<Answer, Fa
     format.print(heading, &rows, || entries.iter().map(document).collect())
 }
 
-impl Options {
+impl Takings {
     fn query(&self) -> Query {
         let mut query = Query::new();
         if self.undelivered {
