@@ -72,6 +72,27 @@ pub async fn ask(verb: &str, url: &str, authorization: Option<&str>, body: Optio
         request = request.json(body);
     }
     let response = request.send().await.unwrap_or_else(|e| panic!("{verb} {url}: {e}"));
+    read(response).await.unwrap_or_else(|e| panic!("{verb} {url}: {e}"))
+}
+
+/// As [`ask`], of a shop that may be killed meanwhile: `None` when no whole answer came.
+pub async fn try_ask(
+    verb: &str,
+    url: &str,
+    authorization: Option<&str>,
+    headers: &[(&str, String)],
+) -> Option<Answer> {
+    let mut request = http_client().request(verb.parse().expect("a verb"), url);
+    if let Some(value) = authorization {
+        request = request.header("authorization", value);
+    }
+    for (name, value) in headers {
+        request = request.header(*name, value);
+    }
+    read(request.send().await.ok()?).await.ok()
+}
+
+async fn read(response: reqwest::Response) -> Result<Answer, reqwest::Error> {
     let header = |name: &str| {
         response.headers().get(name).map(|v| v.to_str().expect("header values are ASCII").to_owned())
     };
@@ -80,14 +101,14 @@ pub async fn ask(verb: &str, url: &str, authorization: Option<&str>, body: Optio
     let offers: Vec<_> = offers.iter().map(|v| v.to_str().expect("header values are ASCII")).collect();
     let challenge = (!offers.is_empty()).then(|| offers.join(", "));
     let (receipt, cache_control) = (header("payment-receipt"), header("cache-control"));
-    Answer {
+    Ok(Answer {
         status: response.status().as_u16(),
         challenge,
         receipt: receipt.map(|text| decoded(&text)),
         cache_control,
-        body: response.text().await.expect("a body"),
+        body: response.text().await?,
         statuses: Vec::new(),
-    }
+    })
 }
 
 fn decoded(text: &str) -> Value {

@@ -111,9 +111,24 @@ impl EvmChain {
         self.approve_permit2(owner).await;
     }
 
+    /// Any account uses its next nonce for nothing.
+    pub async fn use_nonce(&self, account: &str) {
+        self.node.rpc("anvil_impersonateAccount", json!([account])).await;
+        send(&self.node, json!({ "from": account, "to": account })).await;
+    }
+
     /// Gives an account a coin, for gas.
     pub async fn give_coins(&self, account: &str) {
         self.node.rpc("anvil_setBalance", json!([account, "0xde0b6b3a7640000"])).await;
+    }
+
+    /// An account that has sent nothing yet uses its first nonce for a payment of nothing to itself.
+    pub async fn use_first_nonce(&self, account: &str) {
+        let sent = self.node.rpc("eth_getTransactionCount", json!([account, "latest"])).await;
+        if sent == "0x0" {
+            self.node.rpc("anvil_impersonateAccount", json!([account])).await;
+            send(&self.node, json!({ "from": account, "to": account, "nonce": "0x0" })).await;
+        }
     }
 
     /// From now on only [`mine`](Self::mine) mines.

@@ -50,7 +50,8 @@ impl Shop {
         Self::with_flags(program, &[&evm, flags].concat(), recipient.clone()).await
     }
 
-    async fn with_flags(program: &str, flags: &[&str], recipient: String) -> Self {
+    /// With `flags` alone; `recipient` is for whoever asks.
+    pub async fn with_flags(program: &str, flags: &[&str], recipient: String) -> Self {
         let mut command = Command::new(program);
         command.args(["--listen", "127.0.0.1:0"]).args(flags);
         let mut process = Process::start("shop", &mut command);

@@ -23,22 +23,22 @@ pub(crate) struct Options {
     pub(crate) format: Format,
     #[cfg(feature = "stores")]
     #[command(flatten)]
-    takings: takings::Takings,
+    takings: takings::Options,
 }
 
-/// How to print it.
-#[derive(clap::Args)]
+/// How a list of payments is printed: a table, unless told otherwise.
+#[derive(Debug, clap::Args)]
 pub(crate) struct Format {
     /// Print comma-separated values
     #[arg(long)]
-    pub(crate) csv: bool,
+    csv: bool,
     /// Print JSON
     #[arg(long, conflicts_with = "csv")]
     pub(crate) json: bool,
 }
 
 impl Format {
-    /// A list of payments, as JSON documents or as rows under a heading.
+    /// Rows under a heading; the documents are what a program gets instead.
     pub(crate) fn print<const N: usize>(
         &self,
         heading: [&str; N],
@@ -46,8 +46,8 @@ impl Format {
         documents: impl FnOnce() -> Vec<Value>,
     ) -> Result<Answer, Failure> {
         let out = if self.json {
-            let payments = json!({ "payments": documents() });
-            format!("{}\n", serde_json::to_string_pretty(&payments).map_err(Failure::failed)?)
+            let document = json!({ "payments": documents() });
+            format!("{}\n", serde_json::to_string_pretty(&document).map_err(Failure::failed)?)
         } else if self.csv {
             let lines = rows.iter().map(|row| terminal::csv(row.each_ref().map(String::as_str)));
             std::iter::once(terminal::csv(heading)).chain(lines).collect()

@@ -18,7 +18,8 @@ use crate::ledger::Format;
 
 /// Which payments of which server.
 #[derive(clap::Args)]
-pub(crate) struct Takings {
+#[group(id = "takings")] // by default it is called after its type, as the command's own options are
+pub(crate) struct Options {
     /// Print what a server has taken instead: every settled payment, and whether it was delivered
     #[arg(long, requires = "store")]
     pub(crate) server: bool,
@@ -90,7 +91,7 @@ impl StoreAt {
     }
 }
 
-pub(crate) async fn run(options: &Takings, format: &Format) -> Result<Answer, Failure> {
+pub(crate) async fn run(options: &Options, format: &Format) -> Result<Answer, Failure> {
     let Some(store) = &options.store else { return Err(Failure::failed("`--server` needs a `--store`")) };
     let ledger = Ledger::in_store(store.open().await?);
     let (query, mut entries, mut after) = (options.query(), Vec::new(), None);
@@ -119,7 +120,7 @@ pub(crate) async fn run(options: &Takings, format: &Format) -> Result<Answer, Fa
     format.print(heading, &rows, || entries.iter().map(document).collect())
 }
 
-impl Takings {
+impl Options {
     fn query(&self) -> Query {
         let mut query = Query::new();
         if self.undelivered {

@@ -3,16 +3,18 @@
 
 mod servers;
 
+use axum::Extension;
 use mpp::method::sandbox::Wallet;
 use mpp::routing::{Router, get};
 use mpp::store::{
     Cas, Keep, Key, PostgresOptions, PostgresStore, Quota, RedisOptions, RedisStore, Store, StoreError, Write,
 };
-use mpp::testing::{Client, store_conformance};
+use mpp::testing::{Client, shared_store_conformance, store_conformance, store_outage_conformance};
 use mpp::{Amount, Mpp, Paid, Sandbox, Secret};
 use servers::Server;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -87,83 +89,107 @@ async fn the_postgres_store_keeps_the_contract_behind_pgbouncer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_thousand_claims_over_several_connections_one_is_written() {
-    let (Some(redis_server), Some(postgres_server)) = (Server::redis(DURABLE), Server::postgres()) else {
-        return;
-    };
-    for round in 0..3 {
-        let mut stores: Vec<Arc<dyn Store>> = Vec::new();
-        for _ in 0..4 {
-            stores.push(Arc::new(redis(&redis_server, "race").await.expect("it connects")));
-        }
-        assert_eq!(winners(&stores, round).await, 1, "Redis");
-        stores.clear();
-        for _ in 0..4 {
-            stores.push(Arc::new(postgres(&postgres_server, "race").await.expect("it connects")));
-        }
-        assert_eq!(winners(&stores, round).await, 1, "PostgreSQL");
-    }
+async fn connections_to_one_redis_keep_the_contract_between_them() {
+    let Some(server) = Server::redis(DURABLE) else { return };
+    shared_store_conformance(async || Arc::new(redis(&server, "race").await.expect("it connects"))).await;
 }
 
-async fn winners(stores: &[Arc<dyn Store>], round: u32) -> usize {
-    let mut claims = JoinSet::new();
-    for task in 0..1_000 {
-        let store = stores[task % stores.len()].clone();
-        claims.spawn(async move {
-            let key = Key::new(Quota::Paid, "claim", &round.to_string());
-            let outcome = store.cas(&key, None, Some(live(b"mine"))).await.expect("the server is there");
-            matches!(outcome, Cas::Written(_))
-        });
-    }
-    claims.join_all().await.into_iter().filter(|won| *won).count()
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_to_one_postgres_keep_the_contract_between_them() {
+    let Some(server) = Server::postgres() else { return };
+    shared_store_conformance(async || Arc::new(postgres(&server, "race").await.expect("it connects"))).await;
+}
+
+/// This program, once more for each process: what they claim, one of them gets.
+#[tokio::test]
+async fn of_several_processes_on_one_redis_one_gets_each_key() {
+    let Some(server) = Server::redis(DURABLE) else { return };
+    drop(redis(&server, "default").await.expect("it is up"));
+    processes(&format!("redis://127.0.0.1:{}", server.port));
 }
 
 #[tokio::test]
-async fn a_database_that_is_killed_fails_calls_and_has_everything_when_it_is_back() {
-    if let Some(mut server) = Server::redis(DURABLE) {
-        let store = redis(&server, "t").await.expect("it connects");
-        outage(&mut server, &store).await;
-    }
-    if let Some(mut server) = Server::postgres() {
-        let store = postgres(&server, "t").await.expect("it connects");
-        outage(&mut server, &store).await;
-    }
+async fn of_several_processes_on_one_postgres_one_gets_each_key() {
+    let Some(server) = Server::postgres() else { return };
+    drop(postgres(&server, "default").await.expect("it is up"));
+    processes(&format!("postgres://postgres:secret@127.0.0.1:{}/postgres", server.port));
 }
 
-async fn outage(server: &mut Server, store: &dyn Store) {
-    let key = Key::new(Quota::Paid, "entry", "before");
-    let written = store.cas(&key, None, Some(live(b"kept"))).await;
-    let Ok(Cas::Written(version)) = written else { panic!("{written:?}") };
-    server.kill();
-    assert!(matches!(store.cas(&key, Some(version), None).await, Err(StoreError::Backend(_))));
-    server.start();
-    let patience = Instant::now() + Duration::from_secs(30);
-    let there = loop {
-        match store.get(&key).await {
-            Ok(there) => break there.expect("what was written before the crash"),
-            Err(error) => assert!(Instant::now() < patience, "{error}"),
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+const CLAIMED: usize = 200;
+
+fn processes(url: &str) {
+    let program = std::env::current_exe().expect("this program");
+    let claimant = || {
+        let mut command = Command::new(&program);
+        command.args(["--exact", "claimant", "--nocapture"]).env("MPP_CLAIMS_ON", url);
+        command.stdout(Stdio::piped()).spawn().expect("this program starts again")
     };
-    assert_eq!((there.version, &*there.value), (version, &b"kept"[..]));
-    assert!(matches!(store.cas(&key, Some(version), Some(live(b"again"))).await, Ok(Cas::Written(_))));
+    let claimants: Vec<_> = (0..4).map(|_| claimant()).collect();
+    let won = |process: std::process::Child| {
+        let output = process.wait_with_output().expect("it ends");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let number = text.split("won ").nth(1).and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+        number.unwrap_or_else(|| panic!("a process said {text}"))
+    };
+    let won: Vec<usize> = claimants.into_iter().map(won).collect();
+    assert_eq!(won.iter().sum::<usize>(), CLAIMED, "{won:?}");
+}
+
+/// No test by itself: one of those processes.
+#[tokio::test]
+async fn claimant() {
+    let Ok(url) = std::env::var("MPP_CLAIMS_ON") else { return };
+    let store: Arc<dyn Store> = match url.starts_with("redis") {
+        true => Arc::new(RedisStore::connect(&url).await.expect("it is up")),
+        false => Arc::new(PostgresStore::connect(&url).await.expect("it is up")),
+    };
+    let mut won = 0;
+    for number in 0..CLAIMED {
+        let key = Key::new(Quota::Paid, "claim", &number.to_string());
+        let claim = store.cas(&key, None, Some(live(b"mine"))).await.expect("the server is there");
+        won += usize::from(matches!(claim, Cas::Written(_)));
+    }
+    println!("won {won}");
 }
 
 #[tokio::test]
-async fn tenants_do_not_see_each_other() {
+async fn a_redis_that_is_killed_fails_calls_and_has_everything_when_it_is_back() {
+    let Some(mut server) = Server::redis(DURABLE) else { return };
+    let store = redis(&server, "t").await.expect("it connects");
+    outage(&mut server, &store).await;
+}
+
+#[tokio::test]
+async fn a_postgres_that_is_killed_fails_calls_and_has_everything_when_it_is_back() {
+    let Some(mut server) = Server::postgres() else { return };
+    let store = postgres(&server, "t").await.expect("it connects");
+    outage(&mut server, &store).await;
+}
+
+async fn outage(server: &mut Server, store: &impl Store) {
+    let server = std::cell::RefCell::new(server);
+    let stop = async || server.borrow_mut().kill();
+    let start = async || server.borrow_mut().start();
+    store_outage_conformance(store, stop, start).await;
+}
+
+#[tokio::test]
+async fn tenants_of_a_redis_do_not_see_each_other() {
+    let Some(server) = Server::redis(DURABLE) else { return };
+    tenants(redis(&server, "one").await.unwrap(), redis(&server, "two").await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn tenants_of_a_postgres_do_not_see_each_other() {
+    let Some(server) = Server::postgres() else { return };
+    tenants(postgres(&server, "one").await.unwrap(), postgres(&server, "two").await.unwrap()).await;
+}
+
+async fn tenants<S: Store>(one: S, two: S) {
     let key = Key::new(Quota::Paid, "entry", "mine");
-    if let Some(server) = Server::redis(DURABLE) {
-        let (one, two) = (redis(&server, "one").await.unwrap(), redis(&server, "two").await.unwrap());
-        one.cas(&key, None, Some(live(b"1"))).await.unwrap();
-        assert_eq!(two.get(&key).await, Ok(None));
-        assert!(two.scan("", None, 10).await.unwrap().is_empty());
-    }
-    if let Some(server) = Server::postgres() {
-        let (one, two) = (postgres(&server, "one").await.unwrap(), postgres(&server, "two").await.unwrap());
-        one.cas(&key, None, Some(live(b"1"))).await.unwrap();
-        assert_eq!(two.get(&key).await, Ok(None));
-        assert!(two.scan("", None, 10).await.unwrap().is_empty());
-    }
+    one.cas(&key, None, Some(live(b"1"))).await.unwrap();
+    assert_eq!(two.get(&key).await, Ok(None));
+    assert!(two.scan("", None, 10).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -207,33 +233,33 @@ async fn a_redis_that_may_forget_is_refused_at_the_start() {
 }
 
 #[tokio::test]
-async fn no_error_says_a_password() {
-    if let Some(server) = Server::redis(&["--appendonly", "yes", "--requirepass", "right"]) {
-        for url in [
-            "redis://:wr0ng@127.0.0.1:{}",
-            "redis://:wr0ng@127.0.0.1:{}/x",
-            "redis://user:wr0ng@127.0.0.1:{}",
-        ] {
-            let url = url.replace("{}", &server.port.to_string());
-            let error = RedisStore::connect(&url).await.unwrap_err();
-            assert!(!format!("{error} {error:?}").contains("wr0ng"), "{error}");
-        }
+async fn no_error_says_the_password_of_a_redis() {
+    let settings = &["--appendonly", "yes", "--requirepass", "right"];
+    let Some(server) = Server::redis(settings) else { return };
+    for url in
+        ["redis://:wr0ng@127.0.0.1:{}", "redis://:wr0ng@127.0.0.1:{}/x", "redis://user:wr0ng@127.0.0.1:{}"]
+    {
+        let url = url.replace("{}", &server.port.to_string());
+        let error = RedisStore::connect(&url).await.unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("wr0ng"), "{error}");
     }
-    if let Some(server) = Server::postgres() {
-        postgres(&server, "t").await.expect("it is up");
-        for url in [
-            "postgres://postgres:wr0ng@127.0.0.1:{}/postgres",
-            "postgres://postgres:wr0ng@127.0.0.1:x/postgres",
-        ] {
-            let url = url.replace("{}", &server.port.to_string());
-            let error = PostgresStore::connect(&url).await.unwrap_err();
-            assert!(!format!("{error} {error:?}").contains("wr0ng"), "{error}");
-        }
+}
+
+#[tokio::test]
+async fn no_error_says_the_password_of_a_postgres() {
+    let Some(server) = Server::postgres() else { return };
+    postgres(&server, "t").await.expect("it is up");
+    for url in
+        ["postgres://postgres:wr0ng@127.0.0.1:{}/postgres", "postgres://postgres:wr0ng@127.0.0.1:x/postgres"]
+    {
+        let url = url.replace("{}", &server.port.to_string());
+        let error = PostgresStore::connect(&url).await.unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("wr0ng"), "{error}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn servers_that_start_together_create_the_tables_once() {
+async fn servers_that_start_together_create_the_tables_in_postgres_once() {
     let Some(server) = Server::postgres() else { return };
     postgres(&server, "warm").await.expect("it is up");
     let server = Arc::new(server);
@@ -248,29 +274,28 @@ async fn servers_that_start_together_create_the_tables_once() {
 }
 
 /// Three servers of one service, one database between them: every tenth credential is sent to all three at once, and each
-/// is paid and delivered exactly once.
+/// is paid and delivered exactly once. With real processes, and killed: `interop/tests/replicas.rs`.
 #[tokio::test(flavor = "multi_thread")]
-async fn three_replicas_on_one_database_deliver_each_payment_once() {
-    if let Some(server) = Server::redis(DURABLE) {
-        replicas("Redis", async || Arc::new(redis(&server, "shop").await.expect("it connects"))).await;
-    }
-    if let Some(server) = Server::postgres() {
-        replicas("PostgreSQL", async || Arc::new(postgres(&server, "shop").await.expect("it connects")))
-            .await;
-    }
+async fn three_replicas_on_one_redis_deliver_each_payment_once() {
+    let Some(server) = Server::redis(DURABLE) else { return };
+    replicas(async || Arc::new(redis(&server, "shop").await.expect("it connects"))).await;
 }
 
-static DELIVERED: AtomicUsize = AtomicUsize::new(0);
+#[tokio::test(flavor = "multi_thread")]
+async fn three_replicas_on_one_postgres_deliver_each_payment_once() {
+    let Some(server) = Server::postgres() else { return };
+    replicas(async || Arc::new(postgres(&server, "shop").await.expect("it connects"))).await;
+}
 
 #[mpp::charge(amount = "0.05", currency = "usdc", methods(sandbox))]
-async fn sell(_: Paid) {
-    DELIVERED.fetch_add(1, Ordering::SeqCst);
+async fn sell(Extension(sold): Extension<Arc<AtomicUsize>>, _: Paid) {
+    sold.fetch_add(1, Ordering::SeqCst);
 }
 
-async fn replicas<S: Store>(database: &str, connect: impl AsyncFn() -> Arc<S>) {
+async fn replicas<S: Store>(connect: impl AsyncFn() -> Arc<S>) {
     const REQUESTS: usize = 100;
     const IN_FLIGHT: usize = 16;
-    DELIVERED.store(0, Ordering::SeqCst);
+    let sold = Arc::<AtomicUsize>::default();
     let (secret, wallet) = (Secret::generate(), Wallet::generate());
     let bank = Sandbox::new().with_store(connect().await);
     bank.fund(&wallet.did(), Amount::whole(1_000)).await.expect("play money");
@@ -284,7 +309,8 @@ async fn replicas<S: Store>(database: &str, connect: impl AsyncFn() -> Arc<S>) {
             .shared_store(store)
             .build()
             .unwrap_or_else(|report| panic!("{report}"));
-        let router = Router::new().route("/sell", get(sell)).with_state(mpp);
+        let router = Router::new().route("/sell", get(sell)).with_state(mpp).into_axum();
+        let router = router.layer(Extension(sold.clone()));
         replicas.push(Arc::new(Client::new(router).with_wallet(wallet.clone())));
     }
     let places = Arc::new(Semaphore::new(IN_FLIGHT));
@@ -308,8 +334,8 @@ async fn replicas<S: Store>(database: &str, connect: impl AsyncFn() -> Arc<S>) {
         });
     }
     requests.join_all().await;
-    assert_eq!(DELIVERED.load(Ordering::SeqCst), REQUESTS, "{database}");
-    assert_eq!(bank.till().await.expect("the bank"), Amount::cents(5 * REQUESTS as u128), "{database}");
+    assert_eq!(sold.load(Ordering::SeqCst), REQUESTS);
+    assert_eq!(bank.till().await.expect("the bank"), Amount::cents(5 * REQUESTS as u128));
 }
 
 fn live(value: &[u8]) -> Write {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 
 use crate::Error;
+use crate::fuzz;
 use crate::run::{Interrupt, Log, Step};
 use crate::tally::{Counting, Ending, Tally};
 use crate::tools;
@@ -22,15 +23,49 @@ const TAIL: usize = 60;
 /// Which stages to run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Selection {
-    /// Leave these stages out
-    #[arg(long, value_name = "STAGE", value_delimiter = ',', num_args = 1..)]
-    without: Vec<Stage>,
+    /// Leave these stages out, or the tests of `postgres` or `redis`, which are counted as skipped
+    #[arg(long, value_name = "STAGE|SERVER", value_delimiter = ',', num_args = 1.., value_parser = Omitted::read)]
+    without: Vec<Omitted>,
     /// Run these stages alone
     #[arg(long, value_name = "STAGE", value_delimiter = ',', num_args = 1..)]
     only: Vec<Stage>,
     /// Stop whatever still runs after this many minutes, and count it as failed
     #[arg(long, value_name = "N", default_value_t = 39)]
     minutes: u64,
+}
+
+/// What `--without` leaves out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Omitted {
+    Stage(Stage),
+    Server(Server),
+}
+
+impl Omitted {
+    fn read(text: &str) -> Result<Self, String> {
+        let stage = Stage::from_str(text, false).map(Self::Stage);
+        let server = || Server::from_str(text, false).map(Self::Server);
+        stage.or_else(|_| server()).map_err(|_| "neither a stage nor `postgres` nor `redis`".to_owned())
+    }
+}
+
+/// A database that tests start themselves. Every test that needs one has its name in its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Server {
+    /// PostgreSQL, and the pgbouncer before it
+    Postgres,
+    /// Redis
+    Redis,
+}
+
+impl Server {
+    /// What the names of its tests have in them.
+    fn name(self) -> &'static str {
+        match self {
+            Server::Postgres => "postgres",
+            Server::Redis => "redis",
+        }
+    }
 }
 
 /// What is checked, in the order in which it is: cheap verdicts first, then the slim build, then the full
@@ -63,6 +98,8 @@ pub(crate) enum Stage {
     Shop,
     /// Real chains and real clients of other SDKs (npm)
     Interop,
+    /// The parsers' fuzz targets, for a moment each (skipped without nightly and cargo-fuzz)
+    Fuzz,
     /// Documentation tests, and links within the documentation
     Doc,
     /// Clippy without a warning, in both feature sets
@@ -76,11 +113,12 @@ pub(crate) enum Stage {
 pub(crate) fn test(workspace: &Workspace, selection: &Selection) -> Result<ExitCode, Error> {
     let interrupt = Interrupt::listen()?;
     let deadline = Instant::now() + Duration::from_secs(60 * selection.minutes);
+    let without = selection.servers_left_out();
     let mut total = Tally::default();
     let mut table = Vec::new();
     for stage in selection.stages() {
         let started = Instant::now();
-        let tally = run_stage(workspace, stage, deadline, &interrupt)?;
+        let tally = run_stage(workspace, stage, &without, deadline, &interrupt)?;
         if interrupt.happened() {
             return Err(Error::Interrupted);
         }
@@ -98,13 +136,14 @@ pub(crate) fn test(workspace: &Workspace, selection: &Selection) -> Result<ExitC
 fn run_stage(
     workspace: &Workspace,
     stage: Stage,
+    without: &[Server],
     deadline: Instant,
     interrupt: &Interrupt,
 ) -> Result<Tally, Error> {
     let mut log = Log::create(workspace.scratch("xtask").join(format!("{}.log", stage.name())))?;
     let mut tally = Tally::default();
     println!("{}", stage.name());
-    for mut step in stage.steps(workspace) {
+    for mut step in stage.steps(workspace, without) {
         step.limit = step.limit.min(deadline.saturating_duration_since(Instant::now()));
         println!("  $ {}", step.line());
         let finished = step.run(&mut log, interrupt)?;
@@ -133,7 +172,19 @@ fn print_tail(output: &str) {
 impl Selection {
     fn stages(&self) -> impl Iterator<Item = Stage> {
         let wanted = |stage: &Stage| self.only.is_empty() || self.only.contains(stage);
-        Stage::value_variants().iter().copied().filter(wanted).filter(|stage| !self.without.contains(stage))
+        Stage::value_variants()
+            .iter()
+            .copied()
+            .filter(wanted)
+            .filter(|stage| !self.without.contains(&Omitted::Stage(*stage)))
+    }
+
+    fn servers_left_out(&self) -> Vec<Server> {
+        let server = |omitted: &Omitted| match omitted {
+            Omitted::Server(server) => Some(*server),
+            Omitted::Stage(_) => None,
+        };
+        self.without.iter().filter_map(server).collect()
     }
 }
 
@@ -143,10 +194,10 @@ impl Stage {
     }
 
     /// The commands of this stage. An installation or a build comes first where one is needed.
-    fn steps(self, workspace: &Workspace) -> Vec<Step> {
+    fn steps(self, workspace: &Workspace, without: &[Server]) -> Vec<Step> {
         use Counting::{CargoTest, Check, Setup};
         use FeatureSet::{Full, Slim};
-        let call = Calls { workspace };
+        let call = Calls { workspace, without };
         match self {
             Stage::Format => vec![call.cargo(Check, 2, ["fmt", "--all", "--check"])],
             Stage::Repository => {
@@ -174,14 +225,16 @@ impl Stage {
             Stage::Interop => {
                 let npm = tools::npm_packages(workspace).into_iter();
                 npm.chain(tools::python_packages(workspace))
+                    .chain(tools::databases(without))
                     .chain(tools::browser())
                     .chain(call.integration_tests(12, Full, self))
                     .collect()
             }
             Stage::Stores => {
-                tools::databases().into_iter().chain(call.integration_tests(10, Full, self)).collect()
+                tools::databases(without).into_iter().chain(call.integration_tests(10, Full, self)).collect()
             }
             Stage::Pipeline | Stage::Cli | Stage::Shop => call.integration_tests(10, Full, self),
+            Stage::Fuzz => fuzz::steps(workspace),
             Stage::Doc => {
                 let mut links = call.cargo(Check, 10, ["doc", "--no-deps"]);
                 links.command.args(workspace.select(Full)).env("RUSTDOCFLAGS", "-D warnings");
@@ -217,6 +270,7 @@ impl Stage {
 /// Builds the commands of the stages with what all of them share.
 struct Calls<'a> {
     workspace: &'a Workspace,
+    without: &'a [Server],
 }
 
 impl Calls<'_> {
@@ -253,6 +307,9 @@ impl Calls<'_> {
         }
         let mut step = self.test(set, limit, Counting::CargoTest, []);
         step.command.args(names);
+        if !self.without.is_empty() {
+            step.command.arg("--").args(self.without.iter().flat_map(|server| ["--skip", server.name()]));
+        }
         vec![step]
     }
 }
@@ -278,7 +335,8 @@ mod tests {
     use super::*;
 
     fn selection(without: &[Stage], only: &[Stage]) -> Vec<Stage> {
-        Selection { without: without.to_vec(), only: only.to_vec(), minutes: 39 }.stages().collect()
+        let without = without.iter().map(|stage| Omitted::Stage(*stage));
+        Selection { without: without.collect(), only: only.to_vec(), minutes: 39 }.stages().collect()
     }
 
     fn test_target(package: &str, name: &str) -> TestTarget {
@@ -290,6 +348,26 @@ mod tests {
         assert_eq!(selection(&[], &[]), Stage::value_variants());
         assert!(!selection(&[Stage::Interop], &[]).contains(&Stage::Interop));
         assert_eq!(selection(&[], &[Stage::Clippy, Stage::Format]), [Stage::Format, Stage::Clippy]);
+    }
+
+    #[test]
+    fn without_a_server_its_tests_are_skipped_by_name_and_no_stage_is() {
+        let without = ["stores", "postgres"].map(|text| Omitted::read(text).expect("both are known"));
+        let selection = Selection { without: without.to_vec(), only: Vec::new(), minutes: 39 };
+        assert_eq!(selection.stages().count(), Stage::value_variants().len() - 1);
+        assert_eq!(selection.servers_left_out(), [Server::Postgres]);
+        assert!(Omitted::read("mysql").is_err());
+
+        let workspace = Workspace::load().expect("this repository");
+        for stage in [Stage::Stores, Stage::Interop] {
+            let line = |without: &[Server]| stage.steps(&workspace, without).pop().expect("tests").line();
+            assert!(
+                line(&[Server::Postgres]).ends_with(" -- --skip postgres"),
+                "{}",
+                line(&[Server::Postgres])
+            );
+            assert!(!line(&[]).contains("--skip"));
+        }
     }
 
     #[test]
@@ -305,7 +383,7 @@ mod tests {
         let workspace = Workspace::load().expect("this repository");
         for test in workspace.integration_tests().iter().filter(|test| test.package != "xtask") {
             let runs = |stage: &&Stage| {
-                let steps = stage.steps(&workspace);
+                let steps = stage.steps(&workspace, &[]);
                 steps.iter().any(|step| step.line().split(' ').any(|arg| arg == test.name))
             };
             let running: Vec<_> = Stage::value_variants().iter().filter(runs).collect();

@@ -16,6 +16,8 @@ pub(crate) struct Tally {
 pub(crate) enum Counting {
     /// Preparation (an installation, a build): nothing when it succeeds, one failure when it does not.
     Setup,
+    /// What cannot be run here: one that was skipped.
+    Skipped,
     /// The exit code is the verdict: one check.
     Check,
     /// `cargo test`: what its `test result:` lines say.
@@ -35,7 +37,8 @@ impl Tally {
         let reported = match (counting, ending) {
             (Counting::Setup, Ending::Succeeded) => return Tally::default(),
             (Counting::Check, Ending::Succeeded) => return Tally { passed: 1, ..Tally::default() },
-            (Counting::Setup | Counting::Check, Ending::Failed) => Tally::default(),
+            (Counting::Skipped, Ending::Succeeded) => return Tally { skipped: 1, ..Tally::default() },
+            (Counting::Setup | Counting::Check | Counting::Skipped, Ending::Failed) => Tally::default(),
             (Counting::CargoTest, _) => {
                 let mut sum = Tally::default();
                 output.lines().filter_map(result_line).for_each(|line| sum += line);
@@ -86,7 +89,8 @@ fn result_line(line: &str) -> Option<Tally> {
         match what {
             "passed" => tally.passed = number,
             "failed" => tally.failed = number,
-            "ignored" => tally.skipped = number,
+            // A test that was filtered out belongs to a server that `--without` names.
+            "ignored" | "filtered out" => tally.skipped += number,
             _ => {}
         }
     }
@@ -109,8 +113,8 @@ test result: FAILED. 4 passed; 1 failed; 0 ignored; 0 measured; 7 filtered out; 
     #[test]
     fn the_result_lines_of_every_test_program_are_added_up() {
         let tally = Tally::of(Counting::CargoTest, Ending::Failed, OUTPUT);
-        assert_eq!(tally, Tally { passed: 6, failed: 1, skipped: 1 });
-        assert_eq!(tally.to_string(), "6 passed, 1 failed, 1 skipped");
+        assert_eq!(tally, Tally { passed: 6, failed: 1, skipped: 8 });
+        assert_eq!(tally.to_string(), "6 passed, 1 failed, 8 skipped");
     }
 
     #[test]

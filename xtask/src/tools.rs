@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::run::Step;
+use crate::stages::Server;
 use crate::tally::Counting;
 use crate::workspace::{Workspace, cargo};
 
@@ -68,16 +69,28 @@ pub(crate) fn python_packages(workspace: &Workspace) -> Vec<Step> {
 
 /// The installation of the databases that the stores are tested on, from Debian's packages; none when they are there or
 /// this is not root on such a system: then the tests say what is missing.
-pub(crate) fn databases() -> Option<Step> {
+pub(crate) fn databases(without: &[Server]) -> Option<Step> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = |name: &str| std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
     let postgres = Path::new("/usr/lib/postgresql").is_dir() || on_path("postgres");
     let pooler = on_path("pgbouncer") || Path::new("/usr/sbin/pgbouncer").is_file();
-    if (on_path("redis-server") && postgres && pooler) || !on_path("apt-get") || !is_root() {
+    let missing: Vec<&str> = [
+        (Server::Redis, "redis-server", on_path("redis-server")),
+        (Server::Postgres, "postgresql", postgres),
+        (Server::Postgres, "pgbouncer", pooler),
+    ]
+    .into_iter()
+    .filter(|(server, _, there)| !there && !without.contains(server))
+    .map(|(_, package, _)| package)
+    .collect();
+    if missing.is_empty() || !on_path("apt-get") || !is_root() {
         return None;
     }
     let mut install = Command::new("sh");
-    let packages = "apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends redis-server postgresql pgbouncer";
+    let packages = format!(
+        "apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends {}",
+        missing.join(" ")
+    );
     // A fresh machine may not have the package lists, or old ones.
     install.args(["-c", &format!("{packages} || {{ apt-get update && {packages}; }}")]);
     install.env("DEBIAN_FRONTEND", "noninteractive");

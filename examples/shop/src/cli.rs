@@ -22,6 +22,7 @@ Routes:
   GET  /stripe     1.00 usd by card (needs --stripe-key-file)
   GET  /evm        0.01 usdc on an EVM chain (needs --evm-rpc)
   GET  /either     0.05 usdc by Tempo or by card, whichever this shop takes
+  GET  /play       0.05 usdc of play money (needs --play-money)
   GET  /health     free
 
 Documents: /openapi.json, /llms.txt, /llms-full.txt";
@@ -37,11 +38,11 @@ pub(crate) struct Flags {
     pub(crate) listen: SocketAddr,
 
     /// JSON-RPC node of the Tempo chain: https, or http on this machine.
-    #[arg(long, value_name = "URL", required_unless_present_any = ["stripe_key_file", "evm_rpc"], requires = "recipient")]
+    #[arg(long, value_name = "URL", required_unless_present_any = ["stripe_key_file", "evm_rpc", "play_money"], requires = "recipient")]
     pub(crate) tempo_rpc: Option<String>,
 
     /// Who is paid on Tempo, and on the EVM chain. Default there: the account of the key.
-    #[arg(long, value_name = "0x…", required_unless_present_any = ["stripe_key_file", "evm_rpc"], requires = "chain")]
+    #[arg(long, value_name = "0x…", required_unless_present_any = ["stripe_key_file", "evm_rpc", "play_money"], requires = "chain")]
     pub(crate) recipient: Option<String>,
 
     /// Chain id the node has to serve (4217 main network, 42431 Moderato). Default: whatever it serves.
@@ -90,6 +91,10 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "ID", requires = "stripe_key_file", default_value = "internal")]
     pub(crate) stripe_network_id: String,
 
+    /// Takes play money too: from this account (`did:key:…`), which is opened with a million.
+    #[arg(long, value_name = "DID")]
+    pub(crate) play_money: Option<String>,
+
     /// Where clients reach this shop; its host is the realm of every challenge. Default: http and the address it
     /// listens on.
     #[arg(long, value_name = "URL")]
@@ -104,6 +109,14 @@ pub(crate) struct Flags {
     /// several shops share: `redis://HOST` or `postgres://USER@HOST/DATABASE` (then with --secret-file).
     #[arg(long, value_name = "memory|file:PATH|URL", default_value = "memory")]
     pub(crate) store: StoreAt,
+
+    /// How long the payments of a shop that died are left alone before another one takes them over, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = value_parser!(u64).range(3..=3_600))]
+    pub(crate) lease: u64,
+
+    /// How long a payment network may take before its answer counts as lost, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = value_parser!(u64).range(1..=600))]
+    pub(crate) settle_timeout: u64,
 
     /// How long a challenge can be paid, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = value_parser!(u64).range(1..=86_400))]
@@ -197,10 +210,12 @@ mod tests {
         const TEMPO: [&str; 4] = ["--tempo-rpc", "x", "--recipient", "y"];
         const EVM: [&str; 4] = ["--evm-rpc", "x", "--evm-key-file", "k"];
         const STRIPE: [&str; 2] = ["--stripe-key-file", "k"];
+        const PLAY: [&str; 2] = ["--play-money", "did:key:z6Mk"];
         for args in [
             &TEMPO[..],
             &EVM[..],
             &STRIPE[..],
+            &PLAY[..],
             &[TEMPO.as_slice(), STRIPE.as_slice()].concat(),
             &[EVM.as_slice(), STRIPE.as_slice()].concat(),
             &[EVM.as_slice(), &["--recipient", "y", "--evm-token", "t"]].concat(),
@@ -224,6 +239,7 @@ mod tests {
             &["shop", "--frobnicate"],
             &["shop", "--tempo-rpc", "x", "--recipient", "y", "--store", "disk"],
             &["shop", "--tempo-rpc", "x", "--recipient", "y", "--expires", "0"],
+            &["shop", "--tempo-rpc", "x", "--recipient", "y", "--lease", "2"],
             &["shop", "--tempo-rpc", "x", "--recipient", "y", "--tempo-token", "pathusd"],
         ] {
             let refused = Flags::try_parse_from(args).err().expect("a wrong command line");

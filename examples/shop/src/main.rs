@@ -12,8 +12,8 @@ use cli::{Flags, StoreAt};
 use mpp::method::evm::{self, PrivateKeySigner};
 use mpp::method::tempo::{Sponsor, rpc_chain_id};
 use mpp::method::{MethodProblem, ServerMethod};
-use mpp::store::{PostgresStore, RedbStore, RedisStore};
-use mpp::{Evm, Mpp, Secret, Stripe, Tempo};
+use mpp::store::{PostgresStore, RedbStore, RedisStore, Store};
+use mpp::{Amount, Evm, Mpp, Sandbox, Secret, Stripe, Tempo};
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -128,7 +128,9 @@ async fn configured(flags: &Flags, address: SocketAddr) -> Result<Mpp, Closed> {
     let public_url = flags.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     let builder = Mpp::builder(public_url)
         .secret(secret(flags)?)
-        .challenge_lifetime(Duration::from_secs(flags.expires));
+        .challenge_lifetime(Duration::from_secs(flags.expires))
+        .lease(Duration::from_secs(flags.lease))
+        .settle_timeout(Duration::from_secs(flags.settle_timeout));
     let builder = match tempo(flags).await? {
         Some(tempo) => builder.method(tempo),
         None => builder.switched_off("tempo"),
@@ -141,21 +143,43 @@ async fn configured(flags: &Flags, address: SocketAddr) -> Result<Mpp, Closed> {
         Some(stripe) => builder.method(stripe),
         None => builder.switched_off("stripe"),
     };
-    let builder = match &flags.store {
-        StoreAt::Memory => builder.single_process_volatile_store(),
-        StoreAt::File(path) => {
-            let store =
-                RedbStore::open(path).map_err(while_doing(format!("cannot use {}", path.display())))?;
-            builder.store(store)
-        }
-        StoreAt::Redis(url) => {
-            builder.store(RedisStore::connect(url).await.map_err(while_doing("cannot use this Redis"))?)
-        }
-        StoreAt::Postgres(url) => {
-            builder.store(PostgresStore::connect(url).await.map_err(while_doing("cannot use this database"))?)
-        }
+    let store = store(flags).await?;
+    let builder = match &flags.play_money {
+        Some(payer) => builder.method(play_money(payer, store.clone())).allow_test_money(),
+        None => builder.switched_off("sandbox"),
+    };
+    let builder = match store {
+        Some(store) => builder.shared_store(store),
+        None => builder.single_process_volatile_store(),
     };
     Ok(builder.build()?)
+}
+
+/// Where payments are journaled; `None` in memory.
+async fn store(flags: &Flags) -> Result<Option<Arc<dyn Store>>, Closed> {
+    Ok(match &flags.store {
+        StoreAt::Memory => None,
+        StoreAt::File(path) => {
+            let store = RedbStore::open(path);
+            Some(Arc::new(store.map_err(while_doing(format!("cannot use {}", path.display())))?))
+        }
+        StoreAt::Redis(url) => {
+            Some(Arc::new(RedisStore::connect(url).await.map_err(while_doing("cannot use this Redis"))?))
+        }
+        StoreAt::Postgres(url) => {
+            let store = PostgresStore::connect(url).await;
+            Some(Arc::new(store.map_err(while_doing("cannot use this database"))?))
+        }
+    })
+}
+
+/// Play money, whose books are in the shop's own store.
+fn play_money(payer: &str, store: Option<Arc<dyn Store>>) -> Sandbox {
+    let sandbox = Sandbox::new().account(payer, Amount::whole(1_000_000));
+    match store {
+        Some(store) => sandbox.with_store(store),
+        None => sandbox,
+    }
 }
 
 /// Tempo, if there are flags for it.

@@ -27,6 +27,7 @@ fn routes() -> Router<Mpp> {
         .route("/stripe", get(stripe))
         .route("/evm", get(evm))
         .route("/either", get(either))
+        .route("/play", get(play))
         .route("/health", axum::routing::get(health))
 }
 
@@ -122,6 +123,12 @@ async fn sponsored(paid: Paid<Receipt>) -> Json<Value> {
 #[mpp::charge(amount = "0.05", currency = "pathusd", methods(tempo), split(platform = "0.01"))]
 async fn split(paid: Paid<Receipt>) -> Json<Value> {
     sold("split", &paid)
+}
+
+/// Something for play money.
+#[mpp::charge(amount = "0.05", currency = "usdc", methods(sandbox))]
+async fn play(paid: Paid<Receipt>) -> Json<Value> {
+    sold("play", &paid)
 }
 
 /// Something by card.

@@ -35,7 +35,7 @@ use std::time::Duration;
 /// Allowance for clocks that disagree between replicas.
 pub(crate) const SKEW: Duration = Duration::from_secs(60);
 
-const ENTRY: &str = "entry";
+pub(crate) const ENTRY: &str = "entry";
 const PROOF: &str = "proof";
 
 /// What the store holds under a challenge id.
@@ -882,5 +882,19 @@ fn outcome(cas: Result<Cas, StoreError>) -> Result<Version, JournalError> {
         Ok(Cas::Removed) => Err(JournalError::Lost(None)),
         Ok(Cas::Conflict(current)) => Err(JournalError::Lost(read(current).map_err(JournalError::Store)?)),
         Err(e) => Err(JournalError::Store(e)),
+    }
+}
+
+/// What a stored entry says, for tests that name what they saw.
+#[cfg(feature = "testing")]
+pub(crate) fn state_of(value: &[u8]) -> String {
+    match postcard::from_bytes(value) {
+        Ok(Record::Open(entry)) => match entry.delivery {
+            DeliveryState::None => format!("{:?}", entry.payment),
+            DeliveryState::Running => format!("{:?}, running", entry.payment),
+            DeliveryState::RefundDue => format!("{:?}, refund due", entry.payment),
+        },
+        Ok(record) => format!("{record:?}"),
+        Err(_) => "unreadable".to_owned(),
     }
 }

@@ -11,7 +11,8 @@
 //! | notice when a price changes | [`assert_price_list`], `assert_manifest` (with `openapi`) |
 //! | be sure that documents and challenges agree | `assert_advertised` (with `openapi`) |
 //! | test a payment method of your own | [`method_conformance`] |
-//! | test a store of your own | [`store_conformance`] |
+//! | stop a server at every operation of a payment | [`crash_safety`], [`crash_storm`] |
+//! | test a store of your own | [`store_conformance`], [`shared_store_conformance`], [`store_outage_conformance`] |
 //! | have test money | [`sandbox`], [`wallet`] |
 //!
 //! Everything here panics where a test should fail; nothing here belongs in a server.
@@ -39,6 +40,7 @@
 #[cfg(feature = "openapi")]
 mod advertised;
 mod client;
+mod crash;
 mod golden;
 #[cfg(feature = "openapi")]
 mod manifest;
@@ -49,11 +51,14 @@ mod store_conformance;
 #[cfg(feature = "openapi")]
 pub use advertised::assert_advertised;
 pub use client::{Client, Request, Response};
+pub use crash::{CrashBench, CrashReport, CutOff, Depth, Process, StormReport, crash_safety, crash_storm};
 #[cfg(feature = "openapi")]
 pub use manifest::assert_manifest;
 pub use method_conformance::{Breach, Conformance, MethodBench, MethodRule, method_conformance};
 pub use price_list::{assert_price_list, price_list};
-pub use store_conformance::{StoreSetup, store_conformance};
+pub use store_conformance::{
+    StoreSetup, shared_store_conformance, store_conformance, store_outage_conformance,
+};
 
 use crate::clock::{Clock, SystemClock};
 use crate::method::sandbox::{Sandbox, Wallet};

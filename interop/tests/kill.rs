@@ -1,0 +1,289 @@
+//! The shop, killed in the middle of payments (`kill -9`) and started again over its file: the client repeats its credential, and
+//! there is one transfer on the chain, or one charge at Stripe.
+//!
+//! `MPP_KILL_RUNS=200` for more of them. What a process does when it dies at a certain operation is in `crash.rs`; here it
+//! dies wherever it is.
+
+use interop::stripe::{KeyFile, Limits, PROFILE, StandIn};
+use interop::{Answer, CHAIN_ID, Chain, DEV_KEYS, EvmChain, Lab, Shop, fresh_address, lab, try_ask};
+use mpp::method::evm::{CredentialType, EvmWallet, PrivateKeySigner};
+use mpp::method::tempo::TempoWallet;
+use mpp::method::{ClientMethod, Proof};
+use mpp::protocol::{Challenge, Credential, Timestamp};
+use rand::Rng;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+const SHOP: &str = env!("CARGO_BIN_EXE_shop-under-test");
+/// Shops that are killed at the same time, each with a file and a recipient of its own.
+const LANES: usize = 5;
+
+/// What the shops stand on. They outlive every shop.
+struct Ground {
+    tempo: Chain,
+    evm: EvmChain,
+    runs_left: AtomicUsize,
+}
+
+/// How a run ended. In each the money has moved once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Ending {
+    /// Answered before it was killed.
+    Quicker,
+    /// Delivered to the repeated credential.
+    Delivered,
+    /// Committed, and killed before the first byte left. Not where the request has an `Idempotency-Key`.
+    Unsent,
+    /// Refused unpaid; a new credential was paid and delivered.
+    Afresh,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shop_that_is_killed_anywhere_takes_the_money_once() {
+    let Some(lab) = lab() else { return };
+    let runs = std::env::var("MPP_KILL_RUNS").map_or(20, |text| text.parse().expect("a number"));
+    let ground =
+        Ground { tempo: lab.chain().await, evm: lab.evm_chain().await, runs_left: AtomicUsize::new(runs) };
+    let ground = Arc::new(ground);
+    let mut lanes = Vec::new();
+    for number in 0..LANES {
+        let mut lane = Lane::open(&lab, ground.clone(), number).await;
+        lanes.push(tokio::spawn(async move {
+            let mut endings = Vec::new();
+            while lane
+                .ground
+                .runs_left
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
+                .is_ok()
+            {
+                endings.push(lane.run().await);
+            }
+            endings
+        }));
+    }
+    let mut counts = std::collections::BTreeMap::<_, usize>::new();
+    for lane in lanes {
+        for ending in lane.await.expect("a lane does not panic") {
+            *counts.entry(ending).or_default() += 1;
+        }
+    }
+    println!("{runs} kills: {counts:?}");
+    assert_eq!(counts.values().sum::<usize>(), runs);
+}
+
+/// A shop that is killed and started again, one payment at a time.
+struct Lane {
+    ground: Arc<Ground>,
+    stand_in: StandIn,
+    flags: Vec<String>,
+    recipient: String,
+    shop: Option<Shop>,
+    folder: PathBuf,
+    _keys: KeyFile,
+    turn: usize,
+    /// How long a payment takes when nobody is killed, by route.
+    usual: [Option<Duration>; ROUTES.len()],
+}
+
+/// For how long the payer on the EVM chain signs.
+const SIGNED_FOR: Duration = Duration::from_secs(25);
+
+const ROUTES: [(&str, &str); 4] =
+    [("GET", "/charge"), ("GET", "/stripe"), ("GET", "/evm"), ("POST", "/charge")];
+
+impl Lane {
+    async fn open(_: &Lab, ground: Arc<Ground>, number: usize) -> Self {
+        let stand_in = StandIn::of_today().await;
+        let keys = KeyFile::new();
+        let folder = std::env::temp_dir().join(format!("mpp-kill-{}", fresh_address()));
+        std::fs::create_dir_all(&folder).expect("a temporary folder");
+        // A settlement key for each shop: two shops would use the same nonces.
+        let key = PrivateKeySigner::random();
+        ground.evm.give_coins(&key.address().to_string()).await;
+        let key_file = folder.join("key");
+        std::fs::write(&key_file, alloy::hex::encode(&key.to_bytes()[..])).expect("a temporary file");
+        let recipient = fresh_address();
+        let path = |name: &str| folder.join(name).to_str().expect("UTF-8").to_owned();
+        let flags = [
+            ("--tempo-rpc", ground.tempo.url.clone()),
+            ("--recipient", recipient.clone()),
+            ("--evm-rpc", ground.evm.url().to_owned()),
+            ("--evm-token", ground.evm.token.clone()),
+            ("--evm-key-file", path("key")),
+            ("--stripe-key-file", keys.path().to_owned()),
+            ("--stripe-url", stand_in.url.clone()),
+            ("--stripe-network-id", PROFILE.to_owned()),
+            ("--store", format!("file:{}", path("store"))),
+            ("--lease", "3".to_owned()),
+            ("--settle-timeout", "10".to_owned()),
+        ];
+        let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect();
+        let _keys = keys;
+        let turn = number;
+        Self {
+            ground,
+            stand_in,
+            flags,
+            recipient,
+            shop: None,
+            folder,
+            _keys,
+            turn,
+            usual: [None; ROUTES.len()],
+        }
+    }
+
+    async fn shop(&mut self) -> &Shop {
+        if self.shop.is_none() {
+            let flags: Vec<_> = self.flags.iter().map(String::as_str).collect();
+            self.shop = Some(Shop::with_flags(SHOP, &flags, self.recipient.clone()).await);
+        }
+        self.shop.as_ref().expect("it was just opened")
+    }
+
+    /// One payment, and a kill in the middle of it.
+    async fn run(&mut self) -> Ending {
+        let route = self.turn % ROUTES.len();
+        self.turn += 1;
+        if self.usual[route].is_none() {
+            let (credential, _) = self.credential(route).await;
+            let started = Instant::now();
+            let answer = self.ask(route, &credential).await.expect("it lives");
+            assert_eq!(answer.status, 200, "{answer:?}");
+            self.usual[route] = Some(started.elapsed());
+        }
+        let usual = self.usual[route].expect("it was just measured");
+        let (credential, before) = self.credential(route).await;
+        let delay = usual.mul_f64(rand::rng().random_range(0.0..1.1));
+        let (verb, path) = ROUTES[route];
+        let url = self.shop().await.at(path);
+        let asked = {
+            let credential = credential.clone();
+            tokio::spawn(async move { try_ask(verb, &url, Some(&credential), &key_of(&credential)).await })
+        };
+        tokio::time::sleep(delay).await;
+        self.shop.take().expect("it is open").crash().await;
+        let first = asked.await.expect("a request does not panic").filter(|answer| answer.status == 200);
+        let answer = match first.clone() {
+            Some(answer) => answer,
+            None => self.until_answered(route, &credential).await,
+        };
+        let paid = self.paid(route).await - before;
+        let what = format!("{verb} {path}, killed after {delay:?}: {answer:?}");
+        let ending = match (answer.status, paid) {
+            (200, 1) if first.is_some() => Ending::Quicker,
+            (200, 1) => Ending::Delivered,
+            (402, 1) => {
+                assert_eq!(answer.problem(), "invalid-challenge", "{what}");
+                assert_eq!(verb, "GET", "an Idempotency-Key answers again: {what}");
+                Ending::Unsent
+            }
+            (402, 0) => {
+                let (afresh, _) = self.credential(route).await;
+                let answer = self.until_answered(route, &afresh).await;
+                assert_eq!(
+                    (answer.status, self.paid(route).await - before),
+                    (200, 1),
+                    "{what}, then {answer:?}"
+                );
+                Ending::Afresh
+            }
+            odd => panic!("{what}: status and payments {odd:?}"),
+        };
+        // What the dead shop sent may arrive late: it must not come on top.
+        let again = self.ask(route, &credential).await.expect("it lives");
+        assert!(
+            again.status == 402 || (again.status == 200 && again.body == answer.body),
+            "{what}, then {again:?}"
+        );
+        assert_eq!(self.paid(route).await - before, 1, "{what}");
+        ending
+    }
+
+    /// Presents a credential as a patient client would.
+    async fn until_answered(&mut self, route: usize, credential: &str) -> Answer {
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            match self.ask(route, credential).await {
+                Some(answer) if matches!(answer.status, 409 | 503) => {
+                    assert_eq!(answer.challenge, None, "{answer:?}");
+                    assert!(Instant::now() < patience, "never answered: {answer:?}");
+                }
+                Some(answer) => return answer,
+                None => assert!(Instant::now() < patience, "never answered"),
+            }
+            // The shop is a process with a clock of its own.
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    }
+
+    async fn ask(&mut self, route: usize, credential: &str) -> Option<Answer> {
+        let (verb, path) = ROUTES[route];
+        let url = self.shop().await.at(path);
+        try_ask(verb, &url, Some(credential), &key_of(credential)).await
+    }
+
+    /// A credential, and how many payments there were before it.
+    async fn credential(&mut self, route: usize) -> (String, usize) {
+        let (verb, path) = ROUTES[route];
+        let url = self.shop().await.at(path);
+        let unpaid = try_ask(verb, &url, None, &[]).await.expect("it lives");
+        let line = unpaid.challenge.unwrap_or_else(|| panic!("no challenge: {}", unpaid.body));
+        let challenge = Challenge::parse_all([line.as_str()]).offers.remove(0);
+        let before = self.paid(route).await;
+        let proof = self.pay(path, &challenge).await;
+        let credential = Credential { challenge, source: proof.source, payload: proof.payload };
+        (credential.to_header_value(), before)
+    }
+
+    async fn pay(&self, path: &str, challenge: &Challenge) -> Proof {
+        match path {
+            "/stripe" => {
+                let token = self.stand_in.token(Limits::of(100, "usd"));
+                Proof { payload: [("spt".to_owned(), token.into())].into_iter().collect(), source: None }
+            }
+            "/evm" => {
+                let key = PrivateKeySigner::random();
+                self.ground.evm.mint(&key.address().to_string(), 10_000).await;
+                let wallet = EvmWallet::new(CHAIN_ID, key).rpc(self.ground.evm.url()).expect("a URL");
+                // A signature that was lost on the way stays unknown until it is void: then that comes sooner.
+                let soon = Timestamp::from_unix(self.ground.evm.time().await) + SIGNED_FOR;
+                let expires = Some(soon.to_rfc3339().as_str().to_owned());
+                let challenge = Challenge { expires, ..challenge.clone() };
+                wallet.pays_by(&[CredentialType::Authorization]).pay(&challenge).await.expect("it can pay")
+            }
+            _ => {
+                let key = DEV_KEYS[0].parse::<PrivateKeySigner>().expect("a key");
+                let wallet = TempoWallet::new(key, &self.ground.tempo.url, CHAIN_ID).expect("a URL");
+                wallet.pay(challenge).await.expect("it can pay")
+            }
+        }
+    }
+
+    /// How many payments of this kind there were, counted where the money is.
+    async fn paid(&self, route: usize) -> usize {
+        match ROUTES[route].1 {
+            "/stripe" => usize::try_from(self.stand_in.taken() / 100).expect("a few"),
+            "/evm" => self.ground.evm.payments_to(&self.recipient).await.len(),
+            _ => self.ground.tempo.payments_to(&self.recipient).await.len(),
+        }
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        // A temporary folder; what is left of it does no harm.
+        drop(std::fs::remove_dir_all(&self.folder));
+    }
+}
+
+/// The same in all repetitions of a credential, and no other's.
+fn key_of(credential: &str) -> [(&'static str, String); 1] {
+    let end = credential.len() - 40;
+    [("idempotency-key", credential[end..].to_owned())]
+}
+
+/// How long a client goes on asking.
+const PATIENCE: Duration = Duration::from_secs(180);

@@ -1,0 +1,157 @@
+//! One payment, one delivery, whatever dies (`spec-a.md` section 20, invariant (b)): servers that are stopped at every operation,
+//! and storms of faults. With a method on a network the same harness runs in `interop/tests/crash.rs`; real processes are
+//! killed in `interop/tests/kill.rs`. The record of the long runs is `CRASH.md`.
+#![cfg(feature = "testing")]
+
+use mpp::method::sandbox::Wallet;
+use mpp::method::{ClientMethod, Proof};
+use mpp::protocol::{Challenge, Timestamp};
+use mpp::routing::{Router, get};
+use mpp::store::MemoryStore;
+use mpp::testing::{Client, CrashBench, Process, Request, crash_safety, crash_storm};
+use mpp::{Amount, Clock, Hold, Mpp, Paid, Sandbox};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// How often a handler has run: no two runs say the same.
+static RUNS: AtomicUsize = AtomicUsize::new(0);
+
+fn run() -> String {
+    format!("run {}", RUNS.fetch_add(1, Ordering::SeqCst))
+}
+
+#[mpp::charge(amount = "0.05", currency = "usdc", methods(sandbox))]
+async fn charged(_: Paid) -> String {
+    run()
+}
+
+#[mpp::charge(amount = "0.05", currency = "usdc", methods(sandbox), capture = "success")]
+async fn held(_: Paid<Hold>) -> String {
+    run()
+}
+
+#[mpp::charge(amount = "0.05", currency = "usdc", methods(sandbox), replay = "response")]
+async fn replayed(_: Paid) -> String {
+    run()
+}
+
+/// Play money, whose network is a store that survives every process.
+struct PlayMoney {
+    path: &'static str,
+    key: Key,
+    wallet: Wallet,
+    books: Arc<MemoryStore>,
+}
+
+impl PlayMoney {
+    fn at(path: &'static str) -> Self {
+        Self { path, key: Key::None, wallet: Wallet::from_seed([7; 32]), books: Arc::default() }
+    }
+}
+
+/// Whether requests have an `Idempotency-Key`.
+#[derive(Clone, Copy, PartialEq)]
+enum Key {
+    None,
+    OfThePayment,
+}
+
+impl CrashBench for PlayMoney {
+    type Method = Sandbox;
+
+    async fn method(&self, process: &Process, clock: Arc<dyn Clock>) -> Sandbox {
+        let sandbox = Sandbox::new().with_store(process.store(self.books.clone())).with_clock(clock);
+        sandbox.account(&self.wallet.did(), Amount::whole(1_000_000))
+    }
+
+    fn client(&self, mpp: Mpp) -> Client {
+        let router = Router::new()
+            .route("/charged", get(charged).post(charged))
+            .route("/held", get(held))
+            .route("/replayed", get(replayed));
+        Client::new(router.with_state(mpp))
+    }
+
+    fn request(&self, client: &Client, payment: &str) -> Request {
+        match self.key {
+            Key::None => client.get(self.path),
+            Key::OfThePayment => client.post(self.path).header("idempotency-key", payment),
+        }
+    }
+
+    async fn pay(&self, challenge: &Challenge) -> Proof {
+        self.wallet.pay(challenge).await.expect("a wallet with money")
+    }
+
+    async fn payments(&self) -> u64 {
+        let till = Sandbox::new().with_store(self.books.clone()).till().await.expect("the books");
+        u64::try_from(till.to_base_units(6).expect("cents").get() / 50_000).expect("a few")
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix(1_800_000_000)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_stopped_at_any_operation_of_a_charge_takes_the_money_once() {
+    let report = crash_safety(&PlayMoney::at("/charged")).await;
+    println!("{report}");
+    report.assert_safe();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_stopped_at_any_operation_of_a_hold_takes_the_money_once() {
+    let report = crash_safety(&PlayMoney::at("/held")).await;
+    println!("{report}");
+    report.assert_safe();
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_an_idempotency_key_every_success_that_was_committed_is_sent() {
+    let report = crash_safety(&PlayMoney { key: Key::OfThePayment, ..PlayMoney::at("/charged") }).await;
+    println!("{report}");
+    report.assert_safe();
+    assert_eq!(report.unsent(), 0, "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_responses_are_replayed_every_success_that_was_committed_is_sent() {
+    let report = crash_safety(&PlayMoney::at("/replayed")).await;
+    println!("{report}");
+    report.assert_safe();
+    assert_eq!(report.unsent(), 0, "{report}");
+}
+
+/// `MPP_CRASH_RUNS=10000` for more of them, `MPP_CRASH_SEED=n` for a certain one.
+#[test]
+fn in_a_storm_of_faults_the_money_moves_once() {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let seeds = match number("MPP_CRASH_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("MPP_CRASH_RUNS").unwrap_or(500),
+    };
+    let mut endings = BTreeMap::<_, u64>::new();
+    let (mut stops, mut faults, mut breaches) = (0, 0, Vec::new());
+    for seed in seeds.clone() {
+        let bench = match seed % 4 {
+            0 => PlayMoney::at("/charged"),
+            1 => PlayMoney::at("/held"),
+            2 => PlayMoney::at("/replayed"),
+            _ => PlayMoney { key: Key::OfThePayment, ..PlayMoney::at("/charged") },
+        };
+        let path = bench.path;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        let report = runtime.expect("a runtime").block_on(crash_storm(&bench, seed));
+        stops += report.stops();
+        faults += report.faults();
+        *endings.entry((path, report.is_unsent(), report.is_afresh())).or_default() += 1;
+        breaches.extend(report.breach().map(|_| report.to_string()));
+    }
+    println!(
+        "{} storms, {stops} stops, {faults} other faults; {endings:?} (path, unsent, afresh)",
+        seeds.count()
+    );
+    assert!(breaches.is_empty(), "{} of them; again with MPP_CRASH_SEED=n: {breaches:#?}", breaches.len());
+}
