@@ -4,6 +4,7 @@ use crate::answer::http_client;
 use crate::process::{Process, Running};
 use crate::{CHAIN_ID, Lab};
 use alloy::hex;
+use alloy::primitives::U256;
 use alloy::sol_types::SolCall;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -97,12 +98,15 @@ impl Chain {
         assert_eq!(receipt["status"], "0x1", "{receipt}");
     }
 
-    /// Lets `key` sign in the name of a dev account, without end and without limits.
-    pub async fn authorize_key(&self, account: &str, key: &str) {
+    /// Lets `key` sign in the name of a dev account, without end, and spend so many base units of pathUSD: any, if none.
+    pub async fn authorize_key(&self, account: &str, key: &str, limit: Option<u64>) {
+        let token = PATH_USD.parse().expect("an address");
+        let limits =
+            limit.map(|units| IAccountKeychain::TokenLimit { token, amount: U256::from(units), period: 0 });
         let config = IAccountKeychain::KeyRestrictions {
             expiry: u64::MAX,
-            enforceLimits: false,
-            limits: Vec::new(),
+            enforceLimits: limit.is_some(),
+            limits: limits.into_iter().collect(),
             allowAnyCalls: true,
             allowedCalls: Vec::new(),
         };

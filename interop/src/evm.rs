@@ -122,6 +122,15 @@ impl EvmChain {
         self.node.rpc("anvil_setBalance", json!([account, "0xde0b6b3a7640000"])).await;
     }
 
+    /// An account that has sent nothing yet uses its first nonce for a payment of nothing to itself.
+    pub async fn use_first_nonce(&self, account: &str) {
+        let sent = self.node.rpc("eth_getTransactionCount", json!([account, "latest"])).await;
+        if sent == "0x0" {
+            self.node.rpc("anvil_impersonateAccount", json!([account])).await;
+            send(&self.node, json!({ "from": account, "to": account, "nonce": "0x0" })).await;
+        }
+    }
+
     /// From now on only [`mine`](Self::mine) mines.
     pub async fn hold_blocks(&self) {
         self.node.rpc("evm_setAutomine", json!([false])).await;

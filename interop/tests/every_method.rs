@@ -125,7 +125,7 @@ impl World {
             TempoWallet::new(key, &self.tempo.url, CHAIN_ID).expect("a node on this machine").mode(mode);
         match access {
             Some(account) => {
-                self.tempo.authorize_key(account, &own).await;
+                self.tempo.authorize_key(account, &own, None).await;
                 wallet.access_key_of(account).expect("an address")
             }
             None => {
@@ -343,4 +343,22 @@ async fn an_account_that_has_too_little_is_told_so_before_anything_is_signed() {
     let stranger = stranger.access_key_of(DEV_ACCOUNTS[2]).expect("an address");
     let (_, why) = short(Arc::new(stranger), "/tempo").await;
     assert!(why.contains("is no access key of"), "{why}");
+    // One that may spend less than the price, and one that may spend it, with the fee, once.
+    let limited = async |units: u64| {
+        let key = PrivateKeySigner::random();
+        world.tempo.authorize_key(DEV_ACCOUNTS[2], &key.address().to_string(), Some(units)).await;
+        let wallet = TempoWallet::new(key, &world.tempo.url, CHAIN_ID).expect("a node");
+        Arc::new(wallet.access_key_of(DEV_ACCOUNTS[2]).expect("an address"))
+    };
+    let (_, why) = short(limited(9_999).await, "/tempo").await;
+    assert!(why.contains("may spend 0.009999 pathusd more, and it needs 0.01 pathusd"), "{why}");
+    let agent = limited(19_999).await;
+    let client = client(agent.clone());
+    world.buy(&client, "/tempo", Transport::Tcp).await.unwrap_or_else(|error| panic!("{error}"));
+    let again = world.buy(&client, "/tempo", Transport::Tcp).await;
+    assert!(
+        again.as_ref().is_err_and(|error| error.to_string().contains("pathusd more, and it needs")),
+        "{again:?}"
+    );
+    assert_eq!(world.taken("/tempo").await, 10_000);
 }

@@ -124,6 +124,31 @@ fn sold(output: &Output, what: &str) -> String {
 }
 
 #[tokio::test]
+async fn the_shop_is_validated_by_buying_all_of_it_on_tempo() {
+    let Some(lab) = lab() else { return };
+    let chain = lab.chain().await;
+    let shop = Shop::start(SHOP, &chain.url, &[]).await;
+    let purse = Purse::on_tempo(&chain, 4_000_000).await;
+    let asked = ["--pay", "--yes", "--max", "2", "--json", &shop.url];
+    let validated = purse.with_key("validate", &chain, &asked).await;
+    let report: Value = serde_json::from_str(&out(&validated)).expect("JSON");
+    let counts = ["failed", "skipped"].map(|count| report[count].as_u64().expect("a number"));
+    assert_eq!((validated.status.code(), counts), (Some(0), [0, 0]), "{report:#}\n{}", err(&validated));
+    let of = |outcome: &str| {
+        let checks = report["checks"].as_array().expect("a list").iter();
+        checks
+            .filter(|check| check["outcome"] == outcome)
+            .map(|check| check["place"].clone())
+            .collect::<Vec<_>>()
+    };
+    // It has no body to describe.
+    assert_eq!(of("warning"), ["POST /charge"]);
+    assert!(of("passed").len() >= 241, "{} checks passed", of("passed").len());
+    // Nine operations, one of which asks for nothing but a proof of identity.
+    assert_eq!(chain.payments_to(&shop.recipient).await.len(), 8, "each is bought once");
+}
+
+#[tokio::test]
 async fn a_charge_on_tempo_is_quoted_paid_once_and_entered() {
     let Some(lab) = lab() else { return };
     let chain = lab.chain().await;
@@ -257,7 +282,7 @@ async fn an_access_key_pays_from_the_account_that_authorised_it_and_from_no_othe
     assert_eq!(refused.status.code(), Some(3));
     assert_eq!(chain.payments_to(&shop.recipient).await, []);
 
-    chain.authorize_key(owner, &purse.address).await;
+    chain.authorize_key(owner, &purse.address, None).await;
     let before = chain.balance(owner).await;
     let reference = sold(&buy().await, "charge");
     let transfers = chain.payments_to(&shop.recipient).await;

@@ -14,9 +14,11 @@ use mpp::protocol::Challenge;
 use mpp::routing::{Router, get};
 use mpp::{Amount, Mpp, Paid, Receipt, Secret, Tempo};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use std::num::NonZeroU64;
 use std::time::Duration;
 use tempo_alloy::contracts::precompiles::{ACCOUNT_KEYCHAIN_ADDRESS, IAccountKeychain, ITIP20};
+use tempo_alloy::primitives::transaction::tt_signature::WebAuthnSignature;
 use tempo_alloy::primitives::transaction::{
     Call, FEE_PAYER_SIGNATURE_MARKER, KeychainSignature, PrimitiveSignature, TempoSignature,
 };
@@ -510,8 +512,8 @@ async fn who_empties_the_account_after_the_simulation_gets_it_paid_for_a_few_tim
     let Some(lab) = lab() else { return };
     let chain = lab.chain().await;
     let gateway = Lossy::obedient(&chain).await;
-    // A reverted transaction costs a few hundredths of a cent.
-    let limit = Amount::micros(1_500);
+    // A reverted transaction costs a few hundredths of a cent, less where the machine is slow: empty blocks lower the base fee.
+    let limit = Amount::micros(500);
     let policy = SponsorPolicy::new().reverted(limit, Amount::whole(1));
     let server = Sponsored::start(&gateway.url, policy).await;
     let before = chain.balance(FEE_PAYER).await;
@@ -535,10 +537,10 @@ async fn who_empties_the_account_after_the_simulation_gets_it_paid_for_a_few_tim
         refusals.push(answer.json()["detail"].as_str().unwrap_or_default().to_owned());
     }
     let reverted = refusals.iter().filter(|r| r.contains("was reverted")).count();
-    assert!((1..8).contains(&reverted), "{refusals:#?}");
-    assert!(refusals[reverted..].iter().all(|r| r.contains("too many transactions")), "{refusals:#?}");
     let lost = before - chain.balance(FEE_PAYER).await;
-    assert!((1_500..3_000).contains(&lost), "{lost}");
+    assert!((1..8).contains(&reverted), "{lost}: {refusals:#?}");
+    assert!(refusals[reverted..].iter().all(|r| r.contains("too many transactions")), "{refusals:#?}");
+    assert!((500..1_500).contains(&lost), "{lost}");
     assert_eq!(chain.payments_to(&server.recipient).await, []);
 }
 
@@ -662,4 +664,64 @@ async fn accounts_on_p256_and_access_keys_pay_where_the_chain_lets_them() {
     let paid = get_with(&url, &pulled(&here, &by_key(&owner, tx))).await;
     assert_eq!(paid.status, 200, "{paid:?}\n{}", shop.log());
     assert_eq!(paid.json()["payer"], format!("did:pkh:eip155:{}:{}", interop::CHAIN_ID, owner.key.address()));
+}
+
+/// An account whose key is a passkey: what a browser signs is not the transaction but its own account of the ceremony.
+#[tokio::test]
+async fn an_account_on_a_passkey_pays_where_the_chain_verifies_webauthn() {
+    let Some(lab) = lab() else { return };
+    let chain = lab.chain().await;
+    let shop = Shop::start(SHOP, &chain.url, &[]).await;
+    let (url, to) = (shop.at("/charge"), shop.recipient.as_str());
+    let secret = p256::ecdsa::SigningKey::from_slice(&[8; 32]).expect("a key");
+    let point = secret.verifying_key().to_encoded_point(false);
+    let (x, y) = (B256::from_slice(point.x().expect("x")), B256::from_slice(point.y().expect("y")));
+    let account = tempo_alloy::primitives::transaction::derive_p256_address(&x, &y);
+    chain.fund(&account.to_string(), PLENTY).await;
+    // W3C Web Authentication, section 6.1: relying party, flags, counter; section 5.8.1: the client data.
+    let ceremony = |challenge: B256, flags: u8| {
+        let rp = Sha256::digest("wallet.example");
+        let client = json!({
+            "type": "webauthn.get", "challenge": BASE64_URL_SAFE_NO_PAD.encode(challenge),
+            "origin": "https://wallet.example", "crossOrigin": false,
+        });
+        ([&rp[..], &[flags], &[0; 4]].concat(), client.to_string())
+    };
+    let assertion = |challenge: B256, flags: u8| {
+        use p256::ecdsa::signature::Signer;
+        let (authenticator, client) = ceremony(challenge, flags);
+        let signed = [&authenticator[..], &Sha256::digest(&client)].concat();
+        let signature: p256::ecdsa::Signature = secret.sign(&signed);
+        let signature = signature.normalize_s().unwrap_or(signature);
+        PrimitiveSignature::WebAuthn(WebAuthnSignature {
+            r: B256::from_slice(&signature.r().to_bytes()),
+            s: B256::from_slice(&signature.s().to_bytes()),
+            pub_key_x: x,
+            pub_key_y: y,
+            webauthn_data: [authenticator, client.into_bytes()].concat().into(),
+        })
+    };
+    const PRESENT: u8 = 0x01;
+    const VERIFIED: u8 = 0x04;
+    let anybody = Payer::with(&chain, PLENTY).await;
+
+    // For another transaction, and without anybody there to touch the authenticator.
+    let here = challenge(&url).await;
+    let tx = anybody.transaction(vec![noted(PATH_USD, to, 10_000, memo(&here))]).await;
+    for wrong in [assertion(keccak256("another"), PRESENT), assertion(tx.signature_hash(), 0)] {
+        let signed = tx.clone().into_signed(TempoSignature::Primitive(wrong));
+        let refused = get_with(&url, &pulled(&here, &signed)).await;
+        assert_refused(&refused, "verification-failed", "signature does not verify");
+    }
+    assert_eq!(chain.payments_to(to).await.len(), 0, "nothing was broadcast");
+
+    for (n, flags) in [PRESENT, PRESENT | VERIFIED].into_iter().enumerate() {
+        let here = challenge(&url).await;
+        let tx = anybody.transaction(vec![noted(PATH_USD, to, 10_000, memo(&here))]).await;
+        let signature = TempoSignature::Primitive(assertion(tx.signature_hash(), flags));
+        let paid = get_with(&url, &pulled(&here, &tx.into_signed(signature))).await;
+        assert_eq!(paid.status, 200, "{paid:?}\n{}", shop.log());
+        assert_eq!(paid.json()["payer"], format!("did:pkh:eip155:{}:{account}", interop::CHAIN_ID));
+        assert_eq!(chain.payments_to(to).await.len(), n + 1);
+    }
 }

@@ -189,8 +189,9 @@ async fn a_replayed_credential_is_refused_however_it_paid() {
 
 #[tokio::test]
 async fn an_expired_credential_is_refused_before_anything_is_broadcast() {
-    const LIFE: Duration = Duration::from_secs(6);
-    let Some(mut scene) = Scene::set(&["--expires", "6"]).await else { return };
+    // As long as the payer may take to sign on a busy machine.
+    const LIFE: Duration = Duration::from_secs(10);
+    let Some(mut scene) = Scene::set(&["--expires", "10"]).await else { return };
     let credential = scene.credential("GET", "/charge", None, Mode::Pull).await;
     // The shop is a process with the system's clock: there is nothing to inject, so the time has to pass.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");

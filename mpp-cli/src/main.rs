@@ -1,6 +1,7 @@
 //! The `mpp` command.
 //!
-//! `mpp pay` sends a request and pays for it, `mpp quote` says what that would cost, `mpp ledger` what was spent; `mpp wallet`
+//! `mpp pay` sends a request and pays for it, `mpp quote` says what that would cost, `mpp ledger` what was spent (or with
+//! `--server` what a server has taken); `mpp wallet`
 //! keeps keys, `mpp config` the limits, and `mpp demo` is a server to try it all against. `mpp secret` makes what a server binds
 //! its challenges with; `mpp decode` says in plain words what a header of the Machine Payments Protocol means. `mpp openapi`,
 //! `llms`, `manifest`, `describe`, `validate` and `register` read and check what a service publishes, and do not pay (but for
@@ -29,6 +30,8 @@ mod request;
 mod secret;
 mod service;
 mod shell;
+#[cfg(feature = "stores")]
+mod takings;
 mod terminal;
 mod wallet;
 
@@ -73,7 +76,7 @@ impl Command {
         match self {
             Command::Pay(options) => options.json,
             Command::Quote(options) => options.json,
-            Command::Ledger(options) => options.json,
+            Command::Ledger(options) => options.format.json,
             Command::Wallet(options) => options.json(),
             Command::Config(options) => options.json,
             Command::Demo(options) => options.json,

@@ -56,6 +56,7 @@
 //! | mount priced handlers and see what is mounted where | [`routing`] |
 //! | configure methods, secrets, the store, time limits | [`Mpp::builder`], [`Builder`] |
 //! | watch it: hooks, log, metrics, health and readiness | [`observe`], [`Builder::on_event`], [`Mpp::health`] |
+//! | know what was sold, and what is owed | [`ledger`] |
 //! | pay for what others price | [`client`] |
 //! | test without money | [`testing`] |
 //! | list the prices of a program | [`registry`], [`pricing`] |
@@ -105,6 +106,7 @@
 #![cfg_attr(not(feature = "server"), doc = "[`Builder`]: #cargo-features")]
 #![cfg_attr(not(feature = "server"), doc = "[`Builder::on_event`]: #cargo-features")]
 #![cfg_attr(not(feature = "server"), doc = "[`Mpp::health`]: #cargo-features")]
+#![cfg_attr(not(feature = "server"), doc = "[`ledger`]: #cargo-features")]
 #![cfg_attr(not(feature = "server"), doc = "[`observe`]: #cargo-features")]
 #![cfg_attr(not(feature = "server"), doc = "[`routing`]: #cargo-features")]
 #![cfg_attr(not(feature = "server"), doc = "[`registry`]: #cargo-features")]
@@ -175,7 +177,9 @@ pub use mpp_macros::terms;
 #[cfg(feature = "server")]
 pub use pricing::registry;
 #[cfg(feature = "server")]
-pub use server::{BuildError, Builder, Head, Hold, LayerPrice, Mpp, Paid, PaymentLayer, observe, routing};
+pub use server::{
+    BuildError, Builder, Head, Hold, LayerPrice, Mpp, Paid, PaymentLayer, ledger, observe, routing,
+};
 
 /// The README's Rust blocks, compiled and run.
 #[cfg(all(

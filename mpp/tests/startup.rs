@@ -458,15 +458,17 @@ async fn the_cards_line_starts_and_runs_with_a_minimum_over_its_amount() {
 }
 
 #[tokio::test]
-async fn an_extreme_lifetime_does_no_harm() {
-    for lifetime in [Duration::from_secs(1), Duration::MAX] {
+async fn an_extreme_lifetime_or_lease_does_no_harm() {
+    for (lifetime, lease) in
+        [(Duration::from_secs(1), Duration::from_secs(3)), (Duration::MAX, Duration::MAX)]
+    {
         let network = Network::new("tempo");
         let clock = Arc::new(mpp::SystemClock);
         let mpp = builder(&["proof"])
             .method(Wired(network.clone()))
             .clock(clock)
             .challenge_lifetime(lifetime)
-            .lease(Duration::MAX)
+            .lease(lease)
             .grace(Duration::MAX)
             .build()
             .unwrap();
@@ -480,6 +482,13 @@ async fn an_extreme_lifetime_does_no_harm() {
         assert_eq!(client.get("/").presenting(&paid).await.status(), 402);
         assert_eq!(network.verified.load(Ordering::SeqCst), 1);
     }
+}
+
+#[test]
+fn the_registry_is_sorted_by_module_name_and_place() {
+    let places = mpp::registry().iter().map(|price| (price.module, price.name, price.location.line));
+    let places: Vec<_> = places.collect();
+    assert!(places.len() > 5 && places.is_sorted(), "{places:?}");
 }
 
 #[test]

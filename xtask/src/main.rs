@@ -1,13 +1,15 @@
-//! The project's own commands: `cargo xtask test`, `cargo xtask bench`, `cargo xtask crash`, `cargo xtask mutants`.
+//! The project's own commands: `cargo xtask test`, `cargo xtask bench`, `cargo xtask crash`, `cargo xtask fuzz`,
+//! `cargo xtask mutants`.
 //!
 //! `test` is the one test command of this repository; `.ci/run` calls it and nothing else. It installs what
 //! the tests need, runs the stages of [`stages`] one after another and ends with one line, `N passed, N
 //! failed`. The others are for maintainers: `bench` prints what a payment costs over a free handler, `crash`
-//! kills servers for longer than a test run does, `mutants` removes every check of the gate and the pipeline
-//! in turn and reports the ones no test misses.
+//! kills servers for longer than a test run does, `fuzz` gives every parser ten million inputs, `mutants` removes
+//! every check of the gate, the pipeline and the client in turn and reports the ones no test misses.
 
 mod bench;
 mod crash;
+mod fuzz;
 mod mutants;
 mod run;
 mod stages;
@@ -41,8 +43,9 @@ enum Command {
     Bench(bench::Options),
     /// Run the crash tests for long: storms of faults, killed shops, replicas on one database
     Crash(crash::Options),
-    /// Remove every check of the gate and the pipeline in turn; a test must fail each time (needs
-    /// cargo-mutants)
+    /// Run the fuzz targets (needs a nightly toolchain and cargo-fuzz)
+    Fuzz(fuzz::Options),
+    /// Remove every check of the gate, the pipeline and the client in turn; a test must fail each time
     Mutants(mutants::Options),
 }
 
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
 
         Command::Bench(options) => bench::bench(&workspace, &options),
         Command::Crash(options) => crash::crash(&workspace, &options),
+        Command::Fuzz(options) => fuzz::fuzz(&workspace, &options),
         Command::Mutants(options) => mutants::mutants(&workspace, &options),
     });
     match outcome {
@@ -73,10 +77,14 @@ enum Error {
     Run(#[from] run::RunError),
     #[error("interrupted")]
     Interrupted,
+    #[error("fuzzing needs `rustup toolchain install nightly` and `cargo install --locked cargo-fuzz`")]
+    NoFuzz,
+    #[error("{0}")]
+    Fuzz(String),
+    #[error(transparent)]
+    Mutants(#[from] mutants::MutantsError),
     #[error("cannot start cargo: {0}")]
     Crash(std::io::Error),
-    #[error("cargo-mutants is not installed: `cargo install --locked cargo-mutants`")]
-    NoMutants,
     #[error("the benchmarks did not finish; see above")]
     Bench,
 }

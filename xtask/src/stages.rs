@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 
 use crate::Error;
+use crate::fuzz;
 use crate::run::{Interrupt, Log, Step};
 use crate::tally::{Counting, Ending, Tally};
 use crate::tools;
@@ -97,6 +98,8 @@ pub(crate) enum Stage {
     Shop,
     /// Real chains and real clients of other SDKs (npm)
     Interop,
+    /// The parsers' fuzz targets, for a moment each (skipped without nightly and cargo-fuzz)
+    Fuzz,
     /// Documentation tests, and links within the documentation
     Doc,
     /// Clippy without a warning, in both feature sets
@@ -231,6 +234,7 @@ impl Stage {
                 tools::databases(without).into_iter().chain(call.integration_tests(10, Full, self)).collect()
             }
             Stage::Pipeline | Stage::Cli | Stage::Shop => call.integration_tests(10, Full, self),
+            Stage::Fuzz => fuzz::steps(workspace),
             Stage::Doc => {
                 let mut links = call.cargo(Check, 10, ["doc", "--no-deps"]);
                 links.command.args(workspace.select(Full)).env("RUSTDOCFLAGS", "-D warnings");

@@ -16,6 +16,8 @@ pub(crate) struct Tally {
 pub(crate) enum Counting {
     /// Preparation (an installation, a build): nothing when it succeeds, one failure when it does not.
     Setup,
+    /// What cannot be run here: one that was skipped.
+    Skipped,
     /// The exit code is the verdict: one check.
     Check,
     /// `cargo test`: what its `test result:` lines say.
@@ -35,7 +37,8 @@ impl Tally {
         let reported = match (counting, ending) {
             (Counting::Setup, Ending::Succeeded) => return Tally::default(),
             (Counting::Check, Ending::Succeeded) => return Tally { passed: 1, ..Tally::default() },
-            (Counting::Setup | Counting::Check, Ending::Failed) => Tally::default(),
+            (Counting::Skipped, Ending::Succeeded) => return Tally { skipped: 1, ..Tally::default() },
+            (Counting::Setup | Counting::Check | Counting::Skipped, Ending::Failed) => Tally::default(),
             (Counting::CargoTest, _) => {
                 let mut sum = Tally::default();
                 output.lines().filter_map(result_line).for_each(|line| sum += line);

@@ -127,8 +127,16 @@ pub(crate) fn set_of(member: &str) -> Option<FeatureSet> {
 }
 
 /// The cargo that runs us (set by `cargo run`), so that a pinned toolchain stays pinned.
+///
+/// What `cargo run` says of *this* package is taken out: the build script of `ring` looks at `CARGO_PKG_NAME` and its
+/// like, so every change between `cargo xtask …` and plain `cargo …` would compile ring and all that stands on it again.
 pub(crate) fn cargo() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let ours = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(ours)) {
+        command.env_remove(name);
+    }
+    command
 }
 
 #[cfg(test)]

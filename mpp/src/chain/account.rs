@@ -1,5 +1,6 @@
 //! Addresses and bytes as people and credentials write them (EIP-55, `did:pkh:eip155:…`, 0x-hex).
 
+use crate::method::MethodProblem;
 use crate::protocol::Did;
 use alloy::hex;
 use alloy::primitives::Address;
@@ -33,6 +34,15 @@ pub(crate) fn parse_address(text: &str) -> Result<Address, AccountError> {
         return Address::parse_checksummed(text, None).map_err(|_| AccountError::Checksum);
     }
     text.parse().map_err(|_| AccountError::NotAnAddress)
+}
+
+/// The account that is configured as `whom`: an address that somebody can have.
+pub(crate) fn usable_account(whom: &str, text: &str) -> Result<Address, MethodProblem> {
+    match parse_address(text) {
+        Ok(address) if address.is_zero() => Err(MethodProblem(format!("{whom} is the zero address"))),
+        Ok(address) => Ok(address),
+        Err(e) => Err(MethodProblem(format!("{whom} is not usable: {e}"))),
+    }
 }
 
 /// Reads the `source` of a credential: an account on chain `chain_id` (draft-tempo-charge, "Credential Structure").

@@ -403,5 +403,29 @@ mod tests {
         assert!(is_same_account("0xAB", "0xab"));
         assert!(!is_same_account("9xQeWvG8", "9xqewvg8"));
         assert!(!is_same_account("0xzz", "0xZZ"));
+        assert!(!is_same_account("0xab", "0XAB"), "that is no address");
+    }
+
+    #[test]
+    fn a_window_is_said_in_the_unit_that_fits_and_only_a_limit_per_origin_names_one() {
+        let said = |seconds| Scope::Window(Duration::from_secs(seconds)).to_string();
+        for (seconds, text) in [
+            (60, "in 60 s"),
+            (120, "in 2 min"),
+            (121, "in 121 s"),
+            (3600, "in 60 min"),
+            (7199, "in 7199 s"),
+            (7200, "in 2 h"),
+            (7260, "in 121 min"),
+        ] {
+            assert_eq!(said(seconds), text);
+        }
+        let broken = |scope| {
+            let origin = "https://api.example.com".parse().unwrap();
+            let (most, would_be) = (Amount::cents(5), Amount::cents(6));
+            BrokenLimit { budget: "usdc".into(), scope, most, would_be, origin }.to_string()
+        };
+        assert!(broken(Scope::Origin).contains("(https://api.example.com)"));
+        assert!(!broken(Scope::Total).contains("example"));
     }
 }

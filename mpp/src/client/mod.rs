@@ -35,6 +35,31 @@
 //! | a question: what would this cost? | [`Client::quote`]: never pays |
 //! | a challenge from elsewhere: MCP, a message | [`Client::pay`], and send [`Payment::authorization`] yourself |
 //!
+//! # Wallets
+//!
+//! A wallet is a [`ClientMethod`]: it knows what a challenge costs, whether its account has that, how
+//! it is paid and what became of it. There is one per method, each behind its feature: `sandbox::Wallet` (play money),
+//! `tempo::TempoWallet` and `evm::EvmWallet` (with anything alloy signs with: a local key, a keystore file, a hardware key; an
+//! access key of an account on Tempo), `stripe::StripeWallet` (tokens of a callback or a backend of yours). Give a client
+//! several: the first one is preferred where a server offers the choice, and several chains are several wallets.
+//!
+//! ```
+//! # #[cfg(all(feature = "evm", feature = "stripe"))] {
+//! use mpp::Amount;
+//! use mpp::client::{Budget, Client, MemoryLedger, Policy};
+//! use mpp::method::evm::{Chain, EvmWallet, PrivateKeySigner};
+//! use mpp::method::stripe::{StripeWallet, TokenBackend};
+//!
+//! // USDC on Base by signature alone, else by card: dollars together, twenty of them at most.
+//! let policy = Policy::new(Budget::total("usdc", Amount::whole(20)).also("usd"));
+//! let client = Client::builder(policy, MemoryLedger::new())
+//!     .method(EvmWallet::new(Chain::BASE, PrivateKeySigner::random()))
+//!     .method(StripeWallet::new(TokenBackend::new("https://me.example.com/tokens")?))
+//!     .build()?;
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Policy
 //!
 //! Every payment passes every rule of the [`Policy`], before anything is signed:

@@ -250,6 +250,8 @@ mod tests {
             ("Digest a=b, payment=c, Payment x", One("x"), Some("Digest a=b, payment=c")),
             ("PaymentX y", PaymentElement::None, Some("PaymentX y")),
             ("Bearer a\"b, Payment x", One("x"), Some("Bearer a\"b")),
+            // A stray quote after a quoted string opens no other.
+            ("Digest a=\"b\"\", Payment x", One("x"), Some("Digest a=\"b\"\"")),
         ] {
             let split = split(value);
             assert_eq!(split.payment, payment, "{value}");

@@ -32,6 +32,8 @@ const LIFETIME: Duration = Duration::from_secs(5 * 60);
 const GRACE: Duration = Duration::from_secs(10 * 60);
 /// How long a dead process keeps others away from an entry.
 const LEASE: Duration = Duration::from_secs(30);
+/// How long a durable store's ledger keeps a payment.
+const LEDGER_RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 /// What bodies of unpaid requests take at most, all together.
 const BODY_BUDGET: usize = 256 * 1024 * 1024;
 /// Below this a lease of whole seconds may be over before its first heartbeat.
@@ -86,6 +88,7 @@ pub struct Builder {
     volatile: Permission,
     predecessor: Option<Mpp>,
     hooks: Vec<Hook>,
+    ledger: Option<Duration>,
 }
 
 /// An explicit permission for something that is refused by default.
@@ -134,6 +137,7 @@ impl Builder {
             volatile: Permission::Refused,
             predecessor: None,
             hooks: Vec::new(),
+            ledger: None,
         }
     }
 
@@ -678,6 +682,25 @@ impl Builder {
         self
     }
 
+    /// How long the [ledger](crate::ledger) keeps a payment after it was delivered; zero for not at all. Default: 90 days on
+    /// a durable store, and not at all on one that forgets anyway. Test money is kept for a day at most.
+    ///
+    /// A line takes one key of the store, of about 300 bytes.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # use mpp::testing;
+    /// # use std::{sync::Arc, time::Duration};
+    /// # let builder = testing::builder(Arc::new(mpp::SystemClock));
+    /// let year = Duration::from_secs(365 * 24 * 60 * 60);
+    /// let mpp = builder.ledger_retention(year).build().unwrap();
+    /// # }
+    /// ```
+    pub fn ledger_retention(mut self, retention: Duration) -> Self {
+        self.ledger = Some(retention);
+        self
+    }
+
     /// Tells `hook` what happens to payments, in order: see [`Event`]. May be called several times; each hook has a thread
     /// of its own, so it may block, and a payment never waits for it. When more than 1024 events wait for one hook, further
     /// ones are dropped and [counted](Mpp::dropped_events). A panic ends one call, not the hook.
@@ -722,11 +745,11 @@ impl Builder {
     /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, get}, testing};
     /// # use std::{sync::Arc, time::Duration};
     /// #[mpp::charge(amount = "0.05", currency = "usdc", methods(stripe))]
-    /// async fn yearly_report(_: Paid) -> &'static str { "sunny" }
+    /// async fn unsold_report(_: Paid) -> &'static str { "sunny" }
     ///
     /// let report = Mpp::builder("https://api.example.com").secret(Secret::generate()).build().unwrap_err();
-    /// let ours = report.problems().iter().find(|problem| problem.contains("::yearly_report` (")).unwrap();
-    /// assert!(ours.contains("takes `stripe`, which is not configured (configured: none)"));
+    /// let ours = report.problems().iter().find(|problem| problem.contains("::unsold_report` (")).unwrap();
+    /// assert!(ours.contains("takes `stripe`, which is not configured (configured: none)"), "{ours}");
     /// # }
     /// ```
     pub fn build(self) -> Result<Mpp, BuildError> {
@@ -807,6 +830,10 @@ impl Builder {
         if self.methods.iter().any(|m| m.money() == Money::Test) {
             tracing::warn!(target: "mpp::startup", "this server takes test money");
         }
+        let lines = self.ledger.unwrap_or(match store.durability() {
+            Durability::Durable => LEDGER_RETENTION,
+            Durability::Volatile { .. } => Duration::ZERO,
+        });
         let sealer = Arc::new(Sealer::new(&secrets));
         let shelf = Shelf::new(&secrets, self.kept_response, self.kept_responses);
         Ok(Mpp(Arc::new(Inner {
@@ -819,7 +846,7 @@ impl Builder {
             shelf,
             methods: self.methods,
             switched_off: self.switched_off,
-            journal: Journal::new(store, self.lease, self.settle_timeout, self.grace),
+            journal: Journal::new(store, self.lease, self.settle_timeout, self.grace).keeping_lines(lines),
             clock: self.clock,
             lifetime: self.lifetime,
             max_runs: self.max_runs,

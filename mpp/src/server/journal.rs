@@ -17,10 +17,15 @@
 //! An entry is owned by whoever holds its lease. Every take-over bumps the version, so the former owner's next write
 //! fails and its response is withheld.
 
+mod archive;
+
+pub(crate) use archive::{Ending, FoundLine, Line, Listing, lines_since};
+
 use super::drain::Doors;
 use super::replay::IdempotencyKey;
 use crate::protocol::{Amount, BaseUnits, Fingerprint, Timestamp};
 use crate::store::{Cas, Keep, Key, Quota, Store, StoreError, Version, Versioned, Write};
+use archive::Listed;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::marker::PhantomData;
@@ -44,6 +49,8 @@ pub(crate) enum Record {
     Released,
     /// Delivered, by a request that may be answered again.
     Kept(Box<Kept>),
+    /// One of those that are over, with its line of the ledger. Taken apart where records are read.
+    Listed(Box<Listed>),
 }
 
 /// A delivery that may be answered again.
@@ -210,7 +217,10 @@ pub(crate) enum JournalError {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Found {
     pub(crate) version: Version,
+    /// Never [`Record::Listed`].
     pub(crate) record: Record,
+    /// A line that has not been moved to the ledger yet.
+    pub(crate) listing: Option<Box<Listing>>,
 }
 
 impl fmt::Debug for Record {
@@ -220,6 +230,7 @@ impl fmt::Debug for Record {
             Self::Delivered(_) => f.write_str("delivered"),
             Self::Released => f.write_str("released"),
             Self::Kept(_) => f.write_str("delivered, to be answered again"),
+            Self::Listed(listed) => listed.record.fmt(f),
         }
     }
 }
@@ -238,12 +249,22 @@ pub(crate) struct Journal {
     grace: Duration,
     /// What the process waits for before it ends.
     doors: Arc<Doors>,
+    /// How long the ledger keeps a payment; zero keeps none.
+    lines: Duration,
 }
 
 impl Journal {
     pub(crate) fn new(store: Arc<dyn Store>, lease: Duration, call: Duration, grace: Duration) -> Self {
         // 0 is nobody.
-        Self { store, owner: rand::random::<u64>() | 1, lease, call, grace, doors: Arc::default() }
+        Self {
+            store,
+            owner: rand::random::<u64>() | 1,
+            lease,
+            call,
+            grace,
+            doors: Arc::default(),
+            lines: Duration::ZERO,
+        }
     }
 
     pub(crate) fn doors(&self) -> &Arc<Doors> {
@@ -326,8 +347,8 @@ impl Journal {
             return Ok(());
         }
         kept.response = Some(response);
-        let keep = Keep::For(self.retention(of.expires, now));
-        let write = Write { value: encode(&Record::Kept(kept))?, keep };
+        let keep = self.keep_closed(of.quota, of.expires, found.listing.as_deref(), now);
+        let write = Write { value: encode(&listed(Record::Kept(kept), found.listing))?, keep };
         let key = Key::new(of.quota, ENTRY, &of.id);
         outcome(self.store.cas(&key, Some(found.version), Some(write)).await).map(drop)
     }
@@ -458,6 +479,12 @@ impl Journal {
         }
     }
 
+    /// How long a terminal record is kept: one with a line until that is in the ledger.
+    fn keep_closed(&self, quota: Quota, expires: i64, listing: Option<&Listing>, now: Timestamp) -> Keep {
+        let retention = self.retention(expires, now);
+        Keep::For(listing.map_or(retention, |_| retention.max(self.line_keep(quota))))
+    }
+
     /// How long a terminal record must be remembered.
     fn retention(&self, expires: i64, now: Timestamp) -> Duration {
         Timestamp::from_unix(expires).since(now).saturating_add(self.grace).saturating_add(SKEW)
@@ -554,7 +581,8 @@ impl<S> Claim<S> {
             other => Ok(Cas::Conflict(other)),
         };
         self.version = match outcome(second) {
-            Err(JournalError::Lost(Some(found))) if found.record == record => found.version,
+            // A terminal record names the run that wrote it, whatever became of its line.
+            Err(JournalError::Lost(Some(found))) if found.record == apart(record).0 => found.version,
             written => written?,
         };
         Ok(())
@@ -573,12 +601,20 @@ impl<S> Claim<S> {
     }
 
     /// Replaces the entry by a terminal record and lets the proof keys expire with it.
-    async fn close(&mut self, record: Record, now: Timestamp) -> Result<(), JournalError> {
+    async fn close(
+        &mut self,
+        record: Record,
+        listing: Option<Box<Listing>>,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
+        let keep = self.journal.keep_closed(self.quota, self.entry.expires, listing.as_deref(), now);
+        let archived = listing.is_some();
+        self.put(listed(record, listing), keep).await?;
         let keep = Keep::For(self.journal.retention(self.entry.expires, now));
-        self.put(record, keep).await?;
         // The response does not wait for this; a key that stays live is only remembered longer than needed.
-        if !self.entry.proof_keys.is_empty() {
+        if archived || !self.entry.proof_keys.is_empty() {
             let (store, id) = (self.journal.store.clone(), self.id.clone());
+            let (journal, quota) = (self.journal.clone(), self.quota);
             let pass = self.journal.doors.linger();
             let keys = std::mem::take(&mut self.entry.proof_keys);
             let keys: Vec<_> = keys.iter().map(|proof| Key::new(self.quota, PROOF, proof)).collect();
@@ -593,6 +629,10 @@ impl<S> Claim<S> {
                                 .await,
                         );
                     }
+                }
+                if archived {
+                    // What fails here is done by the next sweep.
+                    drop(journal.archive(quota, &id, now).await);
                 }
                 drop(pass);
             });
@@ -715,7 +755,7 @@ impl Claim<Held> {
             self.give_back(key).await?;
         }
         self.entry.proof_keys.retain(|proof| !IdempotencyKey::is_proof(proof));
-        self.close(Record::Released, now).await
+        self.close(Record::Released, None, now).await
     }
 
     /// The hold never came to be, or was cancelled before its handler ran.
@@ -782,7 +822,8 @@ impl Claim<Settled> {
                 Record::Kept(Box::new(Kept { run, fingerprint, target, response }))
             }
         };
-        self.close(record, now).await.map(|()| run)
+        let listing = self.journal.listing(&self.entry, Ending::Delivered);
+        self.close(record, listing, now).await.map(|()| run)
     }
 
     /// The handler failed or never answered: the same credential opens the route again.
@@ -816,7 +857,23 @@ fn read(found: Option<Versioned>) -> Result<Option<Found>, StoreError> {
     // An entry we cannot read may be a payment: never treated as absent.
     let record =
         postcard::from_bytes(&value).map_err(|e| StoreError::Backend(format!("unreadable entry: {e}")))?;
-    Ok(Some(Found { version, record }))
+    let (record, listing) = apart(record);
+    Ok(Some(Found { version, record, listing }))
+}
+
+fn listed(record: Record, listing: Option<Box<Listing>>) -> Record {
+    match listing {
+        None => record,
+        Some(listing) => Record::Listed(Box::new(Listed { listing: *listing, record })),
+    }
+}
+
+/// A record and its line.
+fn apart(record: Record) -> (Record, Option<Box<Listing>>) {
+    match record {
+        Record::Listed(listed) => (listed.record, Some(Box::new(listed.listing))),
+        record => (record, None),
+    }
 }
 
 fn outcome(cas: Result<Cas, StoreError>) -> Result<Version, JournalError> {

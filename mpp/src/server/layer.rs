@@ -366,7 +366,9 @@ mod tests {
     #[tokio::test]
     async fn a_preflight_reads_nothing_of_what_a_service_that_answers_every_verb_sells() {
         let price = crate::price!(crate = crate, amount = "0.01", currency = "usdc", methods(tempo));
-        let sold = any(|| async { ([("access-control-allow-methods", "GET")], "for sale") });
+        // As a proxy answers: its upstream has said how long the body is.
+        let headers = [("access-control-allow-methods", "GET"), ("content-length", "8")];
+        let sold = any(move || async move { (headers, "for sale") });
         let client = Client::new(axum::Router::new().route("/", sold).layer(testing::mpp().layer(price)));
         let preflight = client.request(Method::OPTIONS, "/");
         let preflight = preflight.header("origin", "https://a.example");

@@ -30,6 +30,7 @@ mod health;
 mod journal;
 #[doc(hidden)]
 pub mod layer;
+pub mod ledger;
 pub mod observe;
 pub(crate) mod page;
 #[doc(hidden)]
@@ -65,6 +66,7 @@ use observe::{Observers, Standing};
 use rate::RateLimiter;
 use replay::Shelf;
 use respond::Answer;
+use settlement::Finishing;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -171,7 +173,8 @@ impl Mpp {
     ///
     /// Payments are only looked up, never made. What turns out to be paid waits for its credential; a payment that can
     /// not be delivered any more is told as [refund due](observe::Event::RefundDue), once. Returns how many entries it
-    /// could finish; the others are looked at again next time. What it counted goes to the [metrics](observe).
+    /// could finish; the others are looked at again next time. Up to sixteen are worked on at once, so that one slow
+    /// network does not keep the others waiting. What it counted goes to the [metrics](observe).
     ///
     /// # Errors
     /// [`StoreError`] when the store fails; what was finished until then stays finished.
@@ -187,6 +190,7 @@ impl Mpp {
     pub async fn recover(&self) -> Result<usize, StoreError> {
         let mut finished = 0;
         let mut standing = Standing::default();
+        let mut finishing = Finishing::default();
         for quota in [Quota::Paid, Quota::Free] {
             let mut after = None;
             loop {
@@ -197,10 +201,11 @@ impl Mpp {
                     if let Record::Open(entry) = &found.record {
                         standing.count(entry);
                     }
-                    finished += usize::from(settlement::finish(self, quota, id, found).await?);
+                    finished += finishing.next(self, quota, id, found).await?;
                 }
             }
         }
+        finished += finishing.rest().await?;
         self.tell_standing(&standing).await;
         Ok(finished)
     }

@@ -248,6 +248,7 @@ mod tests {
         assert!(wanted(&["text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"]));
         assert!(wanted(&["text/html"]));
         assert!(wanted(&["text/html;level=1;q=0.5, application/json;q=0.4"]));
+        assert!(wanted(&["text/html;q=0.555, application/json;q=0.554"]));
         for program in [
             &[][..],
             &["*/*"],
@@ -257,6 +258,8 @@ mod tests {
             &["text/html;q=0.8, application/problem+json;q=0.9"],
             &["text/html;q=0"],
             &["text/html;q=nonsense"],
+            &["text/html;q=0.5555"],
+            &["text/html;q=0.+5"],
             &["text/html", "application/json"],
             &["application/*, text/html;q=0.9"],
         ] {

@@ -468,11 +468,13 @@ mod tests {
 
     #[test]
     fn the_shelf_of_each_quota_is_bounded_and_what_is_erased_makes_room() {
-        let shelf = Shelf::new(&SecretRing::new(Secret::generate()), 100, 250);
+        let one = postcard::to_allocvec(&stored(&[b'x'; 80])).unwrap().len();
+        let shelf = Shelf::new(&SecretRing::new(Secret::generate()), 100, 2 * one + 1);
         for quota in [Quota::Paid, Quota::Free] {
             let keep = |at: i64| {
                 let stored = stored(&[b'x'; 80]);
-                shelf.seal(&identity(quota, "a"), &stored, Timestamp::from_unix(at)).is_some()
+                let of = Identity { until: at + 100, ..identity(quota, "a") };
+                shelf.seal(&of, &stored, Timestamp::from_unix(at)).is_some()
             };
             assert_eq!([keep(0), keep(0), keep(99)], [true, true, false], "{quota:?}");
             assert_eq!([keep(100), keep(100), keep(100)], [true, true, false], "{quota:?}");
@@ -493,5 +495,6 @@ mod tests {
         let kept = super::stored(&parts, Vec::new(), Vec::new());
         let names: Vec<_> = kept.headers.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["content-type", "x-own"]);
+        assert_eq!(super::size_of_head(&parts.headers), "content-typevx-ownv".len());
     }
 }

@@ -23,6 +23,7 @@ use crate::store::{Quota, StoreError, Version};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, oneshot};
@@ -295,16 +296,77 @@ impl Task {
     }
 }
 
+/// Entries of dead processes that are being finished: several at once, each on a task of its own, told in their order.
+#[derive(Default)]
+pub(super) struct Finishing(VecDeque<JoinHandle<Result<bool, StoreError>>>);
+
+impl Finishing {
+    /// How many at once. Each may wait for its network for as long as a settlement may take.
+    const AT_ONCE: usize = 16;
+
+    /// Begins with one more, once there is room. How many were finished meanwhile.
+    ///
+    /// # Errors
+    /// The first failure of the store. What has begun goes on.
+    pub(super) async fn next(
+        &mut self,
+        mpp: &Mpp,
+        quota: Quota,
+        id: String,
+        found: Found,
+    ) -> Result<usize, StoreError> {
+        let now = mpp.now();
+        if found.listing.is_some() {
+            // A few bytes, and nothing that was to be finished.
+            return match mpp.0.journal.archive(quota, &id, now).await {
+                Ok(()) | Err(JournalError::Lost(_)) => Ok(0),
+                Err(JournalError::Store(error)) => Err(error),
+            };
+        }
+        // Most entries are over.
+        let Record::Open(entry) = &found.record else { return Ok(0) };
+        if entry.lease.is_live(now) {
+            return Ok(0);
+        }
+        if let PaymentState::Settled(_) = entry.payment {
+            // Asks no network.
+            let entry = entry.as_ref().clone();
+            return give_up(mpp, quota, &id, found.version, entry).await.map(usize::from);
+        }
+        let mut finished = 0;
+        while self.0.len() >= Self::AT_ONCE {
+            finished += self.first().await?;
+        }
+        let mpp = mpp.clone();
+        self.0.push_back(tokio::spawn(async move { finish(&mpp, quota, id, found).await }));
+        Ok(finished)
+    }
+
+    /// How many of the others were finished.
+    pub(super) async fn rest(mut self) -> Result<usize, StoreError> {
+        let mut finished = 0;
+        while !self.0.is_empty() {
+            finished += self.first().await?;
+        }
+        Ok(finished)
+    }
+
+    async fn first(&mut self) -> Result<usize, StoreError> {
+        let Some(task) = self.0.pop_front() else { return Ok(0) };
+        match task.await {
+            Ok(done) => done.map(usize::from),
+            Err(panic) => {
+                tracing::error!(target: "mpp", %panic, "finishing a payment failed");
+                Ok(0)
+            }
+        }
+    }
+}
+
 /// Finishes an entry that nobody works on. `false` when there is nothing to finish, or when nobody can tell yet.
-pub(super) async fn finish(mpp: &Mpp, quota: Quota, id: String, found: Found) -> Result<bool, StoreError> {
+async fn finish(mpp: &Mpp, quota: Quota, id: String, found: Found) -> Result<bool, StoreError> {
     let Record::Open(entry) = found.record else { return Ok(false) };
     let now = mpp.now();
-    if entry.lease.is_live(now) {
-        return Ok(false);
-    }
-    if let PaymentState::Settled(_) = entry.payment {
-        return give_up(mpp, quota, &id, found.version, *entry).await;
-    }
     let Some(method) = mpp.0.methods.iter().find(|m| m.name().as_str() == entry.method).cloned() else {
         return Ok(false);
     };

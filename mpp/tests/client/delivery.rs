@@ -24,6 +24,10 @@ async fn a_402_is_paid_and_the_response_comes_with_its_receipt() {
     assert!(paid.receipt.unwrap().reference.starts_with("sandbox-"));
     assert_eq!(world.till().await, Amount::cents(5));
     assert_eq!(world.server.requests(), 2);
+    let entry = world.client.ledger().entries().await.unwrap().remove(0);
+    assert_eq!(entry.resource.as_deref(), Some("GET /weather"));
+    assert_eq!(entry.realm.as_deref(), Some("api.example.com"));
+    assert_eq!(entry.method.unwrap().as_str(), "sandbox");
 }
 
 #[tokio::test]
@@ -128,12 +132,34 @@ async fn a_server_that_is_never_ready_ends_in_an_unknown_outcome_and_the_credent
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_server_is_waited_for_as_long_as_the_client_has_patience_in_all() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let log = told.clone();
+    let world = World::with(Policy::unlimited(), |builder| {
+        builder.patience(Duration::from_secs(10)).observe(move |event: &Event<'_>| {
+            if let Event::Waiting { status, after, .. } = event {
+                log.lock().unwrap().push((status.as_u16(), after.as_secs()));
+            }
+        })
+    });
+    let busy = || Act::Answer(answer(503, &[("retry-after", "5")]));
+    world.server.will(std::iter::once(Act::Pass).chain((0..8).map(|_| busy())));
+    let started = tokio::time::Instant::now();
+    let error = world.get("/weather").await.unwrap_err();
+    assert!(matches!(&error, Error::OutcomeUnknown(_)), "{error}");
+    assert_eq!(started.elapsed(), Duration::from_secs(10));
+    assert_eq!(world.server.requests(), 4, "unpaid, at once, and after each wait");
+    assert_eq!(*told.lock().unwrap(), [(503, 5), (503, 5)]);
+}
+
 #[tokio::test]
 async fn a_lost_answer_is_asked_for_again_with_the_same_credential() {
     let world = world();
     world.server.will([Act::Pass, Act::LoseAnswer]);
     let error = world.get("/weather").await.unwrap_err();
     assert!(matches!(&error, Error::OutcomeUnknown(_)), "{error}");
+    assert_eq!(world.client.ledger().entries().await.unwrap()[0].outcome, Outcome::Unknown);
     assert_eq!(world.till().await, Amount::cents(5), "it was taken");
     // It was delivered into the void; the server says so, and nothing is paid again.
     let again = world.retry(&error).await.unwrap_err();
@@ -210,8 +236,9 @@ async fn an_answer_that_is_no_delivery_is_asked_for_again_a_few_times_and_then_b
         world.server.will([Act::Pass, nothing()]);
         let response = world.get("/weather").await.unwrap();
         assert_eq!(response.status(), StatusCode::NOT_FOUND);
-        let entries = world.client.ledger().entries().await.unwrap().len();
-        assert_eq!(entries, 1, "round {round}");
+        let entries = world.client.ledger().entries().await.unwrap();
+        assert_eq!(entries.len(), 1, "round {round}");
+        assert_eq!(entries[0].outcome, Outcome::Unknown, "it may have been taken");
     }
     assert_eq!(text(world.get("/weather").await.unwrap()).await, "sunny");
     assert_eq!(world.client.ledger().entries().await.unwrap().len(), 2);

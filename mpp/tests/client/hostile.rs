@@ -4,11 +4,12 @@ use crate::world::{Act, Told, World, answer, change, edited, text, url};
 use http::Request;
 use http::header::WWW_AUTHENTICATE;
 use mpp::Amount;
-use mpp::client::{Budget, Error, Outcome, Policy, Refusal};
+use mpp::client::{Budget, Error, Event, Outcome, Policy, Refusal, RefusedOffer};
 use mpp::method::Fate;
 use mpp::method::sandbox::Wallet;
 use mpp::protocol::{BaseUnits, BodyDigest, Challenge};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 fn policy() -> Policy {
@@ -97,6 +98,71 @@ async fn a_further_challenge_is_paid_only_if_the_first_payment_provably_never_ha
 }
 
 #[tokio::test]
+async fn no_more_further_challenges_are_paid_than_the_policy_allows_and_what_lapsed_is_forgotten() {
+    for (refusals, paid) in [(1, 2), (2, 3), (5, 3)] {
+        let wallet = Wallet::generate();
+        let told = Told { fate: Fate::Never, ..Told::around(&wallet) };
+        let count = told.paid.clone();
+        let world = World::paying(wallet, policy().pay_again(2), |builder| builder.method(told));
+        world.server.will([Act::Pass]);
+        for _ in 0..refusals {
+            let fresh = world.server.issue("/weather").await;
+            world.server.will([Act::Answer(fresh)]);
+        }
+        let bought = world.get("/weather").await.is_ok();
+        assert_eq!(bought, refusals <= 2);
+        assert_eq!(count.load(Ordering::SeqCst), paid, "{refusals} refusals");
+        assert!(world.client.unsettled().is_empty(), "a payment that lapsed is not sent again");
+    }
+}
+
+#[tokio::test]
+async fn a_rejection_is_entered_and_told_as_the_wallet_knows_it() {
+    let reference = || "0xabc".to_owned();
+    for (fate, outcome, event) in [
+        (Fate::Never, None, "Released"),
+        (Fate::Unknown, Some(Outcome::Unknown), "Unsettled"),
+        (
+            Fate::Paid { reference: reference() },
+            Some(Outcome::Paid { reference: Some(reference()) }),
+            "Unsettled",
+        ),
+    ] {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let log = told.clone();
+        let wallet = Wallet::generate();
+        let method = Told { fate, ..Told::around(&wallet) };
+        let world = World::paying(wallet, policy(), |builder| {
+            builder
+                .method(method)
+                .observe(move |event: &Event<'_>| log.lock().unwrap().push(format!("{event:?}")))
+        });
+        let fresh = world.server.issue("/weather").await;
+        world.server.will([Act::Pass, Act::Answer(fresh)]);
+        assert!(matches!(world.get("/weather").await.unwrap_err(), Error::Rejected(_)));
+        let entered = world.client.ledger().entries().await.unwrap().remove(0).outcome;
+        match outcome {
+            Some(outcome) => assert_eq!(entered, outcome),
+            None => assert!(!entered.counts(), "{entered:?}"),
+        }
+        let told = told.lock().unwrap();
+        assert!(told.last().unwrap().starts_with(event), "{told:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_told_as_a_payment_without_a_delivery() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let log = told.clone();
+    let world = World::with(policy(), |builder| {
+        builder.observe(move |event: &Event<'_>| log.lock().unwrap().push(format!("{event:?}")))
+    });
+    world.server.will([Act::Pass, Act::LoseAnswer]);
+    world.get("/weather").await.unwrap_err();
+    assert!(told.lock().unwrap().last().unwrap().starts_with("Unsettled"));
+}
+
+#[tokio::test]
 async fn a_further_challenge_may_not_cost_more_nor_go_to_somebody_else() {
     let edits: [fn(&mut Challenge); 2] = [|offer| priced(offer, 50_001), |offer| paid_to(offer, "thief")];
     for edit in edits {
@@ -154,6 +220,10 @@ async fn what_has_expired_lives_too_long_or_for_ever_is_not_paid() {
         assert_eq!(refused(&world, "/weather").await, [rule]);
         assert_eq!(world.till().await, Amount::ZERO);
     }
+    // The server's five minutes are too long for who says so.
+    let world = World::new(policy().longest_validity(Duration::from_secs(299)));
+    let longest = Duration::from_secs(299);
+    assert_eq!(refused(&world, "/weather").await, [Refusal::ValidTooLong { longest }]);
 }
 
 #[tokio::test]
@@ -263,13 +333,14 @@ async fn plain_http_is_refused_before_anything_is_signed_and_before_a_credential
     let request = Request::get("http://api.example.com/weather");
     let error = world.send(request, "").await.unwrap_err();
     let Error::NotPaid(refused) = &error else { panic!("{error}") };
-    assert!(refused.is_because(|why| matches!(why, Refusal::Insecure(_))));
+    assert!(matches!(refused.offers[..], [RefusedOffer { why: Refusal::Insecure(_), .. }]), "{refused}");
     assert_eq!(count.load(Ordering::SeqCst), 0);
     // One's own credential neither.
     let request =
         Request::get("http://api.example.com/weather").header("authorization", "Bearer x, PAYMENT abcdefgh");
     let error = world.send(request, "").await.unwrap_err();
-    assert!(matches!(error, Error::NotPaid(_)), "{error}");
+    let Error::NotPaid(refused) = &error else { panic!("{error}") };
+    assert!(matches!(refused.offers[..], [RefusedOffer { why: Refusal::Insecure(_), .. }]), "{refused}");
     assert_eq!(world.server.requests(), 1);
 }
 

@@ -2,7 +2,7 @@
 
 use mpp::Amount;
 use mpp::client::{
-    Budget, Entry, FileLedger, Ledger, LedgerError, MemoryLedger, Origin, Outcome, ReserveError,
+    Budget, Entry, EntryId, FileLedger, Ledger, LedgerError, MemoryLedger, Origin, Outcome, ReserveError,
 };
 use mpp::method::{Asset, Cost};
 use mpp::protocol::{BaseUnits, Timestamp};
@@ -81,6 +81,56 @@ async fn every_ledger_counts_what_is_open_unknown_or_paid_and_nothing_else() {
             ledger.entries().await.unwrap().iter().map(|entry| entry.outcome.counts()).collect();
         assert_eq!(states, [true; 4]);
     }
+}
+
+#[tokio::test]
+async fn each_currency_is_added_up_by_itself() {
+    let other = |cents: u128| {
+        let asset = Asset::known("sandbox", "eurc", "eurc", 6);
+        Entry::new(entry(0).origin, &Cost::new(BaseUnits::new(cents * 10_000), asset), NOW)
+    };
+    let both = [Budget::total("usdc", Amount::cents(30)), Budget::total("eurc", Amount::cents(20))];
+    let ledger = MemoryLedger::new();
+    for one in [entry(10), other(10), entry(10), other(10)] {
+        ledger.reserve(&one, &both).await.unwrap();
+    }
+    assert!(ledger.reserve(&other(1), &both).await.is_err(), "twenty of twenty");
+    ledger.reserve(&entry(10), &both).await.unwrap();
+    assert!(ledger.reserve(&entry(1), &both).await.is_err(), "thirty of thirty");
+}
+
+#[tokio::test]
+async fn the_first_reference_of_a_payment_stays() {
+    let paid = |reference: Option<&str>| Outcome::Paid { reference: reference.map(str::to_owned) };
+    for (learnt, remains) in [
+        ([None, Some("0xabc")], Some("0xabc")),
+        ([Some("0xabc"), Some("0xdef")], Some("0xabc")),
+        ([Some("0xabc"), None], Some("0xabc")),
+    ] {
+        let (ledger, entry) = (MemoryLedger::new(), entry(1));
+        ledger.reserve(&entry, &budget(15)).await.unwrap();
+        for reference in learnt {
+            ledger.conclude(&entry.id, &paid(reference), NOW).await.unwrap();
+        }
+        assert_eq!(ledger.entries().await.unwrap()[0].outcome, paid(remains), "{learnt:?}");
+    }
+}
+
+#[test]
+fn an_entry_is_named_by_exactly_32_hexadecimal_digits() {
+    let id = entry(1).id;
+    assert_eq!(id.to_string().parse(), Ok(id));
+    for odd in ["", "a", &"a".repeat(31), &"a".repeat(33), &format!("+{}", "a".repeat(31)), &"g".repeat(32)] {
+        assert!(odd.parse::<EntryId>().is_err(), "{odd}");
+    }
+}
+
+#[tokio::test]
+async fn a_ledger_may_be_in_the_current_folder() {
+    let path = PathBuf::from(format!("mpp-ledger-here-{}.jsonl", std::process::id()));
+    let opened = FileLedger::open(&path).is_ok();
+    std::fs::remove_file(path).unwrap();
+    assert!(opened);
 }
 
 #[tokio::test]
@@ -241,6 +291,11 @@ async fn what_another_program_appends_is_counted_at_once() {
     std::fs::OpenOptions::new().append(true).open(folder.file()).unwrap().write_all(b"{\"event\":").unwrap();
     ledger.reserve(&entry(1), &budget(15)).await.unwrap();
     assert_eq!(ledger.entries().await.unwrap().len(), 2);
+    // And what is appended in its place is read from its beginning.
+    std::fs::OpenOptions::new().append(true).open(folder.file()).unwrap().write_all(b"{\"event\":").unwrap();
+    ledger.check(&entry(5), &budget(20)).await.unwrap();
+    open(&folder.file()).await.reserve(&entry(5), &budget(20)).await.unwrap();
+    assert!(matches!(ledger.reserve(&entry(1), &budget(20)).await, Err(ReserveError::Limit(_))));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What may not be paid is not, and the error says which rule it was.
 
-use crate::world::{Act, HOME, Has, Told, World, challenges, change, edited, text};
+use crate::world::{Act, HOME, Has, Told, World, challenges, change, edited, text, url};
+use http::Request;
 use mpp::client::{Budget, Decision, Error, NotPaid, Policy, Proposal, Refusal, Scope};
 use mpp::method::sandbox::Wallet;
 use mpp::{Amount, protocol::MethodName};
@@ -107,9 +108,16 @@ async fn only_origins_that_the_policy_names_are_told_how_they_can_be_paid() {
     let named = World::new(Policy::unlimited().origins([HOME]));
     named.get("/weather").await.unwrap();
     assert_eq!(named.server.headers(0)["accept-payment"], "sandbox/charge");
-    let anybody = World::new(Policy::unlimited());
-    anybody.get("/weather").await.unwrap();
-    assert!(!anybody.server.headers(0).contains_key("accept-payment"));
+    for policy in [Policy::unlimited(), Policy::unlimited().origins(["https://other.example"])] {
+        let world = World::new(policy);
+        let _ = world.get("/weather").await;
+        assert!(!world.server.headers(0).contains_key("accept-payment"));
+    }
+    // Who says it is not overruled.
+    let request = Request::get(url("/weather")).header("accept-payment", "sandbox/*");
+    named.send(request, "").await.unwrap();
+    let said: Vec<_> = named.server.headers(2).get_all("accept-payment").iter().cloned().collect();
+    assert_eq!(said, ["sandbox/*"]);
 }
 
 #[tokio::test]

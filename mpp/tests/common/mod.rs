@@ -10,6 +10,7 @@ use mpp::method::{
     ServerMethod, SettleCx, Settlement, SettlementPlan, Splitting, Sponsoring, Step, Verified,
 };
 use mpp::protocol::{BaseUnits, Challenge, ChargeRequest, Credential, MethodName, ProblemType};
+use mpp::store::{Keep, Turn};
 use serde_json::{Map, json};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -91,6 +92,8 @@ impl Default for Terms {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Script {
     Settle,
+    /// Settles, and writes it down in its notebook.
+    Note,
     Decline,
     /// Declines with a problem that is no 402.
     DeclineAsBad,
@@ -291,6 +294,13 @@ impl ServerMethod for Wired {
             let script = if captures { *self.0.capture.lock().unwrap() } else { self.0.script() };
             match script {
                 Script::Settle | Script::Unreachable => {
+                    self.0.move_money(cx.challenge_id);
+                    Settlement::Settled(self.0.payment(cx.challenge_id))
+                }
+                Script::Note => {
+                    let count = |n: Option<u32>| Turn::write(n.unwrap_or(0) + 1, Keep::Live, ());
+                    let noted = cx.notebook().expect("checked above").turn("payments", count).await;
+                    noted.expect("there is room for the method's pages");
                     self.0.move_money(cx.challenge_id);
                     Settlement::Settled(self.0.payment(cx.challenge_id))
                 }

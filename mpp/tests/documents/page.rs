@@ -31,7 +31,15 @@ async fn a_browser_gets_a_page_with_the_same_status_and_challenges() {
 #[tokio::test]
 async fn the_page_says_what_is_sold_for_how_much_and_how_it_is_paid() {
     let text = page("/weather/oslo?unit=k").await.text();
+    assert!(
+        text.starts_with("<!doctype html>\n<html lang=\"en\">")
+            && text.ends_with("</main>\n</body>\n</html>\n")
+    );
     for said in [
+        "<p>This has to be paid for, per request. Nothing has been charged.</p>",
+        "<h2>Price</h2>\n<table>",
+        "</tbody>\n</table>\n<p>One of them is enough.</p>",
+        "<p>It can be paid until 20",
         "<h1>Current weather for a city.</h1>",
         "<p>From three stations, updated hourly.</p>",
         "<tr><th scope=\"row\">tempo</th><td>0.05 usdc</td></tr>",
@@ -43,7 +51,9 @@ async fn the_page_says_what_is_sold_for_how_much_and_how_it_is_paid() {
     ] {
         assert!(text.contains(said), "{said} is not in\n{text}");
     }
-    assert!(page("/whoami").await.text().contains("<td>nothing but a proof of identity</td>"));
+    let whoami = page("/whoami").await.text();
+    assert!(!whoami.contains("One of them"), "there is one");
+    assert!(whoami.contains("<td>nothing but a proof of identity</td>"));
     assert!(page("/units/7").await.text().contains("<td>0.007 usdc</td>"), "a computed price, computed");
 }
 
@@ -66,6 +76,8 @@ async fn the_page_loads_nothing_and_may_load_nothing() {
         "{policy}"
     );
     assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
+    assert_eq!(page.header("referrer-policy"), Some("no-referrer"));
+    assert_eq!(page.header("vary"), Some("accept"), "programs get something else");
     let text = page.text();
     for forbidden in ["<script", "<img", "<link", "src=", "style=", "@import", "url("] {
         assert!(!text.contains(forbidden), "{forbidden}");

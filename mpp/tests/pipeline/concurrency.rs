@@ -60,6 +60,28 @@ async fn a_waiting_copy_takes_over_when_the_first_one_fails() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn while_a_payment_is_delivered_again_no_copy_of_it_runs_the_handler() {
+    let lab = Arc::new(Lab::new());
+    let paid = credential(&lab.challenge("/slow").await, "tx1");
+    let send = || {
+        let (lab, paid) = (lab.clone(), paid.clone());
+        tokio::spawn(async move { lab.client.get("/slow").presenting(&paid).await })
+    };
+    let first = send();
+    until(|| lab.bench.inside.load(Ordering::SeqCst) == 1).await;
+    first.abort();
+    settle_down().await;
+    let second = send();
+    until(|| lab.bench.inside.load(Ordering::SeqCst) == 2).await;
+    let third = tokio::time::timeout(Duration::from_secs(60), send()).await.expect("it is not let in");
+    assert_eq!(third.unwrap().status(), 409, "the second run has the lease");
+    assert_eq!(lab.bench.inside.load(Ordering::SeqCst), 2);
+    lab.bench.door.add_permits(1);
+    assert_eq!(second.await.unwrap().text(), "run 2");
+    assert_eq!(lab.network.payments(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_handler_that_outlives_its_lease_loses_its_response_to_the_one_that_took_over() {
     let lab = Arc::new(Lab::new());
     let paid = credential(&lab.challenge("/slow").await, "tx1");

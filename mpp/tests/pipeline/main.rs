@@ -21,6 +21,7 @@ mod headers;
 mod health;
 mod idempotency;
 mod layer;
+mod ledger;
 mod limits;
 mod mutation;
 mod observe;

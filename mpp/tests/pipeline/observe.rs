@@ -22,6 +22,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 /// One event or span: what it is called, and its fields.
 type Line = (String, BTreeMap<String, String>);
 
+/// A span and the one it is in.
+type Span = (String, Option<String>);
+
 thread_local! {
     /// Who listens to this thread: a test and all its tasks.
     static LISTENER: RefCell<Option<Log>> = const { RefCell::new(None) };
@@ -34,8 +37,7 @@ struct Exchange;
 #[derive(Clone, Default)]
 struct Log {
     events: Arc<Mutex<Vec<Line>>>,
-    /// Each with the one it is in.
-    spans: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    spans: Arc<Mutex<Vec<Span>>>,
 }
 
 struct Fields<'a>(&'a mut BTreeMap<String, String>);

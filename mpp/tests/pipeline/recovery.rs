@@ -125,6 +125,27 @@ async fn any_number_of_entries_of_both_quotas_is_gone_through() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_network_that_does_not_answer_keeps_only_so_many_waiting_and_the_rest_is_finished() {
+    let lab = Arc::new(Lab::new());
+    lab.network.will(Script::LoseRequest);
+    for n in 0..40 {
+        lab.pay("/cheap", &format!("tx{n}")).await.1.assert_problem("unavailable");
+    }
+    lab.network.will(Script::Hang);
+    let other = lab.clone();
+    let recovering = tokio::spawn(async move { other.mpp.recover().await });
+    let looked_at = || lab.network.resolved.load(Ordering::SeqCst);
+    until(|| looked_at() == 16).await;
+    settle_down().await;
+    assert_eq!(looked_at(), 16, "at once");
+    // Those that hang are given up after a while; the others are found.
+    lab.network.will(Script::Settle);
+    assert_eq!(recovering.await.unwrap(), Ok(24));
+    assert_eq!(lab.mpp.recover().await, Ok(16));
+    assert_eq!((looked_at(), lab.network.payments()), (56, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_fails_is_said_and_a_method_that_is_gone_keeps_its_entries() {
     let mut lab = Lab::new();
     lab.network.will(Script::LoseAnswer);

@@ -2,7 +2,7 @@
 
 #[cfg(feature = "redb")]
 use crate::common::{Fault, Faulty};
-use crate::common::{Network, Terms, credential};
+use crate::common::{Network, Script, Terms, credential};
 use crate::lab::*;
 use mpp::method::Money;
 use mpp::store::{Limits, MemoryStore};
@@ -96,6 +96,16 @@ async fn free_proofs_fill_their_own_quota_and_never_close_the_paid_routes() {
         lab.pay("/cheap", &format!("later{n}")).await.1.assert_ok();
     }
     assert_eq!(lab.pay("/whoami", "later").await.1.status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pages_of_a_method_are_where_its_money_is() {
+    for (real, limits) in [(true, Limits { paid: 20, free: 0 }), (false, Limits { paid: 0, free: 20 })] {
+        let lab = if real { Lab::with_real_money(limits) } else { Lab::with(limits) };
+        lab.network.will(Script::Note);
+        lab.pay("/cheap", "tx1").await.1.assert_ok();
+        assert_eq!(lab.network.payments(), 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]

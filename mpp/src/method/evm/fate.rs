@@ -2,16 +2,15 @@
 //! payer's own copy of the credential. Nothing a server says is taken for it.
 
 use super::client::EvmWallet;
-use super::node::{self, Block};
+use super::node;
 use super::onchain::{SignedTransfer, parse_hash};
 use super::plan::Broadcast;
 use super::request::Ask;
 use super::typed::challenge_hash;
-use super::{CredentialType, Evm, Node, offchain};
-use crate::chain::{TxReceipt, payer_of};
+use super::{CredentialType, Evm, offchain};
+use crate::chain::{Head, TxReceipt, payer_of, served_by};
 use crate::method::{CredentialCx, Fate, Proof, Settlement};
 use crate::protocol::{Challenge, ChargeRequest};
-use alloy::primitives::U64;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -24,18 +23,17 @@ impl EvmWallet {
         let rpc = self.node.clone()?;
         let (request, ask) = self.read_request(challenge).ok()?;
         // A node of another chain knows nothing of it, which is not to say that it never happened.
-        let served: U64 = rpc.read(node::chain_id()).await.ok()?;
-        if served.to::<u64>() != ask.chain_id {
+        if served_by(&rpc).await.ok()? != ask.chain_id {
             return None;
         }
         let text = |name: &str| proof.payload.get(name).and_then(Value::as_str);
         let mut chain = Evm::new(&ask.recipient.to_string()).chain(self.chain);
-        chain.node = Node::At(rpc.clone());
+        chain.node.use_of(rpc.clone());
         let kind = CredentialType::by_name(text("type")?)?;
         let settlement = match kind {
             CredentialType::Authorization | CredentialType::Permit2 => {
                 let mut plan = self.signed(kind, challenge, &request, &ask, proof).await?;
-                plan.seen_at = rpc.read::<Block>(node::block("latest")).await.ok()?.number();
+                plan.seen_at = rpc.read::<Head>(node::block("latest")).await.ok()?.number();
                 // The server may have sent it, for all this side knows.
                 plan.gas = Some(0);
                 chain.look_up_submitted(&plan).await

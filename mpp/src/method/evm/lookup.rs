@@ -5,10 +5,10 @@
 
 use super::Evm;
 use super::abi::{IPermit2, IToken};
-use super::node::{self, Block, Event, Tx};
+use super::node::{self, Event, Tx};
 use super::plan::{Broadcast, Effect, Guard, Submit};
 use super::settle::{pays, settled};
-use crate::chain::{Rpc, RpcError, TxLog, TxReceipt};
+use crate::chain::{Head, Rpc, RpcError, TxLog, TxReceipt};
 use crate::method::{Rejection, Settlement};
 use alloy::primitives::{B256, Bytes, U64, U256};
 use alloy::sol_types::SolEvent;
@@ -55,7 +55,7 @@ impl Evm {
                 false => unknown("the payer's signature may still be used"),
             });
         }
-        let head: Block = rpc.read(node::block("latest")).await?;
+        let head: Head = rpc.read(node::block("latest")).await?;
         Ok(match self.use_of(rpc, plan, head.number()).await? {
             Use::Paid { hash, block } => {
                 let receipt = self.receipt(rpc, hash).await?;
@@ -155,7 +155,7 @@ impl Evm {
         // A node that does not know finality does not know this either.
         let used: Option<u64> =
             rpc.read::<U64>(node::nonce(plan.effect.payer, "finalized")).await.ok().map(|next| next.to());
-        let head: Block = rpc.read(node::block("latest")).await?;
+        let head: Head = rpc.read(node::block("latest")).await?;
         Ok(match self.receipt(rpc, plan.hash).await? {
             Some(receipt) if receipt.succeeded() => match self.is_deep(&receipt, &head) {
                 true => outcome_of(&plan.effect, &receipt),
@@ -275,7 +275,7 @@ fn paid_by(event: &Event) -> Use {
 }
 
 /// The newest final block; `None` where the node does not know or does not say.
-async fn finalized(rpc: &Rpc) -> Option<Block> {
+async fn finalized(rpc: &Rpc) -> Option<Head> {
     let block: Option<Value> = rpc.read(node::block("finalized")).await.ok()?;
     serde_json::from_value(block?).ok()
 }

@@ -16,6 +16,7 @@
 //! | `offchain.rs`, `onchain.rs` | the credential types: signatures for us to use, transactions of the payer |
 //! | `settle.rs`, `lookup.rs` | `settle` and `resolve` |
 //! | `settler.rs`, `gas.rs`, `credit.rs` | the settlement key: nonces, fees, replacement; for whom it pays |
+//! | `open.rs` | transactions of payers that nobody knows the end of |
 //! | `client.rs`, `fate.rs` | the payer's side, [`EvmWallet`]; what became of its payments |
 //! | `typed.rs`, `abi.rs` | what is signed, what is called |
 //! | `assets.rs`, `plan.rs`, `node.rs` | known chains and money, what is journaled, what the node is asked |
@@ -27,6 +28,8 @@
 //!   or the payer has cancelled the nonce, in a finalized block. And a permit whose nonce was used before anything of ours had left.
 //! - `transaction`: the payer's account nonce is used by a *finalized* transaction that is another one, or this one
 //!   reverted in a finalized block. And a transaction bound to no challenge which somebody had seen before we broadcast it.
+//!   One that is lost on its way has no other end: the payer ends it by using the nonce, for another payment or for nothing.
+//!   Until then it is unknown, and a payer may have eight of those.
 //!
 //! Everything else after bytes left is unknown (503, never 402), and is looked up: an authorization by the token's
 //! `AuthorizationUsed` event, a permit by Permit2's nonce bitmap and our exact call, a transaction by its receipt. That is also why a
@@ -56,6 +59,7 @@ mod lookup;
 mod node;
 mod offchain;
 mod onchain;
+mod open;
 mod plan;
 mod request;
 mod server;
@@ -72,19 +76,20 @@ pub use self::gas::GasPolicy;
 pub use self::server::rpc_chain_id;
 pub use alloy::signers::local::PrivateKeySigner;
 
+use self::credit::Risk;
 use self::settler::Settler;
-use crate::chain::{Patience, Reach, Rpc, parse_address};
+use crate::chain::{Node, Reach, parse_address, usable_account};
 use crate::method::{MethodName, MethodProblem};
+use crate::store::Notebook;
 use alloy::primitives::{Address, B256};
 use alloy::signers::Signer;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-/// Requests that wait for a transaction at once, and how many of them one client may have.
-const WAITING: (usize, usize) = (64, 4);
+/// A node whose newest block is older has fallen behind: it cannot say what does not exist or cannot be paid.
+const FRESH: Duration = Duration::from_secs(60);
 
 /// A way to pay (draft-evm-charge, "Credential Types").
 ///
@@ -168,24 +173,15 @@ pub struct Evm {
     binding: HashBinding,
     settler: Option<Arc<Settler>>,
     gas: GasPolicy,
+    risk: Risk,
     confirmations: u64,
     permit2: Address,
     wrong: Vec<MethodProblem>,
-    // Set once the node has said that it serves `chain`: before that nothing it says counts.
-    right_chain: AtomicBool,
     /// EIP-712 domain separators that the tokens have confirmed.
     domains: Mutex<HashMap<Address, B256>>,
-    patience: Patience,
+    /// Where there is no server with a notebook.
+    aside: OnceLock<Notebook>,
     pace: Pace,
-}
-
-/// The node, as configured.
-#[derive(Debug)]
-enum Node {
-    Missing,
-    /// Named by a URL that is reported as a problem.
-    Unusable,
-    At(Rpc),
 }
 
 /// Money as configured.
@@ -252,33 +248,24 @@ impl Evm {
     /// ```
     pub fn new(recipient: &str) -> Self {
         let mut wrong = Vec::new();
-        let recipient = match parse_address(recipient) {
-            Ok(address) if !address.is_zero() => Some(address),
-            Ok(_) => {
-                wrong.push(MethodProblem("the recipient is the zero address".into()));
-                None
-            }
-            Err(e) => {
-                wrong.push(MethodProblem(format!("the recipient is not usable: {e}")));
-                None
-            }
-        };
+        let recipient =
+            usable_account("the recipient", recipient).map_err(|problem| wrong.push(problem)).ok();
         Self {
             name: MethodName::from_static("evm"),
             recipient,
-            node: Node::Missing,
+            node: Node::missing("evm", FRESH),
             chain: None,
             tokens: Vec::new(),
             accepted: None,
             binding: HashBinding::Required,
             settler: None,
             gas: GasPolicy::default(),
+            risk: Risk::default(),
             confirmations: 1,
             permit2: PERMIT2,
             wrong,
-            right_chain: AtomicBool::new(false),
             domains: Mutex::default(),
-            patience: Patience::new(WAITING.0, WAITING.1),
+            aside: OnceLock::new(),
             pace: Pace::default(),
         }
     }
@@ -380,6 +367,20 @@ impl Evm {
     /// ```
     pub fn gas_policy(mut self, policy: GasPolicy) -> Self {
         self.gas = policy;
+        self
+    }
+
+    /// How many settlements may revert in an hour, so that the settlement key paid for nothing: of one payer, and in all. A
+    /// payer above its limit gets no more for an hour; above the total, no signature is settled until the hour is over, and
+    /// prices with `fees = "sponsored"` ask payers to pay their own fee. Both can always be paid by a `transaction`. Default: 2
+    /// and 64. All servers with this key and store count together.
+    ///
+    /// ```
+    /// # use mpp::Evm;
+    /// let evm = Evm::new("0x70997970C51812dc3A010C7d01b50e0d17dc79C8").max_reverted(1, 20);
+    /// ```
+    pub fn max_reverted(mut self, per_payer: u32, total: u32) -> Self {
+        self.risk = Risk { per_payer, total };
         self
     }
 
@@ -542,13 +543,7 @@ impl Evm {
     }
 
     fn node(mut self, url: &str, reach: Reach) -> Self {
-        match Rpc::new(url, reach) {
-            Ok(rpc) => self.node = Node::At(rpc),
-            Err(e) => {
-                self.node = Node::Unusable;
-                self.wrong.push(MethodProblem(e.to_string()));
-            }
-        }
+        self.wrong.extend(self.node.configure(url, reach));
         self
     }
 }

@@ -1,36 +1,12 @@
 //! What the node is asked, and the parts of its answers that matter here.
 
 use crate::chain::{Call, parse_hex};
+pub(super) use crate::chain::{block, chain_id};
 use crate::protocol::Timestamp;
-use alloy::primitives::{Address, B256, Bytes, U64, U128, U256, hex};
+use alloy::primitives::{Address, B256, Bytes, U64, U256, hex};
 use alloy::sol_types::SolCall;
 use serde::Deserialize;
 use serde_json::{Value, json};
-
-/// A block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Block {
-    number: U64,
-    timestamp: U64,
-    #[serde(default)]
-    base_fee_per_gas: Option<U128>,
-}
-
-impl Block {
-    pub(super) fn number(&self) -> u64 {
-        self.number.to()
-    }
-
-    pub(super) fn time(&self) -> Timestamp {
-        at(self.timestamp.to())
-    }
-
-    /// In wei; `None` on a chain without EIP-1559.
-    pub(super) fn base_fee(&self) -> Option<u128> {
-        self.base_fee_per_gas.map(|fee| fee.to())
-    }
-}
 
 /// A transaction, mined or waiting.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -64,10 +40,6 @@ pub(super) fn at(seconds: u64) -> Timestamp {
     Timestamp::from_unix(i64::try_from(seconds).unwrap_or(i64::MAX))
 }
 
-pub(super) fn chain_id() -> Call {
-    Call::new("eth_chainId", json!([]))
-}
-
 pub(super) fn call(to: Address, function: &impl SolCall) -> Call {
     Call::new(
         "eth_call",
@@ -83,10 +55,6 @@ pub(super) fn estimate(from: Address, to: Address, value: U256, data: &Bytes) ->
 /// Tries a transaction as it is.
 pub(super) fn simulate(transaction: &Value) -> Call {
     Call::new("eth_call", json!([transaction, "latest"]))
-}
-
-pub(super) fn block(which: &str) -> Call {
-    Call::new("eth_getBlockByNumber", json!([which, false]))
 }
 
 pub(super) fn receipt(hash: B256) -> Call {

@@ -44,7 +44,7 @@ pub(super) struct Submit {
     pub(super) guard: Guard,
     /// The signature is void from then on, in unix seconds.
     pub(super) deadline: u64,
-    /// The newest block when it was verified: where looking for events starts.
+    /// A block shortly before it was verified: where looking for events starts.
     pub(super) seen_at: u64,
 }
 

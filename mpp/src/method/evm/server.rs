@@ -1,23 +1,21 @@
 //! An EVM chain behind [`ServerMethod`]: what is offered, and what start-up checks.
 
 use super::abi::{IPermit2, IToken};
-use super::node::{self, Block};
+use super::node;
 use super::plan::Plan;
 use super::request::{Ask, Terms};
 use super::settle::settled;
 use super::typed::{permit2_domain, token_domain};
-use super::verify::FRESH;
-use super::{CredentialType, Evm, HashBinding, Kind, Node, Standard, Token};
-use crate::chain::{Answer, Reach, Rpc, RpcError, keeps_up};
+use super::{CredentialType, Evm, HashBinding, Kind, Standard, Token};
+use crate::chain::{Answer, Head, Rpc, RpcError, chain_served_at, unusable};
 use crate::method::{
     CredentialCx, Fees, MethodCurrency, MethodName, MethodProblem, OfferCx, Rejection, ServerMethod,
     SettleCx, Settlement, Sponsoring, Step, Verified,
 };
 use crate::protocol::{BaseUnits, ChargeRequest, Timestamp};
-use alloy::primitives::{Address, B256, Bytes, U64, U256};
+use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::sol_types::SolCall;
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 
 /// Asks the node at `url` which chain it serves, for programs that let the node decide.
 ///
@@ -32,9 +30,7 @@ use std::sync::atomic::Ordering;
 /// # Ok(()) }
 /// ```
 pub async fn rpc_chain_id(url: &str) -> Result<u64, MethodProblem> {
-    let rpc = Rpc::new(url, Reach::Anywhere).map_err(|e| MethodProblem(e.to_string()))?;
-    let id: U64 = rpc.read(node::chain_id()).await.map_err(|e| unreachable_node(&rpc, &e))?;
-    Ok(id.to())
+    chain_served_at(url).await
 }
 
 impl ServerMethod for Evm {
@@ -61,8 +57,9 @@ impl ServerMethod for Evm {
     }
 
     fn sponsoring(&self) -> Sponsoring {
-        match self.settler {
-            Some(_) => Sponsoring::Open,
+        match &self.settler {
+            Some(settler) if settler.is_open() => Sponsoring::Open,
+            Some(_) => Sponsoring::Paused,
             None => Sponsoring::Unconfigured,
         }
     }
@@ -77,9 +74,7 @@ impl ServerMethod for Evm {
             }
             Some(_) => {}
         }
-        if matches!(self.node, Node::Missing) {
-            problems.push(no_node());
-        }
+        problems.extend(self.node.problem());
         if self.confirmations == 0 {
             problems
                 .push(MethodProblem("a payment needs at least one confirmation: the block it is in".into()));
@@ -98,14 +93,11 @@ impl ServerMethod for Evm {
     }
 
     fn ready(&self, now: Timestamp) -> Step<'_, Result<(), MethodProblem>> {
-        Step::boxed(async move {
-            if !self.right_chain.load(Ordering::Relaxed) {
-                self.check_network().await?;
-            }
-            let rpc = self.endpoint().ok_or_else(no_node)?;
-            let head: Block = rpc.read(node::block("latest")).await.map_err(|e| unreachable_node(rpc, &e))?;
-            keeps_up(rpc, (head.number(), head.time()), now, FRESH)
-        })
+        match self.chain {
+            Some(chain) => Step::boxed(self.node.keeps_up(chain.id(), now)),
+            // A problem since start-up.
+            None => Step::ready(Err(MethodProblem("no chain is configured".into()))),
+        }
     }
 
     fn offer(&self, cx: &OfferCx<'_>) -> Result<ChargeRequest, MethodProblem> {
@@ -145,8 +137,8 @@ impl ServerMethod for Evm {
 
     fn settle<'a>(&'a self, cx: &'a SettleCx<'a>) -> Step<'a, Settlement> {
         match Plan::read(cx.plan) {
-            Some(Plan::Submit(plan)) => Step::boxed(self.submit(plan)),
-            Some(Plan::Broadcast(plan)) => Step::boxed(self.broadcast(plan)),
+            Some(Plan::Submit(plan)) => Step::boxed(self.submit(cx, plan)),
+            Some(Plan::Broadcast(plan)) => Step::boxed(self.broadcast(cx, plan)),
             Some(Plan::Hash(done)) => Step::ready(settled(done.hash, done.chain_id, done.external_id)),
             None => Step::ready(unreadable()),
         }
@@ -155,7 +147,7 @@ impl ServerMethod for Evm {
     fn resolve<'a>(&'a self, cx: &'a SettleCx<'a>) -> Step<'a, Settlement> {
         match Plan::read(cx.plan) {
             Some(Plan::Submit(plan)) => Step::boxed(async move { self.look_up_submitted(&plan).await }),
-            Some(Plan::Broadcast(plan)) => Step::boxed(async move { self.look_up_broadcast(&plan).await }),
+            Some(Plan::Broadcast(plan)) => Step::boxed(self.find(cx, plan)),
             Some(Plan::Hash(done)) => Step::ready(settled(done.hash, done.chain_id, done.external_id)),
             None => Step::ready(unreadable()),
         }
@@ -204,32 +196,15 @@ impl Evm {
         accepted.retain(can);
         accepted
     }
-
-    pub(super) fn endpoint(&self) -> Option<&Rpc> {
-        match &self.node {
-            Node::At(rpc) => Some(rpc),
-            Node::Missing | Node::Unusable => None,
-        }
-    }
 }
 
 /// `check`.
 impl Evm {
     async fn check_network(&self) -> Result<(), MethodProblem> {
-        let rpc = self.endpoint().ok_or_else(no_node)?;
         let chain = self.chain.ok_or_else(|| MethodProblem("no chain is configured".into()))?.id();
-        let trouble = |e: RpcError| unreachable_node(rpc, &e);
-        let [served, head] =
-            rpc.read_all([node::chain_id(), node::block("latest")]).await.map_err(trouble)?;
-        let served: u64 = served.into_result::<U64>().map_err(trouble)?.to();
-        if served != chain {
-            return Err(MethodProblem(format!(
-                "the RPC node at {} serves chain {served}, not chain {chain}",
-                rpc.shown()
-            )));
-        }
-        self.right_chain.store(true, Ordering::Relaxed);
-        let head: Block = head.into_result().map_err(trouble)?;
+        let rpc = self.node.check(chain).await?;
+        let trouble = |e: RpcError| unusable(rpc, &e);
+        let head: Head = rpc.read(node::block("latest")).await.map_err(trouble)?;
         if self.settler.is_some() && head.base_fee().is_none() {
             return Err(MethodProblem(format!(
                 "chain {chain} has no base fee (EIP-1559), which settling needs"
@@ -266,7 +241,7 @@ impl Evm {
         let decimals = match answer {
             Ok(answer) => node::word(&answer),
             Err(RpcError::Node(_)) => None,
-            Err(e) => return Err(unreachable_node(rpc, &e)),
+            Err(e) => return Err(unusable(rpc, &e)),
         };
         match decimals {
             None => {
@@ -287,7 +262,7 @@ impl Evm {
             return Ok(());
         }
         self.domain(rpc, chain, at).await.map(drop).map_err(|e| match e {
-            NoDomain::Trouble(e) => unreachable_node(rpc, &e),
+            NoDomain::Trouble(e) => unusable(rpc, &e),
             NoDomain::Other => MethodProblem(format!(
                 "{at}, configured as {:?}, does not sign transfers under its name, version and chain (EIP-3009, EIP-712); \
                  call `.token` for a token that can only be transferred",
@@ -297,7 +272,7 @@ impl Evm {
     }
 
     async fn check_permit2(&self, rpc: &Rpc, chain: u64) -> Result<(), MethodProblem> {
-        let trouble = |e: RpcError| unreachable_node(rpc, &e);
+        let trouble = |e: RpcError| unusable(rpc, &e);
         let [code, domain] = rpc
             .read_all([
                 node::code(self.permit2),
@@ -382,12 +357,4 @@ fn unreadable() -> Settlement {
     Settlement::Unknown {
         detail: "evm: the journaled plan is of another release and is not understood".into(),
     }
-}
-
-fn no_node() -> MethodProblem {
-    MethodProblem("no RPC node is configured; call `.rpc(url)`".into())
-}
-
-fn unreachable_node(rpc: &Rpc, error: &RpcError) -> MethodProblem {
-    MethodProblem(format!("the RPC node at {} cannot be used: {error}", rpc.shown()))
 }

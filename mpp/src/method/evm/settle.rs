@@ -3,22 +3,21 @@
 //! A receipt counts when it is read together with a block that lies deep enough above it; nothing is remembered from one look to
 //! the next, so a reorganisation takes back what it takes back.
 
-use super::credit::Draw;
+use super::Evm;
+use super::credit::{Books, Draw};
 use super::lookup::outcome_of;
-use super::node::{self, Block};
+use super::node;
 use super::onchain::transferred;
+use super::open::Open;
 use super::plan::{Binding, Broadcast, Effect, Submit};
-use super::settler::{Care, Errand, Kept, Sent};
-use super::{Evm, Node};
-use crate::chain::{Rpc, RpcError, TxReceipt};
-use crate::method::{Payment, Rejection, Settlement};
+use super::settler::{Care, Errand, Kept, Sent, Settler};
+use crate::chain::{Head, RETRY, Rpc, RpcError, TxReceipt};
+use crate::method::{Payment, Rejection, SettleCx, Settlement};
+use crate::store::Notebook;
 use alloy::primitives::{B256, U64};
 use serde_json::Value;
-use std::time::Duration;
 use tokio::time::Instant;
 
-/// When a client may come back after trouble on our side.
-pub(super) const RETRY: Duration = Duration::from_secs(2);
 /// How often a call is sent again whose nonce went to somebody else's transaction.
 const SENDS: u32 = 3;
 /// How many looks in a row have to find our nonce used and our transaction missing.
@@ -38,18 +37,28 @@ impl Evm {
     /// The node, if it is for the chain of this payment. It was checked in `verify`, in this process or in the one that wrote
     /// the plan.
     pub(super) fn node_for(&self, chain_id: u64) -> Option<&Rpc> {
-        match &self.node {
-            Node::At(rpc) if self.chain.is_some_and(|chain| chain.id() == chain_id) => Some(rpc),
-            Node::At(_) | Node::Missing | Node::Unusable => None,
-        }
+        self.node.rpc().filter(|_| self.chain.is_some_and(|chain| chain.id() == chain_id))
     }
 
     pub(super) fn care(&self) -> Care {
         Care { policy: self.gas, broadcast: self.pace.broadcast, step: self.pace.step }
     }
 
+    /// The server's pages; outside of a server this process's own.
+    fn notes<'a>(&'a self, cx: &SettleCx<'a>) -> &'a Notebook {
+        cx.notebook().unwrap_or_else(|| self.aside.get_or_init(|| Notebook::volatile("evm")))
+    }
+
+    fn books<'a>(&'a self, cx: &SettleCx<'a>, settler: &Settler, chain_id: u64) -> Books<'a> {
+        Books { notebook: self.notes(cx), chain_id, key: settler.address(), risk: self.risk, now: cx.now }
+    }
+
+    fn open<'a>(&'a self, cx: &SettleCx<'a>, effect: &Effect) -> Open<'a> {
+        Open { notebook: self.notes(cx), chain_id: effect.chain_id, payer: effect.payer, now: cx.now }
+    }
+
     /// Makes the call that a signature allows.
-    pub(super) async fn submit(&self, plan: Submit) -> Settlement {
+    pub(super) async fn submit(&self, cx: &SettleCx<'_>, plan: Submit) -> Settlement {
         let chain_id = plan.effect.chain_id;
         let Some(rpc) = self.node_for(chain_id) else {
             return nothing_sent("evm: no RPC node for the chain of this payment is configured");
@@ -72,9 +81,10 @@ impl Evm {
         let void_at = node::at(plan.deadline);
         let draw = Draw { token, payer: plan.effect.payer, amount: plan.effect.amount };
         let errand = Errand { to: plan.to, data: plan.data.clone(), gas, chain_id, void_at, draw };
+        let books = self.books(cx, settler, chain_id);
         let until = Instant::now() + self.pace.settled;
         for attempt in 1..=SENDS {
-            let sent = match settler.send(rpc, &errand, self.care()).await {
+            let sent = match settler.send(rpc, &errand, self.care(), &books).await {
                 Ok(sent) => sent,
                 Err(Kept::Payer(why)) if attempt == 1 => {
                     return Settlement::Declined(Rejection::failed(why.to_string()));
@@ -88,8 +98,10 @@ impl Evm {
                 // is public now and may still be good.
                 Followed::Mined(_) => {
                     let outcome = self.look_up_submitted(&plan).await;
-                    if !matches!(outcome, Settlement::Settled(_)) {
-                        settler.reverted(plan.effect.payer).await;
+                    if !matches!(outcome, Settlement::Settled(_))
+                        && let Err(error) = books.reverted(plan.effect.payer).await
+                    {
+                        tracing::warn!(target: "mpp", %error, "evm: a reverted settlement was not counted");
                     }
                     return outcome;
                 }
@@ -117,7 +129,7 @@ impl Evm {
 
     /// Whether the signature is unused and not void.
     async fn is_still_good(&self, rpc: &Rpc, plan: &Submit) -> Result<bool, RpcError> {
-        let head: Block = rpc.read(node::block("latest")).await?;
+        let head: Head = rpc.read(node::block("latest")).await?;
         Ok(head.time() < node::at(plan.deadline) && !self.is_used(rpc, plan).await?)
     }
 
@@ -129,7 +141,7 @@ impl Evm {
             // The count is read before the receipts: what used the nonce has one by then.
             let read = rpc.read_all([node::block("latest"), node::nonce(settler.address(), "latest")]).await;
             if let Ok([head, next]) = read
-                && let (Ok(head), Ok(next)) = (head.into_result::<Block>(), next.into_result::<U64>())
+                && let (Ok(head), Ok(next)) = (head.into_result::<Head>(), next.into_result::<U64>())
             {
                 let next: u64 = next.to();
                 match self.any_receipt(rpc, &sent.hashes()).await {
@@ -172,15 +184,48 @@ impl Evm {
     }
 
     /// Whether a receipt lies deep enough below this head.
-    pub(super) fn is_deep(&self, receipt: &TxReceipt, head: &Block) -> bool {
+    pub(super) fn is_deep(&self, receipt: &TxReceipt, head: &Head) -> bool {
         let number: u64 = receipt.block_number.to();
         // A head older than the receipt comes from a node behind another one.
         head.number().checked_sub(number).is_some_and(|above| above + 1 >= self.confirmations)
             || self.confirmations <= 1
     }
 
-    /// Broadcasts the payer's transaction, once.
-    pub(super) async fn broadcast(&self, plan: Broadcast) -> Settlement {
+    /// Takes the payer's transaction to the network, if not too many of this payer's are on their way.
+    pub(super) async fn broadcast(&self, cx: &SettleCx<'_>, plan: Broadcast) -> Settlement {
+        match self.open(cx, &plan.effect).enter(plan.hash).await {
+            Ok(true) => {}
+            Ok(false) => {
+                return Settlement::Declined(Rejection::failed(
+                    "too many transactions of this payer are under way",
+                ));
+            }
+            Err(error) => return nothing_sent(format!("evm: the notebook: {error}")),
+        }
+        let settlement = self.broadcast_once(&plan).await;
+        self.ended(cx, &plan, &settlement).await;
+        settlement
+    }
+
+    /// What became of the payer's transaction.
+    pub(super) async fn find(&self, cx: &SettleCx<'_>, plan: Broadcast) -> Settlement {
+        let settlement = self.look_up_broadcast(&plan).await;
+        self.ended(cx, &plan, &settlement).await;
+        settlement
+    }
+
+    /// A transaction whose end is known makes room for another one.
+    async fn ended(&self, cx: &SettleCx<'_>, plan: &Broadcast, settlement: &Settlement) {
+        if matches!(settlement, Settlement::Unknown { .. }) {
+            return;
+        }
+        if let Err(error) = self.open(cx, &plan.effect).leave(plan.hash).await {
+            // It counts for a day, then.
+            tracing::warn!(target: "mpp", %error, "evm: a transaction that has ended still counts as open");
+        }
+    }
+
+    async fn broadcast_once(&self, plan: &Broadcast) -> Settlement {
         let Some(rpc) = self.node_for(plan.effect.chain_id) else {
             return nothing_sent("evm: no RPC node for the chain of this payment is configured");
         };
@@ -205,14 +250,14 @@ impl Evm {
         }
         let until = Instant::now() + self.pace.settled;
         loop {
-            let head = rpc.read::<Block>(node::block("latest")).await;
+            let head = rpc.read::<Head>(node::block("latest")).await;
             if let (Ok(head), Ok(Some(receipt))) = (head, self.receipt(rpc, plan.hash).await)
                 && self.is_deep(&receipt, &head)
             {
                 return match receipt.succeeded() {
                     true => outcome_of(&plan.effect, &receipt),
                     // Only finality makes that the end of it.
-                    false => self.look_up_broadcast(&plan).await,
+                    false => self.look_up_broadcast(plan).await,
                 };
             }
             if Instant::now() >= until {

@@ -8,13 +8,14 @@
 //!
 //! Several processes may share a key. They then collide now and then: whoever is told that the nonce is taken asks the node
 //! again and takes the next one; whoever finds its nonce used by a transaction that is not its own sends again. That is safe,
-//! because each call carries a signature that the chain accepts once.
+//! because each call carries a signature that the chain accepts once. For whom the key pays is in their common books
+//! (`credit.rs`).
 
 use super::abi::IToken;
-use super::credit::{self, Draw, NoCredit, Reverts};
+use super::credit::{Books, Candidate, Draw, NoCredit, Today as Balance};
 use super::gas::{Fees, GasPolicy};
-use super::node::{self, Block};
-use crate::chain::{Answer, Call, NodeError, Rpc, RpcError};
+use super::node;
+use crate::chain::{Answer, Call, Head, NodeError, Rpc, RpcError};
 use crate::protocol::Timestamp;
 use alloy::consensus::{SignableTransaction, TxEip1559};
 use alloy::eips::eip2718::Encodable2718;
@@ -40,6 +41,8 @@ const PRIORITY: u128 = 1_000_000_000;
 pub(super) struct Settler {
     signer: Box<dyn Signer + Send + Sync>,
     desk: Mutex<Desk>,
+    /// Until when too much has reverted, as far as this process was told.
+    closed: StdMutex<Option<Instant>>,
 }
 
 impl fmt::Debug for Settler {
@@ -53,16 +56,7 @@ impl fmt::Debug for Settler {
 #[derive(Debug, Default)]
 struct Desk {
     flying: BTreeMap<u64, Flight>,
-    reverts: Reverts,
     tending: Tending,
-}
-
-impl Desk {
-    /// Whether the key pays for one more of this payer, whose balance was read after the nonces on the desk were.
-    fn gives(&self, draw: &Draw, balance: U256) -> Result<(), NoCredit> {
-        self.reverts.allow(draw.payer, Instant::now())?;
-        credit::covers(balance, draw, self.flying.values().map(|flight| flight.draw))
-    }
 }
 
 /// Whether the task runs.
@@ -81,7 +75,6 @@ struct Flight {
     hashes: Hashes,
     since: Instant,
     void_at: Timestamp,
-    draw: Draw,
 }
 
 type Hashes = Arc<StdMutex<Vec<B256>>>;
@@ -137,7 +130,7 @@ pub(super) struct Care {
 impl Settler {
     /// The desk of a key.
     pub(super) fn new(signer: impl Signer + Send + Sync + 'static) -> Self {
-        Self { signer: Box::new(signer), desk: Mutex::default() }
+        Self { signer: Box::new(signer), desk: Mutex::default(), closed: StdMutex::default() }
     }
 
     /// The account that settles.
@@ -145,11 +138,41 @@ impl Settler {
         self.signer.address()
     }
 
+    /// Whether it settles right now, as far as this process knows; the books have the last word.
+    pub(super) fn is_open(&self) -> bool {
+        lock(&self.closed).is_none_or(|until| Instant::now() >= until)
+    }
+
     /// Hands a call over, with the next nonce.
     ///
     /// # Errors
     /// When nothing was handed over.
-    pub(super) async fn send(self: &Arc<Self>, rpc: &Rpc, errand: &Errand, care: Care) -> Result<Sent, Kept> {
+    pub(super) async fn send(
+        self: &Arc<Self>,
+        rpc: &Rpc,
+        errand: &Errand,
+        care: Care,
+        books: &Books<'_>,
+    ) -> Result<Sent, Kept> {
+        let id = keccak256(&errand.data);
+        let sent = self.try_to_send(rpc, errand, id, care, books).await;
+        if sent.is_err()
+            && let Err(error) = books.take_back(id, errand.draw.payer).await
+        {
+            // It counts until the nonce that it was tried with is used.
+            tracing::warn!(target: "mpp", %error, "evm: a settlement that was not sent is still in the books");
+        }
+        sent
+    }
+
+    async fn try_to_send(
+        self: &Arc<Self>,
+        rpc: &Rpc,
+        errand: &Errand,
+        id: B256,
+        care: Care,
+        books: &Books<'_>,
+    ) -> Result<Sent, Kept> {
         let mut desk = self.desk.lock().await;
         if desk.flying.len() >= CROWDED {
             return Err(Kept::Trouble(format!(
@@ -160,14 +183,22 @@ impl Settler {
         let mut said = String::new();
         for attempt in 0..TRIES {
             let (today, balance) = self.today_for(rpc, &errand.draw, &mut desk, care).await?;
-            match desk.gives(&errand.draw, balance) {
+            let above = desk.flying.last_key_value().map_or(0, |(nonce, _)| nonce + 1);
+            let nonce = today.pending.max(above).max(floor);
+            let candidate = Candidate { id, nonce, draw: errand.draw };
+            let granted = books.grant(&candidate, balance).await;
+            match granted.map_err(|error| Kept::Trouble(format!("the settlement key's books: {error}")))? {
                 Ok(()) => {}
                 // A block may have come between the two answers: then what it mined is counted twice.
                 Err(NoCredit::Overdrawn) if attempt == 0 => continue,
-                Err(refused) => return Err(refused.into()),
+                Err(refused) => {
+                    if let NoCredit::Closed { until } = refused {
+                        *lock(&self.closed) = Some(Instant::now() + until.since(books.now));
+                        tracing::warn!(target: "mpp", "evm: too many settlements reverted; none are made with the key for a while");
+                    }
+                    return Err(refused.into());
+                }
             }
-            let above = desk.flying.last_key_value().map_or(0, |(nonce, _)| nonce + 1);
-            let nonce = today.pending.max(above).max(floor);
             let tx = TxEip1559 {
                 chain_id: errand.chain_id,
                 nonce,
@@ -187,7 +218,6 @@ impl Settler {
                 hashes: Arc::clone(&hashes),
                 since: Instant::now(),
                 void_at: errand.void_at,
-                draw: errand.draw,
             };
             // On the desk before it leaves: if this request is dropped now, it is tended all the same.
             desk.flying.insert(nonce, flight);
@@ -221,11 +251,6 @@ impl Settler {
         desk.flying = desk.flying.split_off(&next);
     }
 
-    /// Remembers that a settlement for this payer was mined and moved nothing.
-    pub(super) async fn reverted(&self, payer: Address) {
-        self.desk.lock().await.reverts.count(payer, Instant::now());
-    }
-
     async fn signed(&self, tx: TxEip1559) -> Result<(Bytes, B256), Kept> {
         let signature = self
             .signer
@@ -245,10 +270,10 @@ impl Settler {
         draw: &Draw,
         desk: &mut Desk,
         care: Care,
-    ) -> Result<(Today, U256), Kept> {
+    ) -> Result<(Today, Balance), Kept> {
         let trouble = |e: RpcError| Kept::Trouble(format!("{}: {e}", rpc.shown()));
         let [pending, block, priority] = self.todays_questions();
-        // In this order: what the balance has paid for is off the desk.
+        // In this order: what the balance has paid for is off the desk and the books.
         let mined = node::nonce(self.address(), "latest");
         let balance = node::call(draw.token, &IToken::balanceOfCall { account: draw.payer });
         let [pending, block, priority, mined, balance] =
@@ -256,8 +281,9 @@ impl Settler {
         let today = understood(rpc, [pending, block, priority], care)?;
         let mined: U64 = mined.into_result().map_err(trouble)?;
         let balance: Bytes = balance.into_result().map_err(trouble)?;
-        desk.flying = desk.flying.split_off(&mined.to());
-        Ok((today, node::word(&balance).unwrap_or_default()))
+        let mined = mined.to();
+        desk.flying = desk.flying.split_off(&mined);
+        Ok((today, Balance { mined, balance: node::word(&balance).unwrap_or_default() }))
     }
 
     async fn today(&self, rpc: &Rpc, care: Care) -> Result<Today, Kept> {
@@ -376,7 +402,7 @@ struct Today {
 fn understood(rpc: &Rpc, [pending, block, priority]: [Answer; 3], care: Care) -> Result<Today, Kept> {
     let trouble = |e: RpcError| Kept::Trouble(format!("{}: {e}", rpc.shown()));
     let pending: U64 = pending.into_result().map_err(trouble)?;
-    let block: Block = block.into_result().map_err(trouble)?;
+    let block: Head = block.into_result().map_err(trouble)?;
     let priority = priority.into_result::<U128>().map_or(PRIORITY, |fee| fee.to());
     let base = block
         .base_fee()
@@ -439,7 +465,7 @@ fn refused(refusal: &NodeError) -> Handed {
     }
 }
 
-fn lock(hashes: &Hashes) -> std::sync::MutexGuard<'_, Vec<B256>> {
-    // Only whole hashes are pushed, so a panic elsewhere cannot leave the list half written.
-    hashes.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &StdMutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // Each is changed in one step, so a panic elsewhere cannot leave it half written.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

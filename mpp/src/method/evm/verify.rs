@@ -4,31 +4,23 @@
 //! time in its logs).
 
 use super::abi::IToken;
-use super::node::{self, Block, Tx};
+use super::node::{self, Tx};
 use super::onchain::{self, SignedTransfer};
 use super::plan::{Binding, Broadcast, Done, Guard, Plan, Submit};
 use super::request::Ask;
 use super::server::NoDomain;
-use super::settle::RETRY;
 use super::typed::challenge_hash;
 use super::{CredentialType, Evm, HashBinding, lookup, offchain};
-use crate::chain::{NodeError, Rpc, RpcError, TxReceipt, did_of, payer_of};
+use crate::chain::{Head, NodeError, RETRY, Rpc, RpcError, TxReceipt, Wait, did_of, payer_of};
 use crate::method::{CredentialCx, Rejection, Verified};
 use crate::protocol::Timestamp;
 use alloy::primitives::{Address, B256, Bytes, U64, U256};
 use serde_json::Value;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use tokio::time::Instant;
 
-/// A node whose newest block is older has fallen behind: it cannot say that a transaction does not exist.
-pub(super) const FRESH: Duration = Duration::from_secs(60);
+/// Where looking for events starts is rounded to so many blocks, so that a credential verified twice gives the same plan.
+const ERA: u64 = 500;
 /// Gas that the settlement of an account without code never takes: about 85,000, where nothing is new 300,000 at most.
 const PLAIN_SETTLEMENT: u64 = 300_000;
-/// How much the chain's clock may run ahead of ours.
-const SKEW: Duration = Duration::from_secs(15);
-/// No challenge lives longer; an older transfer is not the payment of one that is alive now.
-const LONGEST_CHALLENGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Evm {
     pub(super) async fn verify_credential(&self, cx: &CredentialCx<'_>) -> Result<Verified, Rejection> {
@@ -55,21 +47,21 @@ impl Evm {
             (CredentialType::Authorization, Some(token)) => {
                 let rpc = self.trusted_node().await?;
                 let domain = self.domain(rpc, ask.chain_id, token).await.map_err(|e| match e {
-                    NoDomain::Trouble(e) => self.unavailable(rpc, &e),
+                    NoDomain::Trouble(e) => self.node.unavailable(&e),
                     NoDomain::Other => Rejection::unavailable(
                         RETRY,
                         format!("evm: {token} has no EIP-712 domain that fits its name and version"),
                     ),
                 })?;
                 let plan = offchain::authorization(cx, &ask, token, domain)?;
-                self.verify_signature(rpc, plan, token, source).await
+                self.verify_signature(rpc, plan, token, source, cx.now).await
             }
             (CredentialType::Permit2, Some(token)) => {
                 let spender =
                     ask.spender.ok_or_else(|| Rejection::failed("the challenge names no spender"))?;
                 let plan = offchain::permit2(cx, &ask, token, spender, source)?;
                 let rpc = self.trusted_node().await?;
-                self.verify_signature(rpc, plan, token, source).await
+                self.verify_signature(rpc, plan, token, source, cx.now).await
             }
             (CredentialType::Transaction, _) => {
                 self.verify_transaction(cx, &ask, member("signature"), source).await
@@ -88,6 +80,7 @@ impl Evm {
         mut plan: Submit,
         token: Address,
         source: Option<Address>,
+        now: Timestamp,
     ) -> Result<Verified, Rejection> {
         let payer = plan.effect.payer;
         if source.is_some_and(|source| source != payer) {
@@ -109,39 +102,38 @@ impl Evm {
             node::block("latest"),
         ];
         let [state, balance, estimate, coins, head] =
-            rpc.read_all(questions).await.map_err(|e| self.unavailable(rpc, &e))?;
-        let trouble = |e: RpcError| self.unavailable(rpc, &e);
+            rpc.read_all(questions).await.map_err(|e| self.node.unavailable(&e))?;
+        let trouble = |e: RpcError| self.node.unavailable(&e);
         let state: Bytes = state.into_result().map_err(trouble)?;
         let used = lookup::used(&plan, &state).ok_or_else(|| trouble(RpcError::Garbled))?;
-        let head: Block = head.into_result().map_err(trouble)?;
-        plan.seen_at = head.number();
+        let head: Head = head.into_result().map_err(trouble)?;
+        plan.seen_at = head.number() - head.number() % ERA;
+        let refused = |why| Err(self.node.refused_at(&head, now, Rejection::failed(why)));
         // It is used: another copy of this credential was faster, or the payer was. The money has moved, so it must not be
         // refused here; the journal or the chain knows what is due.
         if !used {
             let balance: Bytes = balance.into_result().map_err(trouble)?;
             if node::word(&balance).unwrap_or_default() < plan.effect.amount {
-                return Err(Rejection::failed("the payer's balance does not cover the amount"));
+                return refused("the payer's balance does not cover the amount");
             }
             let gas: u64 = match estimate.into_result::<U64>() {
                 Ok(gas) => gas.to(),
                 Err(RpcError::Node(refusal)) if refusal.is_revert() => {
-                    return Err(Rejection::failed(match plan.guard {
+                    return refused(match plan.guard {
                         Guard::Authorization { .. } => "the token refuses this authorization",
                         Guard::Permit2 { .. } => {
                             "Permit2 or the token refuses this permit: has the payer approved Permit2?"
                         }
-                    }));
+                    });
                 }
                 // A payer whose account has code decides how much gas that takes.
                 Err(RpcError::Node(refusal)) if not_minable(&refusal).is_some() => {
-                    return Err(Rejection::failed("settling this payment takes more gas than a block has"));
+                    return refused("settling this payment takes more gas than a block has");
                 }
                 Err(e) => return Err(trouble(e)),
             };
             if gas > PLAIN_SETTLEMENT && self.gas.limit(gas).is_none() {
-                return Err(Rejection::failed(
-                    "settling this payment takes more gas than the server pays for",
-                ));
+                return refused("settling this payment takes more gas than the server pays for");
             }
             // EC-17: better now than after the payer was told that it is being paid.
             let coins: U256 = coins.into_result().map_err(trouble)?;
@@ -173,7 +165,7 @@ impl Evm {
             return Err(Rejection::failed("the transaction is not signed by the account in `source`"));
         }
         let rpc = self.trusted_node().await?;
-        self.can_be_mined(rpc, ask, &signed).await?;
+        self.can_be_mined(rpc, ask, &signed, cx.now).await?;
         let plan = Plan::Broadcast(Broadcast {
             effect: offchain::effect(cx, ask, signed.payer),
             raw: signed.raw,
@@ -186,8 +178,14 @@ impl Evm {
 
     /// The transaction as it is would move the money now. What cannot be mined is refused here, because after a broadcast
     /// nobody would know for a while.
-    async fn can_be_mined(&self, rpc: &Rpc, ask: &Ask, signed: &SignedTransfer) -> Result<(), Rejection> {
-        let trouble = |e: RpcError| self.unavailable(rpc, &e);
+    async fn can_be_mined(
+        &self,
+        rpc: &Rpc,
+        ask: &Ask,
+        signed: &SignedTransfer,
+        now: Timestamp,
+    ) -> Result<(), Rejection> {
+        let trouble = |e: RpcError| self.node.unavailable(&e);
         let balance = match ask.token {
             Some(token) => node::call(token, &IToken::balanceOfCall { account: signed.payer }),
             None => node::coins(signed.payer),
@@ -208,42 +206,39 @@ impl Evm {
         if mined.into_result::<Option<TxReceipt>>().is_ok_and(|receipt| receipt.is_some()) {
             return Ok(());
         }
+        let head: Head = head.into_result().map_err(trouble)?;
+        let refused = |why| Err(self.node.refused_at(&head, now, Rejection::failed(why)));
         let next: u64 = next.into_result::<U64>().map_err(trouble)?.to();
         let pending: u64 = pending.into_result::<U64>().map_err(trouble)?.to();
         if signed.nonce < next {
-            return Err(Rejection::failed("the transaction's nonce is used already"));
+            return refused("the transaction's nonce is used already");
         }
         if signed.nonce > pending.max(next) {
-            return Err(Rejection::failed("the transaction's nonce is ahead of the account's"));
+            return refused("the transaction's nonce is ahead of the account's");
         }
-        let head: Block = head.into_result().map_err(trouble)?;
         // EIP-1559: an eighth more than this block is the most that the next one can ask. What offers less may never be mined,
         // and has no end either.
         if head.base_fee().is_some_and(|base| signed.max_fee < base.saturating_add(base / 8)) {
-            return Err(Rejection::failed(
-                "the transaction offers less for gas than the next block may ask for",
-            ));
+            return refused("the transaction offers less for gas than the next block may ask for");
         }
         if let Some(_token) = ask.token {
             let balance: Bytes = balance.into_result().map_err(trouble)?;
             if node::word(&balance).unwrap_or_default() < ask.amount {
-                return Err(Rejection::failed("the payer's balance does not cover the amount"));
+                return refused("the payer's balance does not cover the amount");
             }
         }
         let coins: U256 = coins.into_result().map_err(trouble)?;
         if coins < signed.cost {
-            return Err(Rejection::failed(
-                "the payer's balance does not cover the amount and the network fee",
-            ));
+            return refused("the payer's balance does not cover the amount and the network fee");
         }
         match simulated.into_result::<Bytes>() {
             // ERC-20 says "returns true"; some tokens return nothing and revert instead.
             Ok(answer) if ask.token.is_some() && node::word(&answer) == Some(U256::ZERO) => {
-                Err(Rejection::failed("the token refuses this transfer"))
+                refused("the token refuses this transfer")
             }
             Ok(_) => Ok(()),
             Err(RpcError::Node(refusal)) => {
-                Err(not_minable(&refusal).map_or_else(|| trouble(RpcError::Node(refusal)), Rejection::failed))
+                not_minable(&refusal).map_or_else(|| Err(trouble(RpcError::Node(refusal))), refused)
             }
             Err(e) => Err(trouble(e)),
         }
@@ -272,10 +267,7 @@ impl Evm {
         if source.is_some_and(|source| source != seen.tx.from) {
             return Err(Rejection::failed("the transfer was not made by the account in `source`"));
         }
-        let mined = self.time_of(rpc, &seen.receipt).await?;
-        if mined > cx.expires + SKEW || mined < cx.expires - LONGEST_CHALLENGE {
-            return Err(Rejection::failed("the transfer was not made during the life of this challenge"));
-        }
+        self.node.mined_in_time(rpc, &seen.receipt, cx.expires).await?;
         if !self.is_deep(&seen.receipt, &seen.head) {
             let depth = format!("evm: {hash} is not {} blocks deep yet", self.confirmations);
             return Err(Rejection::unavailable(RETRY, depth));
@@ -293,46 +285,31 @@ impl Evm {
         cx: &CredentialCx<'_>,
         is_payment: impl Fn(&Tx) -> Result<Binding, Rejection>,
     ) -> Result<Seen, Rejection> {
-        let mut looked = self.look(rpc, hash).await?;
-        if !looked.is_ready(self) {
-            let _place = self.patience.place(cx.client).ok_or_else(|| {
-                Rejection::unavailable(RETRY, "evm: too many requests wait for transactions nobody has seen")
-            })?;
-            let until = Instant::now() + self.pace.receipt;
-            while !looked.is_ready(self) && Instant::now() < until {
-                tokio::time::sleep(self.pace.step).await;
-                looked = self.look(rpc, hash).await?;
-            }
-        }
+        let wait = Wait { most: self.pace.receipt, step: self.pace.step };
+        let looked =
+            self.node.watch(cx.client, wait, || self.look(rpc, hash), |looked| looked.is_ready(self)).await?;
         match (looked.receipt, looked.tx) {
             (Some(receipt), Some(tx)) if receipt.transaction_hash == hash && tx.hash == hash => {
                 Ok(Seen { receipt, tx, head: looked.head })
             }
-            (Some(_), _) => Err(self.unavailable(rpc, &RpcError::Garbled)),
+            (Some(_), _) => Err(self.node.unavailable(&RpcError::Garbled)),
             // Known, but not mined: if it is the payment, the money may be on its way.
             (None, Some(tx)) => {
                 is_payment(&tx)?;
                 Err(Rejection::unavailable(RETRY, format!("evm: {hash} waits to be mined")))
             }
-            (None, None) if looked.head.time() + FRESH >= cx.now => {
-                Err(Rejection::failed("there is no such transaction on the chain"))
+            (None, None) => {
+                let refused = Rejection::failed("there is no such transaction on the chain");
+                Err(self.node.refused_at(&looked.head, cx.now, refused))
             }
-            (None, None) => Err(Rejection::unavailable(
-                RETRY,
-                format!(
-                    "evm: the RPC node at {} has fallen behind: block {} is old",
-                    rpc.shown(),
-                    looked.head.number()
-                ),
-            )),
         }
     }
 
     async fn look(&self, rpc: &Rpc, hash: B256) -> Result<Looked, Rejection> {
         let questions = [node::block("latest"), node::receipt(hash), node::transaction(hash)];
         let [head, receipt, tx] =
-            rpc.read_all(questions).await.map_err(|e| self.unavailable_or_huge(rpc, e))?;
-        let trouble = |e: RpcError| self.unavailable(rpc, &e);
+            rpc.read_all(questions).await.map_err(|e| self.node.unavailable_or_huge(e))?;
+        let trouble = |e: RpcError| self.node.unavailable(&e);
         Ok(Looked {
             head: head.into_result().map_err(trouble)?,
             receipt: receipt.into_result().map_err(trouble)?,
@@ -340,50 +317,16 @@ impl Evm {
         })
     }
 
-    async fn time_of(&self, rpc: &Rpc, receipt: &TxReceipt) -> Result<Timestamp, Rejection> {
-        if let Some(time) = receipt.block_time() {
-            return Ok(time);
-        }
-        let number = format!("{:#x}", receipt.block_number);
-        let block: Block = rpc.read(node::block(&number)).await.map_err(|e| self.unavailable(rpc, &e))?;
-        Ok(block.time())
-    }
-
-    /// The node, once it has said that it serves the configured chain: a node of a test network would confirm
-    /// payments with worthless money.
+    /// The node of the configured chain.
     async fn trusted_node(&self) -> Result<&Rpc, Rejection> {
-        let (Some(rpc), Some(chain)) = (self.endpoint(), self.chain) else {
-            return Err(Rejection::unavailable(RETRY, "evm: no RPC node is configured"));
-        };
-        if !self.right_chain.load(Ordering::Relaxed) {
-            let served: U64 = rpc.read(node::chain_id()).await.map_err(|e| self.unavailable(rpc, &e))?;
-            if served.to::<u64>() != chain.id() {
-                let detail = format!("evm: the RPC node at {} serves chain {served}", rpc.shown());
-                return Err(Rejection::unavailable(RETRY, detail));
-            }
-            self.right_chain.store(true, Ordering::Relaxed);
-        }
-        Ok(rpc)
-    }
-
-    fn unavailable(&self, rpc: &Rpc, error: &RpcError) -> Rejection {
-        Rejection::unavailable(RETRY, format!("evm: {}: {error}", rpc.shown()))
-    }
-
-    /// A receipt nobody can read is the payer's doing, not trouble on our side.
-    fn unavailable_or_huge(&self, rpc: &Rpc, error: RpcError) -> Rejection {
-        match error {
-            RpcError::TooLarge => {
-                Rejection::failed("the transaction is too large to be recognised as a payment")
-            }
-            error => self.unavailable(rpc, &error),
-        }
+        // Without a chain there is no offer, and start-up says so.
+        self.node.trusted(self.chain.map_or(0, |chain| chain.id())).await
     }
 }
 
 /// What one look at a transaction finds.
 struct Looked {
-    head: Block,
+    head: Head,
     receipt: Option<TxReceipt>,
     tx: Option<Tx>,
 }
@@ -399,7 +342,7 @@ impl Looked {
 struct Seen {
     receipt: TxReceipt,
     tx: Tx,
-    head: Block,
+    head: Head,
 }
 
 /// One key space for both types: what was broadcast for its payer cannot come back as a hash.

@@ -7,11 +7,11 @@
 //! Nothing is signed for another chain than the wallet's, for a request that is not understood, or for parts that are not
 //! less than the amount (TC-09, TC-26). An access key signs in its account's name, if the chain's keychain says that it may.
 
+use super::access_key::{key_of_account, limit_of_key};
 use super::request::{Ask, Modes};
-use super::server::{balance_of, block, chain_id, receipt_of};
-use super::verify::{is_access_key, key_of_account};
+use super::server::{balance_of, receipt_of};
 use super::{Mode, envelope, memo, proof, tokens};
-use crate::chain::{Call, Head, Reach, Rpc, RpcError, TxReceipt, did_of, parse_address};
+use crate::chain::{Call, Head, Reach, Rpc, RpcError, TxReceipt, block, did_of, parse_address, served_by};
 use crate::clock::{Clock, SystemClock};
 use crate::method::{Asset, ClientMethod, Cost, Fate, Fees, PayError, Payee, Proof, Shortfall, Step};
 use crate::protocol::{BaseUnits, Challenge, Intent, MethodName, Timestamp};
@@ -25,10 +25,9 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tempo_alloy::contracts::precompiles::{IAccountKeychain, ITIP20};
+use tempo_alloy::contracts::precompiles::ITIP20;
 use tempo_alloy::primitives::transaction::{
-    Call as TempoCall, FEE_PAYER_SIGNATURE_MARKER, KeychainSignature, PrimitiveSignature, TempoSignature,
-    calc_gas_balance_spending,
+    Call as TempoCall, FEE_PAYER_SIGNATURE_MARKER, calc_gas_balance_spending,
 };
 use tempo_alloy::primitives::{AASigned, TempoTransaction};
 use tokio::time::Instant;
@@ -43,8 +42,10 @@ const GAS_PER_TRANSFER: u64 = 300_000;
 const GAS_OF_REST: u64 = 350_000;
 /// What the proposer of a block gets for each unit of gas at most.
 const TIP: u128 = 1_000_000_000;
-/// How long a broadcast of our own is waited for.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// For the answer to a broadcast.
+const BROADCAST: Duration = Duration::from_secs(15);
+/// How long a broadcast of our own is waited for: then it is mined, or void for good.
+const MINED: Duration = Duration::from_secs(30);
 const STEP: Duration = Duration::from_millis(200);
 
 /// An account on Tempo that pays challenges.
@@ -62,7 +63,7 @@ const STEP: Duration = Duration::from_millis(200);
 /// ```
 pub struct TempoWallet {
     name: MethodName,
-    signer: Arc<dyn Signer + Send + Sync>,
+    pub(super) signer: Arc<dyn Signer + Send + Sync>,
     /// Who pays: the signer's own account, or the one that has it as an access key.
     pub(super) account: Address,
     pub(super) rpc: Rpc,
@@ -74,6 +75,8 @@ pub struct TempoWallet {
     payees: Option<Vec<Address>>,
     tokens: Vec<(String, Address)>,
     clock: Arc<dyn Clock>,
+    /// How long a broadcast is waited for.
+    pub(super) patience: Duration,
     // Set once the node has said that it serves `chain_id`.
     right_chain: AtomicBool,
 }
@@ -122,6 +125,7 @@ impl TempoWallet {
             payees: None,
             tokens: Vec::new(),
             clock: Arc::new(SystemClock),
+            patience: MINED,
             right_chain: AtomicBool::new(false),
         })
     }
@@ -129,7 +133,8 @@ impl TempoWallet {
     /// Pays from this account, of which the signer is an access key: the account's owner has authorised it in the chain's
     /// keychain, and can set what it may spend, and until when, and revoke it. Without this the signer pays from its own.
     ///
-    /// Whether the key may sign is asked of the chain before it does; what it may still spend the chain holds it to.
+    /// Whether the key may sign, and how much of the payment's token it may still spend, is asked of the chain before it does; the
+    /// chain holds it to every limit in any case.
     ///
     /// # Errors
     /// When it is no address.
@@ -365,7 +370,7 @@ impl TempoWallet {
         }
     }
 
-    fn asset(&self, token: Address) -> Asset {
+    pub(super) fn asset(&self, token: Address) -> Asset {
         let network = format!("eip155:{}", self.chain_id);
         let id = format!("{token:#x}");
         let own = self.tokens.iter().find(|(_, known)| *known == token).map(|(name, _)| name.as_str());
@@ -404,7 +409,10 @@ impl TempoWallet {
             balance_of(ask.token, self.account),
             balance_of(self.fees_in(ask), self.account),
         ];
-        questions.extend(self.access_key().map(|key| key_of_account(self.account, key)));
+        if let Some(key) = self.access_key() {
+            questions.push(key_of_account(self.account, key));
+            questions.push(limit_of_key(self.account, key, ask.token));
+        }
         let answers = self.rpc.read_many(&questions).await.map_err(|e| self.declined(&e))?;
         let mut answers = answers.into_iter();
         let mut next = || answers.next().ok_or_else(|| self.declined(&RpcError::Garbled));
@@ -414,10 +422,7 @@ impl TempoWallet {
         let [has, has_for_fees] = [next()?, next()?].map(|answer| answer.into_result().ok().and_then(word));
         if let Some(key) = self.access_key() {
             let info: Bytes = next()?.into_result().map_err(|e| self.declined(&e))?;
-            if !is_access_key(&info, key, IAccountKeychain::SignatureType::Secp256k1, now) {
-                let account = self.account;
-                return Err(PayError::Declined(format!("{key} is no access key of {account}, or no longer")));
-            }
+            self.key_may_sign(key, &info, next()?.into_result().ok(), ask, now)?;
         }
         // Before the estimate, which only says that something would fail.
         self.is_there(ask.token, ask.amount, has)?;
@@ -460,15 +465,10 @@ impl TempoWallet {
             .map_err(|short| PayError::Declined(short.to_string()))
     }
 
-    /// The signer's address, if it signs for another account.
-    fn access_key(&self) -> Option<Address> {
-        Some(self.signer.address()).filter(|own| *own != self.account)
-    }
-
     /// A node of another chain would have a transaction signed that cannot be mined where it is meant to.
     async fn on_the_right_chain(&self) -> Result<(), PayError> {
         if !self.right_chain.load(Ordering::Relaxed) {
-            let served = chain_id(&self.rpc).await.map_err(|e| self.declined(&e))?;
+            let served = served_by(&self.rpc).await.map_err(|e| self.declined(&e))?;
             if served != self.chain_id {
                 return Err(PayError::Declined(format!(
                     "the node serves chain {served}, not {}",
@@ -498,20 +498,6 @@ impl TempoWallet {
         Ok(tx.into_signed(signature))
     }
 
-    /// The account's signature: its own key's, or its access key's in its name.
-    async fn sign_hash(&self, hash: B256) -> Result<TempoSignature, PayError> {
-        let signed = match self.access_key() {
-            Some(_) => KeychainSignature::signing_hash(hash, self.account),
-            None => hash,
-        };
-        let signature = self.signer.sign_hash(&signed).await.map_err(|_| unsigned())?;
-        let signature = PrimitiveSignature::Secp256k1(signature);
-        Ok(match self.access_key() {
-            Some(_) => TempoSignature::Keychain(KeychainSignature::new(self.account, signature)),
-            None => TempoSignature::Primitive(signature),
-        })
-    }
-
     fn hand_over(&self, signed: &AASigned, fees: Fees) -> Result<Map<String, Value>, PayError> {
         let raw: Bytes = match fees {
             Fees::Payer => signed.encoded_2718().into(),
@@ -527,20 +513,22 @@ impl TempoWallet {
         let (hash, raw) = (*signed.hash(), hex::encode_prefixed(signed.encoded_2718()));
         let send = Call::new("eth_sendRawTransaction", json!([raw]));
         // Any other error says nothing: the node may have taken it.
-        if let Err(error @ RpcError::NotSent) = self.rpc.write::<B256>(send, PATIENCE).await {
+        if let Err(error @ RpcError::NotSent) = self.rpc.write::<B256>(send, BROADCAST).await {
             return Err(self.declined(&error));
         }
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + self.patience;
+        let paid = || members([("type", "hash".into()), ("hash", format!("{hash:#x}").into())]);
         loop {
+            let is_late = Instant::now() >= until;
             match self.rpc.read::<Option<TxReceipt>>(receipt_of(hash)).await {
-                Ok(Some(receipt)) if receipt.succeeded() => {
-                    return Ok(members([("type", "hash".into()), ("hash", format!("{hash:#x}").into())]));
-                }
+                Ok(Some(receipt)) if receipt.succeeded() => return Ok(paid()),
                 Ok(Some(_)) => return Err(PayError::Failed(format!("{hash} was reverted"))),
+                Ok(None) if is_late => {
+                    return Err(PayError::Failed(format!("{hash} was broadcast and not mined in time")));
+                }
+                // Nobody here can tell, and the money may have moved: what it paid for can be had with the hash.
+                Err(_) if is_late => return Ok(paid()),
                 Ok(None) | Err(_) => {}
-            }
-            if Instant::now() >= until {
-                return Err(PayError::Failed(format!("{hash} was broadcast and is not mined yet")));
             }
             tokio::time::sleep(STEP).await;
         }
@@ -566,7 +554,7 @@ fn calls(challenge: &Challenge, ask: &Ask) -> Vec<TempoCall> {
         .collect()
 }
 
-fn units(amount: U256) -> BaseUnits {
+pub(super) fn units(amount: U256) -> BaseUnits {
     BaseUnits::new(u128::try_from(amount).unwrap_or(u128::MAX))
 }
 
@@ -583,7 +571,7 @@ fn members<const N: usize>(entries: [(&str, Value); N]) -> Map<String, Value> {
     entries.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-fn unsigned() -> PayError {
+pub(super) fn unsigned() -> PayError {
     PayError::Declined("the wallet's key did not sign".into())
 }
 

@@ -5,9 +5,9 @@
 
 use super::client::{TempoWallet, VALID_FOR};
 use super::request::Ask;
-use super::server::{block, receipt_of};
+use super::server::receipt_of;
 use super::{envelope, memo};
-use crate::chain::{Call, Head, TxReceipt};
+use crate::chain::{Call, Head, TxReceipt, block};
 use crate::method::{Fate, Proof};
 use crate::protocol::{Challenge, Timestamp};
 use alloy::eips::eip2718::Decodable2718;

@@ -32,6 +32,7 @@
 //! that succeeded without the expected transfer (a receive policy parked the money) stays unknown for the operator: the
 //! payer's money moved, so the payer is not asked to pay again.
 
+mod access_key;
 mod client;
 mod envelope;
 mod fate;
@@ -54,11 +55,10 @@ pub use self::client::{TempoWallet, WalletError};
 pub use self::server::rpc_chain_id;
 pub use self::sponsor::{Extra, Sponsor, SponsorPolicy};
 
-use crate::chain::{Patience, Reach, Rpc, parse_address};
+use crate::chain::{Node, Reach, parse_address, usable_account};
 use crate::method::{MethodName, MethodProblem};
 use alloy::primitives::Address;
 use request::Modes;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// Chain id of Tempo's main network.
@@ -66,8 +66,8 @@ pub const MAINNET: u64 = 4217;
 /// Chain id of Moderato, Tempo's test network.
 pub const MODERATO: u64 = 42431;
 
-/// Requests that wait for a transaction at once, and how many of them one client may have.
-const WAITING: (usize, usize) = (64, 4);
+/// A node whose newest block is older has fallen behind: it cannot say what does not exist or cannot be paid.
+const FRESH: Duration = Duration::from_secs(30);
 
 /// The `tempo` payment method.
 ///
@@ -97,9 +97,6 @@ pub struct Tempo {
     modes: Modes,
     sponsor: Option<Sponsor>,
     wrong: Vec<MethodProblem>,
-    // Set once the node has said that it serves `chain_id`: before that nothing it says counts.
-    right_chain: AtomicBool,
-    patience: Patience,
     pace: Pace,
 }
 
@@ -129,15 +126,6 @@ impl Mode {
             Self::Push => "push",
         }
     }
-}
-
-/// The node, as configured.
-#[derive(Debug)]
-enum Node {
-    Missing,
-    /// Named by a URL that is reported as a problem.
-    Unusable,
-    At(Rpc),
 }
 
 /// How long things are waited for.
@@ -172,29 +160,18 @@ impl Tempo {
     /// ```
     pub fn new(recipient: &str) -> Self {
         let mut wrong = Vec::new();
-        let recipient = match parse_address(recipient) {
-            Ok(address) if !address.is_zero() => Some(address),
-            Ok(_) => {
-                wrong.push(MethodProblem("the recipient is the zero address".into()));
-                None
-            }
-            Err(e) => {
-                wrong.push(MethodProblem(format!("the recipient is not usable: {e}")));
-                None
-            }
-        };
+        let recipient =
+            usable_account("the recipient", recipient).map_err(|problem| wrong.push(problem)).ok();
         Self {
             name: MethodName::from_static("tempo"),
             recipient,
-            node: Node::Missing,
+            node: Node::missing("tempo", FRESH),
             chain_id: MAINNET,
             tokens: Vec::new(),
             payees: Vec::new(),
             modes: Modes::Both,
             sponsor: None,
             wrong,
-            right_chain: AtomicBool::new(false),
-            patience: Patience::new(WAITING.0, WAITING.1),
             pace: Pace::default(),
         }
     }
@@ -279,13 +256,12 @@ impl Tempo {
     /// assert_eq!(details["splits"][0]["amount"], "5000");
     /// ```
     pub fn payee(mut self, name: &str, address: &str) -> Self {
-        match parse_address(address) {
-            Ok(address) if !address.is_zero() => {
+        match usable_account(&format!("the payee {name:?}"), address) {
+            Ok(address) => {
                 self.payees.retain(|(other, _)| other != name);
                 self.payees.push((name.to_owned(), address));
             }
-            Ok(_) => self.wrong.push(MethodProblem(format!("the payee {name:?} is the zero address"))),
-            Err(e) => self.wrong.push(MethodProblem(format!("the payee {name:?} is not usable: {e}"))),
+            Err(problem) => self.wrong.push(problem),
         }
         self
     }
@@ -330,13 +306,7 @@ impl Tempo {
     }
 
     fn node(mut self, url: &str, reach: Reach) -> Self {
-        match Rpc::new(url, reach) {
-            Ok(rpc) => self.node = Node::At(rpc),
-            Err(e) => {
-                self.node = Node::Unusable;
-                self.wrong.push(MethodProblem(e.to_string()));
-            }
-        }
+        self.wrong.extend(self.node.configure(url, reach));
         self
     }
 }

@@ -6,24 +6,19 @@
 use super::plan::Plan;
 use super::request::{Ask, Leg, Modes};
 use super::sponsor::Ledger;
-use super::verify::FRESH;
-use super::{Mode, Node, Tempo, settle, tokens};
-use crate::chain::{Call, Head, Reach, Rpc, RpcError, keeps_up, payer_of};
+use super::{Mode, Tempo, settle, tokens};
+use crate::chain::{Call, RpcError, chain_served_at, payer_of, unusable};
 use crate::method::{
     CredentialCx, Fees, MethodCurrency, MethodName, MethodProblem, OfferCx, Rejection, ServerMethod,
     SettleCx, Settlement, Share, Splitting, SponsorBudget, Sponsoring, Step, Verified,
 };
 use crate::protocol::{BaseUnits, ChargeRequest, Timestamp};
 use crate::store::Notebook;
-use alloy::primitives::{Address, B256, Bytes, U64, U256, hex};
+use alloy::primitives::{Address, B256, Bytes, U256, hex};
 use alloy::sol_types::SolCall;
 use serde_json::{Value, json};
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 use tempo_alloy::contracts::precompiles::ITIP20;
 
-/// When a client may come back after trouble on our side.
-pub(super) const RETRY: Duration = Duration::from_secs(2);
 /// Parts of others in one payment: the draft's bound, so that a payment fits into a block (TC-10).
 const MOST_SPLITS: usize = 10;
 
@@ -40,8 +35,7 @@ const MOST_SPLITS: usize = 10;
 /// # Ok(()) }
 /// ```
 pub async fn rpc_chain_id(url: &str) -> Result<u64, MethodProblem> {
-    let rpc = Rpc::new(url, Reach::Anywhere).map_err(|e| MethodProblem(e.to_string()))?;
-    chain_id(&rpc).await.map_err(|e| unreachable_node(&rpc, &e))
+    chain_served_at(url).await
 }
 
 impl ServerMethod for Tempo {
@@ -79,9 +73,7 @@ impl ServerMethod for Tempo {
 
     fn problems(&self) -> Vec<MethodProblem> {
         let mut problems = self.wrong.clone();
-        if matches!(self.node, Node::Missing) {
-            problems.push(no_node());
-        }
+        problems.extend(self.node.problem());
         // JCS writes numbers as IEEE doubles; a larger id would not survive a peer's round trip.
         if self.chain_id == 0 || self.chain_id > 1 << 53 {
             problems.push(MethodProblem(format!("{} is not a usable chain id", self.chain_id)));
@@ -100,16 +92,7 @@ impl ServerMethod for Tempo {
 
     fn check(&self) -> Step<'_, Result<(), MethodProblem>> {
         Step::boxed(async move {
-            let rpc = self.endpoint().ok_or_else(no_node)?;
-            let served = chain_id(rpc).await.map_err(|e| unreachable_node(rpc, &e))?;
-            if served != self.chain_id {
-                return Err(MethodProblem(format!(
-                    "the RPC node at {} serves chain {served}, not chain {}",
-                    rpc.shown(),
-                    self.chain_id,
-                )));
-            }
-            self.right_chain.store(true, Ordering::Relaxed);
+            let rpc = self.node.check(self.chain_id).await?;
             let fee_tokens = self.sponsor.iter().flat_map(|sponsor| sponsor.policy.payable_in());
             let fee_tokens = fee_tokens.map(|token| ("the sponsor's fee token", token));
             let named = self.tokens.iter().map(|(name, token)| (name.as_str(), token));
@@ -118,7 +101,7 @@ impl ServerMethod for Tempo {
                 let decimals = match rpc.read::<Bytes>(question).await {
                     Ok(answer) => U256::try_from_be_slice(&answer).filter(|_| answer.len() == 32),
                     Err(RpcError::Node(_)) => None,
-                    Err(e) => return Err(unreachable_node(rpc, &e)),
+                    Err(e) => return Err(unusable(rpc, &e)),
                 };
                 if decimals != Some(U256::from(tokens::DECIMALS)) {
                     return Err(MethodProblem(format!(
@@ -132,14 +115,7 @@ impl ServerMethod for Tempo {
     }
 
     fn ready(&self, now: Timestamp) -> Step<'_, Result<(), MethodProblem>> {
-        Step::boxed(async move {
-            if !self.right_chain.load(Ordering::Relaxed) {
-                self.check().await?;
-            }
-            let rpc = self.endpoint().ok_or_else(no_node)?;
-            let head: Head = rpc.read(block("latest")).await.map_err(|e| unreachable_node(rpc, &e))?;
-            keeps_up(rpc, (head.number(), head.time()), now, FRESH)
-        })
+        Step::boxed(self.node.keeps_up(self.chain_id, now))
     }
 
     fn sponsor_budget<'a>(
@@ -287,49 +263,6 @@ impl Tempo {
     }
 }
 
-/// The node.
-impl Tempo {
-    pub(super) fn endpoint(&self) -> Option<&Rpc> {
-        match &self.node {
-            Node::At(rpc) => Some(rpc),
-            Node::Missing | Node::Unusable => None,
-        }
-    }
-
-    /// The node, once it has said that it serves the configured chain: a node of a test network would confirm
-    /// payments with worthless money.
-    pub(super) async fn trusted_node(&self) -> Result<&Rpc, Rejection> {
-        let rpc = self
-            .endpoint()
-            .ok_or_else(|| Rejection::unavailable(RETRY, "tempo: no RPC node is configured"))?;
-        if !self.right_chain.load(Ordering::Relaxed) {
-            let served = chain_id(rpc).await.map_err(|e| self.unavailable(rpc, &e))?;
-            if served != self.chain_id {
-                let detail = format!("tempo: the RPC node at {} serves chain {served}", rpc.shown());
-                return Err(Rejection::unavailable(RETRY, detail));
-            }
-            self.right_chain.store(true, Ordering::Relaxed);
-        }
-        Ok(rpc)
-    }
-
-    pub(super) fn unavailable(&self, rpc: &Rpc, error: &RpcError) -> Rejection {
-        Rejection::unavailable(RETRY, format!("tempo: {}: {error}", rpc.shown()))
-    }
-}
-
-pub(super) async fn chain_id(rpc: &Rpc) -> Result<u64, RpcError> {
-    rpc.read::<U64>(Call::new("eth_chainId", json!([]))).await.map(|id| id.to())
-}
-
-fn no_node() -> MethodProblem {
-    MethodProblem("no RPC node is configured; call `.rpc(url)`".into())
-}
-
-fn unreachable_node(rpc: &Rpc, error: &RpcError) -> MethodProblem {
-    MethodProblem(format!("the RPC node at {} cannot be used: {error}", rpc.shown()))
-}
-
 pub(super) fn eth_call(to: Address, data: Vec<u8>) -> Call {
     Call::new("eth_call", json!([{ "to": to, "data": hex::encode_prefixed(data) }, "latest"]))
 }
@@ -340,8 +273,4 @@ pub(super) fn balance_of(token: Address, account: Address) -> Call {
 
 pub(super) fn receipt_of(hash: B256) -> Call {
     Call::new("eth_getTransactionReceipt", json!([hash]))
-}
-
-pub(super) fn block(which: &str) -> Call {
-    Call::new("eth_getBlockByNumber", json!([which, false]))
 }

@@ -3,13 +3,14 @@
 //!
 //! A sponsored payment has three more steps before its broadcast: the worst fee is reserved, the transaction is signed for,
 //! and the signed bytes with their hash go on the notebook under the challenge id. Who finds no page there may write that it
-//! gave up; who finds that can no longer broadcast. So after a crash either a hash is known or nothing was sent.
+//! gave up; who finds that can no longer broadcast. So after a crash either a hash is known or nothing was sent. Bytes that
+//! provably never left stay there, and are what is broadcast when the credential comes back: nothing is signed for twice.
 
 use super::plan::{Broadcast, Effect, Plan, Sponsored};
-use super::server::{RETRY, balance_of, block, receipt_of};
-use super::sponsor::{Cost, Ledger, Reservation, Spent, Sponsor};
+use super::server::{balance_of, receipt_of};
+use super::sponsor::{Cost, Ledger, Pause, Reservation, Spent, Sponsor, Standing};
 use super::{Tempo, push};
-use crate::chain::{Call, Head, Rpc, RpcError, TxReceipt};
+use crate::chain::{Call, Head, RETRY, Rpc, RpcError, TxReceipt, block};
 use crate::method::{Payment, Rejection, SettleCx, Settlement};
 use crate::protocol::Timestamp;
 use crate::store::{Keep, Notebook, NotebookError, Turn};
@@ -33,6 +34,14 @@ pub(super) struct Ending {
     pub(super) receipt: Option<TxReceipt>,
 }
 
+impl Ending {
+    /// Whether it is certain that nothing was handed to the network: the answer to a broadcast that could not be made.
+    fn never_left(&self) -> bool {
+        self.receipt.is_none()
+            && matches!(self.settlement, Settlement::Declined(Rejection::Unavailable { .. }))
+    }
+}
+
 impl From<Settlement> for Ending {
     fn from(settlement: Settlement) -> Self {
         Self { settlement, receipt: None }
@@ -46,6 +55,8 @@ enum Cosigned {
     GivenUp,
     /// About to be broadcast, or broadcast.
     Signed { raw: Bytes, hash: B256, reserved: Reservation },
+    /// No connection could be opened: they never left, and nothing is reserved for them.
+    Kept { raw: Bytes, hash: B256 },
     /// Over, and the reservation corrected.
     Closed { hash: B256 },
 }
@@ -54,7 +65,7 @@ enum Cosigned {
 impl Tempo {
     pub(super) async fn broadcast(&self, plan: &Broadcast) -> Ending {
         // The chain was checked in `verify`, in this process or in the one that wrote the plan.
-        let Some(rpc) = self.endpoint().filter(|_| plan.effect.chain_id == self.chain_id) else {
+        let Some(rpc) = self.node.rpc().filter(|_| plan.effect.chain_id == self.chain_id) else {
             return nothing_sent("tempo: no RPC node for the chain of this payment is configured").into();
         };
         match self.send(rpc, &plan.raw).await {
@@ -95,7 +106,7 @@ impl Tempo {
     }
 
     pub(super) async fn look_up(&self, plan: &Broadcast) -> Ending {
-        let Some(rpc) = self.endpoint().filter(|_| plan.effect.chain_id == self.chain_id) else {
+        let Some(rpc) = self.node.rpc().filter(|_| plan.effect.chain_id == self.chain_id) else {
             let detail = format!("tempo: no RPC node for chain {} is configured", plan.effect.chain_id);
             return Settlement::Unknown { detail }.into();
         };
@@ -141,12 +152,13 @@ impl Tempo {
         };
         let mut raw = plan.raw.as_ref();
         let Ok(signed) = AASigned::decode_2718(&mut raw) else { return unreadable() };
-        // Signed for before: it is looked up, and never signed for again.
-        match notebook.read(&page_of(cx.challenge_id)).await {
-            Ok(None) => {}
+        // Signed for before: what may have left is looked up, and nothing is signed for again.
+        let kept = match notebook.read(&page_of(cx.challenge_id)).await {
+            Ok(None) => None,
+            Ok(Some(Cosigned::Kept { raw, hash })) => Some((raw, hash)),
             Ok(Some(page)) => return taken_up_before(&page),
             Err(error) => return nothing_sent(format!("tempo: the notebook: {error}")),
-        }
+        };
 
         let ledger = self.ledger(sponsor, notebook, cx.now);
         let reserved = match ledger.reserve(plan.effect.payer, plan.client, plan.most).await {
@@ -154,21 +166,19 @@ impl Tempo {
             Ok(Err(spent)) => return self.not_sponsored(sponsor, spent, cx.now),
             Err(error) => return nothing_sent(format!("tempo: the sponsor's budget: {error}")),
         };
-        let cosigned = match sponsor.cosign(&signed, plan.effect.payer).await {
-            Ok(cosigned) => cosigned,
-            Err(error) => {
+        let ready = match kept {
+            Some(kept) => Ok(kept),
+            None => self.cosigned(sponsor, &signed, &plan).await,
+        };
+        let (raw, hash) = match ready {
+            Ok(ready) => ready,
+            Err(why) => {
                 correct(&ledger, sponsor, &reserved, Cost::Nothing).await;
-                return nothing_sent(format!("tempo: {error}"));
+                return nothing_sent(why);
             }
         };
-        if let Err(why) = self.hosted_can_pay(sponsor, &cosigned, &plan).await {
-            correct(&ledger, sponsor, &reserved, Cost::Nothing).await;
-            return nothing_sent(why);
-        }
-        let broadcast =
-            Broadcast { raw: cosigned.encoded_2718().into(), hash: *cosigned.hash(), effect: plan.effect };
-        let page =
-            Cosigned::Signed { raw: broadcast.raw.clone(), hash: broadcast.hash, reserved: reserved.clone() };
+        let page = Cosigned::Signed { raw: raw.clone(), hash, reserved: reserved.clone() };
+        let broadcast = Broadcast { raw, hash, effect: plan.effect };
         match write_first(notebook, cx.challenge_id, page).await {
             Ok(None) => {}
             Ok(Some(page)) => {
@@ -180,10 +190,27 @@ impl Tempo {
         }
         // From here on a copy of it may be on the chain, and a simulation says nothing. Not before: what was not broadcast is
         // simulated again when it comes back.
-        sponsor.remember(signed.expiring_nonce_hash(broadcast.effect.payer));
+        let signed_hash = signed.expiring_nonce_hash(broadcast.effect.payer);
+        sponsor.remember(signed_hash);
         let ending = self.broadcast(&broadcast).await;
+        if ending.never_left() {
+            sponsor.forget(&signed_hash);
+        }
         self.close(cx, sponsor, notebook, &ending).await;
         ending.settlement
+    }
+
+    /// The transaction with the sponsor's signature, and its hash.
+    async fn cosigned(
+        &self,
+        sponsor: &Sponsor,
+        signed: &AASigned,
+        plan: &Sponsored,
+    ) -> Result<(Bytes, B256), String> {
+        let payer = plan.effect.payer;
+        let cosigned = sponsor.cosign(signed, payer).await.map_err(|error| format!("tempo: {error}"))?;
+        self.hosted_can_pay(sponsor, &cosigned, plan).await?;
+        Ok((cosigned.encoded_2718().into(), *cosigned.hash()))
     }
 
     /// A signature over anything else than asked for is one of an account nobody has: it would never be mined, and nobody
@@ -196,7 +223,7 @@ impl Tempo {
     ) -> Result<(), String> {
         let fee_payer = cosigned.tx().recover_fee_payer(plan.effect.payer);
         let (None, Some(rpc), Some(token), Ok(account)) =
-            (sponsor.address(), self.endpoint(), cosigned.tx().fee_token, fee_payer)
+            (sponsor.address(), self.node.rpc(), cosigned.tx().fee_token, fee_payer)
         else {
             return Ok(());
         };
@@ -220,7 +247,7 @@ impl Tempo {
         };
         let (raw, hash) = match write_first(notebook, cx.challenge_id, Cosigned::GivenUp).await {
             // It was never broadcast, and with this page there it never will be.
-            Ok(None | Some(Cosigned::GivenUp)) => {
+            Ok(None | Some(Cosigned::GivenUp | Cosigned::Kept { .. })) => {
                 return nothing_sent(
                     "tempo: the process that took this payment up died before its broadcast",
                 );
@@ -251,8 +278,12 @@ impl Tempo {
         let reserved = notebook
             .turn(&page_of(cx.challenge_id), |there: Option<Cosigned>| match there {
                 // First the page, then the budget: who dies in between leaves a budget that says too much.
-                Some(Cosigned::Signed { hash, reserved, .. }) => {
-                    Turn::write(Cosigned::Closed { hash }, Keep::For(MEMORY), Some(reserved))
+                Some(Cosigned::Signed { raw, hash, reserved }) => {
+                    let page = match ending.never_left() {
+                        true => Cosigned::Kept { raw, hash },
+                        false => Cosigned::Closed { hash },
+                    };
+                    Turn::write(page, Keep::For(MEMORY), Some(reserved))
                 }
                 _ => Turn::leave(None),
             })
@@ -275,9 +306,12 @@ impl Tempo {
             Spent::Client => {
                 "too many transactions sponsored for this client were reverted; no more are for a while"
             }
+            Spent::ClientBusy => {
+                "too many transactions sponsored for this client are under way; pay your own fee, or later"
+            }
             Spent::Payer => "the sponsor pays no more fees of this payer for a while",
             Spent::Total { until } => {
-                sponsor.pause(until.since(now));
+                sponsor.pause(Pause::Spent, until.since(now));
                 tracing::warn!(target: "mpp", "tempo: the sponsor's budget is spent; offers go out unsponsored");
                 "fees are not sponsored at the moment"
             }
@@ -293,16 +327,17 @@ impl Tempo {
 /// Corrects a reservation; a failure leaves the budget too small, never too large.
 async fn correct(ledger: &Ledger<'_>, sponsor: &Sponsor, reserved: &Reservation, cost: Cost) {
     match ledger.correct(reserved, cost).await {
-        Ok(None | Some(Spent::Client | Spent::Payer)) => {}
-        Ok(Some(Spent::Total { until })) => {
-            sponsor.pause(until.since(ledger.now));
+        Ok(Standing::Full) => {}
+        Ok(Standing::Open) => sponsor.has_room(),
+        Ok(Standing::Broken { until }) => {
+            sponsor.pause(Pause::Closed, until.since(ledger.now));
             tracing::warn!(target: "mpp", "tempo: too many sponsored transactions were reverted; offers go out unsponsored");
         }
         Err(error) => tracing::warn!(target: "mpp", %error, "tempo: a sponsored fee was not corrected"),
     }
 }
 
-/// Writes the page if there is none; otherwise returns what is there.
+/// Writes the page if there is none, or bytes that never left; otherwise returns what is there.
 async fn write_first(
     notebook: &Notebook,
     challenge_id: &str,
@@ -310,9 +345,15 @@ async fn write_first(
 ) -> Result<Option<Cosigned>, NotebookError> {
     // What may have been broadcast is kept until somebody knows.
     let keep = if page == Cosigned::GivenUp { Keep::For(MEMORY) } else { Keep::Live };
+    let follows = |kept: &B256| match &page {
+        Cosigned::Signed { hash, .. } => hash == kept,
+        // Whoever was about to broadcast them cannot any more.
+        _ => true,
+    };
     notebook
         .turn(&page_of(challenge_id), |there: Option<Cosigned>| match there {
             None => Turn::write(page.clone(), keep, None),
+            Some(Cosigned::Kept { hash, .. }) if follows(&hash) => Turn::write(page.clone(), keep, None),
             Some(there) => Turn::leave(Some(there)),
         })
         .await
@@ -321,7 +362,9 @@ async fn write_first(
 /// Somebody else has worked on this payment.
 fn taken_up_before(page: &Cosigned) -> Settlement {
     match page {
-        Cosigned::GivenUp => nothing_sent("tempo: this payment was given up before its broadcast"),
+        Cosigned::GivenUp | Cosigned::Kept { .. } => {
+            nothing_sent("tempo: this payment was given up before its broadcast")
+        }
         Cosigned::Signed { hash, .. } | Cosigned::Closed { hash } => {
             Settlement::Unknown { detail: format!("tempo: {hash} was signed for before") }
         }

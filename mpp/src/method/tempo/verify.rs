@@ -1,29 +1,22 @@
 //! `verify`: a credential against its challenge and the chain. Reads, and never writes or broadcasts.
 
+use super::access_key::{access_key, key_of_account};
 use super::plan::{Broadcast, Effect, Plan, Sponsored};
 use super::pull::SignedTransfer;
 use super::request::Ask;
-use super::server::{RETRY, balance_of, block, eth_call, receipt_of};
-use super::sponsor::{self, Sponsor};
+use super::server::{balance_of, receipt_of};
+use super::sponsor::{self, Pause, Sponsor};
 use super::{Tempo, memo, proof, push};
-use crate::chain::{Answer, Call, Head, NodeError, Rpc, RpcError, TxReceipt, did_of};
+use crate::chain::{Answer, Call, Head, NodeError, RETRY, Rpc, RpcError, TxReceipt, Wait, block, did_of};
 use crate::method::{CredentialCx, Fees, Rejection, Sponsoring, Verified};
 use crate::protocol::Timestamp;
 use alloy::eips::eip2718::Encodable2718;
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
-use alloy::sol_types::SolCall;
 use serde_json::json;
 use std::time::Duration;
-use tempo_alloy::contracts::precompiles::{ACCOUNT_KEYCHAIN_ADDRESS, IAccountKeychain};
+use tempo_alloy::contracts::precompiles::IAccountKeychain;
 use tempo_alloy::primitives::transaction::{PrimitiveSignature, TempoSignature};
-use tokio::time::Instant;
 
-/// A node whose newest block is older has fallen behind: it cannot say that a transaction does not exist.
-pub(super) const FRESH: Duration = Duration::from_secs(30);
-/// How much the chain's clock may run ahead of ours.
-const SKEW: Duration = Duration::from_secs(15);
-/// No challenge lives longer; an older transfer is not the payment of one that is alive now.
-const LONGEST_CHALLENGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How far ahead a transaction with an expiring nonce may end (TIP-1009).
 const LONGEST_EXPIRING: Duration = Duration::from_secs(30);
 /// EIP-1474: "transaction rejected".
@@ -48,12 +41,21 @@ impl Tempo {
         if source.is_some_and(|source| source != signed.payer) {
             return Err(Rejection::failed("the transaction is not signed by the account in `source`"));
         }
-        let rpc = self.trusted_node().await?;
+        let rpc = self.node.trusted(self.chain_id).await?;
+        let tried = Tried { rpc, ask, signed: &signed, sponsor, now: cx.now };
+        let mut place = None;
         for look in 1.. {
-            match self.can_pay(rpc, ask, &signed, sponsor, cx.now).await {
+            match self.can_pay(&tried).await {
                 Ok(()) => break,
-                // The node may be a block behind what the payer's wallet has seen.
-                Err(Doubt::AtThisBlock(_)) if look < LOOKS => tokio::time::sleep(self.pace.step * 3).await,
+                // The node may be a block behind what the payer's wallet has seen. Waiting for the next one takes a place;
+                // nothing has been broadcast, so who finds none can be refused.
+                Err(Doubt::AtThisBlock(refused)) if look < LOOKS => {
+                    place = place.or_else(|| self.node.place(cx.client));
+                    if place.is_none() {
+                        return Err(refused);
+                    }
+                    tokio::time::sleep(self.pace.step * 3).await;
+                }
                 Err(Doubt::AtThisBlock(refused) | Doubt::Final(refused)) => return Err(refused),
             }
         }
@@ -112,15 +114,10 @@ impl Tempo {
 
     /// The payer has the money, and the transaction as it is would move it: gas, fee, validity and token policy
     /// included. What cannot be mined is refused here, because after a broadcast nobody would know for a while.
-    async fn can_pay(
-        &self,
-        rpc: &Rpc,
-        ask: &Ask,
-        signed: &SignedTransfer,
-        sponsor: Option<&Sponsor>,
-        now: Timestamp,
-    ) -> Result<(), Doubt> {
+    async fn can_pay(&self, tried: &Tried<'_>) -> Result<(), Doubt> {
+        let Tried { rpc, ask, signed, sponsor, now } = *tried;
         let mut questions = vec![
+            block("latest"),
             balance_of(ask.token, signed.payer),
             Call::new("eth_call", json!([signed.simulation(ask.fees), "latest"])),
         ];
@@ -130,43 +127,59 @@ impl Tempo {
         match sponsor {
             None => questions.push(receipt_of(signed.hash())),
             Some(sponsor) => {
-                questions.push(block("latest"));
                 questions.extend(self.dry_question(sponsor));
                 // One by one too: not every node executes the calls of a transaction that it only simulates.
                 questions.extend(signed.calls().map(|call| Call::new("eth_call", json!([call, "latest"]))));
             }
         }
-        let answers = rpc.read_many(&questions).await.map_err(|e| self.unavailable(rpc, &e))?;
+        let answers = rpc.read_many(&questions).await.map_err(|e| self.node.unavailable(&e))?;
         let mut answers = answers.into_iter();
-        let mut next = || answers.next().ok_or_else(|| self.unavailable(rpc, &RpcError::Garbled));
+        let mut next = || answers.next().ok_or_else(|| self.node.unavailable(&RpcError::Garbled));
+        let head: Head = next()?.into_result().map_err(|e| self.node.unavailable(&e))?;
         let (balance, simulated) = (next()?, next()?);
         let access_key = signed.access_key.map(|_| next()).transpose()?;
         if self.has_happened(signed, sponsor, sponsor.is_none().then(&mut next).transpose()?) {
             return Ok(());
         }
-        let balance: Bytes = balance.into_result().map_err(|e| self.unavailable(rpc, &e))?;
+        let account = Account { balance, access_key, simulated };
+        self.would_pay(tried, &head, account, answers).map_err(|doubt| match doubt {
+            Doubt::AtThisBlock(refused) => Doubt::AtThisBlock(self.node.refused_at(&head, now, refused)),
+            Doubt::Final(refused) => Doubt::Final(self.node.refused_at(&head, now, refused)),
+        })
+    }
+
+    /// What the node's answers say. `more` are those about the sponsor.
+    fn would_pay(
+        &self,
+        tried: &Tried<'_>,
+        head: &Head,
+        account: Account,
+        mut more: impl Iterator<Item = Answer>,
+    ) -> Result<(), Doubt> {
+        let Tried { ask, signed, sponsor, now, .. } = *tried;
+        let balance: Bytes = account.balance.into_result().map_err(|e| self.node.unavailable(&e))?;
         if U256::try_from_be_slice(&balance).unwrap_or_default() < ask.amount {
             return Err(Rejection::failed("the payer's balance does not cover the amount").into());
         }
-        if let Some(answer) = access_key
+        if let Some(answer) = account.access_key
             && signed.signed.tx().key_authorization.is_none()
         {
-            self.access_key_is_good(rpc, signed, answer, now)?;
+            self.access_key_is_good(signed, answer, now)?;
         }
-        let mut simulations = vec![simulated];
+        let mut simulations = vec![account.simulated];
         if let Some(sponsor) = sponsor {
-            let head: Head = next()?.into_result().map_err(|e| self.unavailable(rpc, &e))?;
             if head.base_fee().is_some_and(|base| base > signed.signed.tx().max_fee_per_gas) {
                 let refused =
                     Rejection::failed("the transaction offers less for gas than the network asks for");
                 return Err(Doubt::AtThisBlock(refused));
             }
             if self.dry_question(sponsor).is_some() {
-                self.sponsor_is_solvent(rpc, sponsor, signed, next()?)?;
+                let answer = more.next().ok_or_else(|| self.node.unavailable(&RpcError::Garbled))?;
+                self.sponsor_is_solvent(sponsor, signed, answer)?;
             }
-            simulations.extend(answers);
+            simulations.extend(more);
         }
-        simulations.into_iter().try_for_each(|answer| self.would_move(rpc, signed, answer, now))
+        simulations.into_iter().try_for_each(|answer| self.would_move(signed, answer, now))
     }
 
     /// Whether it is on the chain, or may be: another copy of this credential was faster, or the payer broadcast it after
@@ -181,13 +194,7 @@ impl Tempo {
         mined().is_some() || sponsor.is_some_and(|sponsor| sponsor.remembers(&signed.signed_hash()))
     }
 
-    fn would_move(
-        &self,
-        rpc: &Rpc,
-        signed: &SignedTransfer,
-        answer: Answer,
-        now: Timestamp,
-    ) -> Result<(), Doubt> {
+    fn would_move(&self, signed: &SignedTransfer, answer: Answer, now: Timestamp) -> Result<(), Doubt> {
         match answer.into_result::<Bytes>() {
             Ok(_) => Ok(()),
             Err(RpcError::Node(refusal)) => {
@@ -195,10 +202,10 @@ impl Tempo {
                     Timestamp::from_unix(i64::try_from(signed.valid_before).unwrap_or(i64::MAX)).since(now);
                 let revert = refusal.is_revert();
                 let refused = cannot_be_mined(&refusal, ahead)
-                    .map_or_else(|| self.unavailable(rpc, &RpcError::Node(refusal)), Rejection::failed);
+                    .map_or_else(|| self.node.unavailable(&RpcError::Node(refusal)), Rejection::failed);
                 Err(if revert { Doubt::Final(refused) } else { Doubt::AtThisBlock(refused) })
             }
-            Err(e) => Err(self.unavailable(rpc, &e).into()),
+            Err(e) => Err(self.node.unavailable(&e).into()),
         }
     }
 
@@ -210,14 +217,13 @@ impl Tempo {
     /// TC-20. An empty purse of ours is no fault of the payer: 503 now, and unsponsored offers for a while.
     fn sponsor_is_solvent(
         &self,
-        rpc: &Rpc,
         sponsor: &Sponsor,
         signed: &SignedTransfer,
         balance: Answer,
     ) -> Result<(), Rejection> {
-        let balance: Bytes = balance.into_result().map_err(|e| self.unavailable(rpc, &e))?;
+        let balance: Bytes = balance.into_result().map_err(|e| self.node.unavailable(&e))?;
         if U256::try_from_be_slice(&balance).unwrap_or_default() < sponsor::most(signed.signed.tx()) {
-            sponsor.pause(DRY);
+            sponsor.pause(Pause::Closed, DRY);
             tracing::warn!(target: "mpp", "tempo: the sponsor's account has run dry; offers go out unsponsored");
             return Err(Rejection::unavailable(RETRY, "tempo: the sponsor's account has run dry"));
         }
@@ -227,7 +233,6 @@ impl Tempo {
     /// Keychain signatures: anybody can sign in an account's name; only the chain knows who may.
     fn access_key_is_good(
         &self,
-        rpc: &Rpc,
         signed: &SignedTransfer,
         answer: Answer,
         now: Timestamp,
@@ -235,7 +240,7 @@ impl Tempo {
         match answer.into_result::<Bytes>() {
             Ok(info) if may_sign(&info, signed.signed.signature(), signed.access_key, now) => Ok(()),
             Ok(_) => Err(Rejection::failed("the key that signed is no access key of the payer's account")),
-            Err(e) => Err(self.unavailable(rpc, &e)),
+            Err(e) => Err(self.node.unavailable(&e)),
         }
     }
 
@@ -260,7 +265,7 @@ impl Tempo {
     ) -> Result<Verified, Rejection> {
         let hash = push::parse_hash(hash)
             .ok_or_else(|| Rejection::malformed("`payload.hash` is not a 0x-prefixed transaction hash"))?;
-        let rpc = self.trusted_node().await?;
+        let rpc = self.node.trusted(self.chain_id).await?;
         let receipt = self.await_receipt(rpc, hash, cx.client, cx.now).await?;
         if !receipt.succeeded() {
             return Err(Rejection::failed("the transaction was reverted; it paid nothing"));
@@ -274,10 +279,7 @@ impl Tempo {
         if source.is_some_and(|source| source != paid.payer) {
             return Err(Rejection::failed("the transfer was not made by the account in `source`"));
         }
-        let mined = self.time_of(rpc, &receipt).await?;
-        if mined > cx.expires + SKEW || mined < cx.expires - LONGEST_CHALLENGE {
-            return Err(Rejection::failed("the transfer was not made during the life of this challenge"));
-        }
+        self.node.mined_in_time(rpc, &receipt, cx.expires).await?;
         let plan = Plan::Hash { hash, external_id: cx.request.external_id.clone() };
         Ok(self.verified(paid.payer, vec![self.key_of(hash)], &plan))
     }
@@ -290,35 +292,17 @@ impl Tempo {
         client: &str,
         now: Timestamp,
     ) -> Result<TxReceipt, Rejection> {
-        let (mut receipt, mut head) = self.look(rpc, hash).await?;
-        if receipt.is_none() {
-            let _place = self.patience.place(client).ok_or_else(|| {
-                Rejection::unavailable(
-                    RETRY,
-                    "tempo: too many requests wait for transactions nobody has seen",
-                )
-            })?;
-            let until = Instant::now() + self.pace.receipt;
-            while receipt.is_none() && Instant::now() < until {
-                tokio::time::sleep(self.pace.step).await;
-                (receipt, head) = self.look(rpc, hash).await?;
-            }
-        }
+        let wait = Wait { most: self.pace.receipt, step: self.pace.step };
+        let seen = |(receipt, _): &(Option<TxReceipt>, Head)| receipt.is_some();
+        let (receipt, head) = self.node.watch(client, wait, || self.look(rpc, hash), seen).await?;
         match receipt {
             // Some nodes answer with a receipt of another transaction when asked in a hurry; none may pay for this.
             Some(receipt) if receipt.transaction_hash == hash => Ok(receipt),
-            Some(_) => Err(self.unavailable(rpc, &RpcError::Garbled)),
-            None if head.time() + FRESH >= now => {
-                Err(Rejection::failed("there is no such transaction on the chain"))
+            Some(_) => Err(self.node.unavailable(&RpcError::Garbled)),
+            None => {
+                let refused = Rejection::failed("there is no such transaction on the chain");
+                Err(self.node.refused_at(&head, now, refused))
             }
-            None => Err(Rejection::unavailable(
-                RETRY,
-                format!(
-                    "tempo: the RPC node at {} has fallen behind: block {} is old",
-                    rpc.shown(),
-                    head.number()
-                ),
-            )),
         }
     }
 
@@ -326,30 +310,11 @@ impl Tempo {
         let [receipt, head] = rpc
             .read_all([receipt_of(hash), block("latest")])
             .await
-            .map_err(|e| self.unavailable_or_huge(rpc, e))?;
+            .map_err(|e| self.node.unavailable_or_huge(e))?;
         Ok((
-            receipt.into_result().map_err(|e| self.unavailable(rpc, &e))?,
-            head.into_result().map_err(|e| self.unavailable(rpc, &e))?,
+            receipt.into_result().map_err(|e| self.node.unavailable(&e))?,
+            head.into_result().map_err(|e| self.node.unavailable(&e))?,
         ))
-    }
-
-    async fn time_of(&self, rpc: &Rpc, receipt: &TxReceipt) -> Result<Timestamp, Rejection> {
-        if let Some(time) = receipt.block_time() {
-            return Ok(time);
-        }
-        let number = format!("{:#x}", receipt.block_number);
-        let block: Head = rpc.read(block(&number)).await.map_err(|e| self.unavailable(rpc, &e))?;
-        Ok(block.time())
-    }
-
-    /// A receipt nobody can read is the payer's doing, not trouble on our side.
-    fn unavailable_or_huge(&self, rpc: &Rpc, error: RpcError) -> Rejection {
-        match error {
-            RpcError::TooLarge => {
-                Rejection::failed("the transaction is too large to be recognised as a payment")
-            }
-            error => self.unavailable(rpc, &error),
-        }
     }
 }
 
@@ -365,9 +330,9 @@ impl Tempo {
             source.ok_or_else(|| Rejection::malformed("a proof has to name its account in `source`"))?;
         let proved = proof::verify(signature, account, self.chain_id, &cx.challenge.id, &cx.challenge.realm)?;
         if let proof::Proved::ByAccessKey(signature, key) = proved {
-            let rpc = self.trusted_node().await?;
+            let rpc = self.node.trusted(self.chain_id).await?;
             let info: Bytes =
-                rpc.read(key_of_account(account, key)).await.map_err(|e| self.unavailable(rpc, &e))?;
+                rpc.read(key_of_account(account, key)).await.map_err(|e| self.node.unavailable(&e))?;
             if !may_sign(&info, &signature, Some(key), cx.now) {
                 return Err(Rejection::failed("the key that signed is no access key of the payer's account"));
             }
@@ -378,11 +343,6 @@ impl Tempo {
     }
 }
 
-/// Asks what the chain knows of an access key of an account.
-pub(super) fn key_of_account(account: Address, key: Address) -> Call {
-    eth_call(ACCOUNT_KEYCHAIN_ADDRESS, IAccountKeychain::getKeyCall { account, keyId: key }.abi_encode())
-}
-
 /// Whether the chain's answer about an access key lets it sign, now and in this way.
 fn may_sign(info: &[u8], signature: &TempoSignature, key: Option<Address>, now: Timestamp) -> bool {
     let Some(keychain) = signature.as_keychain() else { return false };
@@ -391,19 +351,24 @@ fn may_sign(info: &[u8], signature: &TempoSignature, key: Option<Address>, now: 
         PrimitiveSignature::P256(_) => IAccountKeychain::SignatureType::P256,
         PrimitiveSignature::WebAuthn(_) => IAccountKeychain::SignatureType::WebAuthn,
     };
-    key.is_some_and(|key| is_access_key(info, key, kind, now))
+    key.is_some_and(|key| access_key(info, key, kind, now).is_some())
 }
 
-/// The same of a key that has not signed yet.
-pub(super) fn is_access_key(
-    info: &[u8],
-    key: Address,
-    kind: IAccountKeychain::SignatureType,
+/// A transaction, and what it is held against.
+#[derive(Clone, Copy)]
+struct Tried<'a> {
+    rpc: &'a Rpc,
+    ask: &'a Ask,
+    signed: &'a SignedTransfer,
+    sponsor: Option<&'a Sponsor>,
     now: Timestamp,
-) -> bool {
-    let Ok(info) = IAccountKeychain::getKeyCall::abi_decode_returns_validate(info) else { return false };
-    let expired = i64::try_from(info.expiry).is_ok_and(|expiry| expiry <= now.unix());
-    key == info.keyId && !info.keyId.is_zero() && !info.isRevoked && !expired && info.signatureType == kind
+}
+
+/// What the node says about the payer's account.
+struct Account {
+    balance: Answer,
+    access_key: Option<Answer>,
+    simulated: Answer,
 }
 
 /// Why a transaction does not look payable.

@@ -1,7 +1,7 @@
 //! What happens to payments, as values for hooks: never a credential, never the path, query or body of one request.
 
-use super::super::journal::{Entry, PaymentState};
-use crate::protocol::{Amount, BaseUnits, ProblemType, Receipt, Timestamp};
+use super::super::journal::{Ending, Entry, Line};
+use crate::protocol::{Amount, BaseUnits, ProblemType, Timestamp};
 use axum::http::StatusCode;
 use std::time::Duration;
 
@@ -129,21 +129,24 @@ pub struct Sale {
 impl Sale {
     /// The settled payment of an entry; `None` for one that is not settled.
     pub(crate) fn of(challenge_id: &str, entry: &Entry) -> Option<Self> {
-        let PaymentState::Settled(receipt) = &entry.payment else { return None };
-        let receipt: Receipt = serde_json::from_slice(receipt).ok()?;
-        let base_units = BaseUnits::new(entry.bill.units);
-        Some(Self {
-            challenge_id: challenge_id.to_owned(),
-            operation: entry.bill.operation.clone(),
-            method: entry.method.clone(),
-            amount: base_units.to_amount(entry.bill.decimals),
-            currency: entry.bill.currency.clone(),
+        Line::of(entry, Ending::Open).map(|line| Self::on(challenge_id.to_owned(), line))
+    }
+
+    /// As the ledger has it.
+    pub(crate) fn on(challenge_id: String, line: Line) -> Self {
+        let base_units = BaseUnits::new(line.bill.units);
+        Self {
+            challenge_id,
+            operation: line.bill.operation,
+            method: line.method,
+            amount: base_units.to_amount(line.bill.decimals),
+            currency: line.bill.currency,
             base_units,
-            asset: entry.bill.asset.clone(),
-            payer: entry.payer.clone(),
-            reference: receipt.reference,
-            external_id: receipt.external_id,
-            settled_at: receipt.timestamp,
-        })
+            asset: line.bill.asset,
+            payer: line.payer,
+            reference: line.reference,
+            external_id: line.external_id,
+            settled_at: Timestamp::from_unix(line.settled_at),
+        }
     }
 }

@@ -113,6 +113,14 @@ pub trait MethodBench: Send + Sync {
         std::future::ready(())
     }
 
+    /// Makes the payers so far end what has no end of its own, as they could any day: where a payment is an account's next
+    /// transaction, another one takes the place of one that was lost. Called when the outcome of a payment has stayed unknown
+    /// for long. By default nothing happens: most payments have an end (an expiry, a deadline), and
+    /// [`wait`](Self::wait) reaches it.
+    fn abandon(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
     /// At how many points of a call it is stopped at most, for a network on which that takes long.
     fn most_stops(&self) -> usize {
         36

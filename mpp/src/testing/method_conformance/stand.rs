@@ -27,6 +27,8 @@ const LIFETIME: Duration = Duration::from_secs(2 * 60 * 60);
 const PAUSE: Duration = Duration::from_secs(91);
 /// How many pauses an outcome may stay unknown.
 pub(super) const PATIENCE: usize = 20;
+/// After how many the payer does something about it, if anything can be done.
+const GIVES_UP: usize = 4;
 
 /// The method under test, and a server that takes it.
 pub(super) struct Stand<'b, B: MethodBench> {
@@ -159,6 +161,14 @@ impl<'b, B: MethodBench> Stand<'b, B> {
         self.bench.wait(PAUSE).await;
     }
 
+    /// The n-th time in a row for the same payment.
+    async fn wait_again(&self, pause: usize) {
+        if pause == GIVES_UP {
+            self.bench.abandon().await;
+        }
+        self.wait().await;
+    }
+
     /// A challenge, unanswered.
     pub(super) async fn challenge(&self) -> Challenge {
         let unpaid = self.client.get(PATH).unpaid().await;
@@ -210,10 +220,10 @@ impl<'b, B: MethodBench> Stand<'b, B> {
         header: &str,
         found: &mut Found,
     ) -> StatusCode {
-        for _ in 0..PATIENCE {
+        for pause in 0..PATIENCE {
             let response = self.present(client, header).await;
             match response.status() {
-                StatusCode::CONFLICT | StatusCode::SERVICE_UNAVAILABLE => self.wait().await,
+                StatusCode::CONFLICT | StatusCode::SERVICE_UNAVAILABLE => self.wait_again(pause).await,
                 status => return status,
             }
         }
@@ -230,13 +240,13 @@ impl<'b, B: MethodBench> Stand<'b, B> {
     ) -> Option<Result<Payment, Rejection>> {
         let method = self.another_method().await;
         let mut last = String::new();
-        for _ in 0..PATIENCE {
+        for pause in 0..PATIENCE {
             match method.resolve(&ticket.settle(plan, self.now())).await {
                 Settlement::Settled(payment) => return Some(Ok(payment)),
                 Settlement::Declined(rejection) => return Some(Err(rejection)),
                 Settlement::Unknown { detail } => last = detail,
             }
-            self.wait().await;
+            self.wait_again(pause).await;
         }
         found.push(format!("`resolve` never finds out ({last})"));
         None

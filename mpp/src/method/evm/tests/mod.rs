@@ -10,9 +10,10 @@ use self::chain::{CHAIN, FakeChain, NOW, TOKEN, raw_of};
 use super::*;
 use crate::chain::fake::Reply;
 use crate::method::{
-    ClientMethod, CredentialCx, OfferCx, Rejection, ServerMethod, SettleCx, Settlement, Verified,
+    ClientMethod, CredentialCx, OfferCx, Rejection, ServerMethod, SettleCx, Settlement, Sponsoring, Verified,
 };
 use crate::protocol::{BaseUnits, Challenge, ChargeRequest, ProblemType, Timestamp};
+use crate::store::Notebook;
 use alloy::consensus::{SignableTransaction, Signed, TxEip1559};
 use alloy::primitives::{Bytes, TxKind, U256, address, hex, uint};
 use alloy::signers::SignerSync;
@@ -219,6 +220,41 @@ async fn what_our_wallet_signs_is_accepted_by_every_type() {
     let verified = scene.verify(&payload).await.unwrap();
     assert_eq!(kind(&scene.settle(&verified).await), "settled");
     assert_eq!(scene.chain.state().received(SHOP), U256::from(PRICE));
+}
+
+#[tokio::test]
+async fn a_broadcast_that_is_not_mined_yet_is_a_payment_to_show_and_an_empty_account_makes_none() {
+    let scene = Scene::new().await;
+    let mut wallet = EvmWallet::new(CHAIN, scene.key.clone()).rpc(&scene.chain.node.url).unwrap();
+    wallet = wallet.pays_by(&[CredentialType::Hash]);
+    wallet.patience = Duration::ZERO;
+    let cost = wallet.cost(&scene.challenge).unwrap();
+    assert_eq!(wallet.afford(&scene.challenge, &cost).await, Ok(()));
+    scene.chain.state().fates.push_back(chain::Fate::Waits);
+    let payload = wallet.pay(&scene.challenge).await.unwrap().payload;
+    // The money is on its way: come back.
+    assert!(matches!(scene.verify(&payload).await, Err(Rejection::Unavailable { .. })));
+    scene.chain.state().mine();
+    assert_eq!(said(scene.verify(&payload).await), "accepted");
+
+    scene.chain.state().balances.insert(scene.key.address(), U256::from(PRICE - 1));
+    let short = wallet.afford(&scene.challenge, &cost).await.unwrap_err();
+    assert_eq!((short.needs.get(), short.has.get()), (PRICE.into(), u128::from(PRICE) - 1));
+    // Without a node nobody can know.
+    let blind = EvmWallet::new(CHAIN, scene.key.clone());
+    assert_eq!(blind.afford(&scene.challenge, &cost).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_credential_verified_twice_gives_the_same_plan_although_a_block_came_in_between() {
+    let scene = Scene::new().await;
+    for kind in [CredentialType::Authorization, CredentialType::Permit2, CredentialType::Transaction] {
+        let payload = scene.pay_by(kind).await;
+        let first = scene.verify(&payload).await.unwrap();
+        scene.chain.state().number += 1;
+        let second = scene.verify(&payload).await.unwrap();
+        assert!(first.plan == second.plan, "{kind}");
+    }
 }
 
 #[tokio::test]

@@ -227,6 +227,22 @@ async fn an_unknown_hash_is_refused_only_by_a_node_that_is_up_to_date() {
     }
 }
 
+#[tokio::test]
+async fn a_node_that_has_fallen_behind_refuses_no_payer() {
+    let scene = Scene::new().await;
+    let transaction = by_transaction(&scene.sign(scene.transfer()));
+    let signature = scene.pay_by(CredentialType::Authorization).await;
+    scene.chain.state().balances.clear();
+    for (age, expected) in
+        [(60, "the payer's balance does not cover"), (61, "unavailable: evm: the RPC node at")]
+    {
+        scene.chain.state().time = NOW - age;
+        for payload in [&transaction, &signature] {
+            assert_said(&said(scene.verify(payload).await), expected);
+        }
+    }
+}
+
 impl chain::State {
     fn reorganise_from(&mut self, signed: &Signed<TxEip1559>, from: Address) {
         self.sent.push(signed.clone());

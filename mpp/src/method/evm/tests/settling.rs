@@ -303,6 +303,104 @@ async fn a_payer_who_makes_settlements_revert_gets_no_more_of_them() {
 }
 
 #[tokio::test]
+async fn settlements_that_revert_count_for_every_process_and_too_many_close_the_key() {
+    let notebook = Notebook::volatile("evm");
+    let mut scene = Scene::of("usdc", |evm| long(evm.max_reverted(1, 2))).await;
+    let purse = scene.chain.state().balances.clone();
+    let mut ends = Vec::new();
+    for (n, key) in [1, 1, 3, 4].into_iter().enumerate() {
+        // Another process each time, and another payer from the third on.
+        scene.evm = long(shop_at(&scene.chain.node.url, &scene.settler).max_reverted(1, 2));
+        scene.key = PrivateKeySigner::from_bytes(&B256::repeat_byte(key)).unwrap();
+        scene.challenge = challenge(&scene.request, &format!("{n:0>43}"));
+        {
+            let mut state = scene.chain.state();
+            state.balances = purse.clone();
+            state.balances.insert(scene.key.address(), U256::from(1_000_000));
+        }
+        let plan = verified(&scene, CredentialType::Authorization).await;
+        let cx = SettleCx::new("id", &plan.plan, Timestamp::from_unix(NOW)).with_notebook(&notebook);
+        let before = scene.chain.state().sent.len();
+        scene.chain.state().fates = vec![Fate::Waits; 3].into();
+        let settled = async {
+            let settled = scene.evm.settle(&cx).await;
+            kind(&settled)
+        };
+        let (end, ()) = tokio::join!(settled, async {
+            for _ in 0..200 {
+                if scene.chain.state().sent.len() > before {
+                    let mut state = scene.chain.state();
+                    state.balances.clear();
+                    state.mine();
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        ends.push(end);
+        assert_eq!(scene.evm.sponsoring() == Sponsoring::Open, n < 3, "{ends:?}");
+    }
+    for (end, expected) in ends.iter().zip([
+        "unknown",
+        "declined: settlements for this payer were reverted",
+        "unknown",
+        "declined: signatures are not settled at the moment",
+    ]) {
+        assert_said(end, expected);
+    }
+    assert_eq!(scene.chain.state().nonces[&scene.settler.address()], 2);
+}
+
+#[tokio::test]
+async fn one_balance_is_good_for_one_settlement_in_all_processes_together() {
+    let notebook = Notebook::volatile("evm");
+    let mut scene = Scene::new().await;
+    scene.chain.state().balances.insert(scene.key.address(), U256::from(PRICE));
+    scene.chain.state().fates = vec![Fate::Waits; 50].into();
+    let mut ends = Vec::new();
+    for n in 0..2 {
+        scene.challenge = challenge(&scene.request, &format!("{n:0>43}"));
+        let plan = verified(&scene, CredentialType::Authorization).await;
+        let elsewhere = shop_at(&scene.chain.node.url, &scene.settler);
+        let cx = SettleCx::new("id", &plan.plan, Timestamp::from_unix(NOW)).with_notebook(&notebook);
+        ends.push(kind(&elsewhere.settle(&cx).await));
+    }
+    assert_said(&ends[0], "unknown");
+    assert_said(&ends[1], "declined: the payer's balance does not cover");
+}
+
+#[tokio::test]
+async fn a_payer_has_a_few_transactions_under_way_and_one_that_ended_makes_room() {
+    let notebook = Notebook::volatile("evm");
+    let mut scene = Scene::new().await;
+    scene.evm.pace.settled = Duration::from_millis(1);
+    let mut plans = Vec::new();
+    for n in 0..10 {
+        scene.challenge = challenge(&scene.request, &format!("{n:0>43}"));
+        plans.push(transaction(&scene, |_| {}).await.1);
+    }
+    // All of them are lost on the way.
+    scene.chain.state().fates = vec![Fate::Lost; 10].into();
+    let cx =
+        |n: usize| SettleCx::new("id", &plans[n].plan, Timestamp::from_unix(NOW)).with_notebook(&notebook);
+    for n in 0..8 {
+        assert_said(&kind(&scene.evm.settle(&cx(n)).await), "unknown");
+    }
+    assert_said(&kind(&scene.evm.settle(&cx(8)).await), "declined: too many transactions of this payer");
+    assert_eq!(scene.chain.node.asked("eth_sendRawTransaction"), 8);
+    // The payer uses the nonce for something else.
+    {
+        let mut state = scene.chain.state();
+        state.nonces.insert(scene.key.address(), 1);
+        state.finalized = Some((101, NOW));
+    }
+    assert_said(&kind(&scene.evm.resolve(&cx(0)).await), "declined: another transaction of the payer");
+    scene.chain.state().nonces.insert(scene.key.address(), 0);
+    assert_said(&kind(&scene.evm.settle(&cx(9)).await), "unknown");
+    assert_said(&kind(&scene.evm.settle(&cx(8)).await), "declined: too many transactions of this payer");
+}
+
+#[tokio::test]
 async fn a_signature_that_its_payer_cancelled_is_declined_once_that_is_final() {
     let scene = Scene::new().await;
     let plan = verified(&scene, CredentialType::Authorization).await;

@@ -4,11 +4,14 @@
 //! of processes together never spend more than the budgets say. Where a process dies between two pages, the pages say too
 //! much, never too little, until the window ends.
 //!
+//! Until it is known what became of a transaction, it counts as reverted for its client: otherwise a client that has many
+//! signed for at the same moment would pass its limit by all of them.
+//!
 //! | page | what |
 //! | --- | --- |
 //! | `budget/<chain>/<window>/total` | spent and reserved in all, and fees of reverted transactions |
 //! | `budget/<chain>/<window>/payer/<address>` | spent and reserved for one payer |
-//! | `budget/<chain>/<window>/client/<hash>` | fees of one client's reverted transactions |
+//! | `budget/<chain>/<window>/client/<hash>` | fees of one client's reverted transactions, and reserved for it |
 
 use super::policy::Budget;
 use crate::protocol::Timestamp;
@@ -53,16 +56,37 @@ pub(in super::super) enum Cost {
 pub(in super::super) enum Spent {
     /// This client's transactions revert too often.
     Client,
+    /// They would, if those that nobody knows the end of reverted too.
+    ClientBusy,
     /// This payer has had its share.
     Payer,
     /// The whole budget, until then.
     Total { until: Timestamp },
 }
 
+/// How the budget stands after a correction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Standing {
+    /// Another transaction like this one fits.
+    Open,
+    /// It does not.
+    Full,
+    /// Reverted transactions have used up their part, until then.
+    Broken { until: Timestamp },
+}
+
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Total {
     spent: u64,
     reverted: u64,
+}
+
+/// Of one client.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Risk {
+    reverted: u64,
+    /// Reserved for transactions that may still revert.
+    open: u64,
 }
 
 impl Ledger<'_> {
@@ -75,12 +99,12 @@ impl Ledger<'_> {
     ) -> Result<Result<Reservation, Spent>, NotebookError> {
         let window = self.now.unix() / self.seconds();
         let reserved = Reservation { window, payer, client, fee };
-        let reverted: Option<u64> = self.notebook.read(&self.client_page(&reserved)).await?;
-        if reverted.unwrap_or(0) >= self.budget.reverted_per_client {
-            return Ok(Err(Spent::Client));
+        if let Some(spent) = self.risk(&reserved).await? {
+            return Ok(Err(spent));
         }
         let most = self.budget.per_payer;
         if !self.add(&self.payer_page(&reserved), fee, most).await? {
+            self.risked(&reserved, 0).await?;
             return Ok(Err(Spent::Payer));
         }
         let keep = self.keep();
@@ -101,6 +125,7 @@ impl Ledger<'_> {
             return Ok(Ok(reserved));
         }
         self.take_back(&self.payer_page(&reserved), fee).await?;
+        self.risked(&reserved, 0).await?;
         Ok(Err(Spent::Total { until: Timestamp::from_unix((window + 1) * self.seconds()) }))
     }
 
@@ -112,38 +137,76 @@ impl Ledger<'_> {
         Ok((left, self.budget.total))
     }
 
-    /// Corrects a reservation to what it really cost. `Some` when reverted transactions have used up their part of the
-    /// budget by now.
+    /// Corrects a reservation to what it really cost.
     pub(in super::super) async fn correct(
         &self,
         reserved: &Reservation,
         cost: Cost,
-    ) -> Result<Option<Spent>, NotebookError> {
+    ) -> Result<Standing, NotebookError> {
         let (cost, reverted) = match cost {
             Cost::Paid(fee) => (fee, 0),
             Cost::Reverted(fee) => (fee, fee),
             Cost::Nothing => (0, 0),
         };
-        let keep = self.keep();
-        if reverted > 0 {
-            let count =
-                |there: Option<u64>| Turn::write(there.unwrap_or(0).saturating_add(reverted), keep, ());
-            self.notebook.turn(&self.client_page(reserved), count).await?;
-        }
-        let over = self
+        self.risked(reserved, reverted).await?;
+        let (keep, budget) = (self.keep(), self.budget);
+        let until = Timestamp::from_unix((reserved.window + 1) * self.seconds());
+        let standing = self
             .notebook
             .turn(&self.total_page(reserved.window), |there: Option<Total>| {
                 // A page whose time is over needs no correction.
-                let Some(total) = there else { return Turn::leave(false) };
+                let Some(total) = there else { return Turn::leave(Standing::Full) };
                 let total = Total {
                     spent: total.spent.saturating_sub(reserved.fee).saturating_add(cost),
                     reverted: total.reverted.saturating_add(reverted),
                 };
-                Turn::write(total, keep, total.reverted >= self.budget.reverted_total)
+                let standing = match total.spent.checked_add(reserved.fee) {
+                    _ if total.reverted >= budget.reverted_total => Standing::Broken { until },
+                    Some(next) if next <= budget.total => Standing::Open,
+                    _ => Standing::Full,
+                };
+                Turn::write(total, keep, standing)
             })
             .await?;
         self.take_back(&self.payer_page(reserved), reserved.fee.saturating_sub(cost)).await?;
-        Ok(over.then(|| Spent::Total { until: Timestamp::from_unix((reserved.window + 1) * self.seconds()) }))
+        Ok(standing)
+    }
+
+    /// Counts a reservation as if it reverted, unless that is too much for its client. The first of a client that is below
+    /// its limit always fits: so the limit is passed by less than one fee, whatever is signed for at the same moment.
+    async fn risk(&self, reserved: &Reservation) -> Result<Option<Spent>, NotebookError> {
+        let (keep, most) = (self.keep(), self.budget.reverted_per_client);
+        self.notebook
+            .turn(&self.client_page(reserved), |there: Option<Risk>| {
+                let risk = there.unwrap_or_default();
+                if risk.reverted >= most {
+                    return Turn::leave(Some(Spent::Client));
+                }
+                let open = risk.open.checked_add(reserved.fee);
+                let worst = open.and_then(|open| open.checked_add(risk.reverted));
+                match (open, worst) {
+                    (Some(open), Some(worst)) if risk.open == 0 || worst <= most => {
+                        Turn::write(Risk { open, ..risk }, keep, None)
+                    }
+                    _ => Turn::leave(Some(Spent::ClientBusy)),
+                }
+            })
+            .await
+    }
+
+    /// It is known what became of it: it cost its client this much in vain.
+    async fn risked(&self, reserved: &Reservation, reverted: u64) -> Result<(), NotebookError> {
+        let keep = self.keep();
+        self.notebook
+            .turn(&self.client_page(reserved), |there: Option<Risk>| match there {
+                Some(risk) => {
+                    let open = risk.open.saturating_sub(reserved.fee);
+                    Turn::write(Risk { reverted: risk.reverted.saturating_add(reverted), open }, keep, ())
+                }
+                None if reverted > 0 => Turn::write(Risk { reverted, open: 0 }, keep, ()),
+                None => Turn::leave(()),
+            })
+            .await
     }
 
     /// Adds to a page if it stays within `most`.
@@ -217,18 +280,21 @@ mod tests {
     async fn one_payer_gets_its_share_and_all_together_get_the_total() {
         let notebook = Notebook::volatile("tempo");
         let ledger = ledger(&notebook, 10 * HOUR);
-        for _ in 0..3 {
-            ledger.reserve(payer(1), client(1), 10).await.unwrap().unwrap();
+        for n in 1..=3 {
+            ledger.reserve(payer(1), client(n), 10).await.unwrap().unwrap();
         }
-        assert_eq!(ledger.reserve(payer(1), client(1), 1).await.unwrap(), Err(Spent::Payer));
+        assert_eq!(ledger.reserve(payer(1), client(4), 1).await.unwrap(), Err(Spent::Payer));
         for n in 2..9 {
-            ledger.reserve(payer(n), client(n), 10).await.unwrap().unwrap();
+            ledger.reserve(payer(n), client(n + 10), 10).await.unwrap().unwrap();
         }
         let until = Timestamp::from_unix(11 * HOUR);
         assert_eq!(ledger.reserve(payer(9), client(9), 1).await.unwrap(), Err(Spent::Total { until }));
         assert_eq!(ledger.left().await, Ok((0, 100)));
         assert_eq!(self::ledger(&notebook, 11 * HOUR).left().await, Ok((100, 100)), "another window");
-        // What did not fit into the total is not held against the payer.
+        // What did not fit is held against neither payer nor client.
+        let page =
+            ledger.client_page(&Reservation { window: 10, payer: payer(9), client: client(9), fee: 1 });
+        assert_eq!(notebook.read(&page).await, Ok(Some(Risk::default())));
         let next = self::ledger(&notebook, 11 * HOUR);
         assert!(next.reserve(payer(9), client(9), 30).await.unwrap().is_ok());
     }
@@ -239,11 +305,11 @@ mod tests {
         let ledger = ledger(&notebook, 10 * HOUR);
         for cost in [Cost::Paid(3), Cost::Nothing, Cost::Paid(7)] {
             let reserved = ledger.reserve(payer(1), client(1), 10).await.unwrap().unwrap();
-            assert_eq!(ledger.correct(&reserved, cost).await, Ok(None));
+            assert_eq!(ledger.correct(&reserved, cost).await, Ok(Standing::Open));
         }
         // 10 of 30 are spent.
         assert!(ledger.reserve(payer(1), client(1), 20).await.unwrap().is_ok());
-        assert_eq!(ledger.reserve(payer(1), client(1), 1).await.unwrap(), Err(Spent::Payer));
+        assert_eq!(ledger.reserve(payer(1), client(2), 1).await.unwrap(), Err(Spent::Payer));
     }
 
     #[tokio::test]
@@ -253,15 +319,53 @@ mod tests {
         // Under ever new accounts from the same place.
         for n in 1..=2 {
             let reserved = ledger.reserve(payer(n), client(1), 6).await.unwrap().unwrap();
-            assert_eq!(ledger.correct(&reserved, Cost::Reverted(5)).await, Ok(None));
+            assert_eq!(ledger.correct(&reserved, Cost::Reverted(5)).await, Ok(Standing::Open));
         }
         assert_eq!(ledger.reserve(payer(3), client(1), 6).await.unwrap(), Err(Spent::Client));
         assert!(ledger.reserve(payer(3), client(2), 6).await.unwrap().is_ok(), "others are not concerned");
         // From many places: the breaker.
         let reserved = ledger.reserve(payer(4), client(4), 20).await.unwrap().unwrap();
         let until = Timestamp::from_unix(11 * HOUR);
-        assert_eq!(ledger.correct(&reserved, Cost::Reverted(15)).await, Ok(Some(Spent::Total { until })));
+        assert_eq!(ledger.correct(&reserved, Cost::Reverted(15)).await, Ok(Standing::Broken { until }));
         assert_eq!(ledger.reserve(payer(5), client(5), 1).await.unwrap(), Err(Spent::Total { until }));
+    }
+
+    #[tokio::test]
+    async fn what_is_signed_for_at_the_same_moment_stays_within_the_clients_limit_if_all_of_it_reverts() {
+        let notebook = Notebook::volatile("tempo");
+        let ledger = ledger(&notebook, 10 * HOUR);
+        let mut open = Vec::new();
+        for n in 1..=20 {
+            match ledger.reserve(payer(n), client(1), 3).await.unwrap() {
+                Ok(reserved) => open.push(reserved),
+                Err(spent) => assert_eq!(spent, Spent::ClientBusy),
+            }
+        }
+        assert_eq!(open.len(), 3, "of 10");
+        assert!(ledger.reserve(payer(30), client(2), 3).await.unwrap().is_ok(), "others are not concerned");
+        // One that paid makes room for another; those that reverted do not.
+        assert_eq!(ledger.correct(&open.pop().unwrap(), Cost::Paid(3)).await, Ok(Standing::Open));
+        open.push(ledger.reserve(payer(21), client(1), 3).await.unwrap().unwrap());
+        for reserved in open {
+            ledger.correct(&reserved, Cost::Reverted(3)).await.unwrap();
+        }
+        // 9 of 10 are gone: one more, and no second beside it.
+        let last = ledger.reserve(payer(22), client(1), 3).await.unwrap().unwrap();
+        assert_eq!(ledger.reserve(payer(23), client(1), 1).await.unwrap(), Err(Spent::ClientBusy));
+        ledger.correct(&last, Cost::Reverted(3)).await.unwrap();
+        assert_eq!(ledger.reserve(payer(23), client(1), 1).await.unwrap(), Err(Spent::Client));
+    }
+
+    #[tokio::test]
+    async fn a_correction_says_whether_another_one_fits() {
+        let notebook = Notebook::volatile("tempo");
+        let ledger = ledger(&notebook, 10 * HOUR);
+        let mut reserved = Vec::new();
+        for n in 1..=10 {
+            reserved.push(ledger.reserve(payer(n), client(n), 10).await.unwrap().unwrap());
+        }
+        assert_eq!(ledger.correct(&reserved.pop().unwrap(), Cost::Paid(1)).await, Ok(Standing::Full));
+        assert_eq!(ledger.correct(&reserved.pop().unwrap(), Cost::Paid(9)).await, Ok(Standing::Open));
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ mod policy;
 
 pub use self::policy::{Extra, SponsorPolicy};
 
-pub(super) use self::budget::{Cost, Ledger, Reservation, Spent};
+pub(super) use self::budget::{Cost, Ledger, Reservation, Spent, Standing};
 pub(super) use self::policy::most;
 
 use crate::chain::{Reach, Rpc};
@@ -48,8 +48,24 @@ pub struct Sponsor {
     pub(super) payer: FeePayer,
     pub(super) policy: SponsorPolicy,
     wrong: Vec<MethodProblem>,
-    paused: Mutex<Option<Instant>>,
+    /// Until when it does not pay, and why.
+    paused: Mutex<Pauses>,
     recent: Mutex<VecDeque<B256>>,
+}
+
+/// Why offers go out unsponsored for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pause {
+    /// The budget is reserved or spent.
+    Spent,
+    /// The account has run dry, or too much was reverted.
+    Closed,
+}
+
+#[derive(Debug, Default)]
+struct Pauses {
+    spent: Option<Instant>,
+    closed: Option<Instant>,
 }
 
 /// Whose signature it is.
@@ -153,15 +169,29 @@ impl Sponsor {
 
     /// Whether it pays right now, as far as this process knows; the budget on the notebook has the last word.
     pub(super) fn sponsoring(&self) -> Sponsoring {
-        let paused = lock(&self.paused).is_some_and(|until| Instant::now() < until);
-        if paused { Sponsoring::Paused } else { Sponsoring::Open }
+        let pauses = lock(&self.paused);
+        let now = Instant::now();
+        if [pauses.spent, pauses.closed].into_iter().flatten().any(|until| now < until) {
+            Sponsoring::Paused
+        } else {
+            Sponsoring::Open
+        }
     }
 
     /// Offers go out unsponsored for this long.
-    pub(super) fn pause(&self, time: Duration) {
+    pub(super) fn pause(&self, why: Pause, time: Duration) {
         let until = Instant::now() + time;
-        let mut paused = lock(&self.paused);
-        *paused = Some(paused.map_or(until, |earlier| earlier.max(until)));
+        let mut pauses = lock(&self.paused);
+        let pause = match why {
+            Pause::Spent => &mut pauses.spent,
+            Pause::Closed => &mut pauses.closed,
+        };
+        *pause = Some(pause.map_or(until, |earlier| earlier.max(until)));
+    }
+
+    /// There is room in the budget again.
+    pub(super) fn has_room(&self) {
+        lock(&self.paused).spent = None;
     }
 
     /// Remembers that this transaction is about to be broadcast.
@@ -171,6 +201,11 @@ impl Sponsor {
             recent.pop_front();
         }
         recent.push_back(signed_hash);
+    }
+
+    /// It was not, after all.
+    pub(super) fn forget(&self, signed_hash: &B256) {
+        lock(&self.recent).retain(|other| other != signed_hash);
     }
 
     /// Whether this process has broadcast it: then a node's refusal says nothing, because it may have been mined.

@@ -86,7 +86,7 @@ impl Default for SponsorPolicy {
                 window: Duration::from_secs(60 * 60),
                 per_payer: 500_000,
                 total: 10_000_000,
-                reverted_per_client: 10_000,
+                reverted_per_client: 50_000,
                 reverted_total: 500_000,
             },
             wrong: Vec::new(),
@@ -96,7 +96,7 @@ impl Default for SponsorPolicy {
 
 impl SponsorPolicy {
     /// At most 2,000,000 gas at 100 gwei (10 gwei of it as a tip) and 0.05 dollars for one transaction, in pathUSD; in an
-    /// hour, 0.50 for one payer and 10.00 in all, of which 0.01 for reverted transactions of one client and 0.50 in all.
+    /// hour, 0.50 for one payer and 10.00 in all, of which 0.05 for reverted transactions of one client and 0.50 in all.
     ///
     /// ```
     /// # use mpp::method::tempo::SponsorPolicy;
@@ -184,7 +184,8 @@ impl SponsorPolicy {
     }
 
     /// What may be spent within `window`: for one payer, and in all. The worst fee is reserved before anything is signed.
-    /// When the total is spent, offers go out unsponsored until the window ends.
+    /// When the total is spent, offers go out unsponsored until the window ends, or until transactions of this process turned
+    /// out to cost so much less than was reserved for them that another one fits.
     ///
     /// ```
     /// # use mpp::{Amount, method::tempo::SponsorPolicy};
@@ -201,9 +202,12 @@ impl SponsorPolicy {
 
     /// How much of the budget may go to transactions that were mined and reverted, so that they cost a fee and paid
     /// nothing: of one client (its network address, or the payer where that is unknown), and in all. A client above its
-    /// limit gets nothing signed for the rest of the window; above the total, offers go out unsponsored. It counts what
-    /// has been mined: what is signed for at the same moment comes on top, within the [budgets](Self::budget), which hold
-    /// exactly.
+    /// limit gets nothing signed for the rest of the window; above the total, offers go out unsponsored.
+    ///
+    /// What has been signed for counts as reverted for its client until the network says otherwise, with the most it can
+    /// cost: a client never passes its limit by as much as one fee, and `per_client` divided by that is also how many
+    /// sponsored payments of one client can be under way. The total counts what has been mined; the
+    /// [budgets](Self::budget) hold exactly.
     ///
     /// ```
     /// # use mpp::{Amount, method::tempo::SponsorPolicy};

@@ -498,10 +498,58 @@ async fn who_has_no_place_to_wait_is_told_to_come_back() {
     let scene = Scene::new(10_000);
     let node = FakeNode::start(healthy).await;
     let mut tempo = tempo_at(&node.url);
-    tempo.patience = Patience::new(1, 1);
-    let _held = tempo.patience.place("somebody").unwrap();
+    tempo.node.with_places(1, 1);
+    let _held = tempo.node.place("somebody").unwrap();
     let payload = members(json!({ "type": "hash", "hash": B256::repeat_byte(7) }));
     assert!(refusal(scene.verify(&tempo, &payload, None).await).starts_with("Unavailable"));
+}
+
+#[tokio::test]
+async fn who_has_no_place_to_wait_for_the_next_block_is_refused_at_the_first_look() {
+    let scene = Scene::new(10_000);
+    let payload = scene.pull(&scene.signed(scene.transaction()));
+    let node = FakeNode::start(|method, params| match method {
+        "eth_call" if params[0].get("calls").is_some() => Some(Reply::Error(-32000, "nonce too low")),
+        _ => healthy(method, params),
+    })
+    .await;
+    let mut tempo = tempo_at(&node.url);
+    tempo.node.with_places(1, 1);
+    let refused = "VerificationFailed: the network would not accept this transaction";
+    let looks = || node.asked("eth_getTransactionReceipt");
+    assert_eq!(refusal(scene.verify(&tempo, &payload, None).await), refused);
+    assert_eq!(looks(), 3);
+    let held = tempo.node.place("somebody").unwrap();
+    assert_eq!(refusal(scene.verify(&tempo, &payload, None).await), refused);
+    assert_eq!(looks(), 4);
+    drop(held);
+    assert_eq!(refusal(scene.verify(&tempo, &payload, None).await), refused);
+    assert_eq!(looks(), 7, "the place was given back");
+}
+
+#[tokio::test]
+async fn a_node_that_has_fallen_behind_refuses_nobody() {
+    let scene = Scene::new(10_000);
+    let payload = scene.pull(&scene.signed(scene.transaction()));
+    for (age, expected) in [(30, "VerificationFailed"), (31, "Unavailable: tempo: the RPC node at")] {
+        for (balance, error) in [(0, None), (10_000, Some("nonce too low")), (10_000, Some("revert"))] {
+            let node = FakeNode::start(move |method, params| match (method, error) {
+                ("eth_call", Some(error)) if params[0].get("calls").is_some() => {
+                    Some(Reply::Error(-32000, error))
+                }
+                ("eth_call", _) => {
+                    Some(Reply::Result(json!(hex::encode_prefixed(U256::from(balance).abi_encode()))))
+                }
+                ("eth_getBlockByNumber", _) => {
+                    Some(Reply::Result(json!({ "number": "0x1", "timestamp": format!("{:#x}", NOW - age) })))
+                }
+                _ => healthy(method, params),
+            })
+            .await;
+            let got = refusal(scene.verify(&tempo_at(&node.url), &payload, None).await);
+            assert!(got.starts_with(expected), "{age} {balance} {error:?}: {got}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -526,11 +574,12 @@ async fn a_payment_costs_one_round_trip_and_a_pulled_one_a_broadcast_more() {
     for (node, payload, rounds) in [(&pushed, hash, 1), (&pulled, scene.pull(&raw), 2)] {
         let tempo = tempo_at(&node.url);
         // Which chain it serves is asked once per process.
-        tempo.right_chain.store(true, std::sync::atomic::Ordering::Relaxed);
+        tempo.node.trusted(31337).await.unwrap();
+        let before = node.rounds();
         let verified = scene.verify(&tempo, &payload, None).await.unwrap();
         let cx = SettleCx::new("id", &verified.plan, Timestamp::from_unix(NOW));
         assert_eq!(kind(&tempo.settle(&cx).await), "settled");
-        assert_eq!(node.rounds(), rounds);
+        assert_eq!(node.rounds() - before, rounds);
     }
 }
 

@@ -460,6 +460,94 @@ async fn a_process_that_died_before_its_broadcast_cannot_broadcast_any_more() {
 }
 
 #[tokio::test]
+async fn bytes_that_never_left_cost_nothing_and_are_what_is_broadcast_when_the_credential_comes_back() {
+    let chain = Chain::default();
+    let node = chain.start().await;
+    let notebook = Notebook::volatile("tempo");
+    let scene = scene();
+    let tempo = sponsored_at(&node.url, SponsorPolicy::new());
+    // The node is gone between the look and the broadcast.
+    let cut_off = sponsored_at("http://127.0.0.1:1", SponsorPolicy::new());
+    let payload = scene.pull(&scene.envelope(scene.waiting()));
+    let verified = scene.verify(&tempo, &payload, None).await.unwrap();
+    let cx = SettleCx::new("one", &verified.plan, Timestamp::from_unix(NOW)).with_notebook(&notebook);
+    assert_eq!(kind(&cut_off.settle(&cx).await), "declined: unavailable");
+    let total: Value = notebook.read(&format!("budget/31337/{}/total", NOW / 3600)).await.unwrap().unwrap();
+    assert_eq!(total, json!({ "spent": 0, "reverted": 0 }));
+    let kept: Value = notebook.read("cosigned/one").await.unwrap().unwrap();
+
+    // Nothing to wait for: the same credential again pays, with the same signature of the sponsor's.
+    let settled = tempo.settle(&cx).await;
+    assert!(matches!(settled, Settlement::Settled(_)), "{settled:?}");
+    let broadcasts = chain.broadcasts();
+    let [sent] = broadcasts.as_slice() else { panic!("one broadcast") };
+    assert_eq!(kept["Kept"]["hash"], json!(sent.hash()));
+    let total: Value = notebook.read(&format!("budget/31337/{}/total", NOW / 3600)).await.unwrap().unwrap();
+    assert_eq!(total, json!({ "spent": FEE / 2, "reverted": 0 }));
+
+    // Found by recovery instead: given up for good, and whoever was about to broadcast cannot.
+    let cx = SettleCx::new("two", &verified.plan, Timestamp::from_unix(NOW)).with_notebook(&notebook);
+    assert_eq!(kind(&cut_off.settle(&cx).await), "declined: unavailable");
+    assert_eq!(kind(&tempo.resolve(&cx).await), "declined: unavailable");
+    assert_eq!(kind(&tempo.settle(&cx).await), "declined: unavailable");
+    assert_eq!(chain.broadcasts().len(), 1);
+}
+
+#[tokio::test]
+async fn a_client_has_no_more_signed_for_at_once_than_may_revert() {
+    let chain = Chain::default();
+    let node = chain.start().await;
+    let notebook = Notebook::volatile("tempo");
+    chain.0.mute.store(1, Ordering::SeqCst);
+    let policy = SponsorPolicy::new()
+        .reverted(Amount::micros(u128::from(FEE * 2)), Amount::micros(u128::from(FEE * 20)));
+    let tempo = sponsored_at(&node.url, policy);
+    let payer =
+        |n: u8| Scene { key: PrivateKeySigner::from_bytes(&B256::repeat_byte(n)).unwrap(), ..self::scene() };
+    let attempt = async |n: u8, client: &'static str| {
+        let scene = payer(n);
+        let payload = scene.pull(&scene.envelope(scene.waiting()));
+        let (expires, now) = (Timestamp::from_unix(EXPIRES), Timestamp::from_unix(NOW));
+        let mut cx = CredentialCx::new(&scene.challenge, &scene.request, &payload, expires, now);
+        cx.client = client;
+        let verified = tempo.verify(&cx).await.unwrap();
+        let id = format!("payment-{n}");
+        kind(&tempo.settle(&SettleCx::new(&id, &verified.plan, now).with_notebook(&notebook)).await)
+    };
+    // Nobody knows yet what becomes of them; each of another payer.
+    assert_eq!(attempt(1, "203.0.113.7").await, "unknown");
+    assert_eq!(attempt(2, "203.0.113.7").await, "unknown");
+    assert!(attempt(3, "203.0.113.7").await.contains("are under way"));
+    assert_eq!(attempt(4, "198.51.100.1").await, "unknown", "others are not concerned");
+    assert_eq!(chain.broadcasts().len(), 3);
+    assert_eq!(tempo.sponsoring(), Sponsoring::Open);
+}
+
+#[tokio::test]
+async fn a_pause_for_a_spent_budget_ends_when_what_was_reserved_is_not_needed() {
+    let chain = Chain::default();
+    let node = chain.start().await;
+    let notebook = Notebook::volatile("tempo");
+    chain.0.mute.store(1, Ordering::SeqCst);
+    let units = |n: u64| Amount::micros(n.into());
+    let policy =
+        SponsorPolicy::new().max_fee(units(FEE)).budget(Duration::from_secs(3600), units(FEE), units(FEE));
+    let tempo = sponsored_at(&node.url, policy);
+    let scene = scene();
+    let payload = scene.pull(&scene.envelope(scene.waiting()));
+    let verified = scene.verify(&tempo, &payload, None).await.unwrap();
+    let cx = SettleCx::new("one", &verified.plan, Timestamp::from_unix(NOW)).with_notebook(&notebook);
+    assert_eq!(kind(&tempo.settle(&cx).await), "unknown");
+    let other = Scene { key: PrivateKeySigner::from_bytes(&B256::repeat_byte(2)).unwrap(), ..self::scene() };
+    assert!(kind(&pay(&other, &tempo, &notebook, "two").await).contains("not sponsored at the moment"));
+    assert_eq!(tempo.sponsoring(), Sponsoring::Paused);
+    // The first was never mined.
+    chain.0.finalized.store(NOW + 25 + 10, Ordering::SeqCst);
+    assert!(kind(&tempo.resolve(&cx).await).contains("was not mined before"));
+    assert_eq!(tempo.sponsoring(), Sponsoring::Open);
+}
+
+#[tokio::test]
 async fn a_transaction_that_was_never_mined_costs_nothing() {
     let chain = Chain::default();
     let node = chain.start().await;

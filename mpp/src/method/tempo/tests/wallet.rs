@@ -149,6 +149,37 @@ async fn a_node_of_another_chain_or_out_of_reach_signs_nothing_away() {
 }
 
 #[tokio::test]
+async fn an_account_is_short_only_where_the_node_of_its_chain_says_so() {
+    let word = |units: u64| json!(format!("{units:#066x}"));
+    let scene = Scene::new(10_000);
+    for (chain, balance, short) in [
+        ("0x7a69", word(9_999), true),
+        ("0x7a69", word(10_000), false),
+        // Of another chain, or no number at all.
+        ("0x1", word(0), false),
+        ("0x7a69", json!("0x"), false),
+        ("0x7a69", json!("none"), false),
+    ] {
+        let says = balance.clone();
+        let node = FakeNode::start(move |method, params| match method {
+            "eth_chainId" => Some(Reply::Result(json!(chain))),
+            "eth_call" => Some(Reply::Result(says.clone())),
+            _ => helpful(method, params),
+        })
+        .await;
+        let wallet = wallet(&node.url);
+        let cost = wallet.cost(&scene.challenge).unwrap();
+        let looked = wallet.afford(&scene.challenge, &cost).await;
+        assert_eq!(looked.is_err(), short, "{chain} {balance} {looked:?}");
+        assert_eq!(node.asked("eth_estimateGas") + node.asked("eth_sendRawTransaction"), 0);
+    }
+    // Nobody to ask, and nothing to ask for.
+    let silent = wallet("http://127.0.0.1:1");
+    let cost = silent.cost(&scene.challenge).unwrap();
+    assert_eq!(silent.afford(&scene.challenge, &cost).await, Ok(()));
+}
+
+#[tokio::test]
 async fn the_mode_is_the_wallets_choice_among_what_the_challenge_takes() {
     let scene = Scene::new(10_000);
     let pushes = |method: &str, params: &Value| match method {
@@ -179,6 +210,26 @@ async fn the_mode_is_the_wallets_choice_among_what_the_challenge_takes() {
     request.method_details.as_mut().unwrap().insert("supportedModes".into(), json!(["push"]));
     let contradiction = Challenge { request: request.encode(), ..scene.challenge };
     assert!(matches!(wallet(&node.url).pay(&contradiction).await, Err(PayError::Unsupported(_))));
+}
+
+#[tokio::test]
+async fn a_broadcast_whose_node_has_gone_silent_is_still_a_payment_to_show() {
+    let scene = Scene::asking(&tempo_at("http://127.0.0.1:1").modes([Mode::Push]), 10_000, |_| {});
+    for (receipt, paid) in [(Reply::Status(500), true), (Reply::Result(Value::Null), false)] {
+        let node = FakeNode::start(move |method, params| match method {
+            "eth_getTransactionReceipt" => Some(receipt.clone()),
+            "eth_sendRawTransaction" => Some(Reply::Result(json!(B256::repeat_byte(1)))),
+            _ => helpful(method, params),
+        })
+        .await;
+        let mut wallet = wallet(&node.url);
+        wallet.patience = Duration::ZERO;
+        match wallet.pay(&scene.challenge).await {
+            Ok(proof) => assert!(paid && proof.payload["type"] == "hash", "{proof:?}"),
+            Err(error) => assert!(!paid && matches!(error, PayError::Failed(_)), "{error}"),
+        }
+        assert_eq!(node.asked("eth_sendRawTransaction"), 1);
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,182 @@
+//! `mpp ledger --server`: what a server has taken, read from its store.
+//!
+//! It needs the store and nothing else: no secret, because the ledger is not sealed, and no server, because no HTTP endpoint
+//! exposes it. Nothing is written.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use mpp::ledger::{Delivery, Ledger, LedgerEntry, Query};
+use mpp::protocol::Timestamp;
+use mpp::store::{PostgresStore, RedbStore, RedisStore, Store};
+use serde_json::{Value, json};
+
+use crate::Answer;
+use crate::failure::Failure;
+use crate::ledger::Format;
+
+/// Which payments of which server.
+#[derive(clap::Args)]
+#[group(id = "takings")] // by default it is called after its type, as the command's own options are
+pub(crate) struct Options {
+    /// Print what a server has taken instead: every settled payment, and whether it was delivered
+    #[arg(long, requires = "store")]
+    pub(crate) server: bool,
+    /// The server's store: `file:PATH` (of a server that is stopped), `redis://…` or `postgres://…`
+    #[arg(long, value_name = "STORE", requires = "server")]
+    store: Option<StoreAt>,
+    /// Only what was paid and is not delivered: refunds that are due, too
+    #[arg(long, requires = "server")]
+    undelivered: bool,
+    /// Only what was settled then or later, like 2026-01-31T00:00:00Z
+    #[arg(long, value_name = "TIME", requires = "server", value_parser = Timestamp::parse)]
+    since: Option<Timestamp>,
+    /// Only what was settled before
+    #[arg(long, value_name = "TIME", requires = "server", value_parser = Timestamp::parse)]
+    until: Option<Timestamp>,
+    /// Only payments for this operation, like 'GET /weather/{city}'
+    #[arg(long, value_name = "OPERATION", requires = "server")]
+    operation: Option<String>,
+    /// Only payments by this method
+    #[arg(long, value_name = "METHOD", requires = "server")]
+    method: Option<String>,
+    /// Only payments by this payer
+    #[arg(long, value_name = "PAYER", requires = "server")]
+    payer: Option<String>,
+}
+
+/// Where a server keeps its journal. Not `Debug`: a URL may have a password in it.
+#[derive(Clone)]
+enum StoreAt {
+    File(PathBuf),
+    Redis(String),
+    Postgres(String),
+}
+
+impl FromStr for StoreAt {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (scheme, rest) = text.split_once(':').unwrap_or((text, ""));
+        match (scheme, rest) {
+            ("file", "") => Err("a path has to follow `file:`"),
+            ("file", path) => Ok(Self::File(path.into())),
+            ("redis" | "rediss" | "redis+unix", _) => Ok(Self::Redis(text.to_owned())),
+            ("postgres" | "postgresql", _) => Ok(Self::Postgres(text.to_owned())),
+            _ => Err("write `file:PATH`, `redis://…` or `postgres://…`"),
+        }
+    }
+}
+
+impl StoreAt {
+    async fn open(&self) -> Result<Arc<dyn Store>, Failure> {
+        let cannot =
+            |what: &str, why: &dyn std::fmt::Display| Failure::failed(format!("cannot read {what}: {why}"));
+        Ok(match self {
+            // Opening would make it.
+            Self::File(path) if !path.is_file() => {
+                return Err(cannot(&path.display().to_string(), &"there is no such file"));
+            }
+            Self::File(path) => {
+                Arc::new(RedbStore::open(path).map_err(|why| cannot(&path.display().to_string(), &why))?)
+            }
+            Self::Redis(url) => {
+                Arc::new(RedisStore::connect(url).await.map_err(|why| cannot("this Redis", &why))?)
+            }
+            Self::Postgres(url) => {
+                Arc::new(PostgresStore::connect(url).await.map_err(|why| cannot("this database", &why))?)
+            }
+        })
+    }
+}
+
+pub(crate) async fn run(options: &Options, format: &Format) -> Result<Answer, Failure> {
+    let Some(store) = &options.store else { return Err(Failure::failed("`--server` needs a `--store`")) };
+    let ledger = Ledger::in_store(store.open().await?);
+    let (query, mut entries, mut after) = (options.query(), Vec::new(), None);
+    loop {
+        let page = ledger.page(&query, after.as_ref()).await.map_err(Failure::failed)?;
+        entries.extend(page.entries);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    entries.sort_by_key(|entry: &LedgerEntry| entry.sale.settled_at);
+    let heading = [
+        "time",
+        "operation",
+        "method",
+        "amount",
+        "currency",
+        "state",
+        "runs",
+        "payer",
+        "reference",
+        "challenge",
+    ];
+    let rows: Vec<_> = entries.iter().map(row).collect();
+    format.print(heading, &rows, || entries.iter().map(document).collect())
+}
+
+impl Options {
+    fn query(&self) -> Query {
+        let mut query = Query::new();
+        if self.undelivered {
+            query = query.undelivered();
+        }
+        if let Some(since) = self.since {
+            query = query.since(since);
+        }
+        if let Some(until) = self.until {
+            query = query.until(until);
+        }
+        if let Some(operation) = &self.operation {
+            query = query.operation(operation);
+        }
+        if let Some(method) = &self.method {
+            query = query.method(method);
+        }
+        if let Some(payer) = &self.payer {
+            query = query.payer(payer);
+        }
+        query
+    }
+}
+
+fn row(entry: &LedgerEntry) -> [String; 10] {
+    let sale = &entry.sale;
+    [
+        sale.settled_at.to_string(),
+        sale.operation.clone(),
+        sale.method.clone(),
+        sale.amount.to_string(),
+        sale.currency.clone(),
+        entry.delivery.name().to_owned(),
+        entry.runs.to_string(),
+        sale.payer.clone().unwrap_or_default(),
+        sale.reference.clone(),
+        sale.challenge_id.clone(),
+    ]
+}
+
+fn document(entry: &LedgerEntry) -> Value {
+    let sale = &entry.sale;
+    json!({
+        "time": sale.settled_at.to_string(),
+        "operation": sale.operation,
+        "method": sale.method,
+        "amount": sale.amount.to_string(),
+        "currency": sale.currency,
+        "baseUnits": sale.base_units,
+        "asset": sale.asset,
+        "delivered": entry.delivery == Delivery::Delivered,
+        "state": entry.delivery.name(),
+        "runs": entry.runs,
+        "payer": sale.payer,
+        "reference": sale.reference,
+        "externalId": sale.external_id,
+        "challenge": sale.challenge_id,
+    })
+}

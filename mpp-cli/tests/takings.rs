@@ -1,0 +1,84 @@
+//! `mpp ledger --server` prints what a server has taken, from its store alone.
+#![cfg(feature = "stores")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use mpp::routing::{Router, get};
+use mpp::store::RedbStore;
+use mpp::testing::{self, Client};
+use mpp::{Paid, SystemClock};
+use serde_json::Value;
+
+#[mpp::charge(amount = "0.05", currency = "usdc", methods(sandbox))]
+async fn weather(_: Paid) -> &'static str {
+    "sunny"
+}
+
+#[mpp::charge(amount = "0.20", currency = "usdc", methods(sandbox))]
+async fn broken(_: Paid) -> axum::http::StatusCode {
+    axum::http::StatusCode::INTERNAL_SERVER_ERROR
+}
+
+/// A store in which something was sold, by a server that has ended.
+async fn sold(path: &Path) {
+    let mpp = testing::builder(Arc::new(SystemClock)).store(RedbStore::open(path).unwrap()).build().unwrap();
+    let routes = Router::new().route("/weather/{city}", get(weather)).route("/broken", get(broken));
+    let client = Client::new(routes.with_state(mpp.clone()));
+    assert_eq!(client.get("/weather/oslo").paying("sandbox").await.status(), 200);
+    assert_eq!(client.get("/broken").paying("sandbox").await.status(), 500);
+    mpp.drain();
+    mpp.drained().await;
+}
+
+fn folder() -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("mpp-takings-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// What the command prints, and its exit code.
+fn ledger(store: &str, more: &[&str]) -> (String, Option<i32>) {
+    let arguments = [&["ledger", "--server", "--store", store][..], more].concat();
+    let output = Command::new(env!("CARGO_BIN_EXE_mpp")).args(arguments).output().unwrap();
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    (text, output.status.code())
+}
+
+#[test]
+fn a_servers_ledger_is_a_table_csv_or_json_and_the_undelivered_are_one_query() {
+    let folder = folder();
+    let path = folder.join("payments.redb");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(sold(&path));
+    drop(runtime); // and with it the server
+    let store = format!("file:{}", path.display());
+
+    let (table, _) = ledger(&store, &[]);
+    let lines: Vec<_> = table.lines().collect();
+    assert!(lines[0].starts_with("time ") && lines.len() == 3, "{table}");
+    assert!(table.contains("GET /weather/{city}  sandbox  0.05    usdc      delivered    1 "), "{table}");
+    assert!(!table.contains("oslo"), "{table}");
+
+    let (csv, _) = ledger(&store, &["--csv", "--undelivered"]);
+    let lines: Vec<_> = csv.lines().collect();
+    assert_eq!(lines.len(), 2, "{csv}");
+    assert!(lines[1].contains(",GET /broken,sandbox,0.2,usdc,undelivered,1,"), "{csv}");
+
+    let (json, _) = ledger(&store, &["--json", "--operation", "GET /weather/{city}"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let payments = json["payments"].as_array().unwrap();
+    assert_eq!(payments.len(), 1);
+    assert_eq!((&payments[0]["baseUnits"], &payments[0]["delivered"]), (&"50000".into(), &true.into()));
+    let (none, _) = ledger(&store, &["--json", "--until", "2026-01-01T00:00:00Z"]);
+    assert_eq!(serde_json::from_str::<Value>(&none).unwrap()["payments"].as_array().unwrap().len(), 0);
+
+    let nowhere = folder.join("nowhere.redb");
+    let (said, code) = ledger(&format!("file:{}", nowhere.display()), &[]);
+    assert!(said.contains("there is no such file") && code == Some(1), "{said}");
+    assert!(!nowhere.exists(), "reading makes nothing");
+    let said = Command::new(env!("CARGO_BIN_EXE_mpp")).args(["ledger", "--server"]).output().unwrap();
+    assert_eq!(said.status.code(), Some(2), "a server is named by its store");
+    std::fs::remove_dir_all(folder).unwrap();
+}

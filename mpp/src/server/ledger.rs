@@ -1,0 +1,471 @@
+//! The ledger: every settled payment, what it bought, and whether that was delivered.
+//!
+//! It is read from the journal, so it cannot disagree with it: an open payment's line is its journal entry, the line of one
+//! that is over was committed with its delivery. Operations are named by their route's template: never the path, query or
+//! body of one request. Proofs of identity (an amount of zero) are no payments and not in it.
+//!
+//! Lines are kept for [`Builder::ledger_retention`](crate::Builder::ledger_retention), and erased by
+//! [`Ledger::erase`]. What was paid and is not delivered, and a refund that is due, is kept until it is over.
+//! `mpp ledger --server` prints it from the store alone; no HTTP endpoint exposes it.
+
+use super::Mpp;
+use super::journal::{
+    DeliveryState, Ending, Entry, FoundLine, Journal, Line, PaymentState, Record, lines_since,
+};
+use super::observe::Sale;
+use crate::clock::{Clock, SystemClock};
+use crate::protocol::Timestamp;
+use crate::store::{Key, Quota, Store, StoreError};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A reader of the ledger. Cheap to clone; reads the store whenever it is asked.
+///
+/// ```
+/// # #[cfg(feature = "testing")] {
+/// # use mpp::{Paid, routing::{Router, get}, testing};
+/// # use std::{sync::Arc, time::Duration};
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+/// # async fn weather(_: Paid) -> &'static str { "sunny" }
+/// # let builder = testing::builder(Arc::new(mpp::SystemClock));
+/// use mpp::ledger::{Delivery, Query};
+///
+/// let mpp = builder.ledger_retention(Duration::from_secs(3600)).build().unwrap();
+/// let client = testing::Client::new(Router::new().route("/weather", get(weather)).with_state(mpp.clone()));
+/// client.get("/weather").paying("tempo").await;
+///
+/// let sold = mpp.ledger().page(&Query::new().operation("GET /weather"), None).await.unwrap();
+/// assert_eq!(sold.entries[0].sale.amount, mpp::Amount::cents(5));
+/// assert_eq!(sold.entries[0].delivery, Delivery::Delivered);
+/// // What was paid and is not delivered is one query.
+/// assert_eq!(mpp.ledger().page(&Query::new().undelivered(), None).await.unwrap().entries, []);
+/// # });
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Ledger {
+    journal: Journal,
+    clock: Arc<dyn Clock>,
+}
+
+/// One payment.
+///
+/// ```
+/// use mpp::ledger::LedgerEntry;
+///
+/// fn line(entry: &LedgerEntry) -> String {
+///     format!("{} {} {:?}", entry.sale.settled_at, entry.sale.operation, entry.delivery)
+/// }
+/// # drop(line);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LedgerEntry {
+    /// What was paid for, and how.
+    pub sale: Sale,
+    /// Whether it was delivered.
+    pub delivery: Delivery,
+    /// How often the handler has run for it.
+    pub runs: u32,
+}
+
+/// How the delivery of a payment stands.
+///
+/// ```
+/// assert_eq!(mpp::ledger::Delivery::RefundDue.name(), "refund due");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// Not yet: its credential opens the route.
+    Undelivered,
+    /// No run may deliver it any more: the operator owes a refund.
+    RefundDue,
+    /// Its response was committed and sent.
+    Delivered,
+    /// The money went back.
+    Refunded,
+}
+
+impl Delivery {
+    /// In words.
+    ///
+    /// ```
+    /// assert_eq!(mpp::ledger::Delivery::Delivered.name(), "delivered");
+    /// ```
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Undelivered => "undelivered",
+            Self::RefundDue => "refund due",
+            Self::Delivered => "delivered",
+            Self::Refunded => "refunded",
+        }
+    }
+}
+
+/// Which payments; all of them without a filter.
+///
+/// ```
+/// use mpp::{ledger::Query, protocol::Timestamp};
+/// let today = Query::new().since(Timestamp::from_unix(1_800_000_000)).method("stripe");
+/// # drop(today);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Query {
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    operation: Option<String>,
+    method: Option<String>,
+    payer: Option<String>,
+    open: bool,
+}
+
+impl Query {
+    /// All payments.
+    ///
+    /// ```
+    /// assert_eq!(mpp::ledger::Query::new(), mpp::ledger::Query::default());
+    /// ```
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Settled then or later.
+    ///
+    /// ```
+    /// # use mpp::{ledger::Query, protocol::Timestamp};
+    /// assert_ne!(Query::new().since(Timestamp::from_unix(1_800_000_000)), Query::new());
+    /// ```
+    #[must_use]
+    pub fn since(mut self, time: Timestamp) -> Self {
+        self.since = Some(time);
+        self
+    }
+
+    /// Settled before.
+    ///
+    /// ```
+    /// # use mpp::{ledger::Query, protocol::Timestamp};
+    /// assert_ne!(Query::new().until(Timestamp::from_unix(1_800_000_000)), Query::new());
+    /// ```
+    #[must_use]
+    pub fn until(mut self, time: Timestamp) -> Self {
+        self.until = Some(time);
+        self
+    }
+
+    /// For this operation: `GET /weather/{city}`.
+    ///
+    /// ```
+    /// # use mpp::ledger::Query;
+    /// assert_ne!(Query::new().operation("GET /weather/{city}"), Query::new());
+    /// ```
+    #[must_use]
+    pub fn operation(mut self, operation: impl Into<String>) -> Self {
+        self.operation = Some(operation.into());
+        self
+    }
+
+    /// By this payment method.
+    ///
+    /// ```
+    /// # use mpp::ledger::Query;
+    /// assert_ne!(Query::new().method("tempo"), Query::new());
+    /// ```
+    #[must_use]
+    pub fn method(mut self, method: impl Into<String>) -> Self {
+        self.method = Some(method.into());
+        self
+    }
+
+    /// By this payer, spelled as the method spells it.
+    ///
+    /// ```
+    /// # use mpp::ledger::Query;
+    /// assert_ne!(Query::new().payer("did:pkh:eip155:4217:0x742d35Cc6634C0532925a3b844Bc9e7595f8fE00"), Query::new());
+    /// ```
+    #[must_use]
+    pub fn payer(mut self, payer: impl Into<String>) -> Self {
+        self.payer = Some(payer.into());
+        self
+    }
+
+    /// Settled and not delivered, refunds that are due included. Looks at open payments alone, so it is quick however much
+    /// was sold.
+    ///
+    /// ```
+    /// # use mpp::ledger::Query;
+    /// assert_ne!(Query::new().undelivered(), Query::new());
+    /// ```
+    #[must_use]
+    pub fn undelivered(mut self) -> Self {
+        self.open = true;
+        self
+    }
+
+    fn wants(&self, line: &Line) -> bool {
+        let is = |wanted: &Option<String>, it: &str| wanted.as_ref().is_none_or(|wanted| wanted == it);
+        let at = Timestamp::from_unix(line.settled_at);
+        self.since.is_none_or(|since| at >= since)
+            && self.until.is_none_or(|until| at < until)
+            && is(&self.operation, &line.bill.operation)
+            && is(&self.method, &line.method)
+            && (self.payer.is_none() || self.payer == line.payer)
+            && !(self.open && matches!(line.ending, Ending::Delivered | Ending::Refunded))
+    }
+}
+
+/// Some payments, and where to go on.
+///
+/// ```
+/// # use mpp::ledger::{Ledger, Query};
+/// async fn count(ledger: &Ledger) -> Result<usize, mpp::store::StoreError> {
+///     let (mut count, mut after) = (0, None);
+///     loop {
+///         let page = ledger.page(&Query::new(), after.as_ref()).await?;
+///         count += page.entries.len();
+///         after = page.next;
+///         if after.is_none() {
+///             return Ok(count);
+///         }
+///     }
+/// }
+/// # drop(count);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Page {
+    /// At most some hundred; may be empty before the end.
+    pub entries: Vec<LedgerEntry>,
+    /// `None` at the end.
+    pub next: Option<Cursor>,
+}
+
+/// A place in the ledger, from the page before it.
+///
+/// ```
+/// # use mpp::ledger::{Cursor, Page};
+/// fn more(page: &Page) -> Option<&Cursor> { page.next.as_ref() }
+/// # drop(more);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor(Place);
+
+/// Open payments of each quota, then the lines of each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Open(Quota, Option<Key>),
+    Lines(Quota, Option<Key>),
+}
+
+impl Place {
+    /// The next part of the ledger.
+    fn beyond(&self, query: &Query) -> Option<Self> {
+        match self {
+            Self::Open(Quota::Paid, _) => Some(Self::Open(Quota::Free, None)),
+            Self::Open(Quota::Free, _) if query.open => None,
+            Self::Open(Quota::Free, _) => Some(Self::Lines(Quota::Paid, None)),
+            Self::Lines(Quota::Paid, _) => Some(Self::Lines(Quota::Free, None)),
+            Self::Lines(Quota::Free, _) => None,
+        }
+    }
+}
+
+impl Ledger {
+    pub(super) fn new(journal: Journal, clock: Arc<dyn Clock>) -> Self {
+        Self { journal, clock }
+    }
+
+    /// The ledger in a server's store, for tools beside the server: it needs no secret and no configuration.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use mpp::ledger::{Ledger, Query};
+    /// use mpp::store::MemoryStore;
+    /// use std::sync::Arc;
+    ///
+    /// let ledger = Ledger::in_store(Arc::new(MemoryStore::new()));
+    /// let page = ledger.page(&Query::new(), None).await.unwrap();
+    /// assert_eq!(page.entries, []);
+    /// # });
+    /// ```
+    pub fn in_store(store: Arc<dyn Store>) -> Self {
+        let none = Duration::ZERO;
+        Self { journal: Journal::new(store, none, none, none), clock: Arc::new(SystemClock) }
+    }
+
+    /// A page of payments: the open ones first, then the others, oldest first. A payment that ends while its ledger is read
+    /// may be on two pages; its challenge id tells.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store fails.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use mpp::ledger::Query;
+    /// let page = mpp::testing::mpp().ledger().page(&Query::new().undelivered(), None).await.unwrap();
+    /// assert!(page.entries.is_empty());
+    /// # });
+    /// # }
+    /// ```
+    pub async fn page(&self, query: &Query, after: Option<&Cursor>) -> Result<Page, StoreError> {
+        let mut place = after.map_or(Place::Open(Quota::Paid, None), |Cursor(place)| place.clone());
+        loop {
+            let (entries, next) = match &place {
+                Place::Open(quota, after) => self.open(*quota, after.as_ref(), query).await?,
+                Place::Lines(quota, after) => self.lines(*quota, after.as_ref(), query).await?,
+            };
+            let next = next.or_else(|| place.beyond(query));
+            match next {
+                Some(next) if entries.is_empty() => place = next,
+                next => return Ok(Page { entries, next: next.map(Cursor) }),
+            }
+        }
+    }
+
+    /// Erases lines of payments that are over; what is open stays. Returns how many.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store fails; what was erased until then stays erased.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use mpp::ledger::Query;
+    /// // Who pays may ask to be forgotten.
+    /// let query = Query::new().payer("did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK");
+    /// assert_eq!(mpp::testing::mpp().ledger().erase(&query).await, Ok(0));
+    /// # });
+    /// # }
+    /// ```
+    pub async fn erase(&self, query: &Query) -> Result<usize, StoreError> {
+        let mut erased = 0;
+        for quota in [Quota::Paid, Quota::Free] {
+            // A line that is still in its record is moved first.
+            let mut after = None;
+            loop {
+                let page = self.journal.page(quota, after.as_ref()).await?;
+                let Some((last, ..)) = page.last() else { break };
+                after = Some(last.clone());
+                for (_, id, found) in page {
+                    if found.listing.is_some_and(|listing| query.wants(&listing.line)) {
+                        self.journal.archive(quota, &id, self.clock.now()).await.map_err(store)?;
+                    }
+                }
+            }
+            let mut after = self.first(quota, query);
+            loop {
+                let lines = self.journal.lines(quota, &after).await?;
+                let Some(last) = lines.last() else { break };
+                after = last.key.clone();
+                for found in lines.iter().filter(|found| query.wants(&found.line)) {
+                    erased += usize::from(self.journal.erase(found).await?);
+                }
+            }
+        }
+        Ok(erased)
+    }
+
+    /// A page of journal entries that are settled, or whose line is still in them.
+    async fn open(
+        &self,
+        quota: Quota,
+        after: Option<&Key>,
+        query: &Query,
+    ) -> Result<(Vec<LedgerEntry>, Option<Place>), StoreError> {
+        let page = self.journal.page(quota, after).await?;
+        let next = page.last().map(|(key, ..)| Place::Open(quota, Some(key.clone())));
+        let mut entries = Vec::new();
+        for (_, id, found) in page {
+            let line = match (&found.record, found.listing) {
+                (Record::Open(entry), _) => open_line(entry),
+                // Between its record and the ledger.
+                (_, Some(listing)) if !self.journal.has_line(quota, &id, &listing.line).await? => {
+                    Some(listing.line)
+                }
+                _ => None,
+            };
+            if let Some(line) = line.filter(|line| query.wants(line)) {
+                entries.push(LedgerEntry::new(id, line));
+            }
+        }
+        Ok((entries, next))
+    }
+
+    async fn lines(
+        &self,
+        quota: Quota,
+        after: Option<&Key>,
+        query: &Query,
+    ) -> Result<(Vec<LedgerEntry>, Option<Place>), StoreError> {
+        let after = after.cloned().unwrap_or_else(|| self.first(quota, query));
+        let lines = self.journal.lines(quota, &after).await?;
+        let late = |found: &FoundLine| query.until.is_some_and(|until| found.line.settled_at >= until.unix());
+        let next =
+            lines.last().filter(|last| !late(last)).map(|last| Place::Lines(quota, Some(last.key.clone())));
+        let wanted = lines.into_iter().filter(|found| query.wants(&found.line));
+        Ok((wanted.map(|found| LedgerEntry::new(found.id, found.line)).collect(), next))
+    }
+
+    /// Where the lines begin that a query may want.
+    fn first(&self, quota: Quota, query: &Query) -> Key {
+        lines_since(quota, query.since.map_or(0, Timestamp::unix))
+    }
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ledger(..)")
+    }
+}
+
+impl LedgerEntry {
+    fn new(challenge_id: String, line: Line) -> Self {
+        let delivery = match line.ending {
+            Ending::Open => Delivery::Undelivered,
+            Ending::RefundDue => Delivery::RefundDue,
+            Ending::Delivered => Delivery::Delivered,
+            Ending::Refunded => Delivery::Refunded,
+        };
+        Self { runs: line.runs, delivery, sale: Sale::on(challenge_id, line) }
+    }
+}
+
+impl Mpp {
+    /// The ledger of this server, and of all that share its store.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")] {
+    /// let ledger = mpp::testing::mpp().ledger();
+    /// # drop(ledger);
+    /// # }
+    /// ```
+    pub fn ledger(&self) -> Ledger {
+        Ledger::new(self.0.journal.clone(), self.0.clock.clone())
+    }
+}
+
+/// The line of an open payment that moved something.
+fn open_line(entry: &Entry) -> Option<Line> {
+    if entry.bill.units == 0 || !matches!(entry.payment, PaymentState::Settled(_)) {
+        return None;
+    }
+    let ending = match entry.delivery {
+        DeliveryState::RefundDue => Ending::RefundDue,
+        DeliveryState::None | DeliveryState::Running => Ending::Open,
+    };
+    Line::of(entry, ending)
+}
+
+/// A lost race is no failure here: whoever won has done it.
+fn store(error: super::journal::JournalError) -> StoreError {
+    match error {
+        super::journal::JournalError::Store(error) => error,
+        super::journal::JournalError::Lost(_) => {
+            StoreError::Backend("the entry changed meanwhile".to_owned())
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What payments take in the memory store, by the resident size of this process: a program of its own, with one test, so that
+//! nothing else is measured.
+//!
+//! The bound is on what strangers can make a server keep: whoever pays leaves a terminal entry until its challenge and the grace
+//! period are over, whoever starts to pay an open one.
+#![cfg(all(feature = "testing", target_os = "linux"))]
+
+#[path = "common/mod.rs"]
+mod common;
+#[path = "common/lab.rs"]
+mod lab;
+
+use common::credential;
+use lab::*;
+use mpp::store::{Cas, Keep, Key, Limits, MemoryStore, Quota, Store, Write};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// The default limit of a store is four times as many. A payment has two: its entry, and the proof it was made with.
+const KEYS: usize = 250_000;
+const BOUND: usize = 300;
+
+#[tokio::test]
+async fn a_payment_that_is_over_takes_300_bytes_and_an_open_one_300_and_its_plan() {
+    let lab = Arc::new(Lab::new());
+    lab.pay("/cheap", "0xec7804f2762eb62085c566f26f65f59d3c835098effb15029681d2e1ab18fa3a")
+        .await
+        .1
+        .assert_ok();
+    settle_down().await;
+    let over = left(&lab).await;
+    assert_eq!(over.len(), 2, "{over:?}");
+    let each = bytes_per_key(&over, Keep::For(Duration::from_secs(900))).await;
+    println!("a terminal entry takes {each} bytes");
+    assert!(each <= BOUND, "a terminal entry takes {each} bytes");
+
+    let lab = Arc::new(Lab::new());
+    lab.network.turnstile.forget_permits(usize::MAX >> 3);
+    let paid = credential(
+        &lab.challenge("/cheap").await,
+        "0xec7804f2762eb62085c566f26f65f59d3c835098effb15029681d2e1ab18fa3a",
+    );
+    let request = tokio::spawn({
+        let lab = lab.clone();
+        async move { lab.client.get("/cheap").presenting(&paid).await }
+    });
+    until(|| lab.network.waiting.load(Ordering::SeqCst) == 1).await;
+    let open = left(&lab).await;
+    assert_eq!(open.len(), 2, "{open:?}");
+    // The plan is all that is of any length.
+    let plan = serde_json::json!({ "amount": "10000", "secret": common::PLAN_SECRET }).to_string().len();
+    let each = bytes_per_key(&open, Keep::Live).await;
+    println!("an open entry takes {each} bytes, with half a plan of {plan}");
+    assert!(each <= BOUND + plan / 2, "an open entry takes {each} bytes, with half a plan of {plan}");
+    request.abort();
+}
+
+/// The keys and the sizes of the values that a payment has in the store.
+async fn left(lab: &Lab) -> Vec<(String, usize)> {
+    let page = lab.shelf.scan("", None, 100).await.unwrap();
+    page.into_iter().map(|(key, there)| (key.as_str().to_owned(), there.value.len())).collect()
+}
+
+/// Fills a store with many payments that look like this one.
+async fn bytes_per_key(like: &[(String, usize)], keep: Keep) -> usize {
+    let store = MemoryStore::with_limits(Limits { paid: KEYS, free: KEYS });
+    let before = resident();
+    for n in 0..KEYS / like.len() {
+        for (key, size) in like {
+            let (_, rest) = key.split_once('/').unwrap();
+            let (kind, name) = rest.split_once('/').unwrap();
+            // As long as the real one, in an order like that of hashes.
+            let scattered = (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let name = format!("{scattered:016x}{}", &name[16..]);
+            let write = Write { value: vec![7; *size], keep };
+            let written = store.cas(&Key::new(Quota::Paid, kind, &name), None, Some(write)).await;
+            assert!(matches!(written, Ok(Cas::Written(_))));
+        }
+    }
+    resident().saturating_sub(before) / KEYS
+}
+
+/// Bytes of this process in memory, the allocator's own included.
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * 4096
+}

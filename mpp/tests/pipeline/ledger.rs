@@ -1,0 +1,183 @@
+//! The ledger has every settled payment once, says how its delivery stands, and agrees with the journal wherever a process
+//! dies.
+
+use crate::common::{Fault, Network, Script, credential};
+use crate::lab::*;
+use mpp::ledger::{Delivery, Ledger, LedgerEntry, Query};
+use mpp::protocol::Timestamp;
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+const MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// A lab that takes real money and keeps a ledger of it.
+fn lab() -> Lab {
+    Lab::on(Network::with_money("tempo", mpp::method::Money::Real), |builder| {
+        builder.single_process_volatile_store().ledger_retention(MONTH)
+    })
+}
+
+/// Every payment that a query wants, page by page.
+async fn all(ledger: &Ledger, query: &Query) -> Vec<LedgerEntry> {
+    let (mut entries, mut after) = (Vec::new(), None);
+    loop {
+        let page = ledger.page(query, after.as_ref()).await.unwrap();
+        entries.extend(page.entries);
+        after = page.next;
+        if after.is_none() {
+            return entries;
+        }
+    }
+}
+
+/// Operation and state of each.
+async fn shown(ledger: &Ledger, query: &Query) -> Vec<String> {
+    let entries = all(ledger, query).await;
+    entries.iter().map(|entry| format!("{} {}", entry.sale.operation, entry.delivery.name())).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_settled_payment_is_in_the_ledger_and_how_its_delivery_stands() {
+    let lab = lab();
+    lab.pay("/city/oslo?name=alice", "tx1").await.1.assert_ok();
+    lab.network.will(Script::Decline);
+    lab.pay("/cheap", "tx2").await;
+    lab.network.will(Script::LoseRequest);
+    lab.pay("/cheap", "tx3").await;
+    lab.network.will(Script::Settle);
+    lab.bench.failures.store(9, Ordering::SeqCst);
+    lab.pay("/flaky", "tx4").await;
+    let (owed, _) = lab.pay("/flaky", "tx5").await;
+    for _ in 0..3 {
+        lab.client.get("/flaky").presenting(&owed).await;
+    }
+    settle_down().await;
+    let ledger = lab.mpp.ledger();
+    let mut everything = shown(&ledger, &Query::new()).await;
+    everything[..2].sort();
+    assert_eq!(
+        everything,
+        ["GET /flaky refund due", "GET /flaky undelivered", "GET /city/{city} delivered"],
+        "what moved no money is not in it"
+    );
+    let mut open = shown(&ledger, &Query::new().undelivered()).await;
+    open.sort();
+    assert_eq!(open, ["GET /flaky refund due", "GET /flaky undelivered"]);
+
+    let sold = all(&ledger, &Query::new().operation("GET /city/{city}")).await;
+    assert!(matches!(&sold[..], [LedgerEntry { delivery: Delivery::Delivered, runs: 1, .. }]), "{sold:?}");
+    let sale = &sold[0].sale;
+    assert_eq!(
+        (sale.amount, sale.currency.as_str(), sale.base_units.get(), sale.method.as_str()),
+        (mpp::Amount::cents(1), "usdc", 10_000, "tempo")
+    );
+    assert_eq!(sale.settled_at, Timestamp::from_unix(START));
+    assert!(!sale.reference.is_empty());
+    // Not in what is shown, and not in what is stored.
+    let stored: Vec<u8> = lab.store.written.lock().unwrap().concat();
+    for part in ["oslo", "alice"] {
+        assert!(!format!("{sold:?}").contains(part));
+        assert!(!stored.windows(part.len()).any(|window| window == part.as_bytes()), "{part}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn wherever_a_process_dies_a_settled_payment_is_in_the_ledger_once_and_says_the_truth() {
+    let mut delivered_and_listed = 0;
+    for operation in 0..16 {
+        let mut lab = lab();
+        let paid = credential(&lab.challenge("/cheap").await, "tx1");
+        lab.store.after(operation, Fault::Dies);
+        let response = lab.client.get("/cheap").presenting(&paid).await;
+        settle_down().await;
+        lab.restart_with(|builder| builder.single_process_volatile_store().ledger_retention(MONTH));
+        let committed = response.status() == 200;
+        for round in ["as it was left", "after a recovery"] {
+            let entries = all(&lab.mpp.ledger(), &Query::new()).await;
+            let ids: BTreeSet<_> = entries.iter().map(|entry| &entry.sale.challenge_id).collect();
+            assert_eq!(ids.len(), entries.len(), "{operation}, {round}: once");
+            if committed {
+                assert_eq!(entries.len(), 1, "{operation}, {round}");
+                assert_eq!(entries[0].delivery, Delivery::Delivered, "{operation}, {round}");
+            } else {
+                assert!(
+                    entries.iter().all(|entry| entry.delivery == Delivery::Undelivered),
+                    "{operation}, {round}"
+                );
+            }
+            lab.clock.advance(Duration::from_secs(91));
+            lab.mpp.recover().await.unwrap();
+        }
+        // Long after the credential is forgotten.
+        lab.until_delivered("/cheap", &paid).await;
+        settle_down().await;
+        lab.clock.advance(Duration::from_secs(24 * 60 * 60));
+        if lab.network.payments() == 1 {
+            assert_eq!(
+                shown(&lab.mpp.ledger(), &Query::new()).await,
+                ["GET /cheap delivered"],
+                "{operation}"
+            );
+            delivered_and_listed += usize::from(committed);
+        }
+    }
+    assert!(delivered_and_listed > 3, "processes died between the delivery and the ledger, too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn queries_filter_by_time_method_operation_and_payer_and_pages_miss_nothing() {
+    let lab = lab();
+    for n in 0..250 {
+        lab.pay(if n % 2 == 0 { "/cheap" } else { "/dear" }, &format!("tx{n}")).await.1.assert_ok();
+        lab.clock.advance(Duration::from_secs(1));
+    }
+    settle_down().await;
+    let ledger = Ledger::in_store(lab.shelf.clone());
+    let entries = all(&ledger, &Query::new()).await;
+    let times: Vec<_> = entries.iter().map(|entry| entry.sale.settled_at.unix() - START).collect();
+    assert_eq!(times, (0..250).collect::<Vec<_>>(), "oldest first");
+    let (since, until) = (Timestamp::from_unix(START + 100), Timestamp::from_unix(START + 110));
+    let of = |query: Query| {
+        let ledger = ledger.clone();
+        async move { all(&ledger, &query).await.len() }
+    };
+    assert_eq!(of(Query::new().since(since).until(until)).await, 10);
+    assert_eq!(of(Query::new().since(since).until(until).operation("GET /dear")).await, 5);
+    assert_eq!(of(Query::new().method("tempo")).await, 250);
+    assert_eq!(of(Query::new().method("stripe")).await, 0);
+    assert_eq!(of(Query::new().payer("nobody")).await, 0);
+    assert_eq!(of(Query::new().undelivered()).await, 0);
+
+    assert_eq!(ledger.erase(&Query::new().until(until)).await, Ok(110));
+    assert_eq!(of(Query::new()).await, 140);
+    lab.clock.advance(MONTH - Duration::from_secs(100));
+    assert!(of(Query::new()).await < 140, "what is too old is gone by itself");
+    lab.clock.advance(MONTH);
+    assert_eq!(of(Query::new()).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_owed_is_never_erased_and_never_too_old() {
+    let lab = lab();
+    lab.bench.failures.store(9, Ordering::SeqCst);
+    lab.pay("/flaky", "tx1").await;
+    assert_eq!(lab.mpp.ledger().erase(&Query::new()).await, Ok(0));
+    lab.clock.advance(2 * MONTH);
+    lab.mpp.recover().await.unwrap();
+    assert_eq!(shown(&lab.mpp.ledger(), &Query::new().undelivered()).await, ["GET /flaky refund due"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proof_of_identity_leaves_no_line_and_a_store_that_forgets_keeps_none_unasked() {
+    let free = lab();
+    free.pay("/whoami", "tx1").await.1.assert_ok();
+    settle_down().await;
+    assert_eq!(shown(&free.mpp.ledger(), &Query::new()).await, [""; 0]);
+
+    let lab = Lab::with_real_money(mpp::store::Limits::default());
+    lab.pay("/cheap", "tx1").await.1.assert_ok();
+    settle_down().await;
+    assert_eq!(shown(&lab.mpp.ledger(), &Query::new()).await, [""; 0]);
+    lab.client.get("/cheap").unpaid().await;
+}
