@@ -3,6 +3,7 @@
 //!
 //! `MPP_REPLICA_REQUESTS=5000` for more of them: that many in play money, and a twenty-fifth of that on a Tempo chain.
 
+#[expect(dead_code, reason = "the pooler is for the stores' own tests")]
 #[path = "../../mpp/tests/servers/mod.rs"]
 mod servers;
 
@@ -84,7 +85,7 @@ enum Kind {
 
 async fn three_shops(database: &str, url: &str, store: Arc<dyn Store>) {
     let Some(lab) = lab() else { return };
-    let play = std::env::var("MPP_REPLICA_REQUESTS").map_or(250, |text| text.parse().expect("a number"));
+    let play = std::env::var("MPP_REPLICA_REQUESTS").map_or(150, |text| text.parse().expect("a number"));
     let chain = lab.chain().await;
     let key = PrivateKeySigner::random();
     chain.fund(&key.address().to_string(), 1_000_000_000).await;
