@@ -11,7 +11,6 @@ use mpp::method::tempo::TempoWallet;
 use mpp::method::{ClientMethod, Proof};
 use mpp::protocol::{Challenge, Credential, Timestamp};
 use rand::Rng;
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,7 +34,7 @@ enum Ending {
     Quicker,
     /// Delivered to the repeated credential.
     Delivered,
-    /// Committed, and killed before the first byte left.
+    /// Committed, and killed before the first byte left. Not where the request has an `Idempotency-Key`.
     Unsent,
     /// Refused unpaid; a new credential was paid and delivered.
     Afresh,
@@ -104,7 +103,7 @@ impl Lane {
         let key = PrivateKeySigner::random();
         ground.evm.give_coins(&key.address().to_string()).await;
         let key_file = folder.join("key");
-        std::fs::write(&key_file, hex(&key.to_bytes()[..])).expect("a temporary file");
+        std::fs::write(&key_file, alloy::hex::encode(&key.to_bytes()[..])).expect("a temporary file");
         let recipient = fresh_address();
         let path = |name: &str| folder.join(name).to_str().expect("UTF-8").to_owned();
         let flags = [
@@ -178,6 +177,7 @@ impl Lane {
             (200, 1) => Ending::Delivered,
             (402, 1) => {
                 assert_eq!(answer.problem(), "invalid-challenge", "{what}");
+                assert_eq!(verb, "GET", "an Idempotency-Key answers again: {what}");
                 Ending::Unsent
             }
             (402, 0) => {
@@ -287,10 +287,3 @@ fn key_of(credential: &str) -> [(&'static str, String); 1] {
 
 /// How long a client goes on asking.
 const PATIENCE: Duration = Duration::from_secs(180);
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        drop(write!(text, "{byte:02x}"));
-        text
-    })
-}

@@ -32,19 +32,32 @@ async fn no_request_made_up_from_the_document_is_answered_by_a_fault_or_by_surpr
         }
     }
     assert_eq!(stripped, 10, "every priced operation has it");
-    let file = std::env::temp_dir().join(format!("openapi-{}.json", interop::fresh_address()));
-    std::fs::write(&file, document.to_string()).expect("a file");
+    // A folder of its own: it keeps a cache where it is started.
+    let folder = std::env::temp_dir().join(format!("schemathesis-{}", interop::fresh_address()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    std::fs::write(folder.join("openapi.json"), document.to_string()).expect("a file");
     let ended = Command::new(program)
-        .arg("run")
-        .arg(&file)
-        .args(["--url", &shop.url, "--checks", CHECKS, "--max-examples", "30", "--seed", "402", "--no-color"])
+        .current_dir(&folder)
+        .args([
+            "run",
+            "openapi.json",
+            "--url",
+            &shop.url,
+            "--checks",
+            CHECKS,
+            "--max-examples",
+            "30",
+            "--seed",
+            "402",
+            "--no-color",
+        ])
         .args(["--phases", "examples,coverage,fuzzing", "--continue-on-failure"])
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output()
         .await
         .expect("it starts");
-    drop(std::fs::remove_file(&file));
+    drop(std::fs::remove_dir_all(&folder));
     let said = String::from_utf8_lossy(&ended.stdout);
     assert!(ended.status.success(), "{said}\n{}", String::from_utf8_lossy(&ended.stderr));
     assert!(

@@ -263,9 +263,11 @@ async fn shop_with_a_payment_under_way(
     flags: &[&str],
 ) -> (Shop, tokio::task::JoinHandle<Answer>) {
     let key = KeyFile::new();
+    stand_in.allow_small_amounts();
     let cards =
         ["--stripe-url", &stand_in.url, "--stripe-key-file", key.path(), "--stripe-network-id", PROFILE];
-    let shop = Shop::without_tempo(SHOP, &[&cards, flags].concat()).await;
+    let cards = [&cards[..], &["--stripe-minimum", "0.01"], flags].concat();
+    let shop = Shop::without_tempo(SHOP, &cards).await;
     let line = ask("GET", &shop.at("/stripe"), None, None).await.challenge.expect("a challenge");
     let paid = card_credential(&line, &stand_in.token(Limits::of(100, "usd").with_card("pm_card_visa")));
     stand_in.next(CREATE, Mischief::Late);

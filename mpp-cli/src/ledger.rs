@@ -17,8 +17,18 @@ pub(crate) const FILE: &str = "spent.jsonl";
 ///
 /// `paid` was accepted by the server. `open` and `unknown` may have been paid, and count against the limits; so does nothing
 /// that is `released`.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub(crate) struct Options {
+    #[command(flatten)]
+    pub(crate) format: Format,
+    #[cfg(feature = "stores")]
+    #[command(flatten)]
+    takings: takings::Options,
+}
+
+/// How a list of payments is printed: a table, unless told otherwise.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Format {
     /// Print comma-separated values
     #[arg(long)]
     csv: bool,
@@ -27,7 +37,32 @@ pub(crate) struct Options {
     pub(crate) json: bool,
 }
 
+impl Format {
+    /// Rows under a heading; the documents are what a program gets instead.
+    pub(crate) fn print<const N: usize>(
+        &self,
+        heading: [&str; N],
+        rows: &[[String; N]],
+        documents: impl FnOnce() -> Vec<Value>,
+    ) -> Result<Answer, Failure> {
+        let out = if self.json {
+            let document = json!({ "payments": documents() });
+            format!("{}\n", serde_json::to_string_pretty(&document).map_err(Failure::failed)?)
+        } else if self.csv {
+            let lines = rows.iter().map(|row| terminal::csv(row.each_ref().map(String::as_str)));
+            std::iter::once(terminal::csv(heading)).chain(lines).collect()
+        } else {
+            terminal::table(heading, rows)
+        };
+        Ok(Answer { out: Zeroizing::new(out), ..Answer::default() })
+    }
+}
+
 pub(crate) async fn run(options: &Options) -> Result<Answer, Failure> {
+    #[cfg(feature = "stores")]
+    if options.takings.server {
+        return takings::run(&options.takings, &options.format).await;
+    }
     let entries = FileLedger::open(Home::find()?.file(FILE)?)?.entries().await?;
     let rows: Vec<_> = entries.iter().map(row).collect();
     let heading = ["time", "origin", "request", "method", "spent", "state", "reference", "entry"];

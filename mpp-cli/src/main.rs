@@ -76,7 +76,7 @@ impl Command {
         match self {
             Command::Pay(options) => options.json,
             Command::Quote(options) => options.json,
-            Command::Ledger(options) => options.json,
+            Command::Ledger(options) => options.format.json,
             Command::Wallet(options) => options.json(),
             Command::Config(options) => options.json,
             Command::Demo(options) => options.json,

@@ -18,6 +18,7 @@ use crate::ledger::Format;
 
 /// Which payments of which server.
 #[derive(clap::Args)]
+#[group(id = "takings")] // by default it is called after its type, as the command's own options are
 pub(crate) struct Options {
     /// Print what a server has taken instead: every settled payment, and whether it was delivered
     #[arg(long, requires = "store")]

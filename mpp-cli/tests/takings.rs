@@ -40,7 +40,7 @@ fn folder() -> PathBuf {
 
 /// What the command prints, and its exit code.
 fn ledger(store: &str, more: &[&str]) -> (String, Option<i32>) {
-    let arguments = ["ledger", "--server", "--store", store].iter().chain(more);
+    let arguments = [&["ledger", "--server", "--store", store][..], more].concat();
     let output = Command::new(env!("CARGO_BIN_EXE_mpp")).args(arguments).output().unwrap();
     let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     (text, output.status.code())

@@ -10,7 +10,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The longest that anything is waited for; it takes a fraction of it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -26,9 +26,11 @@ struct Terminal {
 impl Terminal {
     fn run(home: &Path, environment: &[(&str, &str)], args: &[&str]) -> Terminal {
         let words = [&[env!("CARGO_BIN_EXE_mpp")], args].concat();
-        let line: Vec<_> = words.iter().map(|word| format!("'{word}'")).collect();
+        let words: Vec<_> = words.iter().map(|word| format!("'{word}'")).collect();
+        // The first line says which terminal it is.
+        let line = format!("tty; exec {}", words.join(" "));
         let mut program = Command::new("script")
-            .args(["--quiet", "--return", "--flush", "--command", &line.join(" "), "/dev/null"])
+            .args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"])
             .env("MPP_HOME", home)
             .env("TERM", "xterm")
             .env_remove("NO_COLOR")
@@ -63,6 +65,21 @@ impl Terminal {
 
     fn types(&mut self, text: &str) {
         self.keyboard.write_all(text.as_bytes()).and_then(|()| self.keyboard.flush()).expect("it listens");
+    }
+
+    /// Types what the terminal does not repeat, once it no longer does.
+    fn types_unseen(&mut self, text: &str) {
+        let name = self.shown.lines().next().expect("the first line").trim().to_owned();
+        let begun = Instant::now();
+        loop {
+            let state =
+                Command::new("stty").args(["-F", &name, "-a"]).output().expect("coreutils has `stty`");
+            if String::from_utf8_lossy(&state.stdout).split_whitespace().any(|word| word == "-echo") {
+                break;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{name} repeats what is typed");
+        }
+        self.types(text);
     }
 
     /// Everything that was shown, and the exit code.
@@ -202,9 +219,9 @@ fn a_password_is_asked_for_twice_and_never_shown() {
     for (again, made) in [("correct hose", false), ("correct horse", true)] {
         let mut terminal = Terminal::run(&scene.home, &[], &["wallet", "new", "main"]);
         terminal.shows("Password for the new key: ");
-        terminal.types("correct horse\n");
+        terminal.types_unseen("correct horse\n");
         terminal.shows("The same again: ");
-        terminal.types(&format!("{again}\n"));
+        terminal.types_unseen(&format!("{again}\n"));
         let (shown, code) = terminal.ends();
         assert_eq!((code == 0, shown.contains("did:key:")), (made, made), "{shown}");
         assert!(!shown.contains("horse") && !shown.contains("hose"), "{shown}");
@@ -212,7 +229,7 @@ fn a_password_is_asked_for_twice_and_never_shown() {
     let mut terminal =
         Terminal::run(&scene.home, &[], &["pay", "-yq", "--key-file", "main", &scene.weather()]);
     terminal.shows("Password for ");
-    terminal.types("correct horse\n");
+    terminal.types_unseen("correct horse\n");
     let (shown, code) = terminal.ends();
     assert!(code == 0 && shown.contains("sunny") && !shown.contains("horse"), "{shown}");
 }

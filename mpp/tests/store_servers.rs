@@ -9,11 +9,12 @@ use mpp::routing::{Router, get};
 use mpp::store::{
     Cas, Keep, Key, PostgresOptions, PostgresStore, Quota, RedisOptions, RedisStore, Store, StoreError, Write,
 };
-use mpp::testing::{Client, store_conformance};
+use mpp::testing::{Client, shared_store_conformance, store_conformance, store_outage_conformance};
 use mpp::{Amount, Mpp, Paid, Sandbox, Secret};
 use servers::Server;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -88,38 +89,67 @@ async fn the_postgres_store_keeps_the_contract_behind_pgbouncer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_thousand_claims_over_several_connections_to_redis_one_is_written() {
+async fn connections_to_one_redis_keep_the_contract_between_them() {
     let Some(server) = Server::redis(DURABLE) else { return };
-    thousand_claims(async || Arc::new(redis(&server, "race").await.expect("it connects"))).await;
+    shared_store_conformance(async || Arc::new(redis(&server, "race").await.expect("it connects"))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_thousand_claims_over_several_connections_to_postgres_one_is_written() {
+async fn connections_to_one_postgres_keep_the_contract_between_them() {
     let Some(server) = Server::postgres() else { return };
-    thousand_claims(async || Arc::new(postgres(&server, "race").await.expect("it connects"))).await;
+    shared_store_conformance(async || Arc::new(postgres(&server, "race").await.expect("it connects"))).await;
 }
 
-async fn thousand_claims<S: Store>(connect: impl AsyncFn() -> Arc<S>) {
-    for round in 0..3 {
-        let mut stores: Vec<Arc<dyn Store>> = Vec::new();
-        for _ in 0..4 {
-            stores.push(connect().await);
-        }
-        assert_eq!(winners(&stores, round).await, 1);
-    }
+/// This program, once more for each process: what they claim, one of them gets.
+#[tokio::test]
+async fn of_several_processes_on_one_redis_one_gets_each_key() {
+    let Some(server) = Server::redis(DURABLE) else { return };
+    drop(redis(&server, "default").await.expect("it is up"));
+    processes(&format!("redis://127.0.0.1:{}", server.port));
 }
 
-async fn winners(stores: &[Arc<dyn Store>], round: u32) -> usize {
-    let mut claims = JoinSet::new();
-    for task in 0..1_000 {
-        let store = stores[task % stores.len()].clone();
-        claims.spawn(async move {
-            let key = Key::new(Quota::Paid, "claim", &round.to_string());
-            let outcome = store.cas(&key, None, Some(live(b"mine"))).await.expect("the server is there");
-            matches!(outcome, Cas::Written(_))
-        });
+#[tokio::test]
+async fn of_several_processes_on_one_postgres_one_gets_each_key() {
+    let Some(server) = Server::postgres() else { return };
+    drop(postgres(&server, "default").await.expect("it is up"));
+    processes(&format!("postgres://postgres:secret@127.0.0.1:{}/postgres", server.port));
+}
+
+const CLAIMED: usize = 200;
+
+fn processes(url: &str) {
+    let program = std::env::current_exe().expect("this program");
+    let claimant = || {
+        let mut command = Command::new(&program);
+        command.args(["--exact", "claimant", "--nocapture"]).env("MPP_CLAIMS_ON", url);
+        command.stdout(Stdio::piped()).spawn().expect("this program starts again")
+    };
+    let claimants: Vec<_> = (0..4).map(|_| claimant()).collect();
+    let won = |process: std::process::Child| {
+        let output = process.wait_with_output().expect("it ends");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let number = text.split("won ").nth(1).and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+        number.unwrap_or_else(|| panic!("a process said {text}"))
+    };
+    let won: Vec<usize> = claimants.into_iter().map(won).collect();
+    assert_eq!(won.iter().sum::<usize>(), CLAIMED, "{won:?}");
+}
+
+/// No test by itself: one of those processes.
+#[tokio::test]
+async fn claimant() {
+    let Ok(url) = std::env::var("MPP_CLAIMS_ON") else { return };
+    let store: Arc<dyn Store> = match url.starts_with("redis") {
+        true => Arc::new(RedisStore::connect(&url).await.expect("it is up")),
+        false => Arc::new(PostgresStore::connect(&url).await.expect("it is up")),
+    };
+    let mut won = 0;
+    for number in 0..CLAIMED {
+        let key = Key::new(Quota::Paid, "claim", &number.to_string());
+        let claim = store.cas(&key, None, Some(live(b"mine"))).await.expect("the server is there");
+        won += usize::from(matches!(claim, Cas::Written(_)));
     }
-    claims.join_all().await.into_iter().filter(|won| *won).count()
+    println!("won {won}");
 }
 
 #[tokio::test]
@@ -136,23 +166,11 @@ async fn a_postgres_that_is_killed_fails_calls_and_has_everything_when_it_is_bac
     outage(&mut server, &store).await;
 }
 
-async fn outage(server: &mut Server, store: &dyn Store) {
-    let key = Key::new(Quota::Paid, "entry", "before");
-    let written = store.cas(&key, None, Some(live(b"kept"))).await;
-    let Ok(Cas::Written(version)) = written else { panic!("{written:?}") };
-    server.kill();
-    assert!(matches!(store.cas(&key, Some(version), None).await, Err(StoreError::Backend(_))));
-    server.start();
-    let patience = Instant::now() + Duration::from_secs(30);
-    let there = loop {
-        match store.get(&key).await {
-            Ok(there) => break there.expect("what was written before the crash"),
-            Err(error) => assert!(Instant::now() < patience, "{error}"),
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    };
-    assert_eq!((there.version, &*there.value), (version, &b"kept"[..]));
-    assert!(matches!(store.cas(&key, Some(version), Some(live(b"again"))).await, Ok(Cas::Written(_))));
+async fn outage(server: &mut Server, store: &impl Store) {
+    let server = std::cell::RefCell::new(server);
+    let stop = async || server.borrow_mut().kill();
+    let start = async || server.borrow_mut().start();
+    store_outage_conformance(store, stop, start).await;
 }
 
 #[tokio::test]

@@ -1,13 +1,14 @@
-//! The project's own commands: `cargo xtask test`, `cargo xtask bench`, `cargo xtask fuzz`,
+//! The project's own commands: `cargo xtask test`, `cargo xtask bench`, `cargo xtask crash`, `cargo xtask fuzz`,
 //! `cargo xtask mutants`.
 //!
 //! `test` is the one test command of this repository; `.ci/run` calls it and nothing else. It installs what
 //! the tests need, runs the stages of [`stages`] one after another and ends with one line, `N passed, N
-//! failed`. The others are for maintainers: `bench` prints what a payment costs over a free handler, `fuzz` gives
-//! every parser ten million inputs,
-//! `mutants` removes every check of the gate and the pipeline in turn and reports the ones no test misses.
+//! failed`. The others are for maintainers: `bench` prints what a payment costs over a free handler, `crash`
+//! kills servers for longer than a test run does, `fuzz` gives every parser ten million inputs, `mutants` removes
+//! every check of the gate, the pipeline and the client in turn and reports the ones no test misses.
 
 mod bench;
+mod crash;
 mod fuzz;
 mod mutants;
 mod run;
@@ -40,6 +41,8 @@ enum Command {
 
     /// Run the benchmarks and print what each case costs over the free handler
     Bench(bench::Options),
+    /// Run the crash tests for long: storms of faults, killed shops, replicas on one database
+    Crash(crash::Options),
     /// Run the fuzz targets (needs a nightly toolchain and cargo-fuzz)
     Fuzz(fuzz::Options),
     /// Remove every check of the gate, the pipeline and the client in turn; a test must fail each time
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::Test(selection) => stages::test(&workspace, &selection),
 
         Command::Bench(options) => bench::bench(&workspace, &options),
+        Command::Crash(options) => crash::crash(&workspace, &options),
         Command::Fuzz(options) => fuzz::fuzz(&workspace, &options),
         Command::Mutants(options) => mutants::mutants(&workspace, &options),
     });
@@ -79,6 +83,8 @@ enum Error {
     Fuzz(String),
     #[error(transparent)]
     Mutants(#[from] mutants::MutantsError),
+    #[error("cannot start cargo: {0}")]
+    Crash(std::io::Error),
     #[error("the benchmarks did not finish; see above")]
     Bench,
 }

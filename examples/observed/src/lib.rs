@@ -17,8 +17,8 @@ async fn weather(_: Paid) -> &'static str {
 }
 
 /// What is for sale.
-pub fn shop(mpp: Mpp) -> axum::Router {
-    Router::new().route("/weather", get(weather)).with_state(mpp).into_axum()
+pub fn routes() -> Router<Mpp> {
+    Router::new().route("/weather", get(weather))
 }
 
 /// What the operator sees: not for the public.

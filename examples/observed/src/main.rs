@@ -5,7 +5,7 @@
 //! `grafana.json` is a dashboard of those metrics. What has to be acted on is printed by a hook as it happens.
 
 use mpp::{Mpp, Sandbox, Secret};
-use observed::{admin, every_minute, prometheus, shop, tell};
+use observed::{admin, every_minute, prometheus, routes, tell};
 use std::process::ExitCode;
 use tokio::net::TcpListener;
 
@@ -40,6 +40,6 @@ async fn serve() -> Result<(), Box<dyn std::error::Error>> {
     println!("for sale at http://127.0.0.1:3000/weather, watched at http://127.0.0.1:9000/metrics");
     let admin = axum::serve(watching, admin(&mpp, prometheus));
     tokio::spawn(async move { admin.await });
-    axum::serve(paying, shop(mpp)).await?;
+    axum::serve(paying, routes().with_state(mpp).into_axum()).await?;
     Ok(())
 }

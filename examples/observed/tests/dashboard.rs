@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use mpp::observe::Event;
 use mpp::testing::{self, Client};
 use mpp::{Mpp, SystemClock};
-use observed::{admin, prometheus, shop, tell, tidy_up};
+use observed::{admin, prometheus, routes, tell, tidy_up};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -39,7 +39,7 @@ async fn every_metric_of_the_dashboard_is_exported_and_every_exported_one_is_on_
         })
         .build()
         .unwrap();
-    let client = Client::new(shop(mpp.clone()));
+    let client = Client::new(routes().with_state(mpp.clone()));
     assert_eq!(client.get("/weather").paying("sandbox").await.status(), StatusCode::OK);
     tidy_up(&mpp, &prometheus).await;
 

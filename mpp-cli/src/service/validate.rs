@@ -25,7 +25,7 @@ const ORIGIN: (&str, &str) = ("origin", "https://elsewhere.example");
 /// Well formed as a header, and no credential.
 const GARBAGE: &str = "Payment bm90IGEgY3JlZGVudGlhbA";
 
-/// Check a server's documents and challenges from outside. Pays nothing, unless told `--pay`.
+/// Check a server's documents and challenges from outside. Pays nothing without `--pay`.
 ///
 /// Exit code 1 when a check failed. What is not checked is counted: receipts cost money, so they are skipped without
 /// `--pay`. With it every priced operation is bought once, within the limits of the configuration and as `mpp pay` would.

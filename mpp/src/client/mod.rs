@@ -37,7 +37,7 @@
 //!
 //! # Wallets
 //!
-//! A wallet is a [`ClientMethod`](crate::method::ClientMethod): it knows what a challenge costs, whether its account has that, how
+//! A wallet is a [`ClientMethod`]: it knows what a challenge costs, whether its account has that, how
 //! it is paid and what became of it. There is one per method, each behind its feature: `sandbox::Wallet` (play money),
 //! `tempo::TempoWallet` and `evm::EvmWallet` (with anything alloy signs with: a local key, a keystore file, a hardware key; an
 //! access key of an account on Tempo), `stripe::StripeWallet` (tokens of a callback or a backend of yours). Give a client

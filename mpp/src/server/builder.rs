@@ -745,11 +745,11 @@ impl Builder {
     /// # use mpp::{Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing, SystemClock, protocol::Timestamp, routing::{Router, get}, testing};
     /// # use std::{sync::Arc, time::Duration};
     /// #[mpp::charge(amount = "0.05", currency = "usdc", methods(stripe))]
-    /// async fn yearly_report(_: Paid) -> &'static str { "sunny" }
+    /// async fn unsold_report(_: Paid) -> &'static str { "sunny" }
     ///
     /// let report = Mpp::builder("https://api.example.com").secret(Secret::generate()).build().unwrap_err();
-    /// let ours = report.problems().iter().find(|problem| problem.contains("::yearly_report` (")).unwrap();
-    /// assert!(ours.contains("takes `stripe`, which is not configured (configured: none)"));
+    /// let ours = report.problems().iter().find(|problem| problem.contains("::unsold_report` (")).unwrap();
+    /// assert!(ours.contains("takes `stripe`, which is not configured (configured: none)"), "{ours}");
     /// # }
     /// ```
     pub fn build(self) -> Result<Mpp, BuildError> {

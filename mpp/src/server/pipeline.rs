@@ -337,6 +337,10 @@ impl Visit {
                     return Err(Answer::in_progress());
                 }
             } else {
+                // Before the key is taken: nothing at all is claimed any more.
+                if mpp.0.journal.doors().are_closed() {
+                    return Err(Answer::closed());
+                }
                 // A key that came with a later attempt only.
                 if let Some(key) = authentic.key.as_ref().map(IdempotencyKey::proof)
                     && !entry.proof_keys.iter().any(|proof| proof == key)

@@ -495,5 +495,6 @@ mod tests {
         let kept = super::stored(&parts, Vec::new(), Vec::new());
         let names: Vec<_> = kept.headers.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["content-type", "x-own"]);
+        assert_eq!(super::size_of_head(&parts.headers), "content-typevx-ownv".len());
     }
 }

@@ -12,7 +12,7 @@
 //! | be sure that documents and challenges agree | `assert_advertised` (with `openapi`) |
 //! | test a payment method of your own | [`method_conformance`] |
 //! | stop a server at every operation of a payment | [`crash_safety`], [`crash_storm`] |
-//! | test a store of your own | [`store_conformance`] |
+//! | test a store of your own | [`store_conformance`], [`shared_store_conformance`], [`store_outage_conformance`] |
 //! | have test money | [`sandbox`], [`wallet`] |
 //!
 //! Everything here panics where a test should fail; nothing here belongs in a server.
@@ -56,7 +56,9 @@ pub use crash::{CrashBench, CrashReport, CutOff, Depth, Process, StormReport, cr
 pub use manifest::assert_manifest;
 pub use method_conformance::{Breach, Conformance, MethodBench, MethodRule, method_conformance};
 pub use price_list::{assert_price_list, price_list};
-pub use store_conformance::{StoreSetup, store_conformance};
+pub use store_conformance::{
+    StoreSetup, shared_store_conformance, store_conformance, store_outage_conformance,
+};
 
 use crate::clock::{Clock, SystemClock};
 use crate::method::sandbox::{Sandbox, Wallet};

@@ -170,6 +170,26 @@ async fn a_twin_waits_for_the_first_and_gets_its_response() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_that_outlives_its_lease_loses_to_its_heir_whose_response_is_kept() {
+    let lab = Arc::new(Lab::new());
+    let paid = credential(&quote(&lab, "/slow-order").await, "tx1");
+    let twin = || {
+        let (lab, paid) = (lab.clone(), paid.clone());
+        tokio::spawn(async move { send(&lab.client, "/slow-order", KEY, &paid).await })
+    };
+    let stuck = twin();
+    until(|| lab.bench.inside.load(Ordering::SeqCst) == 1).await;
+    lab.clock.advance(Duration::from_secs(31));
+    let heir = twin();
+    until(|| lab.bench.inside.load(Ordering::SeqCst) == 2).await;
+    lab.bench.door.add_permits(2);
+    stuck.await.unwrap().assert_problem("unavailable");
+    assert_eq!(heir.await.unwrap().text(), "run 2");
+    assert_eq!(send(&lab.client, "/slow-order", KEY, &paid).await.text(), "run 2");
+    assert_eq!(lab.network.payments(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_credentials_that_race_for_a_key_are_one_payment() {
     let lab = Arc::new(Lab::new());
     let paid = [quote(&lab, "/order").await, quote(&lab, "/order").await];
@@ -251,14 +271,16 @@ async fn malformed_keys_are_a_400_before_anything_is_touched() {
 async fn keys_of_services_that_share_a_store_are_their_own() {
     let lab = Lab::new();
     let client = |name| lab.client_of(&lab.builder().service(name).build().unwrap());
-    for name in ["a", "b"] {
+    // The last two are one text when they are put together.
+    for (name, key) in [("a", KEY), ("b", KEY), ("ab", "c"), ("abc", "")] {
         let client = client(name);
         let paid = credential(&first(&client.post("/order").unpaid().await), &format!("tx-{name}"));
-        assert_eq!(send(&client, "/order", KEY, &paid).await.status(), 201, "{name}");
+        let key = format!("{key}d");
+        assert_eq!(send(&client, "/order", &key, &paid).await.status(), 201, "{name}");
     }
     let elsewhere = lab.client_of(&lab.builder_at("https://other.example.com").build().unwrap());
     let paid = credential(&first(&elsewhere.post("/order").unpaid().await), "tx-c");
-    assert_eq!(send(&elsewhere, "/order", KEY, &paid).await.status(), 201);
+    assert_eq!(send(&elsewhere, "/order", &format!("{KEY}d"), &paid).await.status(), 201);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,11 +1,13 @@
 //! `replay = "response"`, and what is kept of a stream.
 
-use crate::common::{Fault, credential};
+use crate::common::{Fault, Network, credential};
 use crate::lab::*;
 use axum::body::Bytes;
 use axum::http::{Request, header};
 use http_body_util::BodyExt;
-use std::sync::atomic::Ordering;
+use mpp::testing::Client;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tower::ServiceExt;
@@ -101,6 +103,58 @@ async fn what_was_not_kept_is_refused_as_any_used_credential() {
     let (paid, whole) = lab.pay(&uri, "tx1").await;
     assert_eq!(whole.text().len(), 64 * 1024 + 1);
     lab.client.get(&uri).presenting(&paid).await.assert_problem("invalid-challenge");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_counts_as_much_as_a_body() {
+    // "sold in run 1" is 13 bytes; its headers are more than 20.
+    for (limit, kept) in [(200, true), (20, false)] {
+        let lab = Lab::on(Network::new("tempo"), |b| b.kept_response(limit));
+        let (paid, response) = lab.pay("/again", "tx1").await;
+        assert_eq!(response.status(), 201);
+        let again = lab.client.get("/again").presenting(&paid).await;
+        assert_eq!(again.status().as_u16(), if kept { 201 } else { 402 }, "limit {limit}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_switch_of_protocols_is_delivered_and_not_kept() {
+    let lab = Lab::new();
+    let sold = axum::routing::any(|| async { axum::http::StatusCode::SWITCHING_PROTOCOLS });
+    let price = mpp::price!(
+        amount = "0.01",
+        currency = "usdc",
+        methods(tempo),
+        replay = "response",
+        name = "switched"
+    );
+    let client = Client::new(axum::Router::new().route("/", sold).layer(lab.mpp.layer(price)));
+    let paid = credential(&first(&client.get("/").unpaid().await), "tx1");
+    assert_eq!(client.get("/").presenting(&paid).await.status(), 101);
+    client.get("/").presenting(&paid).await.assert_problem("invalid-challenge");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_cannot_be_annotated_is_answered_again_too() {
+    let lab = Lab::new();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let upstream = {
+        let asked = asked.clone();
+        axum::routing::any(move || async move { format!("hit {}", asked.fetch_add(1, Ordering::SeqCst) + 1) })
+    };
+    let price = mpp::price!(
+        amount = "0.01",
+        currency = "usdc",
+        methods(tempo),
+        replay = "response",
+        name = "answered-again"
+    );
+    let client = Client::new(axum::Router::new().route("/", upstream).layer(lab.mpp.layer(price)));
+    let paid = credential(&first(&client.get("/").unpaid().await), "tx1");
+    for _ in 0..3 {
+        assert_eq!(client.get("/").presenting(&paid).await.text(), "hit 1");
+    }
+    assert_eq!((lab.network.payments(), asked.load(Ordering::SeqCst)), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]

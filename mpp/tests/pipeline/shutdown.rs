@@ -121,13 +121,29 @@ async fn a_client_that_hangs_up_meanwhile_leaves_its_payment_in_the_journal() {
     running.abort();
     assert!(is_drained(&lab).await, "it was given back");
     // Not run again by a server that is leaving …
+    let writes = lab.store.written.lock().unwrap().len();
     assert_sent_away(&lab.client.get("/slow").presenting(&paid).await);
+    assert_eq!(lab.store.written.lock().unwrap().len(), writes);
     assert_eq!(lab.bench.inside.load(Ordering::SeqCst), 1);
     // … but by the next one, at once: no lease is in the way.
     lab.bench.door.add_permits(1);
     let next = lab.client_of(&lab.builder().build().unwrap());
     assert_eq!(next.get("/slow").presenting(&paid).await.text(), "run 2");
     assert_eq!(lab.network.payments(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idempotency_key_is_not_claimed_either() {
+    let lab = Lab::new();
+    lab.bench.failures.store(1, Ordering::SeqCst);
+    let paid = credential(&first(&lab.client.post("/order").unpaid().await), "tx1");
+    assert_eq!(lab.client.post("/order").presenting(&paid).await.status(), 500);
+    settle_down().await;
+    lab.mpp.drain();
+    let writes = lab.store.written.lock().unwrap().len();
+    let keyed = lab.client.post("/order").header("idempotency-key", "order-7");
+    assert_sent_away(&keyed.presenting(&paid).await);
+    assert_eq!(lab.store.written.lock().unwrap().len(), writes);
 }
 
 #[tokio::test(start_paused = true)]

@@ -49,6 +49,17 @@ impl Tree {
             fs::copy(&from, &to)?;
             fs::File::options().write(true).open(&to)?.set_modified(fs::metadata(&from)?.modified()?)?;
         }
+        // Cargo names what it builds by package, version and settings, not by folder: under its own version, the copy
+        // never passes for the repository, nor the repository for the copy.
+        let manifest = root.join("Cargo.toml");
+        let text = fs::read_to_string(&manifest)?;
+        let own = text.lines().map(|line| {
+            match line.strip_prefix("version = \"").and_then(|v| v.strip_suffix('"')) {
+                Some(version) => format!("version = \"{version}+mutants\"\n"),
+                None => format!("{line}\n"),
+            }
+        });
+        fs::write(&manifest, own.collect::<String>())?;
         Ok(Tree { root })
     }
 

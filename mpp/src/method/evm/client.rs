@@ -33,7 +33,8 @@ const LIFE: Duration = Duration::from_secs(300);
 /// For the answer to a broadcast.
 const BROADCAST: Duration = Duration::from_secs(8);
 /// How long a transaction is waited for, and between two looks.
-const MINED: (Duration, Duration) = (Duration::from_secs(60), Duration::from_millis(250));
+const MINED: Duration = Duration::from_secs(60);
+const STEP: Duration = Duration::from_millis(250);
 
 /// An account on one EVM chain that pays challenges: anything alloy signs with.
 ///
@@ -58,6 +59,8 @@ pub struct EvmWallet {
     pays_by: Option<Vec<CredentialType>>,
     permit2: Address,
     gas: GasPolicy,
+    /// How long a broadcast is waited for.
+    pub(super) patience: Duration,
 }
 
 impl fmt::Debug for EvmWallet {
@@ -89,6 +92,7 @@ impl EvmWallet {
             pays_by: None,
             permit2: PERMIT2,
             gas: GasPolicy::default(),
+            patience: MINED,
         }
     }
 
@@ -494,7 +498,7 @@ impl EvmWallet {
             // Without an answer it may be on its way.
             Ok(_) | Err(_) => {}
         }
-        let until = Instant::now() + MINED.0;
+        let until = Instant::now() + self.patience;
         loop {
             if let Ok(Some(receipt)) = rpc.read::<Option<TxReceipt>>(node::receipt(hash)).await
                 && receipt.transaction_hash == hash
@@ -504,12 +508,11 @@ impl EvmWallet {
                     false => Err(PayError::Failed(format!("the transaction {hash} was reverted"))),
                 };
             }
+            // It has no end of its own, so it may be mined at any time: then what it paid for can be had with the hash.
             if Instant::now() >= until {
-                return Err(PayError::Failed(format!(
-                    "the transaction {hash} was broadcast and is not mined yet"
-                )));
+                return Ok(members(json!({ "type": "hash", "hash": hash })));
             }
-            tokio::time::sleep(MINED.1).await;
+            tokio::time::sleep(STEP).await;
         }
     }
 

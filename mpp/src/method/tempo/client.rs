@@ -42,8 +42,10 @@ const GAS_PER_TRANSFER: u64 = 300_000;
 const GAS_OF_REST: u64 = 350_000;
 /// What the proposer of a block gets for each unit of gas at most.
 const TIP: u128 = 1_000_000_000;
-/// How long a broadcast of our own is waited for.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// For the answer to a broadcast.
+const BROADCAST: Duration = Duration::from_secs(15);
+/// How long a broadcast of our own is waited for: then it is mined, or void for good.
+const MINED: Duration = Duration::from_secs(30);
 const STEP: Duration = Duration::from_millis(200);
 
 /// An account on Tempo that pays challenges.
@@ -73,6 +75,8 @@ pub struct TempoWallet {
     payees: Option<Vec<Address>>,
     tokens: Vec<(String, Address)>,
     clock: Arc<dyn Clock>,
+    /// How long a broadcast is waited for.
+    pub(super) patience: Duration,
     // Set once the node has said that it serves `chain_id`.
     right_chain: AtomicBool,
 }
@@ -121,6 +125,7 @@ impl TempoWallet {
             payees: None,
             tokens: Vec::new(),
             clock: Arc::new(SystemClock),
+            patience: MINED,
             right_chain: AtomicBool::new(false),
         })
     }
@@ -508,20 +513,22 @@ impl TempoWallet {
         let (hash, raw) = (*signed.hash(), hex::encode_prefixed(signed.encoded_2718()));
         let send = Call::new("eth_sendRawTransaction", json!([raw]));
         // Any other error says nothing: the node may have taken it.
-        if let Err(error @ RpcError::NotSent) = self.rpc.write::<B256>(send, PATIENCE).await {
+        if let Err(error @ RpcError::NotSent) = self.rpc.write::<B256>(send, BROADCAST).await {
             return Err(self.declined(&error));
         }
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + self.patience;
+        let paid = || members([("type", "hash".into()), ("hash", format!("{hash:#x}").into())]);
         loop {
+            let is_late = Instant::now() >= until;
             match self.rpc.read::<Option<TxReceipt>>(receipt_of(hash)).await {
-                Ok(Some(receipt)) if receipt.succeeded() => {
-                    return Ok(members([("type", "hash".into()), ("hash", format!("{hash:#x}").into())]));
-                }
+                Ok(Some(receipt)) if receipt.succeeded() => return Ok(paid()),
                 Ok(Some(_)) => return Err(PayError::Failed(format!("{hash} was reverted"))),
+                Ok(None) if is_late => {
+                    return Err(PayError::Failed(format!("{hash} was broadcast and not mined in time")));
+                }
+                // Nobody here can tell, and the money may have moved: what it paid for can be had with the hash.
+                Err(_) if is_late => return Ok(paid()),
                 Ok(None) | Err(_) => {}
-            }
-            if Instant::now() >= until {
-                return Err(PayError::Failed(format!("{hash} was broadcast and is not mined yet")));
             }
             tokio::time::sleep(STEP).await;
         }

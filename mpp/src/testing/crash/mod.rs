@@ -239,9 +239,11 @@ impl Plans {
                 *tried += 1;
                 let mut stops = plan.stops.clone();
                 stops.push((at, fate));
-                let restarts = match plan.stops.is_empty() {
-                    true => &[Restart::ByClient, Restart::BySweeper][..],
-                    false => std::slice::from_ref(&plan.restart),
+                let restarts = match (plan.stops.is_empty(), depth) {
+                    (true, Depth::EveryRecovery) => &BOTH[..],
+                    // In turns, for the sake of time.
+                    (true, Depth::NewOperations) => std::slice::from_ref(&BOTH[at % 2]),
+                    (false, _) => std::slice::from_ref(&plan.restart),
                 };
                 let plans = restarts.iter().map(|restart| Plan { stops: stops.clone(), restart: *restart });
                 self.queue.extend(plans);
@@ -250,6 +252,7 @@ impl Plans {
     }
 }
 
+const BOTH: [Restart; 2] = [Restart::ByClient, Restart::BySweeper];
 /// An operation that only comes now and then may be missed.
 const MOST_TRIES: usize = 4;
 /// How many processes of one run are stopped.

@@ -223,6 +223,29 @@ async fn what_our_wallet_signs_is_accepted_by_every_type() {
 }
 
 #[tokio::test]
+async fn a_broadcast_that_is_not_mined_yet_is_a_payment_to_show_and_an_empty_account_makes_none() {
+    let scene = Scene::new().await;
+    let mut wallet = EvmWallet::new(CHAIN, scene.key.clone()).rpc(&scene.chain.node.url).unwrap();
+    wallet = wallet.pays_by(&[CredentialType::Hash]);
+    wallet.patience = Duration::ZERO;
+    let cost = wallet.cost(&scene.challenge).unwrap();
+    assert_eq!(wallet.afford(&scene.challenge, &cost).await, Ok(()));
+    scene.chain.state().fates.push_back(chain::Fate::Waits);
+    let payload = wallet.pay(&scene.challenge).await.unwrap().payload;
+    // The money is on its way: come back.
+    assert!(matches!(scene.verify(&payload).await, Err(Rejection::Unavailable { .. })));
+    scene.chain.state().mine();
+    assert_eq!(said(scene.verify(&payload).await), "accepted");
+
+    scene.chain.state().balances.insert(scene.key.address(), U256::from(PRICE - 1));
+    let short = wallet.afford(&scene.challenge, &cost).await.unwrap_err();
+    assert_eq!((short.needs.get(), short.has.get()), (PRICE.into(), u128::from(PRICE) - 1));
+    // Without a node nobody can know.
+    let blind = EvmWallet::new(CHAIN, scene.key.clone());
+    assert_eq!(blind.afford(&scene.challenge, &cost).await, Ok(()));
+}
+
+#[tokio::test]
 async fn an_authorization_with_one_change_pays_nothing() {
     let scene = Scene::new().await;
     let good = scene.pay_by(CredentialType::Authorization).await;

@@ -213,6 +213,26 @@ async fn the_mode_is_the_wallets_choice_among_what_the_challenge_takes() {
 }
 
 #[tokio::test]
+async fn a_broadcast_whose_node_has_gone_silent_is_still_a_payment_to_show() {
+    let scene = Scene::asking(&tempo_at("http://127.0.0.1:1").modes([Mode::Push]), 10_000, |_| {});
+    for (receipt, paid) in [(Reply::Status(500), true), (Reply::Result(Value::Null), false)] {
+        let node = FakeNode::start(move |method, params| match method {
+            "eth_getTransactionReceipt" => Some(receipt.clone()),
+            "eth_sendRawTransaction" => Some(Reply::Result(json!(B256::repeat_byte(1)))),
+            _ => helpful(method, params),
+        })
+        .await;
+        let mut wallet = wallet(&node.url);
+        wallet.patience = Duration::ZERO;
+        match wallet.pay(&scene.challenge).await {
+            Ok(proof) => assert!(paid && proof.payload["type"] == "hash", "{proof:?}"),
+            Err(error) => assert!(!paid && matches!(error, PayError::Failed(_)), "{error}"),
+        }
+        assert_eq!(node.asked("eth_sendRawTransaction"), 1);
+    }
+}
+
+#[tokio::test]
 async fn what_became_of_a_payment_is_said_only_when_it_is_certain() {
     let finalized = Arc::new(AtomicI64::new(NOW));
     let status = Arc::new(Mutex::new(None::<&str>));

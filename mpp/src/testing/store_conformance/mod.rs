@@ -2,6 +2,13 @@
 //!
 //! Every backend of this crate passes it; a store of your own should too, before money depends on it. Time is a
 //! [`ManualClock`], so nothing sleeps; what has to be woken up is given half a minute before it counts as lost.
+//!
+//! What only some stores can be held to is in `shared.rs`: those that several processes share, and those that are on the other
+//! side of a connection.
+
+mod shared;
+
+pub use shared::{shared_store_conformance, store_outage_conformance};
 
 use crate::clock::{Clock, ManualClock};
 use crate::protocol::Timestamp;
@@ -201,26 +208,27 @@ async fn values_end_by_the_clock<S: Store>(bench: &Bench<impl AsyncFn(StoreSetup
 }
 
 async fn values_of_every_size(store: &impl Store) {
-    for size in [0, 1, 100, 4096, 65_536, 65_537] {
+    for size in [0, 1, 100, 4096, 65_536, 65_537, 1_000_000] {
         let key = paid(&format!("size/{size}"));
         let value: Vec<u8> = (0..size).map(|n: usize| (n % 251) as u8).collect();
         written(store, &key, None, &value, Keep::Live).await;
         assert!(
             get(store, &key).await.is_some_and(|there| there.value == value),
-            "values of up to 64 KiB and more come back byte for byte"
+            "values of up to a million bytes come back byte for byte"
         );
     }
 }
 
 async fn claims_have_one_winner<S: Store>(store: &Arc<S>) {
-    for round in 0..10 {
+    for (round, tasks) in [64; 9].into_iter().chain([1_000]).enumerate() {
         let key = paid(&format!("claim/{round}"));
         let mut claims = JoinSet::new();
-        for task in 0..64_u8 {
+        for task in 0..tasks {
             let (store, key) = (store.clone(), key.clone());
-            claims.spawn(
-                async move { (task, cas(&*store, &key, None, Some(write(&[task], Keep::Live))).await) },
-            );
+            claims.spawn(async move {
+                let claim = write(&u32::to_be_bytes(task), Keep::Live);
+                (task, cas(&*store, &key, None, Some(claim)).await)
+            });
         }
         let (mut winners, mut told) = (Vec::new(), Vec::new());
         while let Some(claim) = claims.join_next().await {
@@ -233,7 +241,7 @@ async fn claims_have_one_winner<S: Store>(store: &Arc<S>) {
         let [(winner, version)] = winners[..] else {
             panic!("of concurrent claims exactly one is written, not {}", winners.len())
         };
-        let expected = Versioned { version, value: vec![winner] };
+        let expected = Versioned { version, value: winner.to_be_bytes().to_vec() };
         assert!(
             told.iter().all(|current| *current == expected),
             "every loser is told the winner's value and version"
@@ -268,10 +276,31 @@ async fn no_update_is_lost<S: Store>(store: &Arc<S>) {
             versions
         });
     }
+    // Linearizable: whoever reads twice never sees less the second time.
+    let mut readers = JoinSet::new();
+    for _ in 0..4 {
+        let (store, key) = (store.clone(), key.clone());
+        readers.spawn(async move {
+            let mut seen = 0;
+            loop {
+                let there = get(&*store, &key).await.expect("a live value is there").value;
+                let count = u32::from_be_bytes(there.try_into().expect("four bytes were written"));
+                assert!(count >= seen, "a read after a read never yields an older value");
+                seen = count;
+                tokio::task::yield_now().await;
+            }
+        });
+    }
     let mut versions = BTreeSet::new();
     while let Some(task) = tasks.join_next().await {
         for version in task.expect("an update does not panic") {
             assert!(versions.insert(version), "two writes of a key never get the same version");
+        }
+    }
+    readers.abort_all();
+    while let Some(reader) = readers.join_next().await {
+        if let Some(panic) = reader.err().filter(|error| error.is_panic()) {
+            std::panic::resume_unwind(panic.into_panic());
         }
     }
     let end = get(&**store, &key).await.expect("the counter is there").value;
