@@ -206,7 +206,13 @@ impl Client {
                 return Ok(self.delivered::<X>(payment, response).await);
             }
             let challenges = read_challenges(X::response_headers(&response));
+            let is_from_elsewhere =
+                X::answered_by(&response).is_some_and(|url| url.origin() != asked.url.origin());
             let problem = X::problem(response).await;
+            if is_from_elsewhere {
+                // At the end of a redirect, where the credential did not go: whoever was paid has refused nothing.
+                return Err(self.lost(&driving, Cause::Status { status, problem }).await.into());
+            }
             match (look_up(payment, problem.as_ref()).await, buyer) {
                 (Fate::Never, Some(origin)) if repayments > 0 && !challenges.offers.is_empty() => {
                     repayments -= 1;
