@@ -51,6 +51,13 @@ impl Lab {
         self.chain_with(&flags).await
     }
 
+    /// Starts a chain whose blocks are final two blocks later, for [`Chain::skip`].
+    pub async fn quick_chain(&self) -> Chain {
+        let tempo = ["--network", "tempo", "--hardfork", "T4", "--block-time", "1", "--mixed-mining"];
+        let flags = [&tempo[..], &["--slots-in-an-epoch", "1", "--port", "0"]].concat();
+        self.chain_with(&flags).await
+    }
+
     /// Starts a chain with these flags.
     pub(crate) async fn chain_with(&self, flags: &[&str]) -> Chain {
         let mut command = Command::new(&self.anvil);
@@ -145,6 +152,12 @@ impl Chain {
     /// Sets the chain's time ahead, block by block, so that what is final (64 blocks behind) moves with it.
     pub async fn advance(&self, by: Duration) {
         self.rpc("anvil_mine", json!([format!("{:#x}", by.as_secs()), "0x1"])).await;
+    }
+
+    /// Sets the time of a [quick chain](Lab::quick_chain) ahead, and what is final with it.
+    pub async fn skip(&self, by: Duration) {
+        self.rpc("evm_increaseTime", json!([by.as_secs()])).await;
+        self.rpc("anvil_mine", json!(["0x3"])).await;
     }
 
     /// Asks the node.

@@ -11,6 +11,7 @@ use mpp::method::tempo::TempoWallet;
 use mpp::method::{ClientMethod, Proof};
 use mpp::protocol::{Challenge, Credential, Timestamp};
 use rand::Rng;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -281,8 +282,9 @@ impl Drop for Lane {
 
 /// The same in all repetitions of a credential, and no other's.
 fn key_of(credential: &str) -> [(&'static str, String); 1] {
-    let end = credential.len() - 40;
-    [("idempotency-key", credential[end..].to_owned())]
+    let mut hasher = DefaultHasher::new();
+    credential.hash(&mut hasher);
+    [("idempotency-key", format!("{:016x}", hasher.finish()))]
 }
 
 /// How long a client goes on asking.

@@ -133,7 +133,7 @@ impl CrashBench for Tokens {
     }
 
     async fn wait(&self, by: Duration) {
-        self.chain.advance(by).await;
+        self.chain.skip(by).await;
         self.ahead.0.fetch_add(by.as_secs(), Ordering::SeqCst);
     }
 
@@ -143,7 +143,7 @@ impl CrashBench for Tokens {
 }
 
 async fn tempo(path: &'static str, mode: Mode) -> Option<CrashReport> {
-    let chain = lab()?.chain().await;
+    let chain = lab()?.quick_chain().await;
     let key = PrivateKeySigner::random();
     chain.fund(&key.address().to_string(), 1_000_000_000).await;
     let ahead = Arc::<Ahead>::default();

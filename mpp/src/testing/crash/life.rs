@@ -32,7 +32,7 @@ pub(super) struct World<'b, B> {
     pub(super) clock: Arc<ManualClock>,
     pub(super) shelf: Arc<dyn Store>,
     secret: Secret,
-    purchases: AtomicUsize,
+    purchases: Arc<AtomicUsize>,
     /// A server that nothing happens to: it sells the challenges, and is asked once more in the end.
     shop: OnceCell<Client>,
 }
@@ -84,8 +84,15 @@ impl<'b, B: CrashBench> World<'b, B> {
     pub(super) fn new(bench: &'b B) -> Self {
         let clock = Arc::new(ManualClock::at(bench.now()));
         let shelf = Arc::new(MemoryStore::new().with_clock(clock.clone()));
-        let (secret, purchases) = (Secret::generate(), AtomicUsize::new(0));
+        let (secret, purchases) = (Secret::generate(), Arc::default());
         Self { bench, clock, shelf, secret, purchases, shop: OnceCell::new() }
+    }
+
+    /// The same world for another purchase, with nothing journaled: a sweeper finds what belongs to its own run alone.
+    pub(super) fn another(&self) -> Self {
+        let shelf = Arc::new(MemoryStore::new().with_clock(self.clock.clone()));
+        let (clock, secret, purchases) = (self.clock.clone(), self.secret.clone(), self.purchases.clone());
+        Self { bench: self.bench, clock, shelf, secret, purchases, shop: OnceCell::new() }
     }
 
     pub(super) async fn shop(&self) -> &Client {

@@ -175,7 +175,7 @@ pub async fn crash_safety<B: CrashBench>(bench: &B) -> CrashReport {
     }
     let mut plans = Plans::default();
     while let Some(plan) = plans.queue.pop_front() {
-        let life = world.live(&plan).await;
+        let life = world.another().live(&plan).await;
         for process in &life.processes {
             report.coverage.note(process);
         }

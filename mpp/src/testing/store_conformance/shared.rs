@@ -1,6 +1,6 @@
 //! What a store has to keep that several processes share, or that is out of reach now and then.
 
-use super::{PATIENCE, cas, get, in_time, paid, write, written};
+use super::{PATIENCE, cas, claim, get, in_time, paid, write, written};
 use crate::store::{Cas, Keep, Store, StoreError, Versioned};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -48,10 +48,7 @@ async fn claims_over_every_handle_have_one_winner<S: Store>(handles: &[Arc<S>]) 
         let mut claims = JoinSet::new();
         for (task, store) in (0..CLAIMS).zip(handles.iter().cycle()) {
             let (store, key) = (store.clone(), key.clone());
-            claims.spawn(async move {
-                let claim = write(&task.to_be_bytes(), Keep::Live);
-                (task, cas(&*store, &key, None, Some(claim)).await)
-            });
+            claims.spawn(async move { (task, claim(&*store, &key, task).await) });
         }
         let (mut winners, mut told) = (Vec::new(), Vec::new());
         while let Some(claim) = claims.join_next().await {
