@@ -4,7 +4,7 @@ use crate::chain::PATH_USD;
 use crate::process::{Process, Running};
 use crate::sdk::python_program;
 use crate::stripe::{PROFILE, SECRET_KEY, StandIn};
-use crate::{CHAIN_ID, Chain, DEV_KEYS, EvmChain, Lab, fresh_address, missing};
+use crate::{CHAIN_ID, Chain, EvmChain, Lab, fresh_address, missing};
 use tokio::process::Command;
 
 /// What the server runs on.
@@ -49,7 +49,7 @@ impl Lab {
         let mut command = Command::new(python);
         let chain_id = CHAIN_ID.to_string();
         command.current_dir(&self.folder);
-        command.args(["server.py", &chain.url, &chain_id, PATH_USD, &recipient, DEV_KEYS[1]]);
+        command.args(["server.py", &chain.url, &chain_id, PATH_USD, &recipient]);
         let mut process = Process::start("the pympp server", &mut command);
         let url = process.line_after("listening on ").await;
         Some(Seller { url, recipient, process: process.ignore_output() })

@@ -15,7 +15,9 @@ mod rpc;
 
 pub(crate) use account::{did_of, parse_address, parse_hex, payer_of, usable_account};
 pub(crate) use head::Head;
-pub(crate) use node::{Node, RETRY, Wait, block, chain_id, chain_served_at, served_by, unusable};
+#[cfg(feature = "evm")]
+pub(crate) use node::chain_id;
+pub(crate) use node::{Node, RETRY, Wait, block, chain_served_at, served_by, unusable};
 #[cfg(feature = "evm")]
 pub(crate) use receipt::TxLog;
 pub(crate) use receipt::TxReceipt;
