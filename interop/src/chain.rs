@@ -12,7 +12,7 @@ use tempo_alloy::contracts::precompiles::{ACCOUNT_KEYCHAIN_ADDRESS, IAccountKeyc
 use tokio::process::Command;
 
 /// pathUSD, which anvil's dev accounts hold.
-const PATH_USD: &str = "0x20c0000000000000000000000000000000000000";
+pub(crate) const PATH_USD: &str = "0x20c0000000000000000000000000000000000000";
 /// `balanceOf(address)` and `transfer(address,uint256)`.
 const BALANCE_OF: &str = "0x70a08231";
 const TRANSFER: &str = "0xa9059cbb";

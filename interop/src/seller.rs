@@ -1,8 +1,10 @@
-//! A server on npm `mppx`: `server.mjs`, to be paid by our own client.
+//! Servers on other people's SDKs, to be paid by our own client: `server.mjs` on npm `mppx`, `server.py` on PyPI `pympp`.
 
+use crate::chain::PATH_USD;
 use crate::process::{Process, Running};
+use crate::sdk::python_program;
 use crate::stripe::{PROFILE, SECRET_KEY, StandIn};
-use crate::{CHAIN_ID, Chain, EvmChain, Lab, fresh_address};
+use crate::{CHAIN_ID, Chain, DEV_KEYS, EvmChain, Lab, fresh_address, missing};
 use tokio::process::Command;
 
 /// What the server runs on.
@@ -35,6 +37,22 @@ impl Lab {
     /// Starts a server that takes this chain's token, on plain node.
     pub async fn evm_seller(&self, stripe: &StandIn, chain: &EvmChain) -> Seller {
         self.seller_on(Framework::Node, stripe, Some(&chain.node), Some(&chain.token)).await
+    }
+
+    /// Starts a server on `pympp` that takes Tempo; `None`, as for the lab itself, where it is not installed.
+    pub async fn python_seller(&self, chain: &Chain) -> Option<Seller> {
+        let Some(python) = python_program("python") else {
+            missing("PyPI `pympp` is not installed (see interop/README.md)");
+            return None;
+        };
+        let recipient = fresh_address();
+        let mut command = Command::new(python);
+        let chain_id = CHAIN_ID.to_string();
+        command.current_dir(&self.folder);
+        command.args(["server.py", &chain.url, &chain_id, PATH_USD, &recipient, DEV_KEYS[1]]);
+        let mut process = Process::start("the pympp server", &mut command);
+        let url = process.line_after("listening on ").await;
+        Some(Seller { url, recipient, process: process.ignore_output() })
     }
 
     async fn seller_on(

@@ -1,4 +1,4 @@
-//! Our client pays servers of npm `mppx`: plain node, hono and express. What was paid is counted at the stand-in for Stripe and
+//! Our client pays servers of npm `mppx` (plain node, hono and express) and of PyPI `pympp`. What was paid is counted at the stand-in for Stripe and
 //! on the chain, never in the client's own ledger.
 
 use alloy::signers::local::PrivateKeySigner;
@@ -173,6 +173,24 @@ async fn an_mppx_server_is_paid_on_tempo_by_pull_push_proof_sponsored_and_split(
         let paid = response.extensions().get::<Paid>().expect("it was paid");
         assert!(paid.receipt.is_ok(), "{path} {mode:?}: {:?}", paid.receipt);
         assert_eq!(chain.balance(&seller.recipient).await - before, amount, "{path} {mode:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_pympp_server_is_paid_on_tempo_by_pull_push_and_sponsored() {
+    let Some(lab) = lab() else { return };
+    let chain = lab.chain().await;
+    let Some(seller) = lab.python_seller(&chain).await else { return };
+    for (path, mode) in [("/charge", Mode::Pull), ("/charge", Mode::Push), ("/sponsored", Mode::Pull)] {
+        let before = chain.balance(&seller.recipient).await;
+        let http = on_tempo(&chain, mode).await.http().expect("an HTTP client");
+        let response = http.get(seller.at(path)).send().await;
+        let response = response.unwrap_or_else(|e| panic!("{path} {mode:?}: {e}\n{}", seller.log()));
+        let paid = response.extensions().get::<Paid>().expect("it was paid").clone();
+        assert_eq!(response.status(), 200, "{path} {mode:?}\n{}", seller.log());
+        assert_eq!(response.text().await.expect("a body"), "by pympp", "{path} {mode:?}");
+        assert!(paid.receipt.is_ok(), "{path} {mode:?}: {:?}", paid.receipt);
+        assert_eq!(chain.balance(&seller.recipient).await - before, 10_000, "{path} {mode:?}");
     }
 }
 

@@ -172,8 +172,8 @@ impl Config {
         })
     }
 
-    /// The policy of a command that may pay `most` for its request.
-    pub(crate) fn policy(&self, most: Option<Amount>) -> Result<Policy, Failure> {
+    /// The policy of a command that may pay `most` for its request, and by no method but `only`.
+    pub(crate) fn policy(&self, most: Option<Amount>, only: Option<&str>) -> Result<Policy, Failure> {
         let Limits { currencies, per_request, per_day, per_origin, total } = &self.limits;
         let Some((first, others)) = currencies.split_first() else {
             return Err(Failure::failed("the configuration allows no currency: set limits.currencies"));
@@ -191,9 +191,15 @@ impl Config {
         if let Some(origins) = &self.allow.origins {
             policy = policy.origins(origins.iter().map(String::as_str));
         }
-        if let Some(methods) = &self.allow.methods {
-            policy = policy.methods(methods.iter().map(String::as_str));
-        }
+        let allowed = self.allow.methods.as_ref().map(|all| all.iter().map(String::as_str));
+        policy = match (allowed, only) {
+            (None, None) => policy,
+            (None, Some(only)) => policy.methods([only]),
+            // A command narrows what is allowed and never widens it: nothing may be left.
+            (Some(allowed), only) => {
+                policy.methods(allowed.filter(|name| only.is_none_or(|only| only == *name)))
+            }
+        };
         if let Some(networks) = &self.allow.networks {
             policy = policy.networks(networks);
         }
@@ -240,6 +246,6 @@ mod tests {
         assert!(config.limits.total.is_some() && config.allow.recipients.is_some());
         assert!(config.wallet.stripe_tokens.is_some() && config.wallet.tempo_chain == Some(4217));
         assert_eq!(config.wallet.evm_tokens[0].decimals, 6);
-        config.policy(None).unwrap();
+        config.policy(None, None).unwrap();
     }
 }

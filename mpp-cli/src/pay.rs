@@ -6,7 +6,7 @@
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use mpp::client::{Client, Decision, Error, Event, Outcome, Paid, Policy, Proposal, Unsettled};
+use mpp::client::{Client, Decision, EntryId, Error, Event, Outcome, Paid, Policy, Proposal, Unsettled};
 use mpp::method::Fate;
 use mpp::protocol::b64;
 use reqwest::Response;
@@ -158,7 +158,17 @@ async fn finish(
     target: &Target,
 ) -> Result<(), Failure> {
     match answer {
-        Ok(response) => print(options, response, target).await,
+        Ok(response) => {
+            let paid = response.extensions().get::<Paid>().cloned();
+            let printed = print(options, response, target).await;
+            match (printed, paid) {
+                // The answer broke off, or there is no room for it.
+                (Err(failure), Some(paid)) if failure.code == Code::Failed => {
+                    Err(kept_of(home, paid.payment.entry(), &paid.request(), failure))
+                }
+                (printed, _) => printed,
+            }
+        }
         Err(error) => Err(match Error::find(&error) {
             Some(Error::NotPaid(refused)) => Failure::new(Code::NotPaid, refused),
             Some(error) => match error.unsettled() {
@@ -290,8 +300,16 @@ struct Kept {
 
 /// Keeps what was paid for, and says how to get it.
 pub(crate) fn kept(home: &Home, unsettled: &Unsettled, error: &Error) -> Failure {
-    let entry = unsettled.payment.entry();
-    let written = write_kept(home, unsettled);
+    kept_of(home, unsettled.payment.entry(), &unsettled.request(), error)
+}
+
+fn kept_of(
+    home: &Home,
+    entry: EntryId,
+    request: &axum::http::Request<axum::body::Bytes>,
+    error: impl std::fmt::Display,
+) -> Failure {
+    let written = write_kept(home, entry, request);
     let hint = match written {
         Ok(()) => format!("`mpp pay --resume {entry}` asks for it again and does not pay again"),
         Err(error) => format!("and it could not be kept: {error}"),
@@ -299,8 +317,11 @@ pub(crate) fn kept(home: &Home, unsettled: &Unsettled, error: &Error) -> Failure
     Failure { entry: Some(entry), ..Failure::new(Code::Unsettled, format!("{error}; {hint}")) }
 }
 
-fn write_kept(home: &Home, unsettled: &Unsettled) -> Result<(), Failure> {
-    let request = unsettled.request();
+fn write_kept(
+    home: &Home,
+    entry: EntryId,
+    request: &axum::http::Request<axum::body::Bytes>,
+) -> Result<(), Failure> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let kept = Kept {
         url: request.uri().to_string(),
@@ -313,7 +334,7 @@ fn write_kept(home: &Home, unsettled: &Unsettled) -> Result<(), Failure> {
         body: b64::encode(request.body()),
     };
     let json = zeroize::Zeroizing::new(serde_json::to_vec(&kept).map_err(Failure::failed)?);
-    let path = home.file(&format!("unsettled/{}.json", unsettled.payment.entry()))?;
+    let path = home.file(&format!("unsettled/{entry}.json"))?;
     if path.exists() {
         return Ok(()); // it is a resumption of the same
     }
@@ -322,7 +343,7 @@ fn write_kept(home: &Home, unsettled: &Unsettled) -> Result<(), Failure> {
 
 async fn resume(options: &Options, home: &Home, entry: &str, target: &Target) -> Result<(), Failure> {
     // An id is a file name; nothing else gets that far.
-    let entry: mpp::client::EntryId = entry.parse().map_err(Failure::failed)?;
+    let entry: EntryId = entry.parse().map_err(Failure::failed)?;
     let path = home.path(&format!("unsettled/{entry}.json"));
     let request = read_kept(&path)?;
     let client = client_that_resumes(home)?.build()?;
@@ -337,8 +358,16 @@ async fn resume(options: &Options, home: &Home, entry: &str, target: &Target) ->
             receipt.and_then(|value| mpp::Receipt::parse_header(value).ok()).map(|receipt| receipt.reference);
         let now = mpp::Clock::now(&mpp::SystemClock);
         client.ledger().conclude(&entry, &Outcome::Paid { reference }, now).await?;
-        let _ = std::fs::remove_file(&path);
-        return print(options, response, target).await;
+        return match print(options, response, target).await {
+            // It did not arrive in full: it can be asked for once more.
+            Err(failure) if failure.code == Code::Failed => {
+                Err(Failure { code: Code::Unsettled, entry: Some(entry), ..failure })
+            }
+            printed => {
+                let _ = std::fs::remove_file(&path);
+                printed
+            }
+        };
     }
     if status.as_u16() == 402 {
         return Err(Failure::new(

@@ -117,7 +117,7 @@ fn read_data(data: &str) -> Result<Vec<u8>, Failure> {
 
 /// A client that asks for what was paid before. It needs no key, and nobody's password.
 pub(crate) fn client_that_resumes(home: &Home) -> Result<Builder, Failure> {
-    let policy = Config::load(home)?.policy(None)?;
+    let policy = Config::load(home)?.policy(None, None)?;
     let ledger = FileLedger::open(home.file(ledger::FILE)?)?;
     // There is no client without a wallet. This one has nothing to lose.
     Ok(Client::builder(policy, ledger).method(keys::play_money(home)?))
@@ -131,10 +131,7 @@ impl Means {
         adjust: impl FnOnce(Policy) -> Policy,
     ) -> Result<Builder, Failure> {
         let config = Config::load(home)?;
-        let mut policy = config.policy(self.max)?;
-        if let Some(method) = &self.method {
-            policy = policy.methods([method.as_str()]);
-        }
+        let policy = config.policy(self.max, self.method.as_deref())?;
         let ledger = FileLedger::open(home.file(ledger::FILE)?)?;
         let mut builder = Client::builder(adjust(policy), ledger);
         let named = self.key_file.clone().or_else(|| config.wallet.key_file.clone());

@@ -148,6 +148,10 @@ fn no_payment_exceeds_what_the_command_or_the_configuration_allows() {
     scene.write("config.toml", "[allow]\norigins = [\"https://api.example.com\"]\n");
     let refused = scene.run(&["pay", "-y", &scene.url("/weather")]);
     assert!(err(&refused).contains("does not allow payments to"), "{}", err(&refused));
+    // What the configuration does not allow the command does not either.
+    scene.write("config.toml", "[allow]\nmethods = [\"tempo\"]\n");
+    let refused = scene.run(&["pay", "-y", "--method", "sandbox", &scene.url("/weather")]);
+    assert_eq!(refused.status.code(), Some(3), "{}", err(&refused));
     assert_eq!(scene.ledger().len(), 2);
 }
 
@@ -224,6 +228,33 @@ fn what_was_paid_and_lost_is_kept_and_bought_with_the_same_payment() {
         let nothing = scene.run(&["pay", "--resume", unknown]);
         assert_eq!(nothing.status.code(), Some(1), "{}", err(&nothing));
     }
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_kept_with_its_payment() {
+    let scene = Scene::set("broken");
+    let upstream = scene.url.strip_prefix("http://").unwrap().to_owned();
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/weather", proxy.local_addr().unwrap());
+    let exchanges = std::thread::spawn(move || {
+        pass(&proxy, &upstream);
+        // The paid answer, without its last word.
+        let (mut near, _) = proxy.accept().unwrap();
+        let mut head = [0; 16 * 1024];
+        let length = near.read(&mut head).unwrap();
+        let mut far = TcpStream::connect(&upstream).unwrap();
+        let head = String::from_utf8_lossy(&head[..length]).replacen("\r\n", "\r\nconnection: close\r\n", 1);
+        far.write_all(head.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        far.read_to_end(&mut answer).unwrap();
+        near.write_all(&answer[..answer.len() - 8]).unwrap();
+    });
+    let broken = scene.run(&["pay", "-yq", &url]);
+    exchanges.join().unwrap();
+    assert_eq!(broken.status.code(), Some(4), "{}", err(&broken));
+    let entry = err(&broken).split("--resume ").nth(1).unwrap().split('`').next().unwrap();
+    assert!(scene.home.join(format!("unsettled/{entry}.json")).exists());
+    assert_eq!(scene.ledger(), [paid("50000")]);
 }
 
 #[test]

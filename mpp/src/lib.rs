@@ -34,7 +34,7 @@
 //! # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
 //! let mpp = Mpp::builder("https://api.example.com")
 //!     .secret(Secret::generate())
-//!     .method(Sandbox::new())
+//!     .method(Sandbox::new().open_to_all(mpp::Amount::whole(100)))
 //!     .allow_test_money()
 //!     .build()?; // reports every wrong price of the program at once
 //! mpp.check().await?; // asks every payment network whether it is there
@@ -75,6 +75,7 @@
 //! | --- | --- | --- |
 //! | `server` | yes | the macros, the gate, [`routing`], [`Mpp`], the pipeline and the memory store, on axum 0.8 |
 //! | `openapi` | yes | [`discovery`]: OpenAPI 3.1, `llms.txt` (brings in utoipa) |
+//! | `reference` | | an interactive page beside the documents (Swagger UI, from the binary) |
 //! | `sandbox` | | play money with real balances and signatures; no network |
 //! | `tempo` | | the `tempo` method: stablecoins on Tempo (brings in alloy) |
 //! | `evm` | | the `evm` method: tokens and native coins on any EVM chain (brings in alloy) |

@@ -40,7 +40,9 @@ pub(crate) fn crash(workspace: &Workspace, options: &Options) -> Result<ExitCode
     let mut replicas = tests(workspace, "interop", "replicas");
     replicas.env("MPP_REPLICA_REQUESTS", options.requests.to_string()).arg("--test-threads=1");
     let mut verdict = ExitCode::SUCCESS;
-    for mut command in [storms, tests(workspace, "interop", "crash"), kills, replicas] {
+    let mut stops = tests(workspace, "interop", "stopped");
+    stops.arg("--include-ignored");
+    for mut command in [storms, stops, kills, replicas] {
         if run(&mut command)? != ExitCode::SUCCESS {
             verdict = ExitCode::FAILURE;
         }

@@ -13,6 +13,7 @@ use crate::progress::Progress;
 use crate::request::Means;
 use mpp::client::{Error, Event, Paid};
 use mpp::discovery::Sample;
+use mpp::method::Fate;
 use mpp::protocol::Challenge;
 use mpp::{Clock, SystemClock};
 use reqwest_middleware::ClientWithMiddleware;
@@ -95,8 +96,11 @@ impl Buyer {
         match Error::find(error) {
             Some(Error::NotPaid(refused)) => report.skip(call, PAYMENT, refused.to_string()),
             Some(error) => report.must(call, PAYMENT, false, || match error.unsettled() {
-                Some(unsettled) => pay::kept(&self.home, unsettled, error).to_string(),
-                None => error.to_string(),
+                // Where nothing was paid there is nothing to resume.
+                Some(unsettled) if unsettled.fate != Fate::Never => {
+                    pay::kept(&self.home, unsettled, error).to_string()
+                }
+                _ => error.to_string(),
             }),
             None => report.must(call, PAYMENT, false, || Failure::unanswered(error).to_string()),
         }

@@ -213,8 +213,7 @@ fn challenges(call: &str, server: &Server, reply: &Reply, report: &mut Report) -
     let now = SystemClock.now();
     for challenge in &parsed.offers {
         let realm = challenge.realm.as_str();
-        let own = host == realm || host.ends_with(&format!(".{realm}"));
-        report.must(call, "the realm is the host", own, || format!("`{realm}` at `{host}`"));
+        report.must(call, "the realm is the host", is_own(realm, host), || format!("`{realm}` at `{host}`"));
         let payable = matches!(challenge.expires_at(), Ok(Some(expires)) if expires > now);
         report.must(call, "the challenge can still be paid", payable, || {
             format!("expires `{}`", challenge.expires.as_deref().unwrap_or_default())
@@ -227,7 +226,40 @@ fn challenges(call: &str, server: &Server, reply: &Reply, report: &mut Report) -
     parsed.offers
 }
 
+/// Whether a realm is this host or a parent domain that belongs to somebody, as a client asks before it pays.
+fn is_own(realm: &str, host: &str) -> bool {
+    let realm = match realm.to_ascii_lowercase() {
+        bare if bare.contains(':') && !bare.starts_with('[') => format!("[{bare}]"),
+        other => other,
+    };
+    let child = host.strip_suffix(realm.as_str()).is_some_and(|child| child.ends_with('.'));
+    realm == host || (child && realm.contains('.') && host.parse::<std::net::Ipv4Addr>().is_err())
+}
+
 fn ids(reply: &Reply) -> Vec<String> {
     let lines = reply.headers.get_all("www-authenticate").iter().filter_map(|line| line.to_str().ok());
     Challenge::parse_all(lines).offers.into_iter().map(|challenge| challenge.id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_own;
+
+    #[test]
+    fn a_realm_that_no_client_would_pay_at_this_host_is_not_its_own() {
+        for (realm, host, own) in [
+            ("api.example.com", "api.example.com", true),
+            ("API.example.com", "api.example.com", true),
+            ("example.com", "api.example.com", true),
+            ("com", "api.example.com", false),
+            ("", "api.example.com", false),
+            ("ample.com", "example.com", false),
+            ("127.0.0.1", "127.0.0.1", true),
+            ("0.0.1", "127.0.0.1", false),
+            ("1", "127.0.0.1", false),
+            ("::1", "[::1]", true),
+        ] {
+            assert_eq!(is_own(realm, host), own, "{realm} at {host}");
+        }
+    }
 }

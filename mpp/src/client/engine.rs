@@ -203,10 +203,17 @@ impl Client {
             };
             let status = X::status(&response);
             if status != StatusCode::PAYMENT_REQUIRED {
-                return Ok(self.delivered::<X>(payment, response).await);
+                return Ok(self.delivered::<X>(payment, asked, response).await);
             }
+            // Where a redirect led out of the origin a stranger answers: its word counts for nothing, and it is not paid.
+            // Whoever was paid has refused nothing, and the credential can be sent again.
+            let stranger =
+                X::answered_by(&response).is_some_and(|by| Origin::of(by) != Origin::of(&asked.url));
             let challenges = read_challenges(X::response_headers(&response));
             let problem = X::problem(response).await;
+            if stranger {
+                return Err(self.lost(&driving, Cause::Status { status, problem: None }).await.into());
+            }
             match (look_up(payment, problem.as_ref()).await, buyer) {
                 (Fate::Never, Some(origin)) if repayments > 0 && !challenges.offers.is_empty() => {
                     repayments -= 1;
@@ -255,9 +262,14 @@ impl Client {
         Err(Cause::Abandoned)
     }
 
-    async fn delivered<X: Exchange>(&self, payment: &Payment, mut response: X::Response) -> X::Response {
+    async fn delivered<X: Exchange>(
+        &self,
+        payment: &Payment,
+        asked: &Arc<Asked>,
+        mut response: X::Response,
+    ) -> X::Response {
         let status = X::status(&response);
-        let paid = Paid::of(payment.clone(), X::response_headers(&response));
+        let paid = Paid::of(payment.clone(), asked.clone(), X::response_headers(&response));
         let receipt = paid.receipt.as_ref().ok();
         self.tell(Event::Delivered { entry: payment.entry(), status, receipt });
         if status.is_client_error() {
@@ -346,10 +358,12 @@ impl Client {
 
 pub(super) const ACCEPT_PAYMENT: http::HeaderName = http::HeaderName::from_static("accept-payment");
 
-/// Every Payment challenge of every header line.
+/// Every Payment challenge of every header line. A quoted text may have any bytes above ASCII (RFC 9110 section 5.6.4), and
+/// one of another offer in the same line says nothing about the rest.
 pub(super) fn read_challenges(headers: &HeaderMap) -> Challenges {
-    let lines = headers.get_all(header::WWW_AUTHENTICATE);
-    Challenge::parse_all(lines.iter().filter_map(|line| line.to_str().ok()))
+    let lines = headers.get_all(header::WWW_AUTHENTICATE).iter();
+    let lines: Vec<_> = lines.map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
+    Challenge::parse_all(lines.iter().map(|line| &**line))
 }
 
 /// A URL for people and logs: its query may hold secrets, and so may what stands before its host.

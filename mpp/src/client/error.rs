@@ -230,13 +230,7 @@ impl Unsettled {
     /// # }
     /// ```
     pub fn request(&self) -> http::Request<Bytes> {
-        let mut request = http::Request::new(self.asked.body.clone());
-        *request.method_mut() = self.asked.method.clone();
-        // A URL that was requested is a URI.
-        *request.uri_mut() = self.asked.url.as_str().parse().unwrap_or_default();
-        *request.headers_mut() = self.asked.headers.clone();
-        self.payment.attach_to(&self.asked.method, request.headers_mut());
-        request
+        self.asked.paid_with(&self.payment)
     }
 
     /// Sends the same credential again: never a second payment, also after the challenge's end.
@@ -273,6 +267,17 @@ impl Asked {
     /// The verb and the path: what a person recognises. Not the query, which may hold secrets.
     pub(super) fn resource(&self) -> String {
         format!("{} {}", self.method, self.url.path())
+    }
+
+    /// The request with a credential.
+    pub(super) fn paid_with(&self, payment: &Payment) -> http::Request<Bytes> {
+        let mut request = http::Request::new(self.body.clone());
+        *request.method_mut() = self.method.clone();
+        // A URL that was requested is a URI.
+        *request.uri_mut() = self.url.as_str().parse().unwrap_or_default();
+        *request.headers_mut() = self.headers.clone();
+        payment.attach_to(&self.method, request.headers_mut());
+        request
     }
 }
 

@@ -85,8 +85,8 @@
 //!
 //! - 409, 503 and their like with `Retry-After` are waited out and answered with the same credential;
 //! - a lost answer is [`Error::OutcomeUnknown`], with [`Unsettled::retry`]; so is a caller that stops waiting, whose payment
-//!   is in [`Client::unsettled`]. The next request for the same thing (verb, URL, body, `Idempotency-Key`) sends that
-//!   credential again before anything is bought;
+//!   is in [`Client::unsettled`]. The next request for the same thing (verb, URL, body, `Idempotency-Key`, and
+//!   in the same name: `Authorization`, `Cookie`) sends that credential again before anything is bought;
 //! - a credential that was sent in time may be sent again after its challenge has expired;
 //! - a 402 after a payment is [`Error::Rejected`]. A further challenge is paid only if the policy [says so](Policy::pay_again)
 //!   and the wallet knows that the first payment can never happen ([`Fate::Never`](crate::method::Fate::Never)): what the

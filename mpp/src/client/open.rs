@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use http::{HeaderName, header};
+
 use super::error::{Asked, Cause, Unsettled};
 use super::ledger::EntryId;
 use super::payment::{IDEMPOTENCY_KEY, Payment};
@@ -109,10 +111,12 @@ pub(super) fn drive(open: &Arc<Open>) -> Option<Driving> {
     taken.is_ok().then(|| Driving(open.clone()))
 }
 
-/// Whether two requests ask for the same thing. A caller that sets another `Idempotency-Key` says that they do not.
+/// Whether two requests ask for the same thing. A caller that sets another `Idempotency-Key` says that they do not; one with
+/// another identity asks for somebody else, who shall not get what is sent in the first one's name.
 fn is_same(one: &Asked, other: &Asked) -> bool {
+    const TELLING: [HeaderName; 3] = [IDEMPOTENCY_KEY, header::AUTHORIZATION, header::COOKIE];
     one.method == other.method
         && one.url == other.url
-        && one.headers.get(IDEMPOTENCY_KEY) == other.headers.get(IDEMPOTENCY_KEY)
+        && TELLING.iter().all(|name| one.headers.get_all(name) == other.headers.get_all(name))
         && one.body == other.body
 }

@@ -4,8 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 
+use super::error::Asked;
 use super::ledger::EntryId;
 use crate::method::{ClientMethod, Cost, Proof};
 use crate::protocol::{Challenge, Receipt, ReceiptError, Timestamp};
@@ -187,12 +189,31 @@ pub struct Paid {
     pub payment: Payment,
     /// The server's receipt, or why there is none. A response without one may be as good; it is only not proof.
     pub receipt: Result<Receipt, NoReceipt>,
+    asked: Arc<Asked>,
 }
 
 impl Paid {
-    pub(super) fn of(payment: Payment, headers: &HeaderMap) -> Paid {
+    pub(super) fn of(payment: Payment, asked: Arc<Asked>, headers: &HeaderMap) -> Paid {
         let receipt = read_receipt(payment.challenge(), headers);
-        Paid { payment, receipt }
+        Paid { payment, receipt, asked }
+    }
+
+    /// The request with the same credential, for a body that broke off: a paying client sends it as it is and never pays for
+    /// it again. Whether the server delivers twice is up to it.
+    ///
+    /// ```no_run
+    /// # async fn buy(http: reqwest_middleware::ClientWithMiddleware) -> Result<(), Box<dyn std::error::Error>> {
+    /// use mpp::client::Paid;
+    /// let response = http.get("https://api.example.com/film").send().await?;
+    /// let paid = response.extensions().get::<Paid>().cloned();
+    /// let film = match (response.bytes().await, paid) {
+    ///     (Err(_), Some(paid)) => http.execute(paid.request().try_into()?).await?.bytes().await?,
+    ///     (film, _) => film?,
+    /// };
+    /// # Ok(()) }
+    /// ```
+    pub fn request(&self) -> Request<Bytes> {
+        self.asked.paid_with(&self.payment)
     }
 }
 

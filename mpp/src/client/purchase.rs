@@ -84,7 +84,7 @@ impl Client {
         }
         let resource = asked.resource();
         let now = self.inner.clock.now();
-        let entry =
+        let mut entry =
             Entry::new(origin.clone(), &candidate.cost, now).answering(&candidate.challenge, &*resource);
         if let Err(error) = self.inner.ledger.check(&entry, policy.budgets()).await {
             return refused(error);
@@ -102,7 +102,9 @@ impl Client {
             if let Decision::Denied(why) = approver.decide(&proposal).await {
                 return Ok(Err(Refusal::Denied(why)));
             }
-            if let Err(why) = check_validity(&candidate.challenge, policy, self.inner.clock.now()) {
+            // A window begins with the payment, not with the question.
+            entry.at = self.inner.clock.now();
+            if let Err(why) = check_validity(&candidate.challenge, policy, entry.at) {
                 return Ok(Err(why));
             }
         }

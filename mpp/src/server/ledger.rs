@@ -85,8 +85,6 @@ pub enum Delivery {
     RefundDue,
     /// Its response was committed and sent.
     Delivered,
-    /// The money went back.
-    Refunded,
 }
 
 impl Delivery {
@@ -100,7 +98,6 @@ impl Delivery {
             Self::Undelivered => "undelivered",
             Self::RefundDue => "refund due",
             Self::Delivered => "delivered",
-            Self::Refunded => "refunded",
         }
     }
 }
@@ -213,7 +210,7 @@ impl Query {
             && is(&self.operation, &line.bill.operation)
             && is(&self.method, &line.method)
             && (self.payer.is_none() || self.payer == line.payer)
-            && !(self.open && matches!(line.ending, Ending::Delivered | Ending::Refunded))
+            && !(self.open && line.ending == Ending::Delivered)
     }
 }
 
@@ -428,7 +425,6 @@ impl LedgerEntry {
             Ending::Open => Delivery::Undelivered,
             Ending::RefundDue => Delivery::RefundDue,
             Ending::Delivered => Delivery::Delivered,
-            Ending::Refunded => Delivery::Refunded,
         };
         Self { runs: line.runs, delivery, sale: Sale::on(challenge_id, line) }
     }

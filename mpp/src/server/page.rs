@@ -148,7 +148,8 @@ impl Page<'_> {
             "GET" => (String::new(), ""),
             verb => (
                 format!("-X {verb} "),
-                "<p><code>-d</code> adds what the request has to say, as with curl.</p>\n",
+                "<p><code>-d</code> adds the body, and <code>-H 'content-type: application/json'</code> says that it is JSON, \
+                 as with curl.</p>\n",
             ),
         };
         let _ = write!(

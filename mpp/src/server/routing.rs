@@ -64,7 +64,8 @@ impl PricedArguments for NotAHandler {
 /// ```
 #[diagnostic::on_unimplemented(
     message = "the router state `{Self}` holds no `mpp::Mpp`",
-    note = "add a field `mpp: mpp::Mpp` to it and `#[derive(axum::extract::FromRef)]`, or use `Mpp` itself as the state"
+    note = "give the router its state, `.with_state(mpp)`; a state of your own needs a field `mpp: mpp::Mpp` and \
+            `#[derive(axum::extract::FromRef)]`"
 )]
 pub trait HasMpp<How = ByFromRef> {
     /// `Self`.

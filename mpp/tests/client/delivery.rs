@@ -368,3 +368,33 @@ async fn every_step_is_told_and_no_step_tells_a_secret() {
         assert!(!event.contains(&credential[..20]) && !event.contains("signature"), "{event}");
     }
 }
+
+#[tokio::test]
+async fn what_was_paid_in_one_name_is_not_resumed_in_another() {
+    for name in ["authorization", "cookie"] {
+        let world = world();
+        let ask = async |who| world.send(Request::get(url("/weather")).header(name, who), "").await;
+        world.server.will([Act::Pass, Act::LoseRequest]);
+        ask("me=1").await.unwrap_err();
+        assert_eq!(text(ask("me=2").await.unwrap()).await, "sunny");
+        let arrived = |request| world.server.headers(request);
+        assert!(arrived(3)[name].to_str().unwrap().starts_with("me=2"), "{name}");
+        assert_eq!(text(ask("me=1").await.unwrap()).await, "sunny");
+        assert_eq!(arrived(5)[name], arrived(1)[name]);
+        assert_eq!(arrived(5)["authorization"], arrived(1)["authorization"], "what the first one paid");
+        assert_eq!(world.till().await, Amount::cents(10));
+    }
+}
+
+#[tokio::test]
+async fn what_broke_off_can_be_asked_for_again_with_what_was_paid() {
+    let world = world();
+    let response = world.send(Request::post(url("/echo")).header("x-mine", "1"), "hello").await.unwrap();
+    let again = response.extensions().get::<Paid>().unwrap().request();
+    assert_eq!((again.method().as_str(), again.uri().to_string()), ("POST", url("/echo")));
+    assert_eq!((again.body().as_ref(), &again.headers()["x-mine"]), (&b"hello"[..], &"1".parse().unwrap()));
+    let sent = world.server.headers(1);
+    for name in ["authorization", "idempotency-key"] {
+        assert_eq!(again.headers()[name], sent[name]);
+    }
+}

@@ -361,3 +361,19 @@ async fn what_a_server_says_is_escaped_in_what_we_say() {
     let error = world.get("/weather").await.unwrap_err().to_string();
     assert!(!error.contains('\u{1b}') && !error.contains('\n'), "{error:?}");
 }
+
+#[tokio::test]
+async fn a_text_that_is_not_ascii_does_not_hide_the_offers_beside_it() {
+    for foreign in [&b"Caf\xe9"[..], "Caf\u{e9}".as_bytes()] {
+        let world = careful();
+        let foreign = foreign.to_vec();
+        world.server.will([change(move |mut response| {
+            let own = response.headers_mut().remove("www-authenticate").unwrap();
+            let line = [b"Basic realm=\"", &foreign[..], b"\", ", own.as_bytes()].concat();
+            let line = http::HeaderValue::from_bytes(&line).unwrap();
+            response.headers_mut().insert("www-authenticate", line);
+            response
+        })]);
+        assert_eq!(text(world.get("/weather").await.unwrap()).await, "sunny");
+    }
+}

@@ -307,3 +307,15 @@ async fn a_clock_that_was_set_back_frees_nothing() {
     ledger.reserve(&later, &hour).await.unwrap();
     assert!(ledger.reserve(&entry(1), &hour).await.is_err());
 }
+
+#[tokio::test]
+async fn a_window_of_a_part_of_a_second_is_not_cut_short() {
+    for (window, later, refused) in [(1500, 2, true), (1000, 1, true), (1000, 2, false), (1, 1, true)] {
+        let ledger = MemoryLedger::new();
+        let window = [Budget::per_window("usdc", Duration::from_millis(window), Amount::cents(10))];
+        ledger.reserve(&entry(10), &window).await.unwrap();
+        let mut next = entry(1);
+        next.at = NOW + Duration::from_secs(later);
+        assert_eq!(ledger.reserve(&next, &window).await.is_err(), refused, "{window:?} {later}");
+    }
+}

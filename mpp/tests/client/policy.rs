@@ -227,3 +227,22 @@ async fn what_the_account_does_not_hold_is_refused_before_anybody_is_asked_or_an
     assert_eq!(text(world(Has::NoAnswer).get("/weather").await.unwrap()).await, "sunny");
     assert_eq!(*asked.lock().unwrap(), 1);
 }
+
+#[tokio::test]
+async fn a_window_begins_with_the_payment_and_not_with_the_question() {
+    let clock = Arc::new(mpp::ManualClock::at(crate::world::START));
+    let thinking = clock.clone();
+    let minute = Duration::from_secs(60);
+    let policy = Policy::new(Budget::per_window("usdc", minute, Amount::cents(5))).approved_by(
+        move |_: &Proposal<'_>| {
+            thinking.advance(Duration::from_secs(50));
+            Decision::Approved
+        },
+    );
+    let world = World::with(policy, |builder| builder.clock(clock.clone()));
+    world.get("/weather").await.unwrap();
+    clock.advance(Duration::from_secs(15));
+    refused(&world, "/weather").await;
+    clock.advance(minute);
+    world.get("/weather").await.unwrap();
+}

@@ -292,6 +292,30 @@ async fn a_challenge_from_elsewhere_is_paid_by_hand_and_its_outcome_written_down
     assert!(!format!("{payment:?}").contains(&payment.authorization().to_str().unwrap()[10..30]));
 }
 
+#[tokio::test]
+async fn the_word_of_a_stranger_behind_a_redirect_counts_for_nothing_after_a_payment() {
+    let shop = Shop::open(policy().pay_again(3)).await;
+    // A 402 of the shop's own, told by somebody else: that the payment did not happen, and what else to pay.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stranger = listener.local_addr().unwrap().to_string();
+    let url = format!("{}/elsewhere/{stranger}", shop.base);
+    let quote = shop.client.quote(&url.parse().unwrap()).await.unwrap();
+    let offer = quote.best().unwrap().challenge.to_header_value();
+    let refusal = r#"{"type":"https://paymentauth.org/problems/verification-failed","status":402}"#;
+    let answer = async move || {
+        let headers = [("www-authenticate", offer), ("content-type", "application/problem+json".into())];
+        (http::StatusCode::PAYMENT_REQUIRED, headers, refusal)
+    };
+    let router = axum::Router::new().route("/seen", any(answer));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let error = shop.http.get(url).send().await.unwrap_err();
+    assert!(matches!(our(&error), Error::OutcomeUnknown(_)), "{error}");
+    let entries = shop.client.ledger().entries().await.unwrap();
+    assert_eq!(entries.len(), 1, "nothing else was paid");
+    assert!(entries[0].outcome.counts(), "it was paid, whatever a stranger says");
+    assert_eq!(shop.till().await, Amount::cents(3));
+}
+
 fn no_tls() -> rustls::ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder =

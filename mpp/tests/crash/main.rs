@@ -1,5 +1,5 @@
 //! One payment, one delivery, whatever dies (`spec-a.md` section 20, invariant (b)): servers that are stopped at every operation,
-//! and storms of faults. With a method on a network the same harness runs in `interop/tests/crash.rs`; real processes are
+//! and storms of faults. With a method on a network the same harness runs in `interop/tests/stopped.rs`; real processes are
 //! killed in `interop/tests/kill.rs`. The record of the long runs is `CRASH.md`.
 #![cfg(feature = "testing")]
 

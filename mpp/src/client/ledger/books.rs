@@ -69,7 +69,9 @@ impl Books {
             Scope::Total => in_all(&self.totals),
             Scope::Origin => self.by_origin.get(&entry.origin).map_or(Amount::ZERO, |sums| in_all(sums)),
             Scope::Window(window) => {
-                let length = i64::try_from(window.as_secs()).unwrap_or(i64::MAX);
+                // A part of a second is a second: a window counts too much rather than too little.
+                let whole = window.as_secs().saturating_add(u64::from(window.subsec_nanos() > 0));
+                let length = i64::try_from(whole).unwrap_or(i64::MAX);
                 // Seconds are whole: what was paid at the very beginning of the first second may still be within. And
                 // what is from the future (the clock was set back) is within every window.
                 let since = entry.at.unix().saturating_sub(length);

@@ -633,7 +633,9 @@ fn in_books(amount: BaseUnits, decimals: u8) -> Option<u128> {
 
 fn refused(reason: Reason) -> Rejection {
     match reason {
-        Reason::UnknownAccount => Rejection::failed("this account was never opened here"),
+        Reason::UnknownAccount => Rejection::failed(
+            "this account was never opened here; `Sandbox::account`, `fund` or `open_to_all` opens accounts",
+        ),
         Reason::Insufficient => Rejection::Refused {
             kind: ProblemType::PaymentInsufficient,
             detail: "the account does not hold this much".into(),

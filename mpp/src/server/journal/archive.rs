@@ -1,7 +1,7 @@
 //! From the journal into the ledger: the one line that is left of a payment.
 //!
-//! There is one truth. While a payment is open, its ledger line is computed from its entry. The write that ends it (delivered
-//! or refunded) puts the line into the terminal record, so that the two are one commit. After that, and after the response,
+//! There is one truth. While a payment is open, its ledger line is computed from its entry. The write that ends it (it is
+//! delivered) puts the line into the terminal record, so that the two are one commit. After that, and after the response,
 //! the line moves to a key of its own, which is ordered by time, and the record shrinks to the few bytes that refuse the
 //! credential. A process that dies in between leaves a record with its line, and [`Mpp::recover`](crate::Mpp::recover)
 //! moves that: each step may be done twice.
@@ -40,7 +40,6 @@ pub(crate) enum Ending {
     Open,
     RefundDue,
     Delivered,
-    Refunded,
 }
 
 impl Line {

@@ -18,8 +18,11 @@ use tokio::sync::OnceCell;
 
 /// Longer than all the patience here, so that no challenge ends in the middle of a run.
 const LIFETIME: Duration = Duration::from_secs(6 * 60 * 60);
+/// Renewed after a third of it in real time, which is longer than a run takes on a slow machine: a renewal would be an
+/// operation that the clock decides about.
+const LEASE: Duration = Duration::from_secs(180);
 /// Longer than a lease and a call together: what a dead process left can be taken over.
-pub(super) const PAUSE: Duration = Duration::from_secs(91);
+pub(super) const PAUSE: Duration = Duration::from_secs(180 + 61);
 /// How many pauses an outcome may stay unknown.
 const PATIENCE: usize = 30;
 
@@ -106,6 +109,7 @@ impl<'b, B: CrashBench> World<'b, B> {
             .shared_store(process.store(self.shelf.clone()))
             .challenge_lifetime(LIFETIME)
             .grace(LIFETIME)
+            .lease(LEASE)
             // A run that a crash cut off counts as well.
             .max_runs(u32::MAX)
             .allow_test_money()
