@@ -1,7 +1,7 @@
 //! The shop, killed in the middle of payments (`kill -9`) and started again over its file: the client repeats its credential, and
 //! there is one transfer on the chain, or one charge at Stripe.
 //!
-//! `MPP_KILL_RUNS=200` for more of them. What a process does when it dies at a certain operation is in `crash.rs`; here it
+//! `MPP_KILL_RUNS=200` for more of them. What a process does when it dies at a certain operation is in `stopped.rs`; here it
 //! dies wherever it is.
 
 use interop::stripe::{KeyFile, Limits, PROFILE, StandIn};

@@ -163,20 +163,17 @@ async fn a_tempo_transaction_is_broadcast_once_wherever_the_server_dies() {
 }
 
 #[tokio::test]
-#[ignore = "takes a minute: `cargo xtask crash`"]
 async fn a_tempo_payment_that_was_made_is_delivered_wherever_the_server_dies() {
     let Some(report) = tempo("/tokens", Mode::Push).await else { return };
     assert_eq!(report.afresh(), 0, "the payer has paid: {report}");
 }
 
 #[tokio::test]
-#[ignore = "takes a minute: `cargo xtask crash`"]
 async fn a_sponsored_tempo_transaction_is_broadcast_once_wherever_the_server_dies() {
     tempo("/sponsored", Mode::Pull).await;
 }
 
 #[tokio::test]
-#[ignore = "takes a minute: `cargo xtask crash`"]
 async fn a_proof_of_identity_is_used_once_wherever_the_server_dies() {
     let Some(report) = tempo("/identity", Mode::Pull).await else { return };
     assert_eq!(report.afresh(), 0, "it can be shown again: {report}");
@@ -269,19 +266,16 @@ async fn an_authorization_is_used_once_wherever_the_server_dies() {
 }
 
 #[tokio::test]
-#[ignore = "takes a minute: `cargo xtask crash`"]
 async fn a_permit_is_used_once_wherever_the_server_dies() {
     evm(CredentialType::Permit2).await;
 }
 
 #[tokio::test]
-#[ignore = "takes a minute: `cargo xtask crash`"]
 async fn an_evm_transaction_is_broadcast_once_wherever_the_server_dies() {
     evm(CredentialType::Transaction).await;
 }
 
 #[tokio::test]
-#[ignore = "takes a minute: `cargo xtask crash`"]
 async fn an_evm_payment_that_was_made_is_delivered_wherever_the_server_dies() {
     let Some(report) = evm(CredentialType::Hash).await else { return };
     assert_eq!(report.afresh(), 0, "the payer has paid: {report}");
@@ -345,7 +339,6 @@ async fn a_card_is_charged_once_wherever_the_server_dies() {
 }
 
 #[tokio::test]
-#[ignore = "takes a minute: `cargo xtask crash`"]
 async fn a_hold_on_a_card_is_captured_once_wherever_the_server_dies() {
     stripe("/held-card").await;
 }

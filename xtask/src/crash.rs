@@ -40,9 +40,7 @@ pub(crate) fn crash(workspace: &Workspace, options: &Options) -> Result<ExitCode
     let mut replicas = tests(workspace, "interop", "replicas");
     replicas.env("MPP_REPLICA_REQUESTS", options.requests.to_string()).arg("--test-threads=1");
     let mut verdict = ExitCode::SUCCESS;
-    let mut stops = tests(workspace, "interop", "stopped");
-    stops.arg("--include-ignored");
-    for mut command in [storms, stops, kills, replicas] {
+    for mut command in [storms, tests(workspace, "interop", "stopped"), kills, replicas] {
         if run(&mut command)? != ExitCode::SUCCESS {
             verdict = ExitCode::FAILURE;
         }

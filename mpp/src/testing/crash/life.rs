@@ -186,12 +186,20 @@ impl<'b, B: CrashBench> World<'b, B> {
     async fn purchase(&self, plan: &Plan, processes: &mut Vec<Process>) -> Result<Ending, String> {
         let ticket = self.ticket().await;
         let mut answer = None;
-        let stops = plan.stops.iter().copied().map(Some).chain([None]);
+        let stops = plan.stops.iter().cloned().map(Some).chain([None]);
         for (number, stop) in stops.enumerate() {
             let process = match stop {
                 None => Process::judged(|_| Fate::Done),
-                Some((at, fate)) => {
-                    Process::judged(move |operation| if operation == at { fate } else { Fate::Done })
+                Some(stop) => {
+                    let mut left = stop.nth;
+                    Process::judged(move |name| match (name == stop.name, left) {
+                        (false, _) => Fate::Done,
+                        (true, 0) => stop.fate,
+                        (true, _) => {
+                            left -= 1;
+                            Fate::Done
+                        }
+                    })
                 }
             };
             processes.push(process.clone());

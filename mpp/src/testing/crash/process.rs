@@ -36,7 +36,7 @@ struct Life {
     dead: watch::Sender<bool>,
 }
 
-type Judge = Box<dyn FnMut(usize) -> Fate + Send>;
+type Judge = Box<dyn FnMut(&str) -> Fate + Send>;
 
 /// An operation as it was begun.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,8 +82,8 @@ impl Process {
         Self::judged(|_| Fate::Done)
     }
 
-    /// One whose operations, counted from zero, end as `judge` says.
-    pub(super) fn judged(judge: impl FnMut(usize) -> Fate + Send + 'static) -> Self {
+    /// One whose operations end as `judge` says, who is told their names.
+    pub(super) fn judged(judge: impl FnMut(&str) -> Fate + Send + 'static) -> Self {
         Self(Arc::new(Life {
             judge: Mutex::new(Box::new(judge)),
             trace: Mutex::default(),
@@ -179,7 +179,7 @@ impl Process {
         let fate = {
             let mut trace = self.trace();
             let mut judge = self.0.judge.lock().unwrap_or_else(PoisonError::into_inner);
-            let fate = judge(trace.len());
+            let fate = judge(name);
             trace.push(Operation { name: name.to_owned(), fate });
             fate
         };
