@@ -29,16 +29,13 @@ impl Terminal {
         let words: Vec<_> = words.iter().map(|word| format!("'{word}'")).collect();
         // The first line says which terminal it is.
         let line = format!("tty; exec {}", words.join(" "));
-        let mut program = Command::new("script")
+        let mut program = Command::new("script");
+        program
             .args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"])
             .env("MPP_HOME", home)
-            .env("TERM", "xterm")
-            .env_remove("NO_COLOR")
-            .envs(environment.iter().copied())
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("util-linux has `script`");
+            .stdout(Stdio::piped());
+        let mut program = with(&mut program, environment).spawn().expect("util-linux has `script`");
         let keyboard = program.stdin.take().expect("a pipe");
         let mut output = program.stdout.take().expect("a pipe");
         let (said, screen) = channel();
@@ -144,7 +141,15 @@ fn mpp(home: &Path, args: &[&str]) -> Command {
 
 /// Both streams, of a command that no terminal sees.
 fn piped(home: &Path, environment: &[(&str, &str)], args: &[&str]) -> Output {
-    mpp(home, args).env("TERM", "xterm").envs(environment.iter().copied()).output().expect("it runs")
+    with(&mut mpp(home, args), environment).output().expect("it runs")
+}
+
+/// In this environment, whatever the one of the tests says about colours; a continuous integration's `CI` asks for them everywhere.
+fn with<'a>(command: &'a mut Command, environment: &[(&str, &str)]) -> &'a mut Command {
+    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
+        command.env_remove(name);
+    }
+    command.env("TERM", "xterm").envs(environment.iter().copied())
 }
 
 const ESCAPE: char = '\u{1b}';
