@@ -178,7 +178,8 @@ impl Chains<'_> {
                 contract: (asset.standard != evm::Standard::Native).then(|| asset.address.to_string()),
                 decimals: asset.decimals,
             });
-            let coin = self.evm_coin.map(|name| Money { name: name.to_owned(), contract: None, decimals: 18 });
+            let coin =
+                self.evm_coin.map(|name| Money { name: name.to_owned(), contract: None, decimals: 18 });
             let account = address.to_owned();
             let monies = named.chain(coin).chain(known.filter(|money| {
                 // A coin that was given a name is not listed twice.

@@ -26,8 +26,9 @@ per_day = "10"
 # At most this much to any one server, ever, and in all, ever. No limit when left out.
 # per_origin = "50"
 # total = "100"
-# Other money, with limits of its own: the gas of an EVM chain, say, which only some ways to pay need.
-# others = [{ currencies = ["eth"], per_request = "0.0005", per_day = "0.005" }]
+# Other money, with limits of its own: the gas of an EVM chain, say, which only some ways to pay need. The most that it may cost
+# counts, which is far more than it does: some 0.09 eth.
+# others = [{ currencies = ["eth"], per_request = "0.1", per_day = "0.2" }]
 
 [allow]
 # Who may be paid, how and where. Anybody, any method and any network when left out.

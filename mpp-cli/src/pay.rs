@@ -7,7 +7,8 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use mpp::client::{
-    Client, Decision, EntryId, Error, Event, Outcome, Paid, Policy, Proposal, Unsettled, explanation,
+    Client, Decision, EntryId, Error, Event, NotPaid, Outcome, Paid, Policy, Proposal, Refusal, Scope,
+    Unsettled, explanation,
 };
 use mpp::method::Fate;
 use mpp::protocol::b64;
@@ -176,7 +177,7 @@ async fn finish(
             }
         }
         Err(error) => Err(match Error::find(&error) {
-            Some(Error::NotPaid(refused)) => Failure::new(Code::NotPaid, refused),
+            Some(Error::NotPaid(refused)) => not_paid(refused, &options.means),
             Some(error) => match error.unsettled() {
                 // Its wallet knows that nothing was taken: there is nothing to resume.
                 Some(unsettled) if unsettled.fate == Fate::Never => Failure::new(Code::NotPaid, error),
@@ -188,6 +189,27 @@ async fn finish(
             },
             None => Failure::unanswered(&error),
         }),
+    }
+}
+
+/// What was refused, and where that can be changed, if it is the configuration that refuses.
+fn not_paid(refused: &NotPaid, means: &Means) -> Failure {
+    let is_configured = refused.is_because(|why| match why {
+        Refusal::Limit(broken) => broken.scope != Scope::Request || !means.has_max(),
+        Refusal::MethodNotAllowed(_) => !means.has_method(),
+        Refusal::OriginNotAllowed(_)
+        | Refusal::NetworkNotAllowed(_)
+        | Refusal::RecipientNotAllowed(_)
+        | Refusal::NoRecipient
+        | Refusal::CurrencyNotAllowed(_) => true,
+        _ => false,
+    });
+    match is_configured {
+        true => {
+            let where_to_look = "`mpp config` shows what is allowed, and the file to change that in";
+            Failure::new(Code::NotPaid, format!("{refused}; {where_to_look}"))
+        }
+        false => Failure::new(Code::NotPaid, refused),
     }
 }
 
@@ -396,7 +418,9 @@ async fn resume(options: &Options, home: &Home, entry: &str, target: &Target) ->
     }
     let answer = answer_of(response).await;
     let text = match status.as_u16() {
-        402 => format!("{answer}: it refuses this payment; it may have been taken all the same, and counts as spent"),
+        402 => format!(
+            "{answer}: it refuses this payment; it may have been taken all the same, and counts as spent"
+        ),
         _ => format!("{answer}; try again later"),
     };
     Err(Failure { entry: Some(entry), ..Failure::new(Code::Unsettled, text) })

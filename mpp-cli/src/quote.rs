@@ -36,6 +36,12 @@ pub(crate) fn show(quote: &Quote, as_json: bool) -> Result<(), Failure> {
     if !quote.is_priced() && !quote.is_free() {
         return Err(not_priced(quote));
     }
+    if quote.is_priced() && quote.offers.is_empty() {
+        let why = quote.malformed.first().map(|error| format!(": {error}")).unwrap_or_default();
+        let text =
+            format!("{} asks for a payment and offers no way to pay that is known here{why}", quote.url);
+        return Err(Failure::failed(text));
+    }
     let text = if as_json { document(quote)? } else { words(quote) };
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
     for error in &quote.malformed {
@@ -62,9 +68,6 @@ fn not_priced(quote: &Quote) -> Failure {
 fn words(quote: &Quote) -> String {
     if quote.is_free() {
         return format!("{} asks for nothing (it answered {})\n", quote.origin, quote.status);
-    }
-    if quote.offers.is_empty() {
-        return format!("{} asks for a payment and offers no way to pay\n", quote.origin);
     }
     let rows: Vec<_> = quote
         .offers

@@ -24,7 +24,8 @@ const MOST: usize = 200;
 /// ```
 pub async fn explanation(mut response: Response) -> Option<String> {
     let media_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let is_plain = media_type.is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("text/plain"));
+    let is_plain =
+        media_type.is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("text/plain"));
     let body = tokio::time::timeout(PROBLEM_TIME, read(&mut response)).await.ok().flatten()?;
     let text = match ReceivedProblem::parse(&body) {
         Some(problem) => problem.detail.or(problem.title)?,
@@ -50,7 +51,10 @@ mod tests {
         assert_eq!(said(problem, r#"{"title":"a","detail":" b "}"#).await.as_deref(), Some("b"));
         assert_eq!(said(problem, r#"{"title":"a"}"#).await.as_deref(), Some("a"));
         assert_eq!(said(problem, r#"{"status":404}"#).await, None);
-        assert_eq!(said("text/plain; charset=utf-8", "no such city\n").await.as_deref(), Some("no such city"));
+        assert_eq!(
+            said("text/plain; charset=utf-8", "no such city\n").await.as_deref(),
+            Some("no such city")
+        );
         assert_eq!(said("text/html", "<html>").await, None);
         assert_eq!(said("text/plain", "  ").await, None);
         assert_eq!(said("text/plain", vec![0xff]).await, None);

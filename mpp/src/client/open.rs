@@ -164,8 +164,9 @@ mod tests {
     use super::*;
 
     fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        let line =
-            |(name, value): &(&'static str, &'static str)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        let line = |(name, value): &(&'static str, &'static str)| {
+            (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())
+        };
         let mut headers = HeaderMap::new();
         for (name, value) in lines.iter().map(line) {
             headers.append(name, value);
@@ -182,7 +183,15 @@ mod tests {
             assert_eq!(forth, says_the_same(&other, &one, &own), "{one:?} {other:?}");
             forth
         };
-        for name in ["authorization", "cookie", "x-api-key", "x-tenant", "x-forwarded-for", "accept", "idempotency-key"] {
+        for name in [
+            "authorization",
+            "cookie",
+            "x-api-key",
+            "x-tenant",
+            "x-forwarded-for",
+            "accept",
+            "idempotency-key",
+        ] {
             assert!(!same(&[(name, "a")], &[(name, "b")]), "{name}");
             assert!(!same(&[(name, "a")], &[]), "{name}");
             assert!(!same(&[(name, "a"), (name, "b")], &[(name, "a")]), "{name}");

@@ -175,8 +175,14 @@ impl Client {
         let status = response.status();
         let asked =
             Asked { method, url: url.clone(), headers: HeaderMap::new(), body: body.unwrap_or_default() };
-        let mut quote =
-            Quote { origin: origin.clone(), url, status, said: None, offers: Vec::new(), malformed: Vec::new() };
+        let mut quote = Quote {
+            origin: origin.clone(),
+            url,
+            status,
+            said: None,
+            offers: Vec::new(),
+            malformed: Vec::new(),
+        };
         if !quote.is_priced() {
             if !quote.is_free() {
                 quote.said = explanation(response).await;

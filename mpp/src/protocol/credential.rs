@@ -418,7 +418,9 @@ pub enum CredentialError {
     #[error("the credential's `{0}` is missing, occurs twice or has no usable value")]
     Member(&'static str),
     /// Something is of the wrong type.
-    #[error("the credential is not an object with `challenge` and `payload` as texts and objects in their places")]
+    #[error(
+        "the credential is not an object with `challenge` and `payload` as texts and objects in their places"
+    )]
     Shape,
 }
 
@@ -426,7 +428,17 @@ impl CredentialError {
     /// What the reader of JSON found. It quotes the sender where a type is wrong; only names that are ours are taken from it.
     fn of(error: &serde_json::Error) -> CredentialError {
         const MEMBERS: [&str; 12] = [
-            "challenge", "payload", "source", "id", "realm", "method", "intent", "request", "expires", "digest", "opaque",
+            "challenge",
+            "payload",
+            "source",
+            "id",
+            "realm",
+            "method",
+            "intent",
+            "request",
+            "expires",
+            "digest",
+            "opaque",
             "description",
         ];
         if !error.is_data() {
@@ -521,10 +533,16 @@ mod tests {
             (&format!(r#"{{{CHALLENGE},{CHALLENGE},"payload":{{}}}}"#), Member("challenge")),
             (&format!(r#"{{{CHALLENGE},"payload":{{}},"payload":{{}}}}"#), Member("payload")),
             (&format!(r#"{{{CHALLENGE},"source":1,"payload":{{}}}}"#), Shape),
-            (&format!(r#"{{{CHALLENGE},"source":"missing field `id`","payload":{{}},"source":"x"}}"#), Member("source")),
+            (
+                &format!(r#"{{{CHALLENGE},"source":"missing field `id`","payload":{{}},"source":"x"}}"#),
+                Member("source"),
+            ),
             (&format!(r#"{{{CHALLENGE},"payload":{{"a":{{"b":1,"b":2}}}}}}"#), Member("payload")),
             (&format!(r#"{{{CHALLENGE},"payload":{{}}}} x"#), NotJson),
-            (&format!(r#"{{{},"payload":{{}}}}"#, CHALLENGE.replace("\"id\":\"a\"", "\"id\":\"\"")), Member("id")),
+            (
+                &format!(r#"{{{},"payload":{{}}}}"#, CHALLENGE.replace("\"id\":\"a\"", "\"id\":\"\"")),
+                Member("id"),
+            ),
             (&format!(r#"{{{},"payload":{{}}}}"#, CHALLENGE.replace("\"id\"", "\"realm\"")), Member("realm")),
             (&format!(r#"{{{},"payload":{{}}}}"#, CHALLENGE.replace("tempo", "Tempo")), Member("method")),
             (&format!(r#"{{{},"payload":{{}}}}"#, CHALLENGE.replace("\"e30\"", "{}")), Shape),
