@@ -180,12 +180,9 @@ fn sample(openapi: &Value, path: &str, verb: Method, operation: &Value) -> Resul
     let mut target = path.to_owned();
     let mut query = Vec::new();
     let mut headers = Vec::new();
-    for parameter in operation["parameters"].as_array().into_iter().flatten() {
+    for parameter in parameters(openapi, path, operation) {
         let (name, place) = (parameter["name"].as_str().unwrap_or_default(), parameter["in"].as_str());
-        let example =
-            [&parameter["example"], &parameter["schema"]["example"], &parameter["schema"]["default"]];
-        let given = example.into_iter().find(|v| !v.is_null()).map(plain);
-        let value = match given {
+        let value = match given(parameter, openapi).map(plain) {
             Some(value) => value,
             None if place == Some("path") => return Err(NoSample { call, parameter: name.to_owned() }),
             None if parameter["required"] == Value::Bool(true) => {
@@ -226,6 +223,38 @@ fn sample(openapi: &Value, path: &str, verb: Method, operation: &Value) -> Resul
         None => vec![Terms::advertised(info)],
     };
     Ok(Sample { call, verb, target, headers, body, advertised })
+}
+
+/// The parameters of an operation: its own, and those of its path that it does not have itself.
+fn parameters<'d>(openapi: &'d Value, path: &str, operation: &'d Value) -> Vec<&'d Value> {
+    let listed = |holder: &'d Value| {
+        let parameters = holder["parameters"].as_array().into_iter().flatten();
+        parameters.map(|parameter| resolved(parameter, openapi)).collect::<Vec<_>>()
+    };
+    let mut all = listed(operation);
+    for shared in listed(&openapi["paths"][path]) {
+        if !all.iter().any(|own| (&own["name"], &own["in"]) == (&shared["name"], &shared["in"])) {
+            all.push(shared);
+        }
+    }
+    all
+}
+
+/// What a reference refers to. One that refers to another is no parameter and no schema that has an example.
+fn resolved<'d>(value: &'d Value, openapi: &'d Value) -> &'d Value {
+    match value["$ref"].as_str().and_then(|target| target.strip_prefix('#')) {
+        Some(target) => openapi.pointer(target).unwrap_or(&Value::Null),
+        None => value,
+    }
+}
+
+/// A value that the document itself gives for a parameter.
+fn given<'d>(parameter: &'d Value, openapi: &'d Value) -> Option<&'d Value> {
+    let named = parameter["examples"].as_object().and_then(|examples| examples.values().next());
+    let named = named.map_or(&Value::Null, |example| &resolved(example, openapi)["value"]);
+    let schema = resolved(&parameter["schema"], openapi);
+    let said = [&parameter["example"], named, &schema["example"], &schema["examples"][0], &schema["default"]];
+    said.into_iter().chain([&schema["const"], &schema["enum"][0]]).find(|value| !value.is_null())
 }
 
 fn body_of(content: &Value, openapi: &Value) -> Value {
@@ -301,4 +330,37 @@ fn escaped(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn parameters_are_found_where_openapi_lets_them_stand_and_called_by_what_the_document_says() {
+        let document = json!({
+            "components": {
+                "parameters": { "City": { "name": "city", "in": "path", "required": true, "schema": { "$ref": "#/components/schemas/City" } } },
+                "schemas": { "City": { "type": "string", "enum": ["são paulo", "oslo"] } },
+            },
+            "paths": { "/{city}/{day}": {
+                "parameters": [
+                    { "$ref": "#/components/parameters/City" },
+                    { "name": "day", "in": "path", "required": true, "example": "never" },
+                    { "name": "unit", "in": "query", "examples": { "si": { "value": "k" } } },
+                ],
+                "get": {
+                    "parameters": [
+                        { "name": "day", "in": "path", "required": true, "schema": { "examples": ["today"] } },
+                        { "name": "page", "in": "query", "schema": { "type": "integer" } },
+                        { "$ref": "#/components/parameters/Nowhere" },
+                    ],
+                    "x-payment-info": { "offers": [] },
+                },
+            } },
+        });
+        let sample = samples(&document).remove(0).unwrap();
+        assert_eq!(sample.target, "/s%C3%A3o%20paulo/today?unit=k");
+    }
 }
