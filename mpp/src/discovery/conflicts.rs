@@ -38,6 +38,7 @@ pub(super) fn conflicts(base: Option<&OpenApi>, mounted: &[Mounted], own: &Own) 
     let placed = placed(mounted);
     let mut conflicts = collisions(base, &placed);
     conflicts.extend(reserved(&placed, own));
+    conflicts.extend(renamed(base, &placed));
     conflicts.extend(duplicates(base, &placed));
     conflicts
 }
@@ -110,6 +111,25 @@ fn reserved(placed: &[Placed], own: &Own) -> Vec<String> {
         Some(format!("{} is where `publish` serves `{path}`; mount it elsewhere", called(price)))
     };
     placed.iter().filter_map(problem).collect()
+}
+
+/// Prices at a path that the given document has under other names of parameters: two paths of one template are no document
+/// (OpenAPI 3.1 section 4.8.8.1), and which of them is priced could not be said.
+fn renamed(base: Option<&OpenApi>, placed: &[Placed]) -> Vec<String> {
+    let given = base.into_iter().flat_map(|base| base.paths.paths.keys()).filter(|path| path.contains('{'));
+    let given: HashMap<String, &String> = given.map(|path| (nameless(path), path)).collect();
+    if given.is_empty() {
+        return Vec::new();
+    }
+    let other = |price: &Placed| {
+        let path =
+            given.get(&nameless(&price.template.path)).filter(|path| ***path != price.template.path)?;
+        Some(format!(
+            "{} is `{path}` in the given document; call its parameters the same in both",
+            called(price)
+        ))
+    };
+    placed.iter().filter_map(other).collect()
 }
 
 /// A path whose parameters have no names, which is how routers compare them.

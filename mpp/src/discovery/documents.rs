@@ -1,6 +1,7 @@
 //! The finished documents of one router under one configuration. How they are served is in `publication.rs`.
 
 use super::catalogue::{Operation, operations};
+use super::describe::{Description, describe};
 use super::info::Info;
 use super::place::marked;
 use super::prepared::{JSON, Prepared, TEXT};
@@ -39,6 +40,9 @@ pub struct Documents {
     pub(super) json: Prepared,
     pub(super) llms: Prepared,
     pub(super) llms_full: Prepared,
+    /// `/describe`, as text of any length and as JSON.
+    pub(super) overview: Description,
+    pub(super) overview_json: Prepared,
     manifest: Value,
     warnings: Vec<String>,
 }
@@ -61,7 +65,9 @@ impl Documents {
         let llms = Prepared::new(TEXT, llms::index(mpp, info, &operations));
         let llms_full = Prepared::new(TEXT, llms::full(mpp, info, &operations, &document));
         let manifest = manifest::of(mpp, &operations);
-        Self { openapi: document, json, llms, llms_full, manifest, warnings }
+        let overview = describe(&document);
+        let overview_json = Prepared::new(JSON, overview.json().to_string());
+        Self { openapi: document, json, llms, llms_full, overview, overview_json, manifest, warnings }
     }
 
     /// The OpenAPI 3.1 document (draft-payment-discovery-00 section 3). Members are sorted: the same router has the same

@@ -8,7 +8,7 @@
 //! `publish` in what is mounted then, and by [`Published::finish`] in what came after it.
 
 use super::conflicts::{Own, conflicts};
-use super::describe::{contract, describe, describe_item};
+use super::describe::{contract, describe_item};
 use super::documents::{Documents, shown};
 use super::info::{Info, Unmounted};
 use super::place::marked;
@@ -194,19 +194,25 @@ impl Publication {
             let mut pairs = url::form_urlencoded::parse(query.as_bytes());
             pairs.find_map(|(key, value)| (key == name).then(|| value.into_owned()))
         };
+        let tokens = match asked("text").map(|tokens| tokens.parse::<usize>()) {
+            None => None,
+            Some(Ok(tokens)) => Some(tokens),
+            Some(Err(_)) => return refusal(StatusCode::BAD_REQUEST, "`text` is a number of tokens"),
+        };
         let described = match (&name, asked("level").as_deref()) {
-            (None, _) => Ok(describe(documents.openapi())),
+            (None, _) => {
+                return match tokens {
+                    None => documents.overview_json.respond(&headers),
+                    Some(tokens) => Prepared::new(TEXT, documents.overview.text(tokens)).respond(&headers),
+                };
+            }
             (Some(name), Some("contract")) => contract(documents.openapi(), name),
             (Some(name), _) => describe_item(documents.openapi(), name),
         };
-        let described = match described {
-            Ok(described) => described,
-            Err(unknown) => return refusal(StatusCode::NOT_FOUND, &unknown.to_string()),
-        };
-        match asked("text").map(|tokens| tokens.parse::<usize>()) {
-            None => Prepared::new(JSON, described.json().to_string()).respond(&headers),
-            Some(Ok(tokens)) => Prepared::new(TEXT, described.text(tokens)).respond(&headers),
-            Some(Err(_)) => refusal(StatusCode::BAD_REQUEST, "`text` is a number of tokens"),
+        match (described, tokens) {
+            (Err(unknown), _) => refusal(StatusCode::NOT_FOUND, &unknown.to_string()),
+            (Ok(item), None) => Prepared::new(JSON, item.json().to_string()).respond(&headers),
+            (Ok(item), Some(tokens)) => Prepared::new(TEXT, item.text(tokens)).respond(&headers),
         }
     }
 

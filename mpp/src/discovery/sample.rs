@@ -9,8 +9,10 @@ use axum::http::Method;
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// How deep a sample of a schema goes.
+/// How deep a sample of a schema goes, and how many schemas it looks at: a document may be anybody's, and one that
+/// refers to itself ten times over would never end.
 const DEEPEST: usize = 16;
+const MOST: usize = 10_000;
 
 /// A request for a priced operation, without a payment.
 ///
@@ -186,7 +188,7 @@ fn sample(openapi: &Value, path: &str, verb: Method, operation: &Value) -> Resul
             Some(value) => value,
             None if place == Some("path") => return Err(NoSample { call, parameter: name.to_owned() }),
             None if parameter["required"] == Value::Bool(true) => {
-                plain(&value_of(&parameter["schema"], openapi, 0))
+                plain(&value_of(&parameter["schema"], openapi))
             }
             None => continue,
         };
@@ -259,59 +261,75 @@ fn given<'d>(parameter: &'d Value, openapi: &'d Value) -> Option<&'d Value> {
 
 fn body_of(content: &Value, openapi: &Value) -> Value {
     match &content["example"] {
-        Value::Null => value_of(&content["schema"], openapi, 0),
+        Value::Null => value_of(&content["schema"], openapi),
         example => example.clone(),
     }
 }
 
 /// A value of a schema: its example, its default, or the least that has its required members.
-fn value_of(schema: &Value, openapi: &Value, depth: usize) -> Value {
-    if depth > DEEPEST {
-        return Value::Null;
-    }
-    if let Some(target) = schema["$ref"].as_str().and_then(|t| t.strip_prefix('#')) {
-        return value_of(openapi.pointer(target).unwrap_or(&Value::Null), openapi, depth + 1);
-    }
-    for given in
-        [&schema["const"], &schema["example"], &schema["default"], &schema["examples"][0], &schema["enum"][0]]
-    {
-        if !given.is_null() {
-            return given.clone();
+fn value_of(schema: &Value, openapi: &Value) -> Value {
+    Sampler { openapi, left: MOST }.value(schema, 0)
+}
+
+struct Sampler<'d> {
+    openapi: &'d Value,
+    left: usize,
+}
+
+impl Sampler<'_> {
+    fn value(&mut self, schema: &Value, depth: usize) -> Value {
+        if depth > DEEPEST || self.left == 0 {
+            return Value::Null;
         }
-    }
-    for several in ["oneOf", "anyOf"] {
-        if let Some(first) = schema[several].as_array().and_then(|all| all.first()) {
-            return value_of(first, openapi, depth + 1);
+        self.left -= 1;
+        if let Some(target) = schema["$ref"].as_str().and_then(|t| t.strip_prefix('#')) {
+            return self.value(self.openapi.pointer(target).unwrap_or(&Value::Null), depth + 1);
         }
-    }
-    if let Some(all) = schema["allOf"].as_array() {
-        let mut merged = Map::new();
-        for part in all {
-            if let Value::Object(members) = value_of(part, openapi, depth + 1) {
-                merged.extend(members);
+        for given in [
+            &schema["const"],
+            &schema["example"],
+            &schema["default"],
+            &schema["examples"][0],
+            &schema["enum"][0],
+        ] {
+            if !given.is_null() {
+                return given.clone();
             }
         }
-        return Value::Object(merged);
-    }
-    let kind = match &schema["type"] {
-        Value::Array(kinds) => kinds.first().and_then(Value::as_str),
-        kind => kind.as_str(),
-    };
-    match kind {
-        Some("string") => Value::from("example"),
-        Some("integer" | "number") => match &schema["minimum"] {
-            Value::Null => Value::from(1),
-            least => least.clone(),
-        },
-        Some("boolean") => Value::Bool(true),
-        Some("array") => Value::Array(Vec::new()),
-        Some("object") => {
-            let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
-            let member =
-                |name: &str| (name.to_owned(), value_of(&schema["properties"][name], openapi, depth + 1));
-            Value::Object(required.map(member).collect())
+        for several in ["oneOf", "anyOf"] {
+            if let Some(first) = schema[several].as_array().and_then(|all| all.first()) {
+                return self.value(first, depth + 1);
+            }
         }
-        _ => Value::Object(Map::new()),
+        if let Some(all) = schema["allOf"].as_array() {
+            let mut merged = Map::new();
+            for part in all {
+                if let Value::Object(members) = self.value(part, depth + 1) {
+                    merged.extend(members);
+                }
+            }
+            return Value::Object(merged);
+        }
+        let kind = match &schema["type"] {
+            Value::Array(kinds) => kinds.first().and_then(Value::as_str),
+            kind => kind.as_str(),
+        };
+        match kind {
+            Some("string") => Value::from("example"),
+            Some("integer" | "number") => match &schema["minimum"] {
+                Value::Null => Value::from(1),
+                least => least.clone(),
+            },
+            Some("boolean") => Value::Bool(true),
+            Some("array") => Value::Array(Vec::new()),
+            Some("object") => {
+                let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+                let member =
+                    |name: &str| (name.to_owned(), self.value(&schema["properties"][name], depth + 1));
+                Value::Object(required.map(member).collect())
+            }
+            _ => Value::Object(Map::new()),
+        }
     }
 }
 
@@ -336,6 +354,23 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_schema_that_refers_to_itself_many_times_ends() {
+        let itself = json!({ "$ref": "#/components/schemas/A" });
+        let body = json!({ "content": { "application/json": { "schema": itself } } });
+        for schema in [
+            json!({ "allOf": vec![itself.clone(); 10] }),
+            json!({ "type": "object", "required": ["a", "b", "c", "d", "e", "f"], "properties":
+                { "a": itself, "b": itself, "c": itself, "d": itself, "e": itself, "f": itself } }),
+        ] {
+            let document = json!({
+                "components": { "schemas": { "A": schema } },
+                "paths": { "/x": { "post": { "x-payment-info": { "offers": [] }, "requestBody": body } } },
+            });
+            assert!(samples(&document).remove(0).is_ok());
+        }
+    }
 
     #[test]
     fn parameters_are_found_where_openapi_lets_them_stand_and_called_by_what_the_document_says() {

@@ -238,3 +238,20 @@ fn a_router_is_published_once() {
     let report = published.publish(&mpp, info()).unwrap_err();
     assert_eq!(report.problems(), ["`publish` was called twice on one router"]);
 }
+
+#[utoipa::path(get, path = "/things/{id}")]
+async fn free_with_id() {}
+
+#[test]
+fn a_path_that_the_given_document_spells_with_other_parameters_stops_the_start() {
+    #[derive(OpenApi)]
+    #[openapi(paths(free_with_id))]
+    struct Api;
+    let mounted = |path: &str| Router::new().route(path, mpp::routing::post(elsewhere));
+    let info = || info().openapi(Api::openapi());
+    let problems_of = |path: &str| problems(mounted(path), info());
+    let said = problems_of("/things/{name}");
+    assert_eq!(said.len(), 1, "{said:#?}");
+    assert!(said[0].contains("`POST /things/{name}`") && said[0].contains("`/things/{id}`"), "{said:#?}");
+    assert_eq!(problems_of("/things/{id}"), [""; 0]);
+}
