@@ -4,12 +4,10 @@ use std::sync::LazyLock;
 
 use axum::body::Body;
 use axum::http::Request;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mpp::pricing::PriceSpec;
 use mpp::protocol::{
     AcceptPayment, BaseUnits, BodyDigest, BoundPrefix, Challenge, ChargeRequest, Credential, CredentialBuf,
-    Intent, MethodName, SecretRing, Slots, Timestamp, to_jcs,
+    Intent, MethodName, SecretRing, Slots, Timestamp, b64, to_jcs,
 };
 use mpp::testing::hot_path::{Unpaid, offers};
 use mpp::{Amount, Mpp, Receipt, Secret, Tempo};
@@ -154,7 +152,7 @@ pub(crate) fn check() {
     // The request: the same bytes.
     let encoded = our_charge().encode();
     assert_eq!(official::Base64UrlJson::from_typed(&official_charge()).expect("JSON").raw(), encoded);
-    assert_eq!(URL_SAFE_NO_PAD.encode(to_jcs(&*CHARGE).expect("JSON")), encoded);
+    assert_eq!(b64::encode(to_jcs(&*CHARGE).expect("JSON")), encoded);
     let canonical = serde_json_canonicalizer::to_vec(&*CHARGE).expect("JSON");
     assert_eq!(canonical, to_jcs(&*CHARGE).expect("JSON"));
 
