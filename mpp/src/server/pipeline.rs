@@ -843,6 +843,12 @@ impl Visit {
         challenges
     }
 
+    /// What `WWW-Authenticate` would say.
+    #[cfg(feature = "testing")]
+    pub(crate) fn challenge_lines(&self, quote: &Quote) -> Result<Vec<HeaderValue>, Answer> {
+        Ok(self.challenges(&self.quote(quote)?).lines)
+    }
+
     /// The client's order of preference; `None` for ours (no header, a malformed one, or no match).
     fn ranking(&self, quoted: &[Quoted<'_>]) -> Option<Vec<usize>> {
         let accept = AcceptPayment::parse(self.wishes.as_ref()?.payment.as_ref()?.to_str().ok()?).ok()?;
