@@ -353,9 +353,10 @@ const fn growth(name: &'static str, title: &'static str, x: &'static str) -> Fig
 
 const COMPILE: Page = Page {
     title: "Compile time, size and dependencies",
-    about: "Programs of no and of 200 handlers, each with a path argument and a price of its own: the difference, divided by \
-            200. `cargo check` in the dev profile without incremental compilation; the size is that of the stripped release binary, and so is the build time. \
-            Dependencies are the crates a build on this machine compiles for it, of which axum alone has the number in its row.",
+    about: "Programs of no and of 200 handlers, each with a path argument and a price of its own: the difference, divided by 200. Times \
+            are processor time of cargo and all it starts, for the last crate alone: `cargo check` in the dev profile without \
+            incremental compilation, and a release build, of which the size is that of the stripped binary. Dependencies are the \
+            crates that a build compiles on this machine.",
     case: "handlers of",
     columns: &[
         column("check per handler", "check", Spread(Time)),

@@ -214,7 +214,7 @@ mod tests {
             );
         }
         let drawn = |file: &str| plots.iter().any(|plot| plot.file == file);
-        for entry in fs::read_dir(folder.join(PLOTS)).expect("plots").flatten() {
+        for entry in fs::read_dir(folder.join(PLOTS)).into_iter().flatten().flatten() {
             let file = entry.file_name().to_string_lossy().into_owned();
             assert!(drawn(&file), "{file} belongs to no result");
         }

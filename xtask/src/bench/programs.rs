@@ -151,12 +151,13 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Runs a short command and says how long it took. Not as a step: those are looked at now and then, and the
-    /// time until the next look would be part of it.
+    /// Runs a short command and says how much processor time it and what it starts have used: on a machine that does
+    /// something else as well, the time on the wall would be that of something else.
     pub(crate) fn timed(&mut self, mut command: Command) -> Result<Duration, BenchError> {
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), used_by_children());
         let output = command.stdin(Stdio::null()).output();
         let took = start.elapsed();
+        let used = used_by_children().zip(before).map(|(after, before)| after.saturating_sub(before));
         self.stop_if_interrupted()?;
         let failed = |reason: String| BenchError::Command {
             line: format!("{command:?}").chars().take(120).collect(),
@@ -164,7 +165,7 @@ impl<'a> Bench<'a> {
             log: self.log.path().to_owned(),
         };
         match output {
-            Ok(output) if output.status.success() => Ok(took),
+            Ok(output) if output.status.success() => Ok(used.unwrap_or(took)),
             Ok(output) => {
                 eprintln!("{}", String::from_utf8_lossy(&output.stderr));
                 Err(failed(output.status.to_string()))
@@ -178,6 +179,16 @@ impl<'a> Bench<'a> {
     }
 }
 
+/// User and system time of every process this one has started and waited for, and of theirs; `None` where the system does not
+/// say. It counts in hundredths of a second.
+fn used_by_children() -> Option<Duration> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // After the name, which may have any character in it: cutime and cstime are the 16th and 17th field of all.
+    let fields = stat.rsplit(')').next()?.split_whitespace().skip(13).take(2);
+    let ticks: u64 = fields.map(|field| field.parse::<u64>().ok()).sum::<Option<u64>>()?;
+    Some(Duration::from_millis(10 * ticks))
+}
+
 /// A program held on one core where the system has `taskset`: cases that run on different cores cannot be compared.
 fn on_one_core(program: &Path) -> Command {
     let pinned = Command::new("taskset").args(["--cpu-list", "0", "true"]).stderr(Stdio::null()).status();
@@ -188,4 +199,20 @@ fn on_one_core(program: &Path) -> Command {
     let mut command = Command::new("taskset");
     command.args(["--cpu-list", "0"]).arg(program);
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_time_of_a_child_is_counted_once_it_has_been_waited_for() {
+        let before = used_by_children().expect("this is Linux");
+        let busy = "n=0; while [ $n -lt 300000 ]; do n=$((n+1)); done";
+        let status = Command::new("sh").args(["-c", busy]).status();
+        assert!(status.is_ok_and(|status| status.success()));
+        let used = used_by_children().expect("this is Linux") - before;
+        assert!(used >= Duration::from_millis(10), "{used:?}");
+    }
 }
