@@ -6,7 +6,7 @@
 //! machine is busy or when they only wait for the chain; whose processor time that is, is reported. The calls of the node are counted
 //! beforehand, one payment at a time, on lines that forward them.
 
-use crate::process::{Server, serving, used};
+use crate::process::{Server, pinned, serving, used};
 use crate::{Effort, report};
 use alloy::signers::local::PrivateKeySigner;
 use interop::{CHAIN_ID, Chain, Http, Lab, Line, fresh_address};
@@ -33,7 +33,7 @@ pub(crate) fn measure(effort: Effort) {
     runtime.block_on(async {
         match interop::lab() {
             Some(lab) => {
-                report::version(&format!("anvil {}", anvil_version()));
+                report::version(&format!("anvil {}", pinned("@foundry-rs/anvil")));
                 count_calls(&lab).await;
                 payments(&lab, effort).await;
             }
@@ -177,11 +177,4 @@ impl Payer {
         drop(paid.bytes().await);
         status
     }
-}
-
-fn anvil_version() -> String {
-    let manifest = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../interop/package.json");
-    let manifest = std::fs::read_to_string(manifest).unwrap_or_default();
-    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap_or_default();
-    manifest["dependencies"]["@foundry-rs/anvil"].as_str().unwrap_or("?").to_owned()
 }

@@ -67,7 +67,7 @@ async fn ten_offers(_: Paid) -> &'static str {
 
 /// Measures every figure and reports.
 pub(crate) fn measure(effort: Effort) {
-    let pace = effort.choose(Pace { turns: 15, calls: 400 }, Pace { turns: 3, calls: 100 });
+    let pace = effort.choose(Pace { turns: 60, calls: 400 }, Pace { turns: 3, calls: 100 });
 
     let sizes: &[usize] = effort.choose(&[10, 100, 1_000, 10_000], &[10, 1_000]);
     measured("prices", sizes, pace, |prices| {

@@ -5,7 +5,7 @@
 //! time of the server per request, user and system: unlike the rate it does not depend on the generator.
 
 use crate::generator::{Answered, Load, Model, complete, run};
-use crate::process::{Server, on_core, serving};
+use crate::process::{Server, on_core, pinned, serving};
 use crate::{Effort, report};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -112,13 +112,10 @@ fn hono() -> Option<Command> {
     if !interop.join("node_modules/mppx").exists() || !interop.join("node_modules/hono").exists() {
         return None;
     }
-    let works = Command::new("node").arg("--version").stderr(Stdio::null()).output().ok()?;
-    report::version(&format!("node {}", String::from_utf8_lossy(&works.stdout).trim()));
-    let manifest = std::fs::read_to_string(interop.join("package.json")).ok()?;
-    let manifest: serde_json::Value = serde_json::from_str(&manifest).ok()?;
+    let node = Command::new("node").arg("--version").stderr(Stdio::null()).output().ok()?;
+    report::version(&format!("node {}", String::from_utf8_lossy(&node.stdout).trim()));
     for package in ["mppx", "hono", "@hono/node-server"] {
-        let version = manifest["dependencies"][package].as_str().unwrap_or("?");
-        report::version(&format!("{package} {version}"));
+        report::version(&format!("{package} {}", pinned(package)));
     }
     let mut command = on_core(SERVER_CORE, "node");
     // Its Stripe and its chain are asked nothing either.

@@ -88,3 +88,11 @@ pub(crate) fn serving(core: Option<usize>, args: &[&str]) -> Command {
     command.arg("serve").args(args);
     command
 }
+
+/// The version of an npm package that the interop tests pin.
+pub(crate) fn pinned(package: &str) -> String {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../interop/package.json");
+    let manifest = std::fs::read(manifest).unwrap_or_default();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap_or_default();
+    manifest["dependencies"][package].as_str().unwrap_or("?").to_owned()
+}
