@@ -3,7 +3,7 @@
 //!
 //! `test` is the one test command of this repository; `.ci/run` calls it and nothing else. It installs what
 //! the tests need, runs the stages of [`stages`] one after another and ends with one line, `N passed, N
-//! failed`. The others are for maintainers: `bench` prints what a payment costs over a free handler, `crash`
+//! failed`. The others are for maintainers: `bench` measures everything and writes `benches/RESULTS.md`, `crash`
 //! kills servers for longer than a test run does, `fuzz` gives every parser ten million inputs, `guard` counts the
 //! instructions of the hot paths, `mutants` removes every check of the gate, the pipeline and the client in turn and reports
 //! the ones no test misses, `miri` looks for undefined behaviour beneath the protocol core.
@@ -42,7 +42,7 @@ enum Command {
     /// Set up and run every check, and end with one line: `N passed, N failed`
     Test(stages::Selection),
 
-    /// Run the benchmarks and print what each case costs over the free handler
+    /// Run the benchmarks, and write benches/RESULTS.md and its plots
     Bench(bench::Options),
     /// Run the crash tests for long: storms of faults, killed shops, replicas on one database
     Crash(crash::Options),
@@ -98,6 +98,6 @@ enum Error {
     Mutants(#[from] mutants::MutantsError),
     #[error("cannot start cargo: {0}")]
     Crash(std::io::Error),
-    #[error("the benchmarks did not finish; see above")]
-    Bench,
+    #[error(transparent)]
+    Bench(#[from] bench::BenchError),
 }
