@@ -47,7 +47,7 @@ impl Advertised {
         let (amount, currency) = match &offer.fixed {
             Some(fixed) => {
                 // Amount and currency are the same whoever pays the network's fee.
-                let charge = ChargeRequest::decode(&fixed.form(Fees::Payer).request()).ok()?;
+                let charge = ChargeRequest::decode(fixed.form(Fees::Payer).request()).ok()?;
                 (Some(charge.amount), charge.currency)
             }
             None => (None, offer.currency.id.clone()),

@@ -173,7 +173,8 @@ fn late(mount: impl FnOnce(Router<Mpp>) -> Router<Mpp>) -> Vec<String> {
 fn a_price_that_comes_after_publish_and_stands_where_a_document_is_stops_the_start() {
     let below = || Router::new().route("/{anything}", get(elsewhere));
     let beside = || Router::new().route("/llms-full.txt", get(elsewhere));
-    let routes: [(&str, &dyn Fn(Router<Mpp>) -> Router<Mpp>); 4] = [
+    type Mount<'m> = &'m dyn Fn(Router<Mpp>) -> Router<Mpp>;
+    let routes: [(&str, Mount<'_>); 4] = [
         ("/llms.txt", &|app| app.route("/llms.txt", get(elsewhere))),
         ("/openapi.json", &|app| app.route("/openapi.json", mpp::routing::post(elsewhere))),
         ("/describe/{operation}", &|app| app.nest("/describe", below())),
@@ -247,6 +248,7 @@ fn a_path_that_the_given_document_spells_with_other_parameters_stops_the_start()
     #[derive(OpenApi)]
     #[openapi(paths(free_with_id))]
     struct Api;
+    let _served_by_somebody_else = free_with_id;
     let mounted = |path: &str| Router::new().route(path, mpp::routing::post(elsewhere));
     let info = || info().openapi(Api::openapi());
     let problems_of = |path: &str| problems(mounted(path), info());
