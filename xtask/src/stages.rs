@@ -12,6 +12,7 @@ use clap::ValueEnum;
 
 use crate::Error;
 use crate::fuzz;
+use crate::guard;
 use crate::run::{Interrupt, Log, Step};
 use crate::tally::{Counting, Ending, Tally};
 use crate::tools;
@@ -102,6 +103,8 @@ pub(crate) enum Stage {
     Interop,
     /// The parsers' fuzz targets, for a moment each (skipped without nightly and cargo-fuzz)
     Fuzz,
+    /// The instructions of the hot paths against the committed counts (skipped without valgrind)
+    Guard,
     /// Documentation tests, and links within the documentation
     Doc,
     /// Clippy without a warning, in both feature sets
@@ -246,6 +249,7 @@ impl Stage {
             }
             Stage::Pipeline | Stage::Cli | Stage::Shop => call.integration_tests(10, Full, self),
             Stage::Fuzz => fuzz::steps(workspace),
+            Stage::Guard => guard::steps(workspace).into_iter().map(|step| call.step(step)).collect(),
             Stage::Doc => {
                 let mut links = call.cargo(Check, 10, ["doc", "--no-deps"]);
                 links.command.args(workspace.select(Full)).env("RUSTDOCFLAGS", "-D warnings");
@@ -297,6 +301,11 @@ impl Calls<'_> {
             command.arg("--locked");
         }
         Step::new(command, counting, minutes(limit))
+    }
+
+    /// A step of another file, in what every command runs with.
+    fn step(&self, step: Step) -> Step {
+        Step { command: prepared(step.command, self.workspace.root()), ..step }
     }
 
     fn test<const N: usize>(&self, set: FeatureSet, limit: u64, counting: Counting, args: [&str; N]) -> Step {
