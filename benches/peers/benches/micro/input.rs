@@ -7,7 +7,7 @@ use axum::http::Request;
 use mpp::pricing::PriceSpec;
 use mpp::protocol::{
     AcceptPayment, BaseUnits, BodyDigest, BoundPrefix, Challenge, ChargeRequest, Credential, CredentialBuf,
-    Intent, MethodName, SecretRing, Slots, Timestamp, b64, to_jcs,
+    Intent, MethodName, PreparedChallenge, Realm, SecretRing, Slots, Timestamp, b64, to_jcs,
 };
 use mpp::testing::hot_path::{Unpaid, offers};
 use mpp::{Amount, Mpp, Receipt, Secret, Tempo};
@@ -91,6 +91,24 @@ pub(crate) fn challenge() -> Challenge {
 /// What is absorbed of [`challenge`] before a request comes.
 pub(crate) fn prefix() -> BoundPrefix {
     ring().prefix(REALM, "tempo", "charge", &our_charge().encode())
+}
+
+/// What our server has ready for its fixed price.
+pub(crate) fn prepared() -> PreparedChallenge {
+    let (realm, method) = (Realm::parse(REALM).expect("a realm"), MethodName::from_static("tempo"));
+    PreparedChallenge::new(&ring(), &realm, &method, &Intent::CHARGE, own_challenge().request, None)
+}
+
+/// `expires` and `opaque` as our server writes them for its fixed price.
+pub(crate) fn own_slots() -> [String; 2] {
+    let challenge = own_challenge();
+    [challenge.expires.expect("ours have one"), challenge.opaque.expect("ours have one")]
+}
+
+/// A challenge of our server for its fixed price.
+fn own_challenge() -> Challenge {
+    let lines = unpaid("fixed").challenges(None);
+    Challenge::parse_all(lines.iter().filter_map(|line| line.to_str().ok())).offers.remove(0)
 }
 
 /// The same as the official SDK's, which read it.

@@ -5,12 +5,20 @@ mod challenge_of_a_fixed_price {
     use crate::input;
     use divan::{Bencher, black_box};
     use hmac::{Hmac, KeyInit as _, Mac as _};
+    use mpp_peers::REALM;
     use mpp_peers::official::SECRET;
 
     #[divan::bench(sample_count = 300, sample_size = 32)]
     fn ours(bencher: Bencher) {
         let unpaid = input::unpaid("fixed");
         bencher.bench_local(|| unpaid.challenges(None));
+    }
+
+    /// Of a nonce and a time that are there.
+    #[divan::bench(sample_count = 300, sample_size = 32)]
+    fn ours_header(bencher: Bencher) {
+        let (prepared, [expires, opaque]) = (input::prepared(), input::own_slots());
+        bencher.bench_local(|| prepared.issue(black_box(&expires), "", black_box(&opaque)));
     }
 
     #[divan::bench(sample_count = 300, sample_size = 32)]
@@ -25,17 +33,15 @@ mod challenge_of_a_fixed_price {
     /// The HMAC over the same bytes, of which the first four slots are absorbed.
     #[divan::bench(sample_count = 300, sample_size = 32)]
     fn floor_hmac_finish(bencher: Bencher) {
-        let challenge = input::challenge();
-        let mut prepared: Hmac<sha2::Sha256> = Hmac::new_from_slice(SECRET.as_bytes()).expect("any length");
-        for slot in
-            [&challenge.realm, challenge.method.as_str(), challenge.intent.as_str(), &challenge.request]
-        {
-            prepared.update(slot.as_bytes());
-            prepared.update(b"|");
+        let mut absorbed: Hmac<sha2::Sha256> = Hmac::new_from_slice(SECRET.as_bytes()).expect("any length");
+        for slot in [REALM, "tempo", "charge", input::prepared().request()] {
+            absorbed.update(slot.as_bytes());
+            absorbed.update(b"|");
         }
-        let rest = format!("{}||{}", input::EXPIRES, input::OPAQUE);
+        let [expires, opaque] = input::own_slots();
+        let rest = format!("{expires}||{opaque}");
         bencher.bench_local(|| {
-            let mut state = prepared.clone();
+            let mut state = absorbed.clone();
             state.update(black_box(rest.as_bytes()));
             state.finalize().into_bytes()
         });
