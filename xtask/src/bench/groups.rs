@@ -15,7 +15,9 @@ pub(crate) enum Group {
     Gate,
     /// What each payment method does before it asks its network
     Methods,
-    /// The start of a large service, and its documents
+    /// The start of a service of many prices
+    Startup,
+    /// The start of a service of many routes, and its documents
     Documents,
     /// The paying client
     Client,
@@ -155,6 +157,7 @@ impl Group {
             Group::Router => Runner::Peers("router"),
             Group::Gate => Runner::Divan("router"),
             Group::Methods => Runner::Divan("methods"),
+            Group::Startup => Runner::Divan("startup"),
             Group::Documents => Runner::Divan("documents"),
             Group::Client => Runner::Divan("client"),
             Group::Loopback => Runner::Load("loopback", Cores::Any),
@@ -177,8 +180,15 @@ impl Group {
                 columns: DIVAN,
                 figures: &[],
             },
+            Group::Startup => Page {
+                title: "Start-up",
+                about: "Every price of a service is read from the registry, checked and prepared: from the builder to the server.",
+                case: "what",
+                columns: DIVAN,
+                figures: &[],
+            },
             Group::Documents => Page {
-                title: "Start-up and documents",
+                title: "Routes and documents",
                 about: "A service of 10,000 priced routes, beside axum's own router with the same handlers; a document beside a static \
                         file with the same headers.",
                 case: "what",
