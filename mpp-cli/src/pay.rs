@@ -178,6 +178,7 @@ async fn finish(
         }
         Err(error) => Err(match Error::find(&error) {
             Some(Error::NotPaid(refused)) => not_paid(refused, &options.means),
+            Some(Error::Ledger(ledger)) => Failure::ledger(ledger),
             Some(error) => match error.unsettled() {
                 // Its wallet knows that nothing was taken: there is nothing to resume.
                 Some(unsettled) if unsettled.fate == Fate::Never => Failure::new(Code::NotPaid, error),

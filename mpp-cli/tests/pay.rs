@@ -420,11 +420,23 @@ fn a_wrong_file_url_key_or_flag_is_one_sentence_with_a_hint() {
     let nowhere = "/nowhere/at/all";
     let sandbox_key = "main";
     scene.run(&["wallet", "new", sandbox_key, "--password-file", &password]);
+    let damaged = Scene::nobody("damaged");
+    let file = damaged.write("spent.jsonl", "nonsense\n");
+    let told = damaged.run(&["pay", "-y", &weather]);
+    assert!(err(&told).contains(&file) && err(&told).contains("line 1"), "{}", err(&told));
     let cases: &[(&[&str], &str)] = &[
         (&["pay", "-y", "weather"], "write it out, as https://"),
         (&["pay", "-y", "ftp://example.com/x"], "https://api.example.com"),
         (&["pay", "-y", "http://127.0.0.1:1/x"], "is the server running?"),
         (&["quote", "http://127.0.0.1:1/x"], "is the server running?"),
+        (&["pay", "-y", &weather.replace("http:", "https:")], "is it an http:// URL?"),
+        (&["pay", "-y", "http://nobody.invalid/x"], "is the name right?"),
+        (&["pay", "-y", "--tempo-rpc", "http://127.0.0.1:1", &weather], "mpp wallet new NAME --kind evm"),
+        (&["pay", "-y", "--evm-pays-by", "hash", &weather], "--key-file NAME"),
+        (
+            &["quote", "--key-file", sandbox_key, "--password-file", &password, "--evm-chain", "1", &weather],
+            "--key-file NAME",
+        ),
         (&["pay", "-y", "-X", "no verb", &weather], "such as GET"),
         (&["pay", "-y", "-H", "nonsense", &weather], "write `Name: value`"),
         (&["pay", "-y", "-d", "@/nowhere/at/all", &weather], "without `@` it is the data itself"),
@@ -473,6 +485,34 @@ fn a_wrong_file_url_key_or_flag_is_one_sentence_with_a_hint() {
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert!(err(&output).contains("--help") || args == ["wallet"], "{args:?} {}", err(&output));
     }
+}
+
+#[test]
+fn a_user_in_a_url_goes_into_a_header_as_with_curl_and_into_nothing_that_is_kept_or_told() {
+    let scene = Scene::set("user");
+    let upstream = scene.url.strip_prefix("http://").unwrap().to_owned();
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = proxy.local_addr().unwrap();
+    let exchanges = std::thread::spawn(move || {
+        pass(&proxy, &upstream);
+        let (mut near, _) = proxy.accept().unwrap();
+        let mut head = [0; 16 * 1024];
+        let length = near.read(&mut head).unwrap();
+        near.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
+        String::from_utf8(head[..length].to_vec()).unwrap()
+    });
+    let missed = scene.run(&["pay", "-y", &format!("http://me:ge%3Aheim@{address}/weather")]);
+    assert_eq!(missed.status.code(), Some(4), "{}", err(&missed));
+    let head = exchanges.join().unwrap().to_lowercase();
+    // me:ge:heim
+    assert!(head.contains("authorization: basic bwu6z2u6agvpbq==, payment "), "{head}");
+    let ledger = scene.run(&["ledger", "--json"]);
+    for text in [err(&missed), out(&ledger)] {
+        assert!(!text.contains("heim") && !text.contains("me:"), "{text}");
+    }
+    let kept = scene.home.join(format!("unsettled/{}.json", entry_in(&missed)));
+    let kept: serde_json::Value = serde_json::from_slice(&std::fs::read(kept).unwrap()).unwrap();
+    assert_eq!(kept["url"], format!("http://{address}/weather"));
 }
 
 #[test]
