@@ -424,11 +424,11 @@ impl Ledger {
     }
 
     fn account_key(&self, account: &str) -> Key {
-        Key::new(Quota::Free, "sandbox-account", &format!("{}/{account}", self.method))
+        Key::new(Quota::Free, "sandbox-account", &[self.method.as_str(), "/", account].concat())
     }
 
     fn payment_key(&self, order: Order<'_>) -> Key {
-        Key::new(Quota::Free, "sandbox-payment", &format!("{}/{}", self.method, order.challenge_id))
+        Key::new(Quota::Free, "sandbox-payment", &[self.method.as_str(), "/", order.challenge_id].concat())
     }
 }
 

@@ -59,7 +59,7 @@ pub(super) use hooks::Hook;
 
 use super::journal::{DeliveryState, Entry, PaymentState};
 use super::respond::Answer;
-use crate::protocol::{ProblemType, Receipt};
+use crate::protocol::{ChallengeId, ProblemType, Receipt};
 use axum::http::StatusCode;
 use hooks::Hooks;
 #[cfg(feature = "metrics")]
@@ -145,19 +145,20 @@ impl Observers {
         };
         #[cfg(feature = "metrics")]
         self.meters.refused(kind);
-        let (reason, first) = (slug(kind), answer.first().map(|id| id.as_str()));
+        // As text only inside of what is skipped when nobody listens.
+        let first = answer.first();
         if kind == ProblemType::PaymentRequired {
-            tracing::debug!(target: TARGET, operation, price, reason, challenge = first, offers = answer.offers(), "challenge");
+            tracing::debug!(target: TARGET, operation, price, reason = slug(kind), challenge = first.map(ChallengeId::as_str), offers = answer.offers(), "challenge");
         } else if first.is_some() {
-            tracing::debug!(target: TARGET, operation, price, reason, status = kind.status(), challenge = first, offers = answer.offers(), "refuse");
+            tracing::debug!(target: TARGET, operation, price, reason = slug(kind), status = kind.status(), challenge = first.map(ChallengeId::as_str), offers = answer.offers(), "refuse");
         } else {
-            tracing::debug!(target: TARGET, operation, price, reason, status = kind.status(), "refuse");
+            tracing::debug!(target: TARGET, operation, price, reason = slug(kind), status = kind.status(), "refuse");
         }
         if let Some(challenge) = first.filter(|_| self.hooks.listen()) {
             self.tell(&Event::ChallengeIssued {
                 operation: operation.unwrap_or_default().to_owned(),
                 reason: kind,
-                challenge_id: challenge.to_owned(),
+                challenge_id: challenge.to_string(),
                 offers: answer.offers(),
             });
         }
