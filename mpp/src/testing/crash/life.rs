@@ -40,7 +40,7 @@ pub(super) struct World<'b, B> {
 /// Who comes first to what a dead process left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Restart {
-    /// The client, with its credential.
+    /// The client, with its credential; of a refund the operator, with the same order.
     ByClient,
     /// [`Mpp::recover`], at the start.
     BySweeper,

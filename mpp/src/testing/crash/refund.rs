@@ -1,9 +1,9 @@
 //! One refund, across as many processes as it takes: something is sold, given back by a process that is stopped, carried on
 //! by one that may be stopped, too, and in the end ordered again until it is back.
 
-use super::life::{PAUSE, World};
+use super::life::{PAUSE, Restart, World};
 use super::process::{Coverage, Fate, Process};
-use super::{CrashBench, Stop, stopped_at};
+use super::{BOTH, CrashBench, Depth, Plan, Stop, stopped_at};
 use crate::server::observe::Sale;
 use crate::server::refund::{RefundOrder, RefundState};
 use crate::server::{Builder, Mpp, ledger};
@@ -66,8 +66,8 @@ impl fmt::Display for RefundReport {
 }
 
 /// Sells something, and stops the process that gives the money back at every operation of its store and its network,
-/// before and after each, and the next one at whatever nobody was stopped at yet. Then the order is repeated until it is
-/// back. In every run the money has to go back exactly once, and the ledger has to say so.
+/// before and after each, and the next one, which recovers or is told again, at whatever nobody was stopped at yet. Then the
+/// order is repeated until it is back. In every run the money has to go back exactly once, and the ledger has to say so.
 ///
 /// [`CrashBench::refunds`] counts, so the bench has to have it, and a method that is configured for refunds.
 ///
@@ -113,15 +113,15 @@ impl fmt::Display for RefundReport {
 pub async fn refund_safety<B: CrashBench>(bench: &B) -> RefundReport {
     let world = World::new(bench);
     let mut report = RefundReport::default();
-    let mut plans = VecDeque::from([Vec::new()]);
-    while let Some(stops) = plans.pop_front() {
+    let mut plans = VecDeque::from([Plan::WHOLE]);
+    while let Some(plan) = plans.pop_front() {
         // What a second stop was planned for may have been met meanwhile.
-        let is_news = |stop: &Stop| !report.coverage.has(&stop.name, stop.fate);
-        if stops.len() == MOST_STOPS && !stops.last().is_some_and(is_news) {
+        if plan.is_superfluous(&report.coverage) {
             continue;
         }
         let mut processes = Vec::new();
-        let verdict = give_back(&world.another(), &stops, &mut processes).await;
+        let verdict = give_back(&world.another(), &plan, &mut processes).await;
+        let Plan { stops, restart } = plan;
         processes.iter().for_each(Process::kill);
         report.runs += 1;
         report.stops += processes.iter().filter_map(stopped_at).count();
@@ -130,7 +130,7 @@ pub async fn refund_safety<B: CrashBench>(bench: &B) -> RefundReport {
         }
         if let Err(breach) = verdict {
             let at: Vec<_> = processes.iter().filter_map(stopped_at).collect();
-            report.breaches.push(format!("{breach} (stopped {})", at.join(", then ")));
+            report.breaches.push(format!("{breach} (stopped {}; {restart:?})", at.join(", then ")));
         }
         // Whatever the process after the last stop did is to be stopped at, too.
         let Some(next) = processes.get(stops.len()).filter(|_| stops.len() < MOST_STOPS) else { continue };
@@ -138,9 +138,19 @@ pub async fn refund_safety<B: CrashBench>(bench: &B) -> RefundReport {
         for (at, name) in names.iter().enumerate() {
             let nth = names[..at].iter().filter(|before| *before == name).count();
             for fate in [Fate::DiesBefore, Fate::DiesAfter] {
-                if stops.is_empty() || !report.coverage.has(name, fate) {
-                    let stop = Stop { name: name.clone(), nth, fate };
-                    plans.push_back(stops.iter().cloned().chain([stop]).collect());
+                let stop = Stop { name: name.clone(), nth, fate };
+                let stops: Vec<_> = stops.iter().cloned().chain([stop]).collect();
+                if stops.len() == 1 {
+                    let restarts = match bench.depth() {
+                        Depth::EveryRecovery => &BOTH[..],
+                        // In turns, for the sake of time.
+                        Depth::NewOperations => std::slice::from_ref(&BOTH[at % 2]),
+                    };
+                    plans.extend(
+                        restarts.iter().map(|restart| Plan { stops: stops.clone(), restart: *restart }),
+                    );
+                } else if !report.coverage.has(name, fate) {
+                    plans.push_back(Plan { stops, restart });
                 }
             }
         }
@@ -154,20 +164,20 @@ pub async fn refund_safety<B: CrashBench>(bench: &B) -> RefundReport {
 /// One sale and its refund.
 async fn give_back<B: CrashBench>(
     world: &World<'_, B>,
-    stops: &[Stop],
+    plan: &Plan,
     processes: &mut Vec<Process>,
 ) -> Result<(), String> {
     let sale = sell(world).await?;
     let before = world.bench.refunds().await;
     let order = RefundOrder::rest(&sale);
-    for stop in stops.iter().cloned().map(Some).chain([None]) {
+    for stop in plan.stops.iter().cloned().map(Some).chain([None]) {
         let process = Process::stopping(stop);
         let first = processes.is_empty();
         processes.push(process.clone());
         let (mpp, _) = world.server_with(&process, keeping).await;
         let work = async {
-            // The first one is told to, the others find it.
-            if first {
+            // The first one is told to, the others find it or are told again.
+            if first || plan.restart == Restart::ByClient {
                 mpp.refund(&order).await.map(drop).map_err(|error| format!("not ordered: {error}"))?;
             } else {
                 mpp.recover().await.map(drop).map_err(|error| format!("`recover` failed: {error}"))?;
