@@ -124,6 +124,16 @@ pub(crate) fn client_that_resumes(home: &Home) -> Result<Builder, Failure> {
 }
 
 impl Means {
+    /// Whether the command says how much it may be.
+    pub(crate) fn has_max(&self) -> bool {
+        self.max.is_some()
+    }
+
+    /// Whether the command says by which method.
+    pub(crate) fn has_method(&self) -> bool {
+        self.method.is_some()
+    }
+
     /// The client of this configuration, before approval and events are added to it.
     pub(crate) fn client(
         &self,

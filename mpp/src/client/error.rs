@@ -26,9 +26,14 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// ```
 /// use mpp::client::Error;
 /// fn may_have_paid(error: &Error) -> bool {
-///     !matches!(error, Error::NotPaid(_) | Error::BodyNotReplayable | Error::Ledger(_))
+///     match error {
+///         Error::NotPaid(_) | Error::NoOrigin | Error::BodyNotReplayable | Error::Ledger(_) => false,
+///         // Refused, and the wallet knows that nothing was taken.
+///         Error::Rejected(unsettled) => unsettled.fate != mpp::method::Fate::Never,
+///         _ => true,
+///     }
 /// }
-/// assert!(!may_have_paid(&Error::BodyNotReplayable));
+/// assert!(!may_have_paid(&Error::NoOrigin));
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

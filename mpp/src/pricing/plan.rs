@@ -1,8 +1,8 @@
 //! A price under a configuration: the offers that can really be made, prepared.
 //!
 //! Everything that does not depend on the request is done here, once: base units, the `request` of each fixed offer
-//! (JCS, base64url), the HMAC state that has absorbed the first four slots, the header text. What is left per challenge
-//! is one HMAC finish and one copy.
+//! (JCS, base64url), the HMAC state that has absorbed the first four slots, the header text
+//! ([`PreparedChallenge`]). What is left per challenge is one HMAC finish and one copy.
 //!
 //! # Two forms of one offer
 //! With `fees = "sponsored"` and a method that has a sponsor, an offer has two forms: the server pays the network's fee, or
@@ -19,8 +19,8 @@ use super::split::{SplitError, shares};
 use super::{Capture, OfferSpec, Price, PriceSpec, Tier};
 use crate::method::{Fees, Holding, MethodCurrency, OfferCx, ServerMethod, Share, Splitting, Sponsoring};
 use crate::protocol::{
-    Amount, AmountError, BaseUnits, BoundPrefix, ChargeRequest, Intent, MethodName, Realm, SecretRing,
-    Timestamp, write_quoted,
+    Amount, AmountError, BaseUnits, ChargeRequest, Intent, MethodName, PreparedChallenge, Realm, SecretRing,
+    Timestamp,
 };
 use crate::server::scope::Scopes;
 use std::borrow::Cow;
@@ -55,17 +55,8 @@ pub(crate) struct Offer {
 
 /// An offer whose amount does not depend on the request, in each of its forms.
 pub(crate) struct Fixed {
-    payer: Prepared,
-    sponsored: Option<Prepared>,
-}
-
-/// A challenge but for its id, digest, expiry and opaque.
-#[derive(Clone)]
-pub(crate) struct Prepared {
-    pub(crate) request: String,
-    pub(crate) prefix: BoundPrefix,
-    /// `", realm="…", method="…", intent="charge", request="…"[, description="…"]`
-    pub(crate) head: String,
+    payer: PreparedChallenge,
+    sponsored: Option<PreparedChallenge>,
 }
 
 /// What [`Plan::resolve`] works with.
@@ -165,8 +156,8 @@ impl Plan {
             // The same line of the same price.
             let Some(offer) = self.offers.iter_mut().find(|o| o.index == old.index) else { continue };
             for form in old.fixed.iter().flat_map(Fixed::forms) {
-                if offer.fixed.as_ref().is_none_or(|fixed| fixed.form_of(&form.request).is_none()) {
-                    offer.retired.push((form.request.clone(), until));
+                if offer.fixed.as_ref().is_none_or(|fixed| fixed.form_of(form.request()).is_none()) {
+                    offer.retired.push((form.request().to_owned(), until));
                 }
             }
             offer.retired.extend(old.retired.iter().cloned());
@@ -176,7 +167,7 @@ impl Plan {
 
 impl Fixed {
     /// The form in which this one pays the network's fee.
-    pub(crate) fn form(&self, fees: Fees) -> &Prepared {
+    pub(crate) fn form(&self, fees: Fees) -> &PreparedChallenge {
         match fees {
             Fees::Payer => &self.payer,
             Fees::Sponsored => self.sponsored.as_ref().unwrap_or(&self.payer),
@@ -184,11 +175,11 @@ impl Fixed {
     }
 
     /// The form with this `request`.
-    pub(crate) fn form_of(&self, request: &str) -> Option<&Prepared> {
-        self.forms().find(|form| form.request == request)
+    pub(crate) fn form_of(&self, request: &str) -> Option<&PreparedChallenge> {
+        self.forms().find(|form| form.request() == request)
     }
 
-    fn forms(&self) -> impl Iterator<Item = &Prepared> {
+    fn forms(&self) -> impl Iterator<Item = &PreparedChallenge> {
         std::iter::once(&self.payer).chain(&self.sponsored)
     }
 }
@@ -372,18 +363,18 @@ impl Offer {
     /// The form of `prepared` in which the payer pays the network's fee; `None` if it cannot be made.
     pub(crate) fn unsponsored<'p>(
         &'p self,
-        prepared: &Cow<'p, Prepared>,
+        prepared: &Cow<'p, PreparedChallenge>,
         price: &'static PriceSpec,
         realm: &Realm,
         ring: &SecretRing,
-    ) -> Option<Cow<'p, Prepared>> {
+    ) -> Option<Cow<'p, PreparedChallenge>> {
         if self.fees == Fees::Payer {
             return Some(prepared.clone());
         }
         if let Some(fixed) = &self.fixed {
             return Some(Cow::Borrowed(fixed.form(Fees::Payer)));
         }
-        let units = ChargeRequest::decode(&prepared.request).ok()?.amount;
+        let units = ChargeRequest::decode(prepared.request()).ok()?.amount;
         self.prepare(units, Fees::Payer, price, realm, ring).ok().map(Cow::Owned)
     }
 
@@ -395,29 +386,18 @@ impl Offer {
         price: &'static PriceSpec,
         realm: &Realm,
         ring: &SecretRing,
-    ) -> Result<Prepared, String> {
+    ) -> Result<PreparedChallenge, String> {
         let request = self.request(units, fees, price)?;
-        let prefix = ring.prefix(realm.as_str(), self.name.as_str(), Intent::CHARGE.as_str(), &request);
-        let mut head = String::with_capacity(request.len() + 96);
-        head.push_str("\", realm=");
-        write_quoted(&mut head, realm.as_str());
-        head.push_str(", method=\"");
-        head.push_str(self.name.as_str());
-        head.push_str("\", intent=\"charge\", request=\"");
-        head.push_str(&request);
-        head.push('"');
-        if let Some(description) = price.description {
-            head.push_str(", description=");
-            write_quoted(&mut head, description);
-        }
-        if head.len() > MAX_CHALLENGE {
+        let description = price.description;
+        let prepared = PreparedChallenge::new(ring, realm, &self.name, &Intent::CHARGE, request, description);
+        if prepared.fixed_len() > MAX_CHALLENGE {
             return Err(format!(
                 "the challenge of `{}` has {} bytes; at most {MAX_CHALLENGE} fit",
                 self.name,
-                head.len()
+                prepared.fixed_len()
             ));
         }
-        Ok(Prepared { request, prefix, head })
+        Ok(prepared)
     }
 }
 

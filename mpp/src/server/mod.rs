@@ -37,6 +37,8 @@ pub(crate) mod page;
 pub mod paid;
 mod peer;
 pub(crate) mod pipeline;
+#[cfg(feature = "openapi")]
+mod publishing;
 mod rate;
 pub mod refund;
 mod replay;

@@ -35,12 +35,10 @@ use super::scope::{Scope, Target, hash_request};
 pub(crate) use super::settlement::Exit;
 use super::settlement::{self, After, Outcome};
 use crate::method::{CredentialCx, Money, Rejection, Verified};
-use crate::pricing::{
-    Binding, Capture, Honor, Offer, Order, Plan, Prepared, PriceSpec, Replay, SplitError, Tier,
-};
+use crate::pricing::{Binding, Capture, Honor, Offer, Order, Plan, PriceSpec, Replay, SplitError, Tier};
 use crate::protocol::{
     AcceptPayment, Amount, BaseUnits, BodyDigest, ChargeRequest, Credential, CredentialBuf, CredentialError,
-    Fingerprint, Intent, Problem, ProblemType, Timestamp,
+    Fingerprint, Intent, PreparedChallenge, Problem, ProblemType, Timestamp,
 };
 use crate::store::{Quota, StoreError, Version};
 use axum::body::Bytes;
@@ -808,7 +806,7 @@ impl Visit {
             kind,
             detail,
             expires: expires.as_str(),
-            offers: quoted.iter().map(|q| (q.offer, q.prepared.request.as_str())).collect(),
+            offers: quoted.iter().map(|q| (q.offer, q.prepared.request())).collect(),
         };
         page.html()
     }
@@ -833,33 +831,8 @@ impl Visit {
         let digest = self.digest.map(|d| d.to_string()).unwrap_or_default();
         let mut challenges = Challenges { lines: Vec::with_capacity(quoted.len()), first: None };
         let mut write = |offer: &Quoted<'_>| {
-            let prepared = &*offer.prepared;
-            let id = prepared.prefix.id(expires.as_str(), &digest, &opaque);
+            let (id, line) = offer.prepared.issue(&expires, &digest, &opaque);
             challenges.first.get_or_insert(id);
-            // Exactly as long as the line: what is over would be copied away when the text becomes a header value.
-            let digest_len = if digest.is_empty() { 0 } else { digest.len() + ", digest=\"\"".len() };
-            let fixed = "Payment id=\", expires=\"\", opaque=\"\"".len();
-            let length = fixed
-                + id.as_str().len()
-                + prepared.head.len()
-                + digest_len
-                + expires.as_str().len()
-                + opaque.len();
-            let mut line = String::with_capacity(length);
-            line.push_str("Payment id=\"");
-            line.push_str(id.as_str());
-            line.push_str(&prepared.head);
-            if !digest.is_empty() {
-                line.push_str(", digest=\"");
-                line.push_str(&digest);
-                line.push('"');
-            }
-            line.push_str(", expires=\"");
-            line.push_str(expires.as_str());
-            line.push_str("\", opaque=\"");
-            line.push_str(&opaque);
-            line.push('"');
-            debug_assert_eq!(line.len(), length);
             // Every part is visible ASCII.
             challenges.lines.extend(HeaderValue::from_maybe_shared(Bytes::from(line)));
         };
@@ -868,6 +841,12 @@ impl Visit {
             None => quoted.iter().for_each(&mut write),
         }
         challenges
+    }
+
+    /// What `WWW-Authenticate` would say.
+    #[cfg(feature = "testing")]
+    pub(crate) fn challenge_lines(&self, quote: &Quote) -> Result<Vec<HeaderValue>, Answer> {
+        Ok(self.challenges(&self.quote(quote)?).lines)
     }
 
     /// The client's order of preference; `None` for ours (no header, a malformed one, or no match).
@@ -886,7 +865,7 @@ impl Visit {
 /// An offer and what it asks for this request.
 struct Quoted<'p> {
     offer: &'p Offer,
-    prepared: Cow<'p, Prepared>,
+    prepared: Cow<'p, PreparedChallenge>,
 }
 
 /// What an existing entry means for a request.
@@ -930,14 +909,19 @@ impl Mpp {
         uri: &Uri,
         req: &Request,
     ) -> Presented {
-        let malformed = || {
-            Presented::Refused(Refused::new(
-                ProblemType::MalformedCredential,
-                "the credential cannot be read",
-            ))
+        // Which part of it cannot be read, in our own words: that tells a stranger nothing but what was sent.
+        let malformed = |error: CredentialError| {
+            let detail = Cow::Owned(error.to_string());
+            Presented::Refused(Refused { kind: ProblemType::MalformedCredential, detail })
         };
-        let Ok(buffer) = credential else { return malformed() };
-        let Ok(credential) = buffer.parse() else { return malformed() };
+        let buffer = match credential {
+            Ok(buffer) => buffer,
+            Err(error) => return malformed(error),
+        };
+        let credential = match buffer.parse() {
+            Ok(credential) => credential,
+            Err(error) => return malformed(error),
+        };
         let echo = &credential.challenge;
         let method = self.0.methods.iter().find(|m| m.name().as_str() == echo.method);
         let Some(method) = method else {
@@ -956,14 +940,17 @@ impl Mpp {
             .then(|| plan.offers.iter().filter(|offer| slots.method == offer.name.as_str()))
             .and_then(|mut offers| offers.find_map(|offer| offer.fixed.as_ref()?.form_of(slots.request)));
         let verified = match own {
-            Some(fixed) => fixed.prefix.verify(slots.expires, slots.digest, slots.opaque, &echo.id),
+            Some(fixed) => fixed.verify(slots.expires, slots.digest, slots.opaque, &echo.id),
             None => self.0.ring.verify(&slots, &echo.id),
         };
         if verified.is_err() {
             return Presented::Refused(NOT_OURS);
         }
         // Authentic: only now is it worth copying.
-        let Ok(credential) = credential.to_credential() else { return malformed() };
+        let credential = match credential.to_credential() {
+            Ok(credential) => credential,
+            Err(error) => return malformed(error),
+        };
         let Ok(charge) = credential.challenge.charge() else {
             return Presented::Refused(Refused::new(
                 ProblemType::InvalidChallenge,

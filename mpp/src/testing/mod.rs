@@ -42,6 +42,9 @@ mod advertised;
 mod client;
 mod crash;
 mod golden;
+#[doc(hidden)]
+#[allow(missing_docs, reason = "not public API")]
+pub mod hot_path;
 #[cfg(feature = "openapi")]
 mod manifest;
 mod method_conformance;

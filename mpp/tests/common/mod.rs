@@ -8,10 +8,10 @@ pub use faulty::{Fault, Faulty};
 use mpp::method::{
     CredentialCx, Fees, Held, Holding, MethodCurrency, MethodProblem, Money, OfferCx, Payment, RefundCx,
     RefundOutcome, RefundPlan, Refunding, Rejection, ServerMethod, SettleCx, Settlement, SettlementPlan,
-    Splitting, Sponsoring, Step, Verified,
+    Splitting, SponsorBudget, Sponsoring, Step, Verified,
 };
 use mpp::protocol::{BaseUnits, Challenge, ChargeRequest, Credential, MethodName, ProblemType, Timestamp};
-use mpp::store::{Keep, Turn};
+use mpp::store::{Keep, Notebook, Turn};
 use serde_json::{Map, json};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -45,6 +45,8 @@ pub struct Network {
     pub available: AtomicBool,
     /// Whether it pays its payers' fees.
     pub sponsoring: Mutex<Sponsoring>,
+    /// What it may still pay of them.
+    pub budget: Mutex<Option<SponsorBudget>>,
     /// Settlements wait here until a permit is there.
     pub turnstile: Semaphore,
     /// How many settlements have come as far as the turnstile.
@@ -148,6 +150,7 @@ impl Network {
             release: Mutex::new(Script::Settle),
             available: AtomicBool::new(true),
             sponsoring: Mutex::new(Sponsoring::NoFees),
+            budget: Mutex::default(),
             turnstile: Semaphore::new(Semaphore::MAX_PERMITS),
             waiting: AtomicUsize::new(0),
             refunding: Mutex::new(Refunding::Configured),
@@ -247,6 +250,10 @@ impl ServerMethod for Wired {
 
     fn sponsoring(&self) -> Sponsoring {
         *self.0.sponsoring.lock().unwrap()
+    }
+
+    fn sponsor_budget<'a>(&'a self, _: &'a Notebook, _: Timestamp) -> Step<'a, Option<SponsorBudget>> {
+        Step::ready(*self.0.budget.lock().unwrap())
     }
 
     fn splitting(&self) -> Splitting {
