@@ -1,6 +1,6 @@
 //! What the operator orders back goes back once, to whoever paid, and never more than was paid: wherever a process dies.
 
-use crate::common::{Fault, Network, Script, credential};
+use crate::common::{Fault, Network, PLAN_SECRET, Script, credential};
 use crate::lab::*;
 use mpp::ledger::{Delivery, LedgerEntry, Query};
 use mpp::method::{Money, Refunding};
@@ -75,6 +75,9 @@ async fn what_was_not_delivered_goes_back_to_its_payer_and_is_due_no_more() {
     assert!(is_back(&refund) && refund.amount == micros(PRICE) && refund.name.is_none(), "{refund:?}");
     let back: Vec<_> = lab.network.refunded.lock().unwrap().values().cloned().collect();
     assert_eq!(back, [("did:example:payer".to_owned(), PRICE)]);
+    // A plan may be a signed transaction: sealed.
+    let stored: Vec<u8> = lab.store.written.lock().unwrap().concat();
+    assert!(!stored.windows(PLAN_SECRET.len()).any(|window| window == PLAN_SECRET.as_bytes()));
 
     settle_down().await;
     let entry = only(&lab).await;
