@@ -6,7 +6,10 @@
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use mpp::client::{Client, Decision, EntryId, Error, Event, Outcome, Paid, Policy, Proposal, Unsettled};
+use mpp::client::{
+    Client, Decision, EntryId, Error, Event, NotPaid, Outcome, Paid, Policy, Proposal, Refusal, Scope,
+    Unsettled, explanation,
+};
 use mpp::method::Fate;
 use mpp::protocol::b64;
 use reqwest::Response;
@@ -160,6 +163,10 @@ async fn finish(
     match answer {
         Ok(response) => {
             let paid = response.extensions().get::<Paid>().cloned();
+            if let Some(paid) = paid.as_ref().filter(|_| response.status().is_client_error()) {
+                // An answer, and not what was paid for.
+                return Err(kept_paid(home, paid, &answer_of(response).await));
+            }
             let printed = print(options, response, target).await;
             match (printed, paid) {
                 // The answer broke off, or there is no room for it.
@@ -170,7 +177,8 @@ async fn finish(
             }
         }
         Err(error) => Err(match Error::find(&error) {
-            Some(Error::NotPaid(refused)) => Failure::new(Code::NotPaid, refused),
+            Some(Error::NotPaid(refused)) => not_paid(refused, &options.means),
+            Some(Error::Ledger(ledger)) => Failure::ledger(ledger),
             Some(error) => match error.unsettled() {
                 // Its wallet knows that nothing was taken: there is nothing to resume.
                 Some(unsettled) if unsettled.fate == Fate::Never => Failure::new(Code::NotPaid, error),
@@ -182,6 +190,27 @@ async fn finish(
             },
             None => Failure::unanswered(&error),
         }),
+    }
+}
+
+/// What was refused, and where that can be changed, if it is the configuration that refuses.
+fn not_paid(refused: &NotPaid, means: &Means) -> Failure {
+    let is_configured = refused.is_because(|why| match why {
+        Refusal::Limit(broken) => broken.scope != Scope::Request || !means.has_max(),
+        Refusal::MethodNotAllowed(_) => !means.has_method(),
+        Refusal::OriginNotAllowed(_)
+        | Refusal::NetworkNotAllowed(_)
+        | Refusal::RecipientNotAllowed(_)
+        | Refusal::NoRecipient
+        | Refusal::CurrencyNotAllowed(_) => true,
+        _ => false,
+    });
+    match is_configured {
+        true => {
+            let where_to_look = "`mpp config` shows what is allowed, and the file to change that in";
+            Failure::new(Code::NotPaid, format!("{refused}; {where_to_look}"))
+        }
+        false => Failure::new(Code::NotPaid, refused),
     }
 }
 
@@ -298,6 +327,22 @@ struct Kept {
     body: String,
 }
 
+/// What a server answered instead of what was asked for: its status, and its own words with escapes.
+pub(crate) async fn answer_of(response: Response) -> String {
+    let status = response.status();
+    match explanation(response).await {
+        Some(said) => format!("the server answered {status} ({said:?})"),
+        None => format!("the server answered {status}"),
+    }
+}
+
+/// As [`kept`], of a payment that was answered with an error.
+pub(crate) fn kept_paid(home: &Home, paid: &Paid, answer: &str) -> Failure {
+    let payment = &paid.payment;
+    let why = format!("{} may be paid, and {answer}", payment.cost());
+    kept_of(home, payment.entry(), &paid.request(), why)
+}
+
 /// Keeps what was paid for, and says how to get it.
 pub(crate) fn kept(home: &Home, unsettled: &Unsettled, error: &Error) -> Failure {
     kept_of(home, unsettled.payment.entry(), &unsettled.request(), error)
@@ -349,8 +394,11 @@ async fn resume(options: &Options, home: &Home, entry: &str, target: &Target) ->
     let client = client_that_resumes(home)?.build()?;
     let response = client.http()?.execute(request).await;
     // The client did not pay for this one, so it did not follow it either.
-    let response =
-        response.map_err(|error| Failure { code: Code::Unsettled, ..Failure::unanswered(&error) })?;
+    let response = response.map_err(|error| Failure {
+        code: Code::Unsettled,
+        entry: Some(entry),
+        ..Failure::unanswered(&error)
+    })?;
     let status = response.status();
     if status.is_success() || status.is_redirection() {
         let receipt = response.headers().get("payment-receipt").and_then(|value| value.to_str().ok());
@@ -369,13 +417,14 @@ async fn resume(options: &Options, home: &Home, entry: &str, target: &Target) ->
             }
         };
     }
-    if status.as_u16() == 402 {
-        return Err(Failure::new(
-            Code::Unsettled,
-            "the server refuses this payment; it may have been taken all the same, and counts as spent",
-        ));
-    }
-    Err(Failure::new(Code::Unsettled, format!("the server answered {status}; try again later")))
+    let answer = answer_of(response).await;
+    let text = match status.as_u16() {
+        402 => format!(
+            "{answer}: it refuses this payment; it may have been taken all the same, and counts as spent"
+        ),
+        _ => format!("{answer}; try again later"),
+    };
+    Err(Failure { entry: Some(entry), ..Failure::new(Code::Unsettled, text) })
 }
 
 fn read_kept(path: &Path) -> Result<reqwest::Request, Failure> {
