@@ -18,6 +18,7 @@ use serde_json::json;
 
 use crate::failure::{Code, Failure};
 use crate::home::{self, Home};
+use crate::interrupt::{self, Interrupt};
 use crate::progress::Progress;
 use crate::request::{Means, Request, client_that_resumes};
 use crate::{quote, terminal};
@@ -86,17 +87,29 @@ async fn buy(
     target: &Target,
 ) -> Result<(), Failure> {
     let progress = if options.quiet { Progress::none() } else { Progress::at_a_terminal() };
-    let client = client(options, home, progress.clone())?;
-    let answer = client.http()?.execute(request).await;
+    let interrupt = Interrupt::default();
+    let client = client(options, home, progress.clone(), interrupt.clone())?;
+    let answer = interrupt.or(client.http()?.execute(request)).await;
     progress.end();
-    finish(options, home, answer, target).await
+    match answer {
+        Some(answer) => finish(options, home, answer, target, &interrupt).await,
+        None => Err(given_up(home, &client).await),
+    }
 }
 
-fn client(options: &Options, home: &Home, progress: Progress) -> Result<Client, Failure> {
+fn client(
+    options: &Options,
+    home: &Home,
+    progress: Progress,
+    interrupt: Interrupt,
+) -> Result<Client, Failure> {
     let quiet = options.quiet;
     let builder = options.means.client(home, asking(options.yes))?;
     Ok(builder
         .observe(move |event: &Event<'_>| {
+            if let Event::Paying { .. } = event {
+                interrupt.arm();
+            }
             if !quiet {
                 tell(event, &progress)
             }
@@ -159,6 +172,7 @@ async fn finish(
     home: &Home,
     answer: Result<Response, reqwest_middleware::Error>,
     target: &Target,
+    interrupt: &Interrupt,
 ) -> Result<(), Failure> {
     match answer {
         Ok(response) => {
@@ -167,7 +181,9 @@ async fn finish(
                 // An answer, and not what was paid for.
                 return Err(kept_paid(home, paid, &answer_of(response).await));
             }
-            let printed = print(options, response, target).await;
+            let printed = interrupt.or(print(options, response, target)).await;
+            let printed =
+                printed.unwrap_or_else(|| Err(Failure::failed("stopped before all of it was there")));
             match (printed, paid) {
                 // The answer broke off, or there is no room for it.
                 (Err(failure), Some(paid)) if failure.code == Code::Failed => {
@@ -190,6 +206,20 @@ async fn finish(
             },
             None => Failure::unanswered(&error),
         }),
+    }
+}
+
+/// Somebody ended the command while a payment was under way.
+async fn given_up(home: &Home, client: &Client) -> Failure {
+    match interrupt::given_up(client).await {
+        Some(unsettled) => {
+            let why = format!("stopped before the answer to a payment of {}", unsettled.payment.cost());
+            kept_of(home, unsettled.payment.entry(), &unsettled.request(), why)
+        }
+        None => Failure::new(
+            Code::Unsettled,
+            "stopped while a payment was made; `mpp ledger` says whether it counts",
+        ),
     }
 }
 

@@ -298,6 +298,58 @@ fn an_error_after_a_payment_is_no_delivery_and_what_the_server_says_is_told_unti
     assert_eq!(scene.ledger(), [paid("50000")]);
 }
 
+/// Sends a signal to a program.
+#[cfg(unix)]
+fn tell_to_end(program: &Child, signal: &str) {
+    let told = Command::new("sh").args(["-c", &format!("kill -{signal} {}", program.id())]).status();
+    assert!(told.expect("a shell").success());
+}
+
+#[cfg(unix)]
+#[test]
+fn whoever_stops_a_payment_keeps_what_was_paid() {
+    use std::sync::mpsc::channel;
+    let scene = Scene::set("stopped");
+    for (signal, answered) in [("INT", false), ("TERM", false), ("INT", true)] {
+        let upstream = scene.url.strip_prefix("http://").unwrap().to_owned();
+        let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/weather", proxy.local_addr().unwrap());
+        let (reached, is_reached) = channel();
+        let (ended, is_ended) = channel::<()>();
+        let exchanges = std::thread::spawn(move || {
+            pass(&proxy, &upstream);
+            let (mut near, _) = proxy.accept().unwrap();
+            let _ = near.read(&mut [0; 16 * 1024]).unwrap();
+            if answered {
+                // The beginning of an answer, and no more.
+                near.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 18\r\n\r\nsunny").unwrap();
+            }
+            reached.send(()).unwrap();
+            let _ = is_ended.recv();
+            drop(near);
+            pass(&proxy, &upstream);
+        });
+        let mut command = mpp(&scene.home);
+        command.args(["pay", "-yq", &url]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut paying = command.spawn().expect("the command starts");
+        is_reached.recv().unwrap();
+        if answered {
+            paying.stdout.as_mut().unwrap().read_exact(&mut [0; 5]).unwrap();
+        }
+        tell_to_end(&paying, signal);
+        let stopped = paying.wait_with_output().expect("it ends");
+        ended.send(()).unwrap();
+        assert_eq!(stopped.status.code(), Some(4), "{}", err(&stopped));
+        assert!(err(&stopped).starts_with("mpp: stopped before"), "{}", err(&stopped));
+        let (state, _) = scene.ledger().pop().unwrap();
+        assert_eq!(state, if answered { "paid" } else { "unknown" });
+        let resumed = scene.run(&["pay", "--resume", &entry_in(&stopped)]);
+        assert_eq!(out(&resumed), "sunny, 21 degrees\n", "{}", err(&resumed));
+        exchanges.join().unwrap();
+        assert_eq!(scene.ledger().pop().unwrap(), paid("50000"));
+    }
+}
+
 #[test]
 fn what_is_neither_priced_nor_free_is_no_quote() {
     let scene = Scene::set("unpriced");
