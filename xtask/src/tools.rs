@@ -112,6 +112,20 @@ pub(crate) fn browser() -> Option<Step> {
     Some(Step::new(install, Counting::Check, Duration::from_secs(5 * 60)))
 }
 
+/// The installation of what counts instructions, from Debian's packages, under the same conditions.
+pub(crate) fn valgrind() -> Option<Step> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = |name: &str| std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
+    if on_path("valgrind") || !on_path("apt-get") || !is_root() {
+        return None;
+    }
+    let mut install = Command::new("sh");
+    let packages = "apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends valgrind";
+    install.args(["-c", &format!("{packages} || {{ apt-get update && {packages}; }}")]);
+    install.env("DEBIAN_FRONTEND", "noninteractive");
+    Some(Step::new(install, Counting::Setup, Duration::from_secs(5 * 60)))
+}
+
 fn is_root() -> bool {
     let output = Command::new("id").arg("-u").stderr(Stdio::null()).output();
     output.is_ok_and(|output| output.stdout.trim_ascii() == b"0")

@@ -276,6 +276,18 @@ impl Info {
         self
     }
 
+    /// Where people read the reference of a service at `base`: the given one, else the page beside the documents.
+    pub(super) fn reference(&self, base: &str) -> Option<String> {
+        #[cfg(feature = "reference")]
+        let own = self.reference.then(|| format!("{base}{}", super::reference::PATHS[0]));
+        #[cfg(not(feature = "reference"))]
+        let own = {
+            let _ = base;
+            None
+        };
+        self.api_reference.clone().or(own)
+    }
+
     /// What is wrong with it. DISC-06, DISC-07.
     pub(super) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();

@@ -1,8 +1,8 @@
 //! A price under a configuration: the offers that can really be made, prepared.
 //!
 //! Everything that does not depend on the request is done here, once: base units, the `request` of each fixed offer
-//! (JCS, base64url), the HMAC state that has absorbed the first four slots, the header text. What is left per challenge
-//! is one HMAC finish and one copy.
+//! (JCS, base64url), the HMAC state that has absorbed the first four slots, the header text
+//! ([`PreparedChallenge`]). What is left per challenge is one HMAC finish and one copy.
 //!
 //! # Two forms of one offer
 //! With `fees = "sponsored"` and a method that has a sponsor, an offer has two forms: the server pays the network's fee, or
@@ -19,8 +19,8 @@ use super::split::{SplitError, shares};
 use super::{Capture, OfferSpec, Price, PriceSpec, Tier};
 use crate::method::{Fees, Holding, MethodCurrency, OfferCx, ServerMethod, Share, Splitting, Sponsoring};
 use crate::protocol::{
-    Amount, AmountError, BaseUnits, BoundPrefix, ChargeRequest, Intent, MethodName, Realm, SecretRing,
-    Timestamp, write_quoted,
+    Amount, AmountError, BaseUnits, ChargeRequest, Intent, MethodName, PreparedChallenge, Realm, SecretRing,
+    Timestamp,
 };
 use crate::server::scope::Scopes;
 use std::borrow::Cow;
@@ -59,13 +59,12 @@ pub(crate) struct Fixed {
     sponsored: Option<Prepared>,
 }
 
-/// A challenge but for its id, digest, expiry and opaque.
+/// One form of an offer, for one amount.
 #[derive(Clone)]
 pub(crate) struct Prepared {
-    pub(crate) request: String,
-    pub(crate) prefix: BoundPrefix,
-    /// `", realm="…", method="…", intent="charge", request="…"[, description="…"]`
-    pub(crate) head: String,
+    pub(crate) challenge: PreparedChallenge,
+    /// What its `request` says: whoever echoes that is not decoded again.
+    pub(crate) charge: Arc<ChargeRequest>,
 }
 
 /// What [`Plan::resolve`] works with.
@@ -165,8 +164,9 @@ impl Plan {
             // The same line of the same price.
             let Some(offer) = self.offers.iter_mut().find(|o| o.index == old.index) else { continue };
             for form in old.fixed.iter().flat_map(Fixed::forms) {
-                if offer.fixed.as_ref().is_none_or(|fixed| fixed.form_of(&form.request).is_none()) {
-                    offer.retired.push((form.request.clone(), until));
+                if offer.fixed.as_ref().is_none_or(|fixed| fixed.form_of(form.challenge.request()).is_none())
+                {
+                    offer.retired.push((form.challenge.request().to_owned(), until));
                 }
             }
             offer.retired.extend(old.retired.iter().cloned());
@@ -185,7 +185,7 @@ impl Fixed {
 
     /// The form with this `request`.
     pub(crate) fn form_of(&self, request: &str) -> Option<&Prepared> {
-        self.forms().find(|form| form.request == request)
+        self.forms().find(|form| form.challenge.request() == request)
     }
 
     fn forms(&self) -> impl Iterator<Item = &Prepared> {
@@ -337,7 +337,9 @@ impl Offer {
             Fees::Payer => &[Fees::Payer],
             Fees::Sponsored => &[Fees::Sponsored, Fees::Payer],
         };
-        forms.iter().any(|fees| self.request(units, *fees, price).is_ok_and(|rebuilt| rebuilt == request))
+        forms
+            .iter()
+            .any(|fees| self.charge(units, *fees, price).is_ok_and(|charge| charge.encode() == request))
     }
 
     /// What goes to others of a price of so much.
@@ -354,8 +356,13 @@ impl Offer {
         amount.to_base_units(self.currency.decimals)
     }
 
-    /// The `request` for this much.
-    fn request(&self, units: BaseUnits, fees: Fees, price: &'static PriceSpec) -> Result<String, String> {
+    /// What is asked for this much.
+    fn charge(
+        &self,
+        units: BaseUnits,
+        fees: Fees,
+        price: &'static PriceSpec,
+    ) -> Result<ChargeRequest, String> {
         let shares = self.shares(units, price).map_err(|e| format!("`{}`: {e}", self.name))?;
         let mut cx = OfferCx::new(units, &self.currency);
         cx.description = price.description;
@@ -366,7 +373,7 @@ impl Offer {
         if let Some(reference) = price.external_id {
             charge.external_id = Some(reference.to_owned());
         }
-        Ok(charge.encode())
+        Ok(charge)
     }
 
     /// The form of `prepared` in which the payer pays the network's fee; `None` if it cannot be made.
@@ -383,8 +390,7 @@ impl Offer {
         if let Some(fixed) = &self.fixed {
             return Some(Cow::Borrowed(fixed.form(Fees::Payer)));
         }
-        let units = ChargeRequest::decode(&prepared.request).ok()?.amount;
-        self.prepare(units, Fees::Payer, price, realm, ring).ok().map(Cow::Owned)
+        self.prepare(prepared.charge.amount, Fees::Payer, price, realm, ring).ok().map(Cow::Owned)
     }
 
     /// The challenge for this much.
@@ -396,28 +402,18 @@ impl Offer {
         realm: &Realm,
         ring: &SecretRing,
     ) -> Result<Prepared, String> {
-        let request = self.request(units, fees, price)?;
-        let prefix = ring.prefix(realm.as_str(), self.name.as_str(), Intent::CHARGE.as_str(), &request);
-        let mut head = String::with_capacity(request.len() + 96);
-        head.push_str("\", realm=");
-        write_quoted(&mut head, realm.as_str());
-        head.push_str(", method=\"");
-        head.push_str(self.name.as_str());
-        head.push_str("\", intent=\"charge\", request=\"");
-        head.push_str(&request);
-        head.push('"');
-        if let Some(description) = price.description {
-            head.push_str(", description=");
-            write_quoted(&mut head, description);
-        }
-        if head.len() > MAX_CHALLENGE {
+        let charge = self.charge(units, fees, price)?;
+        let (request, description) = (charge.encode(), price.description);
+        let challenge =
+            PreparedChallenge::new(ring, realm, &self.name, &Intent::CHARGE, request, description);
+        if challenge.fixed_len() > MAX_CHALLENGE {
             return Err(format!(
                 "the challenge of `{}` has {} bytes; at most {MAX_CHALLENGE} fit",
                 self.name,
-                head.len()
+                challenge.fixed_len()
             ));
         }
-        Ok(Prepared { request, prefix, head })
+        Ok(Prepared { challenge, charge: Arc::new(charge) })
     }
 }
 

@@ -13,6 +13,7 @@
 //! | [`authorization`] | finding that answer among other schemes | RFC 9110 section 11 |
 //! | [`receipt`] | the proof in `Payment-Receipt` | core, "Payment-Receipt Header" |
 //! | [`binding`] | secrets, and the HMAC that makes a challenge ours | core, "Challenge Binding" |
+//! | [`prepared`] | a challenge that is issued over and over | core, "Challenge" |
 //! | [`accept`] | what a client says it can pay with | core, "Client Payment Preferences" |
 //! | [`problem`] | what a refusal says | core, "Error Handling"; RFC 9457 |
 //! | [`charge`] | the request of a one-time payment | charge |
@@ -37,8 +38,10 @@ mod finite;
 pub mod jcs;
 pub mod name;
 pub mod opaque;
+pub mod prepared;
 pub mod problem;
 pub mod receipt;
+mod sorted;
 pub mod timestamp;
 
 pub use self::accept::{AcceptError, AcceptPayment};
@@ -58,6 +61,7 @@ pub use self::digest::{BodyDigest, BodyHasher, DigestError};
 pub use self::jcs::{JcsError, to_jcs};
 pub use self::name::{Intent, MethodName, NameError, Realm};
 pub use self::opaque::{Opaque, OpaqueError};
+pub use self::prepared::PreparedChallenge;
 pub use self::problem::{Problem, ProblemType, ReceivedProblem};
 pub use self::receipt::{Receipt, ReceiptError};
 pub use self::timestamp::{Rfc3339, Timestamp, TimestampError};

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! payment:   claiming → claimed → (holding → held →) settling → settled | unknown
-//! delivery:  none → running → delivered | refund due
+//! delivery:  none → running → delivered | refund due → refunded
 //! ```
 //!
 //! `released` and `failed` payments leave no entry: nothing moved, so nothing has to be remembered. Every transition is
@@ -18,8 +18,10 @@
 //! fails and its response is withheld.
 
 mod archive;
+mod refunds;
 
 pub(crate) use archive::{Ending, FoundLine, Line, Listing, lines_since};
+pub(crate) use refunds::{Book, BookOf, OrderState, Ordered, Refundable, Whereabouts, books_from};
 
 use super::drain::Doors;
 use super::replay::IdempotencyKey;
@@ -51,6 +53,8 @@ pub(crate) enum Record {
     Kept(Box<Kept>),
     /// One of those that are over, with its line of the ledger. Taken apart where records are read.
     Listed(Box<Listed>),
+    /// Paid, never delivered, and given back: this credential bought nothing and cannot be used again.
+    Refunded,
 }
 
 /// A delivery that may be answered again.
@@ -229,6 +233,7 @@ impl fmt::Debug for Record {
             Self::Open(entry) => entry.fmt(f),
             Self::Delivered(_) => f.write_str("delivered"),
             Self::Released => f.write_str("released"),
+            Self::Refunded => f.write_str("refunded"),
             Self::Kept(_) => f.write_str("delivered, to be answered again"),
             Self::Listed(listed) => listed.record.fmt(f),
         }
@@ -460,6 +465,21 @@ impl Journal {
         let key = Key::new(quota, ENTRY, id);
         let write = open(&entry, self.keep(quota, entry.expires, now))?;
         outcome(self.store.cas(&key, Some(found), Some(write)).await).map(drop)
+    }
+
+    /// An entry as it was found, to be ended by us.
+    fn owned(
+        &self,
+        quota: Quota,
+        id: String,
+        found: Version,
+        entry: Entry,
+        now: Timestamp,
+    ) -> Claim<Settled> {
+        let keep = self.keep(quota, entry.expires, now);
+        let key = Key::new(quota, ENTRY, &id);
+        let (journal, sealed_plan) = (self.clone(), Vec::new());
+        Claim { journal, quota, id, key, version: found, entry, sealed_plan, keep, state: PhantomData }
     }
 
     fn lease_from(&self, now: Timestamp) -> Lease {
@@ -845,7 +865,11 @@ pub(crate) enum Started {
 }
 
 fn encode(record: &Record) -> Result<Vec<u8>, JournalError> {
-    postcard::to_allocvec(record).map_err(|e| JournalError::Store(StoreError::Backend(format!("entry: {e}"))))
+    encode_value("entry", record)
+}
+
+fn encode_value(what: &str, value: &impl Serialize) -> Result<Vec<u8>, JournalError> {
+    postcard::to_allocvec(value).map_err(|e| JournalError::Store(StoreError::Backend(format!("{what}: {e}"))))
 }
 
 fn open(entry: &Entry, keep: Keep) -> Result<Write, JournalError> {

@@ -43,7 +43,6 @@ use crate::protocol::{
     Fingerprint, Intent, Problem, ProblemType, Timestamp,
 };
 use crate::store::{Quota, StoreError, Version};
-use axum::body::Bytes;
 use axum::extract::{MatchedPath, OriginalUri, Request};
 use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use http_body::Body as _;
@@ -121,7 +120,7 @@ impl Refused {
 struct Authentic {
     credential: Credential,
     fingerprint: Fingerprint,
-    charge: ChargeRequest,
+    charge: Arc<ChargeRequest>,
     quota: Quota,
     /// SHA-256 of verb, path, query and body digest.
     request: [u8; 32],
@@ -544,12 +543,12 @@ impl Visit {
         proof_keys.sort_unstable();
         proof_keys.dedup();
         let fault = |detail: &str| Rejection::unavailable(RETRY, detail);
-        let plan = serde_json::to_vec(&plan.0).map_err(|_| fault("the settlement plan is not JSON"))?;
+        let plain = serde_json::to_vec(&plan.0).map_err(|_| fault("the settlement plan is not JSON"))?;
         let sealed_plan = self
             .mpp
             .0
             .sealer
-            .seal(&challenge.id, &plan)
+            .seal(&challenge.id, &plain)
             .ok_or_else(|| fault("the plan could not be sealed"))?;
         let claim = NewClaim {
             quota: authentic.quota,
@@ -570,7 +569,7 @@ impl Visit {
             proof_keys,
             sealed_plan,
         };
-        let work = settlement::Work::Settle { claim, capture: self.plan.spec.capture };
+        let work = settlement::Work::Settle { claim, plan, capture: self.plan.spec.capture };
         let Some(pass) = self.mpp.0.journal.doors().enter() else { return Ok(Outcome::Closed) };
         Ok(settlement::detached(&self.mpp, pass, self.fresh(quoted), offer.method.clone(), work).await)
     }
@@ -808,7 +807,7 @@ impl Visit {
             kind,
             detail,
             expires: expires.as_str(),
-            offers: quoted.iter().map(|q| (q.offer, q.prepared.request.as_str())).collect(),
+            offers: quoted.iter().map(|q| (q.offer, q.prepared.challenge.request())).collect(),
         };
         page.html()
     }
@@ -828,46 +827,25 @@ impl Visit {
 
     /// One header per offer, best first by the client's `Accept-Payment`, and the id of the first.
     fn challenges(&self, quoted: &[Quoted<'_>]) -> Challenges {
-        let expires = (self.mpp.now() + self.mpp.0.lifetime).to_rfc3339();
+        let expires = (self.mpp.now() + self.mpp.0.lifetime).to_rfc3339_shared();
         let opaque = self.scope.opaque(self.target.as_ref());
         let digest = self.digest.map(|d| d.to_string()).unwrap_or_default();
-        let mut challenges = Challenges { lines: Vec::with_capacity(quoted.len()), first: None };
+        let mut challenges = Challenges::for_offers(quoted.len());
         let mut write = |offer: &Quoted<'_>| {
-            let prepared = &*offer.prepared;
-            let id = prepared.prefix.id(expires.as_str(), &digest, &opaque);
-            challenges.first.get_or_insert(id);
-            // Exactly as long as the line: what is over would be copied away when the text becomes a header value.
-            let digest_len = if digest.is_empty() { 0 } else { digest.len() + ", digest=\"\"".len() };
-            let fixed = "Payment id=\", expires=\"\", opaque=\"\"".len();
-            let length = fixed
-                + id.as_str().len()
-                + prepared.head.len()
-                + digest_len
-                + expires.as_str().len()
-                + opaque.len();
-            let mut line = String::with_capacity(length);
-            line.push_str("Payment id=\"");
-            line.push_str(id.as_str());
-            line.push_str(&prepared.head);
-            if !digest.is_empty() {
-                line.push_str(", digest=\"");
-                line.push_str(&digest);
-                line.push('"');
-            }
-            line.push_str(", expires=\"");
-            line.push_str(expires.as_str());
-            line.push_str("\", opaque=\"");
-            line.push_str(&opaque);
-            line.push('"');
-            debug_assert_eq!(line.len(), length);
-            // Every part is visible ASCII.
-            challenges.lines.extend(HeaderValue::from_maybe_shared(Bytes::from(line)));
+            let (id, line) = offer.prepared.challenge.issue(&expires, &digest, &opaque);
+            challenges.push(id, line);
         };
         match self.ranking(quoted) {
             Some(order) => order.into_iter().filter_map(|i| quoted.get(i)).for_each(&mut write),
             None => quoted.iter().for_each(&mut write),
         }
         challenges
+    }
+
+    /// What `WWW-Authenticate` would say.
+    #[cfg(feature = "testing")]
+    pub(crate) fn challenge_lines(&self, quote: &Quote) -> Result<Vec<HeaderValue>, Answer> {
+        Ok(self.challenges(&self.quote(quote)?).lines)
     }
 
     /// The client's order of preference; `None` for ours (no header, a malformed one, or no match).
@@ -961,7 +939,7 @@ impl Mpp {
             .then(|| plan.offers.iter().filter(|offer| slots.method == offer.name.as_str()))
             .and_then(|mut offers| offers.find_map(|offer| offer.fixed.as_ref()?.form_of(slots.request)));
         let verified = match own {
-            Some(fixed) => fixed.prefix.verify(slots.expires, slots.digest, slots.opaque, &echo.id),
+            Some(fixed) => fixed.challenge.verify(slots.expires, slots.digest, slots.opaque, &echo.id),
             None => self.0.ring.verify(&slots, &echo.id),
         };
         if verified.is_err() {
@@ -972,11 +950,17 @@ impl Mpp {
             Ok(credential) => credential,
             Err(error) => return malformed(error),
         };
-        let Ok(charge) = credential.challenge.charge() else {
-            return Presented::Refused(Refused::new(
-                ProblemType::InvalidChallenge,
-                "this challenge is not one of this resource's offers",
-            ));
+        let charge = match own {
+            Some(fixed) => fixed.charge.clone(),
+            None => match credential.challenge.charge() {
+                Ok(charge) => Arc::new(charge),
+                Err(_) => {
+                    return Presented::Refused(Refused::new(
+                        ProblemType::InvalidChallenge,
+                        "this challenge is not one of this resource's offers",
+                    ));
+                }
+            },
         };
         let quota =
             if method.money() == Money::Test || charge.amount.is_zero() { Quota::Free } else { Quota::Paid };

@@ -177,7 +177,7 @@ impl Key {
     /// assert_eq!(Key::new(Quota::Free, "claim", "a/b").as_str(), "free/claim/a/b");
     /// ```
     pub fn new(quota: Quota, kind: &str, id: &str) -> Self {
-        Self { text: format!("{}/{kind}/{id}", quota.name()), quota }
+        Self { text: [quota.name(), "/", kind, "/", id].concat(), quota }
     }
 
     /// Reads a key back from its text, for backends.
