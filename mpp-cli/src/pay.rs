@@ -322,7 +322,10 @@ async fn print(options: &Options, mut response: Response, target: &Target) -> Re
     Ok(())
 }
 
-async fn print_json(response: Response) -> Result<(), Failure> {
+/// The most of an answer that becomes part of a document: that has to fit into memory.
+const MAX_JSON: usize = 64 * 1024 * 1024;
+
+async fn print_json(mut response: Response) -> Result<(), Failure> {
     let paid = response.extensions().get::<Paid>().map(|paid| {
         json!({
             "entry": paid.payment.entry().to_string(),
@@ -337,14 +340,23 @@ async fn print_json(response: Response) -> Result<(), Failure> {
         .map(|(name, value)| json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())]))
         .collect();
     let status = response.status().as_u16();
-    let body = response.bytes().await?;
+    let mut body = Vec::new();
+    while let Some(part) = response.chunk().await? {
+        if body.len() + part.len() > MAX_JSON {
+            let limit = MAX_JSON >> 20;
+            let text =
+                format!("the answer is larger than {limit} MiB; without --json it is written as it comes");
+            return Err(Failure::failed(text));
+        }
+        body.extend_from_slice(&part);
+    }
     let mut document = json!({ "status": status, "headers": headers, "paid": paid });
-    match std::str::from_utf8(&body) {
+    match String::from_utf8(body) {
         Ok(text) => document["body"] = text.into(),
-        Err(_) => document["bodyBase64Url"] = b64::encode(&body).into(),
+        Err(bytes) => document["bodyBase64Url"] = b64::encode(bytes.as_bytes()).into(),
     }
     let text = serde_json::to_string_pretty(&document).map_err(Failure::failed)?;
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
+    let _ = writeln!(std::io::stdout().lock(), "{}", crate::harmless(&text));
     Ok(())
 }
 

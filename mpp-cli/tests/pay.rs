@@ -540,6 +540,53 @@ fn a_wrong_file_url_key_or_flag_is_one_sentence_with_a_hint() {
 }
 
 #[test]
+fn commands_that_start_at_once_in_a_new_home_share_one_key_of_play_money() {
+    for round in 0..3 {
+        let scene = Scene::nobody(&format!("first-{round}"));
+        let commands: Vec<_> = (0..12)
+            .map(|_| {
+                let mut command = mpp(&scene.home);
+                command.args(["wallet", "address"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+                command.spawn().expect("the command starts")
+            })
+            .collect();
+        let mut addresses: Vec<_> = commands
+            .into_iter()
+            .map(|command| command.wait_with_output().expect("it ends"))
+            .map(|output| format!("{}{}", out(&output), err(&output)))
+            .collect();
+        addresses.dedup();
+        assert!(addresses.len() == 1 && addresses[0].starts_with("did:key:"), "{addresses:?}");
+        let files: Vec<_> =
+            std::fs::read_dir(&scene.home).unwrap().flatten().map(|file| file.file_name()).collect();
+        assert_eq!(files, ["sandbox.key"]);
+    }
+}
+
+#[test]
+fn an_endless_answer_fills_no_memory_and_what_was_paid_is_kept() {
+    let scene = Scene::set("endless");
+    let upstream = scene.url.strip_prefix("http://").unwrap().to_owned();
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/weather", proxy.local_addr().unwrap());
+    let exchanges = std::thread::spawn(move || {
+        pass(&proxy, &upstream);
+        let (mut near, _) = proxy.accept().unwrap();
+        let _ = near.read(&mut [0; 16 * 1024]).unwrap();
+        let _ = near.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n");
+        let block = vec![b'x'; 1 << 20];
+        // Until nobody wants any more.
+        (0..).take_while(|_| near.write_all(&block).is_ok()).count()
+    });
+    let endless = scene.run(&["pay", "-yq", "--json", &url]);
+    assert_eq!(endless.status.code(), Some(4), "{}", err(&endless));
+    assert!(err(&endless).contains("larger than 64 MiB"), "{}", err(&endless));
+    let sent = exchanges.join().unwrap();
+    assert!((64..96).contains(&sent), "{sent} MiB");
+    assert!(scene.home.join(format!("unsettled/{}.json", entry_in(&endless))).exists());
+}
+
+#[test]
 fn a_user_in_a_url_goes_into_a_header_as_with_curl_and_into_nothing_that_is_kept_or_told() {
     let scene = Scene::set("user");
     let upstream = scene.url.strip_prefix("http://").unwrap().to_owned();
