@@ -845,7 +845,7 @@ impl Visit {
     /// What `WWW-Authenticate` would say.
     #[cfg(feature = "testing")]
     pub(crate) fn challenge_lines(&self, quote: &Quote) -> Result<Vec<HeaderValue>, Answer> {
-        Ok(self.challenges(&self.quote(quote)?).lines)
+        Ok(self.challenges(&self.quote(quote)?).into_lines())
     }
 
     /// The client's order of preference; `None` for ours (no header, a malformed one, or no match).
