@@ -26,7 +26,7 @@ const TRANSFER_WITH_MEMO: &str = "0x57bc7354aa85aed339e000bccffabbc529466af35f07
 pub struct Chain {
     /// Its JSON-RPC.
     pub url: String,
-    _process: Running,
+    process: Running,
     http: reqwest::Client,
 }
 
@@ -66,11 +66,16 @@ impl Lab {
         command.args(["--prune-history", "128"]);
         let mut process = Process::start("anvil", &mut command);
         let url = format!("http://{}", process.line_after("Listening on ").await);
-        Chain { url, _process: process.ignore_output(), http: http_client() }
+        Chain { url, process: process.ignore_output(), http: http_client() }
     }
 }
 
 impl Chain {
+    /// The id of its process.
+    pub fn process(&self) -> u32 {
+        self.process.id()
+    }
+
     /// The payments to `recipient` so far, in order.
     pub async fn payments_to(&self, recipient: &str) -> Vec<Transfer> {
         let padded = format!("0x{:0>64}", recipient.trim_start_matches("0x").to_lowercase());

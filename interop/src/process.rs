@@ -90,9 +90,14 @@ impl Running {
         self.said.lock().expect("nobody panics while holding it").clone()
     }
 
+    /// The id of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().expect("it is running")
+    }
+
     /// Asks it to stop, with SIGTERM.
     pub(crate) async fn terminate(&self) {
-        let pid = self.child.id().expect("it is running").to_string();
+        let pid = self.id().to_string();
         let sent = Command::new("kill").args(["-TERM", &pid]).status().await;
         assert!(sent.is_ok_and(|status| status.success()), "it cannot be asked to stop");
     }

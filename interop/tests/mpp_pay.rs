@@ -4,10 +4,13 @@
 #![cfg(unix)]
 
 use interop::stripe::{KeyFile, Limits, PROFILE, StandIn};
-use interop::{CHAIN_ID, Chain, DEV_ACCOUNTS, DEV_KEYS, Shop, fresh_address, lab};
+use interop::{CHAIN_ID, Chain, DEV_ACCOUNTS, DEV_KEYS, EvmChain, Shop, fresh_address, lab};
+use mpp::method::evm::CredentialType;
+use mpp::protocol::CredentialBuf;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::sync::{Arc, Mutex};
 
 #[path = "../../xtask/tests/console/mod.rs"]
 mod console;
@@ -339,6 +342,103 @@ async fn a_token_on_an_evm_chain_is_paid_by_signature_alone_once_the_configurati
     assert_eq!(chain.payments_to(&shop.recipient).await, [(10_000, reference.clone())]);
     assert_eq!(chain.coins(&purse.address).await, 0, "who signs needs no coins");
     assert_eq!(purse.ledger().await, [("paid".to_owned(), "10000".to_owned(), reference)]);
+}
+
+#[mpp::charge(amount = "0.01", currency = "usdc", methods(evm))]
+async fn dollars(_: mpp::Paid) -> &'static str {
+    "sold\n"
+}
+
+/// A server that takes every way to pay on an EVM chain, and writes down which ones came.
+async fn any_way(chain: &EvmChain, recipient: &str) -> (String, Arc<Mutex<Vec<String>>>) {
+    let ways = [
+        CredentialType::Authorization,
+        CredentialType::Permit2,
+        CredentialType::Transaction,
+        CredentialType::Hash,
+    ];
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let base = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let evm =
+        mpp::Evm::new(recipient).chain(CHAIN_ID).rpc(chain.url()).eip3009_token("usdc", &chain.token, 6);
+    let mpp = mpp::Mpp::builder(&base)
+        .secret(mpp::Secret::generate())
+        .single_process_volatile_store()
+        .method(evm.settlement_key(DEV_KEYS[1]).accept(&ways))
+        .build()
+        .unwrap_or_else(|report| panic!("{report}"));
+    let came = Arc::new(Mutex::new(Vec::new()));
+    let log = came.clone();
+    let read = move |request: axum::extract::Request, next: axum::middleware::Next| {
+        let credential = request.headers().get("authorization").and_then(|value| value.to_str().ok());
+        if let Some(credential) = credential.and_then(|value| value.strip_prefix("Payment ")) {
+            let buffer = CredentialBuf::decode(credential).expect("a credential");
+            let credential = buffer.parse().and_then(|read| read.to_credential()).expect("a credential");
+            log.lock().unwrap().push(credential.payload["type"].as_str().unwrap_or_default().to_owned());
+        }
+        next.run(request)
+    };
+    let app = mpp::routing::Router::new().route("/dollars", mpp::routing::get(dollars)).with_state(mpp);
+    let app = app.into_axum().layer(axum::middleware::from_fn(read));
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    (format!("{base}/dollars"), came)
+}
+
+#[tokio::test]
+async fn every_way_to_pay_on_an_evm_chain_can_be_chosen_and_gas_has_limits_of_its_own() {
+    let Some(lab) = lab() else { return };
+    let chain = lab.evm_chain().await;
+    let (purse, recipient) = (Purse::new().await, fresh_address());
+    let (url, came) = any_way(&chain, &recipient).await;
+    chain.mint(&purse.address, 1_000_000).await;
+    let password = purse.path("password");
+    let configure = |limits: &str, wallet: &str| {
+        purse.write(
+            "config.toml",
+            &format!(
+                "[limits]\n{limits}\n[wallet]\nkey_file = \"main\"\nevm_chain = {CHAIN_ID}\nevm_rpc = \"{}\"\nevm_coin = \"eth\"\n\
+                 evm_tokens = [{{ name = \"usdc\", address = \"{}\", decimals = 6 }}]\n{wallet}",
+                chain.url(),
+                chain.token
+            ),
+        )
+    };
+    let pay = async |flags: &[&str]| {
+        let fixed = ["pay", "-yq", "--password-file", &password];
+        purse.run(&[&fixed[..], flags, &[&url]].concat()).await
+    };
+    let gas = r#"others = [{ currencies = ["eth"], per_request = "0.1", per_day = "0.2" }]"#;
+
+    configure(gas, "");
+    assert_eq!(done(&pay(&["--evm-pays-by", "authorization"]).await), "sold\n");
+    assert_eq!(chain.coins(&purse.address).await, 0, "who signs needs no coins");
+    chain.approve_permit2_as(&purse.address).await;
+    assert_eq!(done(&pay(&["--evm-pays-by", "permit2"]).await), "sold\n");
+    chain.give_coins(&purse.address).await;
+    assert_eq!(done(&pay(&["--evm-pays-by", "transaction"]).await), "sold\n");
+    // A configuration says the same, and a flag says it in its stead.
+    configure(gas, "evm_pays_by = [\"hash\"]\n");
+    assert_eq!(done(&pay(&[]).await), "sold\n");
+    assert_eq!(done(&pay(&["--evm-pays-by", "permit2,authorization"]).await), "sold\n");
+    let ways: Vec<_> = came.lock().unwrap().clone();
+    assert_eq!(ways[..4], ["authorization", "permit2", "transaction", "hash"]);
+    assert!(["authorization", "permit2"].contains(&ways[4].as_str()), "{ways:?}");
+    assert_eq!(chain.payments_to(&recipient).await.len(), 5);
+
+    // Gas is money: not covered, or over its own limit, it is not spent, whatever `--max` says of the price.
+    configure("", "");
+    let uncovered = ended(&pay(&["--evm-pays-by", "hash"]).await, 3);
+    assert!(
+        uncovered.contains("no budget covers \"eth\"") && uncovered.contains("mpp config"),
+        "{uncovered}"
+    );
+    configure(r#"others = [{ currencies = ["eth"], per_request = "0.000000001", per_day = "1" }]"#, "");
+    let dear = ended(&pay(&["--evm-pays-by", "transaction", "--max", "0.5"]).await, 3);
+    assert!(dear.contains("0.000000001 eth per request"), "{dear}");
+    assert_eq!(pay(&["--evm-pays-by", "cash"]).await.status.code(), Some(2));
+    let shown = done(&purse.run(&["wallet", "balance"]).await);
+    assert!(shown.contains("eth") && shown.contains("usdc      0.95"), "{shown}");
+    assert_eq!(chain.payments_to(&recipient).await.len(), 5);
 }
 
 #[tokio::test]

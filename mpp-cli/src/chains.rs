@@ -3,6 +3,7 @@
 
 use mpp::client::Builder;
 use mpp::method::{ServerMethod as _, evm, tempo};
+use serde::{Deserialize, Serialize};
 
 use crate::config::{self, Token};
 use crate::failure::Failure;
@@ -26,6 +27,34 @@ pub(crate) struct Flags {
     /// The EVM chain to pay on, by its id: 8453 is Base. Its USDC is paid by signature alone, without a node
     #[arg(long, value_name = "ID")]
     evm_chain: Option<u64>,
+    /// Pay on the EVM chain in this way alone; several with commas
+    #[arg(long, value_name = "WAY", value_enum, value_delimiter = ',')]
+    evm_pays_by: Vec<PaysBy>,
+}
+
+/// A way to pay on an EVM chain: the credential types of the method `evm`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum PaysBy {
+    /// A signature that the token itself understands (EIP-3009): neither a node nor gas
+    Authorization,
+    /// A signature for Permit2, which the account has to have approved for the token: no gas
+    Permit2,
+    /// A signed transaction that the server sends; needs a node, and the account pays the gas
+    Transaction,
+    /// A transaction that is sent before the server is told of it; needs a node, and the account pays the gas
+    Hash,
+}
+
+impl From<PaysBy> for evm::CredentialType {
+    fn from(way: PaysBy) -> Self {
+        match way {
+            PaysBy::Authorization => Self::Authorization,
+            PaysBy::Permit2 => Self::Permit2,
+            PaysBy::Transaction => Self::Transaction,
+            PaysBy::Hash => Self::Hash,
+        }
+    }
 }
 
 /// The chains that hold.
@@ -37,6 +66,8 @@ pub(crate) struct Chains<'a> {
     evm_rpc: Option<String>,
     evm_chain: Option<u64>,
     evm_tokens: &'a [Token],
+    evm_coin: Option<&'a str>,
+    evm_pays_by: &'a [PaysBy],
 }
 
 /// A chain that can be asked, and the money known there.
@@ -61,8 +92,16 @@ pub(crate) struct Money {
 const NO_CHAIN: &str = "the key pays on a chain, and none is known; add --tempo-rpc URL or --evm-chain ID";
 
 impl Flags {
+    /// Whether the command line says anything of chains.
+    pub(crate) fn are_given(&self) -> bool {
+        let Flags { tempo_rpc, tempo_chain, tempo_account, evm_rpc, evm_chain, evm_pays_by } = self;
+        [tempo_rpc, tempo_account, evm_rpc].iter().any(|flag| flag.is_some())
+            || [tempo_chain, evm_chain].iter().any(|flag| flag.is_some())
+            || !evm_pays_by.is_empty()
+    }
+
     /// What the command line says replaces what the configuration says, all of it: a node belongs to a chain.
-    pub(crate) fn of<'a>(&self, config: &'a config::Wallet) -> Chains<'a> {
+    pub(crate) fn of<'a>(&'a self, config: &'a config::Wallet) -> Chains<'a> {
         let pair = |own: (&Option<String>, Option<u64>), configured: (&Option<String>, Option<u64>)| match own
         {
             (None, None) => (configured.0.clone(), configured.1),
@@ -70,6 +109,8 @@ impl Flags {
         };
         let tempo = pair((&self.tempo_rpc, self.tempo_chain), (&config.tempo_rpc, config.tempo_chain));
         let evm = pair((&self.evm_rpc, self.evm_chain), (&config.evm_rpc, config.evm_chain));
+        // Names are of the configured chain; the same address elsewhere may be anything.
+        let is_configured = evm.1 == config.evm_chain;
         Chains {
             tempo_rpc: tempo.0,
             tempo_chain: tempo.1.unwrap_or(tempo::MAINNET),
@@ -77,8 +118,9 @@ impl Flags {
             tempo_account: self.tempo_account.clone().or_else(|| config.tempo_account.clone()),
             evm_rpc: evm.0,
             evm_chain: evm.1,
-            // They are of the configured chain; the same address elsewhere may be anything.
-            evm_tokens: if evm.1 == config.evm_chain { &config.evm_tokens } else { &[] },
+            evm_tokens: if is_configured { &config.evm_tokens } else { &[] },
+            evm_coin: config.evm_coin.as_deref().filter(|_| is_configured),
+            evm_pays_by: if self.evm_pays_by.is_empty() { &config.evm_pays_by } else { &self.evm_pays_by },
         }
     }
 }
@@ -101,6 +143,13 @@ impl Chains<'_> {
             let mut wallet = evm::EvmWallet::new(chain, keys::signer(key)?);
             if let Some(rpc) = &self.evm_rpc {
                 wallet = wallet.rpc(rpc).map_err(Failure::failed)?;
+            }
+            if let Some(coin) = self.evm_coin {
+                wallet = wallet.native_coin(coin);
+            }
+            if !self.evm_pays_by.is_empty() {
+                let ways: Vec<_> = self.evm_pays_by.iter().copied().map(evm::CredentialType::from).collect();
+                wallet = wallet.pays_by(&ways);
             }
             for token in self.evm_tokens {
                 wallet = wallet
@@ -137,8 +186,14 @@ impl Chains<'_> {
                 contract: (asset.standard != evm::Standard::Native).then(|| asset.address.to_string()),
                 decimals: asset.decimals,
             });
+            let coin =
+                self.evm_coin.map(|name| Money { name: name.to_owned(), contract: None, decimals: 18 });
             let account = address.to_owned();
-            nodes.push(Node { url, account, chain, monies: named.chain(known).collect() });
+            let monies = named.chain(coin).chain(known.filter(|money| {
+                // A coin that was given a name is not listed twice.
+                money.contract.is_some() || self.evm_coin.is_none()
+            }));
+            nodes.push(Node { url, account, chain, monies: monies.collect() });
         }
         if nodes.is_empty() {
             return Err(Failure::failed("no node is known to ask; add --tempo-rpc URL or --evm-rpc URL"));

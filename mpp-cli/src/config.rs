@@ -26,6 +26,9 @@ per_day = "10"
 # At most this much to any one server, ever, and in all, ever. No limit when left out.
 # per_origin = "50"
 # total = "100"
+# Other money, with limits of its own: the gas of an EVM chain, say, which only some ways to pay need. The most that it may cost
+# counts, which is far more than it does: some 0.09 eth.
+# others = [{ currencies = ["eth"], per_request = "0.1", per_day = "0.2" }]
 
 [allow]
 # Who may be paid, how and where. Anybody, any method and any network when left out.
@@ -44,6 +47,11 @@ per_day = "10"
 # evm_rpc = "https://node.example.com"            # a node of that chain
 # What else counts as one of the currencies on that chain: its name, where it is, and its decimals.
 # evm_tokens = [{ name = "usdc", address = "0x036CbD53842c5426634e7929541eC2318f3dCF7e", decimals = 6 }]
+# What the chain's own coin is called, which gas is paid in, where the command does not know that.
+# evm_coin = "eth"
+# How to pay there, of what a server accepts: "authorization" (a signature; neither node nor gas), "permit2" (a signature, once
+# Permit2 is approved), "transaction" or "hash" (a node and gas). All but permit2 when left out.
+# evm_pays_by = ["authorization"]
 # stripe_tokens = "https://me.example.com/tokens" # a backend of yours that makes shared payment tokens
 "#;
 
@@ -77,6 +85,17 @@ pub(crate) struct Limits {
     per_origin: Option<Decimal>,
     #[serde(skip_serializing_if = "Option::is_none")]
     total: Option<Decimal>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    others: Vec<OtherLimits>,
+}
+
+/// Money that is not counted with the rest.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct OtherLimits {
+    currencies: Vec<String>,
+    per_request: Decimal,
+    per_day: Decimal,
 }
 
 /// An amount, written as a text: a number of TOML could be a float.
@@ -127,6 +146,15 @@ pub(crate) struct Wallet {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) evm_tokens: Vec<Token>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) evm_coin: Option<String>,
+    #[cfg(feature = "chains")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) evm_pays_by: Vec<crate::chains::PaysBy>,
+    /// Without chains nothing is paid so, and the same file is read.
+    #[cfg(not(feature = "chains"))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) evm_pays_by: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stripe_tokens: Option<String>,
 }
 
@@ -147,6 +175,7 @@ impl Default for Limits {
             per_day: Decimal(Amount::whole(10)),
             per_origin: None,
             total: None,
+            others: Vec::new(),
         }
     }
 }
@@ -174,20 +203,21 @@ impl Config {
 
     /// The policy of a command that may pay `most` for its request, and by no method but `only`.
     pub(crate) fn policy(&self, most: Option<Amount>, only: Option<&str>) -> Result<Policy, Failure> {
-        let Limits { currencies, per_request, per_day, per_origin, total } = &self.limits;
-        let Some((first, others)) = currencies.split_first() else {
-            return Err(Failure::failed("the configuration allows no currency: set limits.currencies"));
-        };
-        let mut budget = Budget::per_window(first, DAY, per_day.0).per_request(most.unwrap_or(per_request.0));
-        for currency in others {
-            budget = budget.also(currency);
-        }
+        let Limits { currencies, per_request, per_day, per_origin, total, others } = &self.limits;
+        let mut budget = daily(currencies, per_day, "currencies")?.per_request(most.unwrap_or(per_request.0));
         for (scope, most) in [(Scope::Origin, per_origin), (Scope::Total, total)] {
             if let Some(most) = most {
                 budget = budget.limit(scope, most.0);
             }
         }
         let mut policy = Policy::new(budget);
+        for other in others {
+            // The amount of a command is meant in the money that is counted together, and may only narrow this.
+            let per_request = most.map_or(other.per_request.0, |most| most.min(other.per_request.0));
+            policy = policy.budget(
+                daily(&other.currencies, &other.per_day, "others.currencies")?.per_request(per_request),
+            );
+        }
         if let Some(origins) = &self.allow.origins {
             policy = policy.origins(origins.iter().map(String::as_str));
         }
@@ -208,6 +238,15 @@ impl Config {
         }
         Ok(policy)
     }
+}
+
+/// So much of these currencies together in a day.
+fn daily(currencies: &[String], most: &Decimal, setting: &str) -> Result<Budget, Failure> {
+    let Some((first, others)) = currencies.split_first() else {
+        return Err(Failure::failed(format!("the configuration allows no currency: set limits.{setting}")));
+    };
+    let budget = Budget::per_window(first, DAY, most.0);
+    Ok(others.iter().fold(budget, |budget, currency| budget.also(currency)))
 }
 
 pub(crate) fn run(options: &Options) -> Result<Answer, Failure> {
@@ -246,6 +285,8 @@ mod tests {
         assert!(config.limits.total.is_some() && config.allow.recipients.is_some());
         assert!(config.wallet.stripe_tokens.is_some() && config.wallet.tempo_chain == Some(4217));
         assert_eq!(config.wallet.evm_tokens[0].decimals, 6);
+        assert!(config.limits.others.len() == 1 && config.wallet.evm_pays_by.len() == 1);
+        assert_eq!(config.wallet.evm_coin.as_deref(), Some("eth"));
         config.policy(None, None).unwrap();
     }
 }

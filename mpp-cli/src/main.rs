@@ -21,6 +21,7 @@ mod demo;
 mod failure;
 mod home;
 mod input;
+mod interrupt;
 mod keys;
 mod ledger;
 mod pay;
@@ -85,8 +86,10 @@ impl Command {
             Command::Describe(options) => options.json,
             Command::Validate(options) => options.json,
             Command::Register(options) => options.json,
-            // Documents have a form of their own.
-            Command::Openapi(_) | Command::Llms(_) | Command::Manifest(_) => false,
+            Command::Openapi(options) => options.json,
+            Command::Llms(options) => options.json,
+            Command::Manifest(options) => options.json,
+            // Read by shells and by `man`.
             Command::Completions(_) | Command::Man(_) => false,
         }
     }

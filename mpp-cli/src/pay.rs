@@ -6,7 +6,10 @@
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use mpp::client::{Client, Decision, EntryId, Error, Event, Outcome, Paid, Policy, Proposal, Unsettled};
+use mpp::client::{
+    Client, Decision, EntryId, Error, Event, NotPaid, Outcome, Paid, Policy, Proposal, Refusal, Scope,
+    Unsettled, explanation,
+};
 use mpp::method::Fate;
 use mpp::protocol::b64;
 use reqwest::Response;
@@ -15,6 +18,7 @@ use serde_json::json;
 
 use crate::failure::{Code, Failure};
 use crate::home::{self, Home};
+use crate::interrupt::{self, Interrupt};
 use crate::progress::Progress;
 use crate::request::{Means, Request, client_that_resumes};
 use crate::{quote, terminal};
@@ -83,17 +87,29 @@ async fn buy(
     target: &Target,
 ) -> Result<(), Failure> {
     let progress = if options.quiet { Progress::none() } else { Progress::at_a_terminal() };
-    let client = client(options, home, progress.clone())?;
-    let answer = client.http()?.execute(request).await;
+    let interrupt = Interrupt::default();
+    let client = client(options, home, progress.clone(), interrupt.clone())?;
+    let answer = interrupt.or(client.http()?.execute(request)).await;
     progress.end();
-    finish(options, home, answer, target).await
+    match answer {
+        Some(answer) => finish(options, home, answer, target, &interrupt).await,
+        None => Err(given_up(home, &client).await),
+    }
 }
 
-fn client(options: &Options, home: &Home, progress: Progress) -> Result<Client, Failure> {
+fn client(
+    options: &Options,
+    home: &Home,
+    progress: Progress,
+    interrupt: Interrupt,
+) -> Result<Client, Failure> {
     let quiet = options.quiet;
     let builder = options.means.client(home, asking(options.yes))?;
     Ok(builder
         .observe(move |event: &Event<'_>| {
+            if let Event::Paying { .. } = event {
+                interrupt.arm();
+            }
             if !quiet {
                 tell(event, &progress)
             }
@@ -156,11 +172,18 @@ async fn finish(
     home: &Home,
     answer: Result<Response, reqwest_middleware::Error>,
     target: &Target,
+    interrupt: &Interrupt,
 ) -> Result<(), Failure> {
     match answer {
         Ok(response) => {
             let paid = response.extensions().get::<Paid>().cloned();
-            let printed = print(options, response, target).await;
+            if let Some(paid) = paid.as_ref().filter(|_| response.status().is_client_error()) {
+                // An answer, and not what was paid for.
+                return Err(kept_paid(home, paid, &answer_of(response).await));
+            }
+            let printed = interrupt.or(print(options, response, target)).await;
+            let printed =
+                printed.unwrap_or_else(|| Err(Failure::failed("stopped before all of it was there")));
             match (printed, paid) {
                 // The answer broke off, or there is no room for it.
                 (Err(failure), Some(paid)) if failure.code == Code::Failed => {
@@ -170,7 +193,8 @@ async fn finish(
             }
         }
         Err(error) => Err(match Error::find(&error) {
-            Some(Error::NotPaid(refused)) => Failure::new(Code::NotPaid, refused),
+            Some(Error::NotPaid(refused)) => not_paid(refused, &options.means),
+            Some(Error::Ledger(ledger)) => Failure::ledger(ledger),
             Some(error) => match error.unsettled() {
                 // Its wallet knows that nothing was taken: there is nothing to resume.
                 Some(unsettled) if unsettled.fate == Fate::Never => Failure::new(Code::NotPaid, error),
@@ -182,6 +206,41 @@ async fn finish(
             },
             None => Failure::unanswered(&error),
         }),
+    }
+}
+
+/// Somebody ended the command while a payment was under way.
+async fn given_up(home: &Home, client: &Client) -> Failure {
+    match interrupt::given_up(client).await {
+        Some(unsettled) => {
+            let why = format!("stopped before the answer to a payment of {}", unsettled.payment.cost());
+            kept_of(home, unsettled.payment.entry(), &unsettled.request(), why)
+        }
+        None => Failure::new(
+            Code::Unsettled,
+            "stopped while a payment was made; `mpp ledger` says whether it counts",
+        ),
+    }
+}
+
+/// What was refused, and where that can be changed, if it is the configuration that refuses.
+fn not_paid(refused: &NotPaid, means: &Means) -> Failure {
+    let is_configured = refused.is_because(|why| match why {
+        Refusal::Limit(broken) => broken.scope != Scope::Request || !means.has_max(),
+        Refusal::MethodNotAllowed(_) => !means.has_method(),
+        Refusal::OriginNotAllowed(_)
+        | Refusal::NetworkNotAllowed(_)
+        | Refusal::RecipientNotAllowed(_)
+        | Refusal::NoRecipient
+        | Refusal::CurrencyNotAllowed(_) => true,
+        _ => false,
+    });
+    match is_configured {
+        true => {
+            let where_to_look = "`mpp config` shows what is allowed, and the file to change that in";
+            Failure::new(Code::NotPaid, format!("{refused}; {where_to_look}"))
+        }
+        false => Failure::new(Code::NotPaid, refused),
     }
 }
 
@@ -263,7 +322,10 @@ async fn print(options: &Options, mut response: Response, target: &Target) -> Re
     Ok(())
 }
 
-async fn print_json(response: Response) -> Result<(), Failure> {
+/// The most of an answer that becomes part of a document: that has to fit into memory.
+const MAX_JSON: usize = 64 * 1024 * 1024;
+
+async fn print_json(mut response: Response) -> Result<(), Failure> {
     let paid = response.extensions().get::<Paid>().map(|paid| {
         json!({
             "entry": paid.payment.entry().to_string(),
@@ -278,14 +340,23 @@ async fn print_json(response: Response) -> Result<(), Failure> {
         .map(|(name, value)| json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())]))
         .collect();
     let status = response.status().as_u16();
-    let body = response.bytes().await?;
+    let mut body = Vec::new();
+    while let Some(part) = response.chunk().await? {
+        if body.len() + part.len() > MAX_JSON {
+            let limit = MAX_JSON >> 20;
+            let text =
+                format!("the answer is larger than {limit} MiB; without --json it is written as it comes");
+            return Err(Failure::failed(text));
+        }
+        body.extend_from_slice(&part);
+    }
     let mut document = json!({ "status": status, "headers": headers, "paid": paid });
-    match std::str::from_utf8(&body) {
+    match String::from_utf8(body) {
         Ok(text) => document["body"] = text.into(),
-        Err(_) => document["bodyBase64Url"] = b64::encode(&body).into(),
+        Err(bytes) => document["bodyBase64Url"] = b64::encode(bytes.as_bytes()).into(),
     }
     let text = serde_json::to_string_pretty(&document).map_err(Failure::failed)?;
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
+    let _ = writeln!(std::io::stdout().lock(), "{}", crate::harmless(&text));
     Ok(())
 }
 
@@ -296,6 +367,22 @@ struct Kept {
     verb: String,
     headers: Vec<(String, String)>,
     body: String,
+}
+
+/// What a server answered instead of what was asked for: its status, and its own words with escapes.
+pub(crate) async fn answer_of(response: Response) -> String {
+    let status = response.status();
+    match explanation(response).await {
+        Some(said) => format!("the server answered {status} ({said:?})"),
+        None => format!("the server answered {status}"),
+    }
+}
+
+/// As [`kept`], of a payment that was answered with an error.
+pub(crate) fn kept_paid(home: &Home, paid: &Paid, answer: &str) -> Failure {
+    let payment = &paid.payment;
+    let why = format!("{} may be paid, and {answer}", payment.cost());
+    kept_of(home, payment.entry(), &paid.request(), why)
 }
 
 /// Keeps what was paid for, and says how to get it.
@@ -349,8 +436,11 @@ async fn resume(options: &Options, home: &Home, entry: &str, target: &Target) ->
     let client = client_that_resumes(home)?.build()?;
     let response = client.http()?.execute(request).await;
     // The client did not pay for this one, so it did not follow it either.
-    let response =
-        response.map_err(|error| Failure { code: Code::Unsettled, ..Failure::unanswered(&error) })?;
+    let response = response.map_err(|error| Failure {
+        code: Code::Unsettled,
+        entry: Some(entry),
+        ..Failure::unanswered(&error)
+    })?;
     let status = response.status();
     if status.is_success() || status.is_redirection() {
         let receipt = response.headers().get("payment-receipt").and_then(|value| value.to_str().ok());
@@ -369,13 +459,14 @@ async fn resume(options: &Options, home: &Home, entry: &str, target: &Target) ->
             }
         };
     }
-    if status.as_u16() == 402 {
-        return Err(Failure::new(
-            Code::Unsettled,
-            "the server refuses this payment; it may have been taken all the same, and counts as spent",
-        ));
-    }
-    Err(Failure::new(Code::Unsettled, format!("the server answered {status}; try again later")))
+    let answer = answer_of(response).await;
+    let text = match status.as_u16() {
+        402 => format!(
+            "{answer}: it refuses this payment; it may have been taken all the same, and counts as spent"
+        ),
+        _ => format!("{answer}; try again later"),
+    };
+    Err(Failure { entry: Some(entry), ..Failure::new(Code::Unsettled, text) })
 }
 
 fn read_kept(path: &Path) -> Result<reqwest::Request, Failure> {

@@ -31,22 +31,43 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
     show(&client.quote_request(request).await?, options.json)
 }
 
-/// Prints a quote.
+/// Prints a quote. What is neither priced nor free is none.
 pub(crate) fn show(quote: &Quote, as_json: bool) -> Result<(), Failure> {
+    if !quote.is_priced() && !quote.is_free() {
+        return Err(not_priced(quote));
+    }
+    if quote.is_priced() && quote.offers.is_empty() {
+        let why = quote.malformed.first().map(|error| format!(": {error}")).unwrap_or_default();
+        let text =
+            format!("{} asks for a payment and offers no way to pay that is known here{why}", quote.url);
+        return Err(Failure::failed(text));
+    }
     let text = if as_json { document(quote)? } else { words(quote) };
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
     for error in &quote.malformed {
-        eprintln!("mpp: refused: {error}");
+        eprintln!("mpp: refused: {}", terminal::plain(&error.to_string()));
     }
     Ok(())
+}
+
+/// An error that is no 402: what it would cost is not known.
+fn not_priced(quote: &Quote) -> Failure {
+    let said = quote.said.as_ref().map(|said| format!(" ({said:?})")).unwrap_or_default();
+    let hint = match quote.status.as_u16() {
+        // Servers look at a request before they ask for money for it.
+        400 | 411 | 422 => "; a price is asked for a complete request: -d, -H",
+        401 | 403 => "; it wants to know who asks: -H 'authorization: …'",
+        404 => "; there is no such path",
+        405 => "; another verb? -X POST",
+        415 => "; another kind of data? -H 'content-type: application/json'",
+        _ => "",
+    };
+    Failure::failed(format!("{} is not priced: it answered {}{said}{hint}", quote.url, quote.status))
 }
 
 fn words(quote: &Quote) -> String {
     if quote.is_free() {
         return format!("{} asks for nothing (it answered {})\n", quote.origin, quote.status);
-    }
-    if quote.offers.is_empty() {
-        return format!("{} asks for a payment and offers no way to pay\n", quote.origin);
     }
     let rows: Vec<_> = quote
         .offers
@@ -85,5 +106,6 @@ fn document(quote: &Quote) -> Result<String, Failure> {
         })
         .collect();
     let document = json!({ "origin": quote.origin, "status": quote.status.as_u16(), "offers": offers });
-    Ok(serde_json::to_string_pretty(&document).map_err(Failure::failed)? + "\n")
+    let text = serde_json::to_string_pretty(&document).map_err(Failure::failed)?;
+    Ok(crate::harmless(&text) + "\n")
 }

@@ -91,6 +91,27 @@ fn pass(proxy: &TcpListener, upstream: &str) {
     std::io::copy(&mut far, &mut near).unwrap();
 }
 
+/// Answers one exchange without asking anybody.
+fn answer(proxy: &TcpListener, head: &str, body: &str) {
+    let (mut near, _) = proxy.accept().unwrap();
+    let _ = near.read(&mut [0; 16 * 1024]).unwrap();
+    let length = body.len();
+    let text = format!("HTTP/1.1 {head}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+    near.write_all(text.as_bytes()).unwrap();
+}
+
+/// The entry that a failure says can be asked for again.
+fn entry_in(output: &Output) -> String {
+    err(output)
+        .split("--resume ")
+        .nth(1)
+        .unwrap_or_else(|| panic!("{}", err(output)))
+        .split('`')
+        .next()
+        .unwrap()
+        .to_owned()
+}
+
 fn paid(units: &str) -> (String, String) {
     ("paid".to_owned(), units.to_owned())
 }
@@ -135,12 +156,11 @@ fn no_payment_exceeds_what_the_command_or_the_configuration_allows() {
         let refused = scene.run(&[&["pay", "-y"], args, &[&scene.url("/weather")]].concat());
         assert_eq!(refused.status.code(), Some(3), "{}", err(&refused));
         assert_eq!(err(&refused).lines().count(), 1);
+        assert!(!err(&refused).contains("mpp config"), "{}", err(&refused));
     }
-    assert_eq!(
-        scene.run(&["pay", "-y", "--max", "30", &scene.url("/gold")]).status.code(),
-        Some(3),
-        "the day's limit"
-    );
+    let daily = scene.run(&["pay", "-y", "--max", "30", &scene.url("/gold")]);
+    assert_eq!(daily.status.code(), Some(3), "the day's limit");
+    assert!(err(&daily).contains("in 24 h") && err(&daily).contains("`mpp config`"), "{}", err(&daily));
     scene.write("config.toml", "[limits]\nper_day = \"0.12\"\n");
     for code in [0, 0, 3] {
         assert_eq!(scene.run(&["pay", "-y", &scene.url("/weather")]).status.code(), Some(code));
@@ -148,6 +168,8 @@ fn no_payment_exceeds_what_the_command_or_the_configuration_allows() {
     scene.write("config.toml", "[allow]\norigins = [\"https://api.example.com\"]\n");
     let refused = scene.run(&["pay", "-y", &scene.url("/weather")]);
     assert!(err(&refused).contains("does not allow payments to"), "{}", err(&refused));
+    // What the configuration refuses says where it is; what the command itself refuses does not.
+    assert!(err(&refused).contains("`mpp config`"), "{}", err(&refused));
     // What the configuration does not allow the command does not either.
     scene.write("config.toml", "[allow]\nmethods = [\"tempo\"]\n");
     let refused = scene.run(&["pay", "-y", "--method", "sandbox", &scene.url("/weather")]);
@@ -231,6 +253,145 @@ fn what_was_paid_and_lost_is_kept_and_bought_with_the_same_payment() {
 }
 
 #[test]
+fn an_error_after_a_payment_is_no_delivery_and_what_the_server_says_is_told_until_it_delivers() {
+    let scene = Scene::set("undelivered");
+    let upstream = scene.url.strip_prefix("http://").unwrap().to_owned();
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/weather", proxy.local_addr().unwrap());
+    let exchanges = std::thread::spawn(move || {
+        let json = |status: &str| format!("{status}\r\ncontent-type: application/problem+json");
+        pass(&proxy, &upstream);
+        answer(&proxy, "404 Not Found\r\ncontent-type: text/plain", "no such\u{1b} city\n");
+        answer(&proxy, &json("409 Conflict"), r#"{"detail":"use a new Idempotency-Key"}"#);
+        answer(&proxy, &json("402 Payment Required"), r#"{"detail":"the bank is closed"}"#);
+        answer(&proxy, "503 Service Unavailable", "");
+        pass(&proxy, &upstream);
+    });
+    std::fs::create_dir_all(&scene.home).unwrap();
+    let target = scene.home.join("answer");
+    let missed = scene.run(&["pay", "-y", "-o", target.to_str().unwrap(), &url]);
+    assert_eq!(missed.status.code(), Some(4), "{}", err(&missed));
+    assert!(out(&missed).is_empty() && !target.exists(), "what was paid for goes there, and nothing else");
+    let told: Vec<_> = err(&missed).lines().collect();
+    assert_eq!(told.len(), 2, "that it pays, and how that ended: {told:?}");
+    assert!(
+        told[1].starts_with("mpp: 0.05 usdc may be paid, and the server answered 404 Not Found (\"no such"),
+        "{told:?}"
+    );
+    assert!(!err(&missed).contains('\u{1b}'), "{told:?}");
+    assert_eq!(scene.ledger(), [("unknown".to_owned(), "50000".to_owned())]);
+    let entry = entry_in(&missed);
+    for said in [
+        "409 Conflict (\"use a new Idempotency-Key\")",
+        "402 Payment Required (\"the bank is closed\")",
+        "503 Service",
+    ] {
+        let again = scene.run(&["pay", "--json", "--resume", &entry]);
+        assert_eq!(again.status.code(), Some(4), "{}", err(&again));
+        assert!(err(&again).contains(said), "{}", err(&again));
+        let document: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+        assert_eq!(document["error"]["resume"], entry, "it can be asked for once more");
+    }
+    let resumed = scene.run(&["pay", "--resume", &entry]);
+    assert_eq!(out(&resumed), "sunny, 21 degrees\n", "{}", err(&resumed));
+    exchanges.join().unwrap();
+    assert_eq!(scene.ledger(), [paid("50000")]);
+}
+
+/// Sends a signal to a program.
+#[cfg(unix)]
+fn tell_to_end(program: &Child, signal: &str) {
+    let told = Command::new("sh").args(["-c", &format!("kill -{signal} {}", program.id())]).status();
+    assert!(told.expect("a shell").success());
+}
+
+#[cfg(unix)]
+#[test]
+fn whoever_stops_a_payment_keeps_what_was_paid() {
+    use std::sync::mpsc::channel;
+    let scene = Scene::set("stopped");
+    for (signal, answered) in [("INT", false), ("TERM", false), ("INT", true)] {
+        let upstream = scene.url.strip_prefix("http://").unwrap().to_owned();
+        let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/weather", proxy.local_addr().unwrap());
+        let (reached, is_reached) = channel();
+        let (ended, is_ended) = channel::<()>();
+        let exchanges = std::thread::spawn(move || {
+            pass(&proxy, &upstream);
+            let (mut near, _) = proxy.accept().unwrap();
+            let _ = near.read(&mut [0; 16 * 1024]).unwrap();
+            if answered {
+                // The beginning of an answer, and no more.
+                near.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 18\r\n\r\nsunny").unwrap();
+            }
+            reached.send(()).unwrap();
+            let _ = is_ended.recv();
+            drop(near);
+            pass(&proxy, &upstream);
+        });
+        let mut command = mpp(&scene.home);
+        command.args(["pay", "-yq", &url]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut paying = command.spawn().expect("the command starts");
+        is_reached.recv().unwrap();
+        if answered {
+            paying.stdout.as_mut().unwrap().read_exact(&mut [0; 5]).unwrap();
+        }
+        tell_to_end(&paying, signal);
+        let stopped = paying.wait_with_output().expect("it ends");
+        ended.send(()).unwrap();
+        assert_eq!(stopped.status.code(), Some(4), "{}", err(&stopped));
+        assert!(err(&stopped).starts_with("mpp: stopped before"), "{}", err(&stopped));
+        let (state, _) = scene.ledger().pop().unwrap();
+        assert_eq!(state, if answered { "paid" } else { "unknown" });
+        let resumed = scene.run(&["pay", "--resume", &entry_in(&stopped)]);
+        assert_eq!(out(&resumed), "sunny, 21 degrees\n", "{}", err(&resumed));
+        exchanges.join().unwrap();
+        assert_eq!(scene.ledger().pop().unwrap(), paid("50000"));
+    }
+}
+
+#[test]
+fn what_is_neither_priced_nor_free_is_no_quote() {
+    let scene = Scene::set("unpriced");
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/weather", server.local_addr().unwrap());
+    let heads = [
+        "401 Unauthorized",
+        "404 Not Found",
+        "405 Method Not Allowed",
+        "415 Unsupported Media Type",
+        "422 Unprocessable Entity",
+        "500 Internal Server Error",
+        "503 Service Unavailable",
+    ];
+    let other = url.clone();
+    let answers = std::thread::spawn(move || {
+        for head in heads {
+            for _ in 0..3 {
+                answer(&server, &format!("{head}\r\ncontent-type: text/plain"), "because");
+            }
+        }
+        // Of another protocol.
+        answer(&server, "402 Payment Required\r\nwww-authenticate: L402 macaroon=x", "");
+    });
+    for head in heads {
+        let (words, json) = (scene.run(&["quote", &other]), scene.run(&["quote", "--json", &other]));
+        let dry = scene.run(&["pay", "--dry-run", &other]);
+        assert_eq!([&words, &json, &dry].map(|output| output.status.code()), [Some(1); 3], "{head}");
+        let said = format!("mpp: {other} is not priced: it answered {head} (\"because\")");
+        assert!(err(&words).starts_with(&said) && out(&words).is_empty(), "{}", err(&words));
+        let document: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+        assert_eq!(document["error"]["exitCode"], 1);
+        assert!(document["error"]["message"].as_str().unwrap().contains(head), "{document}");
+    }
+    let foreign = scene.run(&["quote", &other]);
+    assert_eq!(foreign.status.code(), Some(1), "{}", out(&foreign));
+    assert!(err(&foreign).contains("no way to pay"), "{}", err(&foreign));
+    answers.join().unwrap();
+    assert_eq!(scene.run(&["quote", &scene.url("/")]).status.code(), Some(0), "free is an answer");
+}
+
+#[test]
 fn an_answer_that_breaks_off_is_kept_with_its_payment() {
     let scene = Scene::set("broken");
     let upstream = scene.url.strip_prefix("http://").unwrap().to_owned();
@@ -311,11 +472,23 @@ fn a_wrong_file_url_key_or_flag_is_one_sentence_with_a_hint() {
     let nowhere = "/nowhere/at/all";
     let sandbox_key = "main";
     scene.run(&["wallet", "new", sandbox_key, "--password-file", &password]);
+    let damaged = Scene::nobody("damaged");
+    let file = damaged.write("spent.jsonl", "nonsense\n");
+    let told = damaged.run(&["pay", "-y", &weather]);
+    assert!(err(&told).contains(&file) && err(&told).contains("line 1"), "{}", err(&told));
     let cases: &[(&[&str], &str)] = &[
         (&["pay", "-y", "weather"], "write it out, as https://"),
         (&["pay", "-y", "ftp://example.com/x"], "https://api.example.com"),
         (&["pay", "-y", "http://127.0.0.1:1/x"], "is the server running?"),
         (&["quote", "http://127.0.0.1:1/x"], "is the server running?"),
+        (&["pay", "-y", &weather.replace("http:", "https:")], "is it an http:// URL?"),
+        (&["pay", "-y", "http://nobody.invalid/x"], "is the name right?"),
+        (&["pay", "-y", "--tempo-rpc", "http://127.0.0.1:1", &weather], "mpp wallet new NAME --kind evm"),
+        (&["pay", "-y", "--evm-pays-by", "hash", &weather], "--key-file NAME"),
+        (
+            &["quote", "--key-file", sandbox_key, "--password-file", &password, "--evm-chain", "1", &weather],
+            "--key-file NAME",
+        ),
         (&["pay", "-y", "-X", "no verb", &weather], "such as GET"),
         (&["pay", "-y", "-H", "nonsense", &weather], "write `Name: value`"),
         (&["pay", "-y", "-d", "@/nowhere/at/all", &weather], "without `@` it is the data itself"),
@@ -364,6 +537,81 @@ fn a_wrong_file_url_key_or_flag_is_one_sentence_with_a_hint() {
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert!(err(&output).contains("--help") || args == ["wallet"], "{args:?} {}", err(&output));
     }
+}
+
+#[test]
+fn commands_that_start_at_once_in_a_new_home_share_one_key_of_play_money() {
+    for round in 0..3 {
+        let scene = Scene::nobody(&format!("first-{round}"));
+        let commands: Vec<_> = (0..12)
+            .map(|_| {
+                let mut command = mpp(&scene.home);
+                command.args(["wallet", "address"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+                command.spawn().expect("the command starts")
+            })
+            .collect();
+        let mut addresses: Vec<_> = commands
+            .into_iter()
+            .map(|command| command.wait_with_output().expect("it ends"))
+            .map(|output| format!("{}{}", out(&output), err(&output)))
+            .collect();
+        addresses.dedup();
+        assert!(addresses.len() == 1 && addresses[0].starts_with("did:key:"), "{addresses:?}");
+        let files: Vec<_> =
+            std::fs::read_dir(&scene.home).unwrap().flatten().map(|file| file.file_name()).collect();
+        assert_eq!(files, ["sandbox.key"]);
+    }
+}
+
+#[test]
+fn an_endless_answer_fills_no_memory_and_what_was_paid_is_kept() {
+    let scene = Scene::set("endless");
+    let upstream = scene.url.strip_prefix("http://").unwrap().to_owned();
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/weather", proxy.local_addr().unwrap());
+    let exchanges = std::thread::spawn(move || {
+        pass(&proxy, &upstream);
+        let (mut near, _) = proxy.accept().unwrap();
+        let _ = near.read(&mut [0; 16 * 1024]).unwrap();
+        let _ = near.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n");
+        let block = vec![b'x'; 1 << 20];
+        // Until nobody wants any more.
+        (0..).take_while(|_| near.write_all(&block).is_ok()).count()
+    });
+    let endless = scene.run(&["pay", "-yq", "--json", &url]);
+    assert_eq!(endless.status.code(), Some(4), "{}", err(&endless));
+    assert!(err(&endless).contains("larger than 64 MiB"), "{}", err(&endless));
+    let sent = exchanges.join().unwrap();
+    assert!((64..96).contains(&sent), "{sent} MiB");
+    assert!(scene.home.join(format!("unsettled/{}.json", entry_in(&endless))).exists());
+}
+
+#[test]
+fn a_user_in_a_url_goes_into_a_header_as_with_curl_and_into_nothing_that_is_kept_or_told() {
+    let scene = Scene::set("user");
+    let upstream = scene.url.strip_prefix("http://").unwrap().to_owned();
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = proxy.local_addr().unwrap();
+    let exchanges = std::thread::spawn(move || {
+        pass(&proxy, &upstream);
+        let (mut near, _) = proxy.accept().unwrap();
+        let mut head = [0; 16 * 1024];
+        let length = near.read(&mut head).unwrap();
+        near.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
+        String::from_utf8(head[..length].to_vec()).unwrap()
+    });
+    let missed = scene.run(&["pay", "-y", &format!("http://me:ge%3Aheim@{address}/weather")]);
+    assert_eq!(missed.status.code(), Some(4), "{}", err(&missed));
+    let head = exchanges.join().unwrap().to_lowercase();
+    // me:ge:heim
+    assert!(head.contains("authorization: basic bwu6z2u6agvpbq==, payment "), "{head}");
+    let ledger = scene.run(&["ledger", "--json"]);
+    for text in [err(&missed), out(&ledger)] {
+        assert!(!text.contains("heim") && !text.contains("me:"), "{text}");
+    }
+    let kept = scene.home.join(format!("unsettled/{}.json", entry_in(&missed)));
+    let kept: serde_json::Value = serde_json::from_slice(&std::fs::read(kept).unwrap()).unwrap();
+    assert_eq!(kept["url"], format!("http://{address}/weather"));
 }
 
 #[test]
@@ -416,6 +664,19 @@ fn a_program_that_asks_for_json_gets_answers_and_failures_in_it() {
         (&["config", "--json"], 0),
         (&["secret", "--json"], 0),
         (&["decode", "--json", "tempo/charge"], 0),
+        (&["openapi", "--json", &scene.url], 0),
+        (&["llms", "--json", &scene.url], 0),
+        (&["llms", "--json", "--full", &scene.url], 0),
+        (&["manifest", "--json", &scene.url], 0),
+        (&["describe", "--json", &scene.url], 0),
+        (&["register", "--dry-run", "--json", &scene.url], 0),
+        (&["openapi", "--json", "http://127.0.0.1:1"], 1),
+        (&["llms", "--json", "http://127.0.0.1:1"], 1),
+        (&["manifest", "--json", "http://127.0.0.1:1"], 1),
+        (&["manifest", "--json", &scene.url, "--check", "/nowhere/at/all"], 1),
+        (&["describe", "--json", &scene.url, "nothing"], 1),
+        (&["register", "--dry-run", "--json", "http://127.0.0.1:1"], 1),
+        (&["quote", "--json", &scene.url("/nowhere")], 1),
         (&["pay", "--json", &weather], 3),
         (&["pay", "-y", "--json", "--max", "0.01", &weather], 3),
         (&["pay", "-y", "--json", "http://127.0.0.1:1/x"], 1),
@@ -438,6 +699,25 @@ fn a_program_that_asks_for_json_gets_answers_and_failures_in_it() {
             assert!(document["error"]["resume"].is_null(), "{args:?} {document}");
         }
     }
+    // What a manifest differs in is a finding and no failure.
+    let manifest = scene.run(&["manifest", "--json", &scene.url]);
+    let prices = scene.write("prices.json", out(&manifest));
+    let check = |file: &str| {
+        let output = scene.run(&["manifest", "--json", &scene.url, "--check", file]);
+        let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code().unwrap(), document)
+    };
+    assert_eq!(check(&prices), (0, serde_json::json!({ "same": true, "diff": [] })));
+    let dearer = scene.write("dearer.json", &out(&manifest).replace("\"50000\"", "\"60000\""));
+    let (code, document) = check(&dearer);
+    let diff: Vec<_> = document["diff"].as_array().unwrap().iter().filter_map(|line| line.as_str()).collect();
+    assert_eq!((code, &document["same"]), (1, &false.into()));
+    let has =
+        |sign: &str, units: &str| diff.iter().any(|line| line.starts_with(sign) && line.contains(units));
+    assert!(has("-", "60000") && has("+", "50000"), "{diff:?}");
+    let llms: serde_json::Value =
+        serde_json::from_slice(&scene.run(&["llms", "--json", &scene.url]).stdout).unwrap();
+    assert_eq!(llms["text"], out(&scene.run(&["llms", &scene.url])));
     // What was paid and not delivered names what can be asked for again.
     let cut = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/weather", cut.local_addr().unwrap());

@@ -242,12 +242,227 @@ fn a_server_that_is_wrong_in_every_way_is_told_each_of_them() {
         "error: GET /thing: each challenge has an id of its own",
         "error: GET /thing: a malformed credential gets a 402",
         "error: GET /thing: a preflight is not charged",
-        "warning: GET /thing: pages of other origins can read the challenge",
+        "warning: GET /thing: pages of other origins can read the challenge and the receipt: `access-control-expose-headers` lacks",
+        "warning: GET /thing: pages of other origins can send a credential: a preflight answers 402",
         "warning: llms.txt",
     ] {
         assert!(out.contains(found), "{found} is not in\n{out}");
     }
     assert!(!out.contains("DISC-10"), "an amount that is no string is any amount: {out}");
+}
+
+/// A document of such paths, each with its operations.
+fn document(paths: &Value) -> Value {
+    json!({ "openapi": "3.1.0", "info": { "title": "Sloppy", "version": "1" }, "paths": paths })
+}
+
+/// A priced `GET` as a document lists it.
+fn listed() -> Value {
+    json!({ "get": {
+        "x-payment-info": { "offers": [{ "intent": "charge", "method": "sandbox", "amount": "7", "currency": "usdc" }] },
+        "responses": { "402": { "description": "Payment Required" } },
+    } })
+}
+
+/// Answers 402 with a challenge that has this `expires`.
+fn until(expires: Option<String>) -> axum::routing::MethodRouter {
+    axum::routing::get(move || async move {
+        let expires = expires.map(|expires| format!(", expires=\"{expires}\"")).unwrap_or_default();
+        // {"amount":"7","currency":"usdc"}
+        let challenge = format!(
+            "Payment id=\"{}\", realm=\"127.0.0.1\", method=\"sandbox\", intent=\"charge\", \
+             request=\"eyJhbW91bnQiOiI3IiwiY3VycmVuY3kiOiJ1c2RjIn0\"{expires}",
+            *Secret::generate().expose_hex()
+        );
+        (
+            StatusCode::PAYMENT_REQUIRED,
+            [(WWW_AUTHENTICATE, challenge), (CACHE_CONTROL, "no-store".to_owned())],
+        )
+    })
+}
+
+#[test]
+fn an_expiry_that_is_missing_absurd_or_no_time_is_told_apart() {
+    let after = |seconds| {
+        let then = mpp::Clock::now(&mpp::SystemClock) + std::time::Duration::from_secs(seconds);
+        Some(then.to_rfc3339().to_string())
+    };
+    let cases = [
+        ("/never", None, "warning: GET /never: the challenge says when it expires: there is no `expires`"),
+        (
+            "/garbage",
+            Some("tomorrow".to_owned()),
+            "error: GET /garbage: every challenge can be read: a payment challenge has an invalid `expires`",
+        ),
+        (
+            "/past",
+            Some("2020-01-01T00:00:00Z".to_owned()),
+            "error: GET /past: the challenge can still be paid: it expired at `2020-01-01T00:00:00Z`",
+        ),
+        (
+            "/far",
+            Some("2999-01-01T00:00:00Z".to_owned()),
+            "warning: GET /far: the challenge is for now: it expires at `2999-01-01T00:00:00Z`, in more than a day",
+        ),
+        ("/soon", after(9), "too soon to pay it"),
+        ("/right", after(300), ""),
+    ];
+    let paths = cases.iter().map(|(path, ..)| ((*path).to_owned(), listed()));
+    let document = document(&paths.collect::<serde_json::Map<_, _>>().into());
+    let routes = cases.clone().map(|(path, expires, _)| (path, until(expires)));
+    let url = served(move |_| {
+        let router = axum::Router::new()
+            .route("/openapi.json", axum::routing::get(move || async move { axum::Json(document) }));
+        routes.into_iter().fold(router, |router, (path, route)| router.route(path, route))
+    });
+    let (code, out, _) = mpp(&["validate", &url], "");
+    assert_eq!(code, 1);
+    for (path, _, said) in cases {
+        assert!(out.contains(said), "{said} is not in\n{out}");
+        let found = |line: &&str| {
+            let other = line.starts_with("skipped") || line.contains("explains itself as a problem");
+            line.contains(&format!("GET {path}: ")) && !other
+        };
+        assert_eq!(out.lines().filter(found).count(), usize::from(!said.is_empty()), "{path}\n{out}");
+    }
+}
+
+#[test]
+fn what_a_document_calls_free_and_is_not_is_found_and_so_is_half_a_price() {
+    let info = listed()["get"]["x-payment-info"].clone();
+    let url = served(move |_| {
+        let document = document(&json!({
+            "/free": { "get": {} },
+            "/unsaid/{id}": { "parameters": [{ "name": "id", "in": "path", "required": true, "example": "1" }], "get": {} },
+            "/unknown/{id}": { "get": { "parameters": [{ "name": "id", "in": "path", "required": true }] } },
+            "/unasked": { "post": {} },
+            "/half": { "get": { "responses": { "402": { "description": "Payment Required" } } } },
+            "/other": { "get": { "x-payment-info": info } },
+        }));
+        let paid = || async { StatusCode::PAYMENT_REQUIRED };
+        axum::Router::new()
+            .route("/openapi.json", axum::routing::get(move || async move { axum::Json(document) }))
+            .route("/free", axum::routing::get(|| async { "free" }))
+            .route("/unsaid/{id}", axum::routing::get(paid))
+            .route("/half", axum::routing::get(paid))
+            .fallback(|| async { (StatusCode::IM_A_TEAPOT, "nobody asks") })
+    });
+    let (code, out, _) = mpp(&["validate", &url], "");
+    assert_eq!(code, 1);
+    for found in [
+        "error: GET /unsaid/{id}: DISC-03: what costs money is said to: ",
+        "error: GET /half: DISC-03: has x-payment-info",
+        "error: GET /other: DISC-03: declares a 402",
+        "error: GET /other: answers 402 without a credential: it answers 418",
+    ] {
+        assert!(out.contains(found), "{found} is not in\n{out}");
+    }
+    for quiet in ["GET /free", "/unknown", "/unasked"] {
+        assert!(!out.contains(quiet), "{quiet} is in\n{out}");
+    }
+}
+
+#[test]
+fn a_server_without_a_document_is_told_so_once() {
+    let nothing = served(|_| axum::Router::new());
+    let other = served(|_| {
+        axum::Router::new()
+            .route("/openapi.json", axum::routing::get(|| async { axum::Json(json!({ "swagger": "2.0" })) }))
+    });
+    let page =
+        served(|_| axum::Router::new().route("/openapi.json", axum::routing::get(|| async { "<html>" })));
+    for (url, said) in [
+        (nothing, "answers 404 Not Found; nothing else can be checked without it\n"),
+        (other, "is no OpenAPI document; nothing else can be checked without it\n"),
+        (page, "is not JSON: expected value at line 1 column 1; nothing else can be checked without it\n"),
+    ] {
+        let (code, out, _) = mpp(&["validate", &url], "");
+        let lines: Vec<_> = out.lines().collect();
+        assert_eq!((code, lines.len()), (1, 2), "{out}");
+        assert!(
+            lines[0].starts_with("error: openapi.json: DISC-02: is there: ") && out.contains(said),
+            "{out}"
+        );
+        assert!(lines[1].ends_with(": 0 passed, 0 warnings, 1 failed, 0 skipped"), "{out}");
+        let (code, out, _) = mpp(&["validate", &url, "--json"], "");
+        assert_eq!((code, serde_json::from_str::<Value>(&out).unwrap()["failed"].as_u64()), (1, Some(1)));
+        let (code, out, _) = mpp(&["register", "--dry-run", &url], "");
+        assert_eq!((code, out.lines().count()), (1, 1), "{out}");
+        let (code, out, _) = mpp(&["register", "--dry-run", &url, "--json"], "");
+        let seen: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!((code, seen["findings"].as_array().unwrap().len()), (1, 1), "{out}");
+    }
+}
+
+/// What CORS a server has, and what a page of another origin misses.
+#[test]
+fn a_server_that_is_open_to_pages_is_told_what_they_cannot_do() {
+    type Head = &'static [(&'static str, &'static str)];
+    let cases: [(&str, Head, Head, &[&str]); 4] = [
+        ("/closed", &[], &[], &[]),
+        (
+            "/open",
+            &[
+                ("access-control-allow-origin", "*"),
+                ("access-control-expose-headers", "WWW-Authenticate, Payment-Receipt"),
+            ],
+            &[("access-control-allow-origin", "*"), ("access-control-allow-headers", "authorization")],
+            &[],
+        ),
+        (
+            "/star",
+            &[
+                ("access-control-allow-origin", "*"),
+                ("access-control-allow-credentials", "true"),
+                ("access-control-expose-headers", "*"),
+            ],
+            &[("access-control-allow-origin", "*"), ("access-control-allow-headers", "*")],
+            &[
+                "can read the challenge and the receipt: `access-control-expose-headers` lacks `www-authenticate`, `payment-receipt`",
+                "can send a credential: `access-control-allow-headers` lacks `authorization`; `*` does not cover",
+                "`*` does not stand beside credentials: its answer has `access-control-allow-origin: *`",
+            ],
+        ),
+        (
+            "/half",
+            &[("access-control-allow-origin", "*"), ("access-control-expose-headers", "www-authenticate")],
+            &[],
+            &[
+                "can read the challenge and the receipt: `access-control-expose-headers` lacks `payment-receipt`",
+                "can send a credential: no `access-control-allow-origin`",
+            ],
+        ),
+    ];
+    let paths = cases.iter().map(|(path, ..)| ((*path).to_owned(), listed()));
+    let document = document(&paths.collect::<serde_json::Map<_, _>>().into());
+    let url = served(move |_| {
+        let router = axum::Router::new()
+            .route("/openapi.json", axum::routing::get(move || async move { axum::Json(document) }));
+        cases.into_iter().fold(router, |router, (path, answer, preflight, _)| {
+            let head = move |head: Head| async move {
+                let headers =
+                    head.iter().map(|(name, value)| (axum::http::HeaderName::from_static(name), *value));
+                axum::response::AppendHeaders(headers.collect::<Vec<_>>())
+            };
+            let add = move |response: axum::response::Response| async move {
+                (head(answer).await, response).into_response()
+            };
+            let route = until(Some("2999-01-01T00:00:00Z".to_owned()))
+                .layer(axum::middleware::map_response(add))
+                .options(move || head(preflight));
+            router.route(path, route)
+        })
+    });
+    let (_, out, _) = mpp(&["validate", &url], "");
+    for (path, _, _, findings) in cases {
+        let told = |line: &&str| {
+            line.contains(&format!("GET {path}: ")) && (line.contains("pages of") || line.contains("`*`"))
+        };
+        assert_eq!(out.lines().filter(told).count(), findings.len(), "{path}\n{out}");
+        for finding in findings {
+            assert!(out.contains(finding), "{finding} is not in\n{out}");
+        }
+    }
 }
 
 #[test]

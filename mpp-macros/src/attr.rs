@@ -4,7 +4,7 @@
 
 use crate::amount::{Amount, Literal, unwrapped};
 use crate::currency::Currency;
-use crate::diag::{Sink, list, nearest};
+use crate::diag::{Sink, did_you_mean, list, nearest};
 use crate::methods::{Method, methods};
 use crate::split::{Share, split};
 use proc_macro2::{Span, TokenStream};
@@ -257,13 +257,9 @@ impl Attr {
 
     fn unknown(&mut self, key: &Ident, of: Macro) -> syn::Error {
         let name = key.to_string();
-        let hint = match nearest(&name, of.keys()) {
-            Some(near) => {
-                self.attempted.push(near.to_owned());
-                format!("did you mean `{near}`?")
-            }
-            None => format!("known keys: {}", list(of.keys())),
-        };
+        let near = nearest(&name, of.keys());
+        self.attempted.extend(near.first().map(|near| (*near).to_owned()));
+        let hint = did_you_mean(&near).unwrap_or_else(|| format!("known keys: {}", list(of.keys())));
         if Macro::Charge.keys().contains(&name.as_str()) {
             let whose = of.name();
             return syn::Error::new(key.span(), format!("`{name}` is not a key of `{whose}`\nhelp: {hint}"));

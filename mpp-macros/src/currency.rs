@@ -1,7 +1,7 @@
 //! Currencies: a name from the built-in list, a name an own method knows, or a path to a `Currency`.
 
 use crate::amount::unwrapped;
-use crate::diag::{Sink, at, list, nearest};
+use crate::diag::{Sink, at, did_you_mean, list, nearest};
 use crate::methods::Network;
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -81,13 +81,9 @@ impl Currency {
             return;
         }
         let names: Vec<&str> = KNOWN.iter().map(|(name, _)| *name).collect();
-        let hint = match nearest(&text.to_ascii_lowercase(), &names) {
-            Some(name) => format!("did you mean `{name}`?"),
-            None => format!(
-                "known currencies: {}; for one of your own, give a path to a `Currency`",
-                list(&names)
-            ),
-        };
+        let hint = did_you_mean(&nearest(&text.to_ascii_lowercase(), &names)).unwrap_or_else(|| {
+            format!("known currencies: {}; for one of your own, give a path to a `Currency`", list(&names))
+        });
         errors.on(name, format!("unknown currency `{text}`\nhelp: {hint}"));
     }
 

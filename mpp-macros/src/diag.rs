@@ -35,14 +35,23 @@ impl Sink {
     }
 }
 
-/// The known word closest to `word`, if it is close enough to be a slip of the finger.
-pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    known
-        .iter()
-        .map(|k| (distance(word, k), *k))
-        .filter(|(d, k)| *d <= 1.max(k.len() / 3))
-        .min()
-        .map(|(_, k)| k)
+/// The known words closest to `word`, those that are close enough to be a slip of the finger. Where several are equally close,
+/// as to `uscd` are `usd` and `usdc`, the ones of the same length come first: letters are swapped or missed more often than
+/// they are added.
+pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Vec<&'a str> {
+    let near = known.iter().map(|known| (distance(word, known), *known));
+    let near: Vec<_> = near.filter(|(distance, known)| *distance <= 1.max(known.len() / 3)).collect();
+    let least = near.iter().map(|(distance, _)| *distance).min();
+    let mut nearest: Vec<&str> =
+        near.into_iter().filter(|(distance, _)| Some(*distance) == least).map(|(_, known)| known).collect();
+    nearest.sort_by_key(|known| known.len().abs_diff(word.len()));
+    nearest
+}
+
+/// Asks whether one of these was meant; none if there are none.
+pub(crate) fn did_you_mean(nearest: &[&str]) -> Option<String> {
+    let words: Vec<_> = nearest.iter().map(|word| format!("`{word}`")).collect();
+    (!words.is_empty()).then(|| format!("did you mean {}?", words.join(" or ")))
 }
 
 /// `` `a`, `b`, `c` ``
@@ -90,14 +99,28 @@ fn distance(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::nearest;
+    use super::{did_you_mean, nearest};
 
     #[test]
     fn a_slip_of_the_finger_finds_its_word_and_another_word_does_not() {
         let known = ["amount", "currency", "methods"];
-        assert_eq!(nearest("ammount", &known), Some("amount"));
-        assert_eq!(nearest("aomunt", &known), Some("amount"));
-        assert_eq!(nearest("method", &known), Some("methods"));
-        assert_eq!(nearest("price", &known), None);
+        assert_eq!(nearest("ammount", &known), ["amount"]);
+        assert_eq!(nearest("aomunt", &known), ["amount"]);
+        assert_eq!(nearest("method", &known), ["methods"]);
+        assert!(nearest("price", &known).is_empty());
+    }
+
+    #[test]
+    fn of_words_that_are_equally_close_all_are_named_and_the_likelier_one_first() {
+        let known = ["usd", "usdc", "eur", "eurc"];
+        for (word, question) in [
+            ("uscd", "did you mean `usdc` or `usd`?"),
+            ("usdd", "did you mean `usdc` or `usd`?"),
+            ("us", "did you mean `usd`?"),
+            ("euc", "did you mean `eur` or `eurc`?"),
+        ] {
+            assert_eq!(did_you_mean(&nearest(word, &known)).as_deref(), Some(question), "{word}");
+        }
+        assert_eq!(did_you_mean(&nearest("bitcoin", &known)), None);
     }
 }

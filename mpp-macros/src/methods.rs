@@ -5,7 +5,7 @@
 use crate::amount::Amount;
 use crate::attr::{entries, value};
 use crate::currency::Currency;
-use crate::diag::{Sink, at, list, nearest};
+use crate::diag::{Sink, at, did_you_mean, list, nearest};
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote_spanned};
 use syn::parse::ParseStream;
@@ -121,10 +121,8 @@ fn network(input: ParseStream, errors: &Sink) -> syn::Result<(Path, Option<Netwo
         return Ok((path, Some(network)));
     }
     let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
-    let hint = match nearest(&text, &names) {
-        Some(name) => format!("did you mean `{name}`?"),
-        None => format!("known payment methods: {}", list(&names)),
-    };
+    let hint = did_you_mean(&nearest(&text, &names))
+        .unwrap_or_else(|| format!("known payment methods: {}", list(&names)));
     errors.on(
         name,
         format!(

@@ -121,7 +121,8 @@ pub(crate) fn check<'a>(handler: &'a Handler, errors: &Sink) -> Fit<'a> {
     for attr in handler.attrs.iter().filter(|a| is_debug_handler(a)) {
         errors.on(
             attr,
-            "remove `#[debug_handler]`: `#[mpp::charge]` makes the same checks, and the two cannot see through each other",
+            "remove `#[debug_handler]`: `#[mpp::charge]` makes the same checks, and the two cannot see through each other\n\
+             help: `state = YourState` in it names the argument that is at fault, whatever the router's state is",
         );
     }
     let arguments = arguments(sig, &here);

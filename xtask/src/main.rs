@@ -1,17 +1,18 @@
 //! The project's own commands: `cargo xtask test`, `cargo xtask bench`, `cargo xtask crash`, `cargo xtask fuzz`,
-//! `cargo xtask guard`, `cargo xtask mutants`.
+//! `cargo xtask guard`, `cargo xtask mutants`, `cargo xtask miri`.
 //!
 //! `test` is the one test command of this repository; `.ci/run` calls it and nothing else. It installs what
 //! the tests need, runs the stages of [`stages`] one after another and ends with one line, `N passed, N
-//! failed`. The others are for maintainers: `bench` prints what a payment costs over a free handler, `crash`
+//! failed`. The others are for maintainers: `bench` measures everything and writes `benches/RESULTS.md`, `crash`
 //! kills servers for longer than a test run does, `fuzz` gives every parser ten million inputs, `guard` counts the
 //! instructions of the hot paths, `mutants` removes every check of the gate, the pipeline and the client in turn and reports
-//! the ones no test misses.
+//! the ones no test misses, `miri` looks for undefined behaviour beneath the protocol core.
 
 mod bench;
 mod crash;
 mod fuzz;
 mod guard;
+mod miri;
 mod mutants;
 mod run;
 mod stages;
@@ -41,7 +42,7 @@ enum Command {
     /// Set up and run every check, and end with one line: `N passed, N failed`
     Test(stages::Selection),
 
-    /// Run the benchmarks and print what each case costs over the free handler
+    /// Run the benchmarks, and write benches/RESULTS.md and its plots
     Bench(bench::Options),
     /// Run the crash tests for long: storms of faults, killed shops, replicas on one database
     Crash(crash::Options),
@@ -51,6 +52,8 @@ enum Command {
     Guard(guard::Options),
     /// Remove every check of the gate, the pipeline and the client in turn; a test must fail each time
     Mutants(mutants::Options),
+    /// Run the protocol core's unit tests under Miri (needs a nightly toolchain with that component)
+    Miri,
 }
 
 fn main() -> ExitCode {
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Fuzz(options) => fuzz::fuzz(&workspace, &options),
         Command::Guard(options) => guard::guard(&workspace, &options),
         Command::Mutants(options) => mutants::mutants(&workspace, &options),
+        Command::Miri => miri::miri(&workspace),
     });
     match outcome {
         Ok(code) => code,
@@ -86,12 +90,14 @@ enum Error {
     NoFuzz,
     #[error("{0}")]
     Fuzz(String),
+    #[error("this needs Miri: `rustup component add --toolchain nightly miri rust-src`")]
+    NoMiri,
     #[error(transparent)]
     Guard(#[from] guard::GuardError),
     #[error(transparent)]
     Mutants(#[from] mutants::MutantsError),
     #[error("cannot start cargo: {0}")]
     Crash(std::io::Error),
-    #[error("the benchmarks did not finish; see above")]
-    Bench,
+    #[error(transparent)]
+    Bench(#[from] bench::BenchError),
 }

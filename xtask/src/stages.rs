@@ -20,6 +20,8 @@ use crate::workspace::{FeatureSet, TestTarget, Workspace, cargo, set_of};
 
 /// Lines of a failed step's output that are shown; the log has the rest.
 const TAIL: usize = 60;
+/// A workspace of its own: the official SDK beside ours (`benches/README.md`).
+const PEERS: &str = "benches/peers/Cargo.toml";
 
 /// Which stages to run.
 #[derive(Debug, clap::Args)]
@@ -73,7 +75,7 @@ impl Server {
 /// one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Stage {
-    /// rustfmt has nothing to change
+    /// rustfmt has nothing to change, and the lock file of the peers' workspace is not stale
     Format,
     /// Licences, sources and bans (cargo-deny)
     Deny,
@@ -202,7 +204,16 @@ impl Stage {
         use FeatureSet::{Full, Slim};
         let call = Calls { workspace, without };
         match self {
-            Stage::Format => vec![call.cargo(Check, 2, ["fmt", "--all", "--check"])],
+            Stage::Format => {
+                // The benchmarks of peers are not compiled here: they take minutes and belong to nobody's change. What can be
+                // said of them without that is said.
+                let peers = ["--manifest-path", PEERS];
+                let mut formatted = call.cargo(Check, 2, ["fmt", "--check"]);
+                let mut locked = call.cargo(Check, 2, ["update", "--workspace", "--locked"]);
+                formatted.command.args(peers);
+                locked.command.args(peers);
+                vec![call.cargo(Check, 2, ["fmt", "--all", "--check"]), formatted, locked]
+            }
             Stage::Repository => {
                 vec![call.cargo(CargoTest, 10, ["test", "--package", "xtask", "--no-fail-fast"])]
             }
@@ -233,10 +244,10 @@ impl Stage {
                     .chain(call.integration_tests(12, Full, self))
                     .collect()
             }
-            Stage::Stores => {
+            Stage::Stores | Stage::Cli => {
                 tools::databases(without).into_iter().chain(call.integration_tests(10, Full, self)).collect()
             }
-            Stage::Pipeline | Stage::Cli | Stage::Shop => call.integration_tests(10, Full, self),
+            Stage::Pipeline | Stage::Shop => call.integration_tests(10, Full, self),
             Stage::Fuzz => fuzz::steps(workspace),
             Stage::Guard => guard::steps(workspace).into_iter().map(|step| call.step(step)).collect(),
             Stage::Doc => {
@@ -286,7 +297,7 @@ impl Calls<'_> {
         let mut command = prepared(cargo(), self.workspace.root());
         command.args(args);
         // In CI what is not in the committed lock file must show, not be resolved on the fly.
-        if std::env::var_os("CI").is_some() && args[0] != "fmt" {
+        if std::env::var_os("CI").is_some() && !args.contains(&"--locked") && args[0] != "fmt" {
             command.arg("--locked");
         }
         Step::new(command, counting, minutes(limit))

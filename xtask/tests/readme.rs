@@ -87,6 +87,45 @@ fn the_dependency_line_names_a_git_source_and_features_that_exist() {
 }
 
 #[test]
+fn the_dependency_lines_name_every_crate_that_the_code_of_the_readme_uses() {
+    let readme = read("README.md");
+    let toml = blocks(&readme, "toml");
+    let dependencies = toml.iter().skip_while(|line| *line != "[dependencies]").skip(1);
+    let mut known: BTreeSet<String> = dependencies
+        .take_while(|line| !line.starts_with('['))
+        .filter_map(|line| Some(line.split_once(" = ")?.0.to_owned()))
+        .collect();
+    assert!(known.len() > 3, "{known:?}");
+    known.extend(["std", "crate", "self"].map(str::to_owned));
+    let mut code = blocks(&readme, "rust");
+    code.extend(blocks(&readme, "rust,no_run"));
+    let code: Vec<_> = code.iter().map(|line| line.split("//").next().unwrap_or_default()).collect();
+    let words = |text: &str| -> BTreeSet<String> {
+        text.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_owned).collect()
+    };
+    let imported: BTreeSet<_> =
+        code.iter().filter(|line| line.starts_with("use ")).flat_map(|line| words(line)).collect();
+    for line in &code {
+        let is_import = line.starts_with("use ");
+        // Every path begins with a crate or with something imported: what stands before the first `::`.
+        for (end, _) in line.match_indices("::") {
+            let before = &line[..end];
+            let start = before.rfind(|c: char| !c.is_alphanumeric() && c != '_').map_or(0, |at| at + 1);
+            let (rest, root) = before.split_at(start);
+            let is_inner = rest.ends_with("::")
+                || rest.ends_with('.')
+                || root.is_empty()
+                || root.starts_with(char::is_uppercase);
+            let is_known = known.contains(root) || (!is_import && imported.contains(root));
+            assert!(
+                is_inner || is_known || (is_import && rest.contains('{')),
+                "`{root}` of `{line}` is not installed"
+            );
+        }
+    }
+}
+
+#[test]
 fn links_within_the_repository_lead_to_files() {
     for file in ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "mpp-cli/README.md"] {
         let text = read(file);

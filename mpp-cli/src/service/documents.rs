@@ -12,6 +12,9 @@ use std::process::ExitCode;
 pub(crate) struct OpenApi {
     #[command(flatten)]
     source: Source,
+    /// A failure as JSON too; the document is
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Print a service's llms.txt; of a document, the overview in the same spirit.
@@ -22,6 +25,9 @@ pub(crate) struct Llms {
     /// The long one, with parameters and how to pay
     #[arg(long)]
     full: bool,
+    /// JSON with the text in it
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Print every advertised price as sorted JSON, or hold it against a file.
@@ -35,6 +41,9 @@ pub(crate) struct Manifest {
     /// Compare with this file: no output and exit code 0 when they agree, else a diff and 1
     #[arg(long, value_name = "FILE")]
     check: Option<PathBuf>,
+    /// What `--check` finds, and failures, as JSON too
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Describe a service, or one of its priced operations.
@@ -60,9 +69,16 @@ pub(crate) fn openapi(options: &OpenApi) -> Result<Answer, ServiceError> {
 }
 
 pub(crate) fn llms(options: &Llms) -> Result<Answer, ServiceError> {
+    let text = overview(options)?;
+    Ok(Answer::text(match options.json {
+        true => format!("{:#}\n", json!({ "text": text })),
+        false => text,
+    }))
+}
+
+fn overview(options: &Llms) -> Result<String, ServiceError> {
     if let Some(server) = options.source.server()? {
-        let path = if options.full { "llms-full.txt" } else { "llms.txt" };
-        return Ok(Answer::text(server.text(path)?));
+        return Ok(server.text(if options.full { "llms-full.txt" } else { "llms.txt" })?);
     }
     let document = options.source.document()?;
     let mut text = describe(&document).text(usize::MAX);
@@ -73,7 +89,7 @@ pub(crate) fn llms(options: &Llms) -> Result<Answer, ServiceError> {
             text.push_str(&describe_item(&document, name)?.text(usize::MAX));
         }
     }
-    Ok(Answer::text(text))
+    Ok(text)
 }
 
 pub(crate) fn manifest(options: &Manifest) -> Result<Answer, ServiceError> {
@@ -81,10 +97,13 @@ pub(crate) fn manifest(options: &Manifest) -> Result<Answer, ServiceError> {
     let Some(file) = &options.check else { return Ok(Answer::text(now)) };
     let then =
         crate::input::file(file).map_err(|source| ServiceError::File { path: file.clone(), source })?;
-    if then == now {
-        return Ok(Answer::default());
-    }
-    Ok(Answer { exit: ExitCode::FAILURE, ..Answer::text(line_diff(&then, &now)) })
+    let same = then == now;
+    let diff = if same { String::new() } else { line_diff(&then, &now) };
+    let text = match options.json {
+        true => format!("{:#}\n", json!({ "same": same, "diff": diff.lines().collect::<Vec<_>>() })),
+        false => diff,
+    };
+    Ok(Answer { exit: if same { ExitCode::SUCCESS } else { ExitCode::FAILURE }, ..Answer::text(text) })
 }
 
 pub(crate) fn describe_service(options: &Describe) -> Result<Answer, ServiceError> {

@@ -6,17 +6,19 @@
 //! | file | commands |
 //! | --- | --- |
 //! | `documents.rs` | `mpp openapi`, `mpp llms`, `mpp manifest`, `mpp describe` |
-//! | `validate.rs`, `rules.rs`, `report.rs` | `mpp validate` |
+//! | `validate.rs`, `rules.rs`, `cors.rs`, `undeclared.rs`, `report.rs` | `mpp validate` |
 //! | `paid.rs` | `mpp validate --pay` |
 //! | `register.rs` | `mpp register --dry-run` |
 //! | `server.rs` | the HTTP client of all of them |
 
+mod cors;
 pub(crate) mod documents;
 mod paid;
 pub(crate) mod register;
 mod report;
 mod rules;
 mod server;
+mod undeclared;
 pub(crate) mod validate;
 
 use crate::input::{self, InputError};

@@ -60,15 +60,19 @@ impl Buyer {
             }
         };
         let status = answer.status();
-        let Some(paid) = answer.extensions().get::<Paid>() else {
+        let Some(paid) = answer.extensions().get::<Paid>().cloned() else {
             report.skip(call, PAYMENT, format!("nothing was paid, and it answers {status}"));
             return Ok(());
         };
-        let delivered = status.is_success() || status.is_redirection();
+        if status.is_client_error() {
+            // As everywhere: no delivery, and the payment is kept.
+            let answer = server.wait(pay::answer_of(answer));
+            report.must(call, PAYMENT, false, || pay::kept_paid(&self.home, &paid, &answer).to_string());
+            return Ok(());
+        }
         let received = paid.receipt.as_ref();
-        report.must(call, PAYMENT, delivered && received.is_ok(), || match received {
-            Err(why) if delivered => why.to_string(),
-            _ => format!("it answers {status}"),
+        report.must(call, PAYMENT, received.is_ok(), || {
+            received.err().map(ToString::to_string).unwrap_or_default()
         });
         if let Ok(receipt) = received {
             report.must(call, "the receipt has a reference", !receipt.reference.is_empty(), || {
@@ -80,15 +84,13 @@ impl Buyer {
             report
                 .should(call, "the receipt is of now", recent, || format!("it is of {}", receipt.timestamp));
         }
-        if delivered {
-            let stored =
-                answer.headers().get("cache-control").and_then(|line| line.to_str().ok()).unwrap_or_default();
-            let own = stored.contains("private") || stored.contains("no-store");
-            report.must(call, "what was paid for is not stored for others", own, || {
-                format!("`Cache-Control: {stored}`")
-            });
-            replay(server, sample, paid, report)?;
-        }
+        let stored =
+            answer.headers().get("cache-control").and_then(|line| line.to_str().ok()).unwrap_or_default();
+        let own = stored.contains("private") || stored.contains("no-store");
+        report.must(call, "what was paid for is not stored for others", own, || {
+            format!("`Cache-Control: {stored}`")
+        });
+        replay(server, sample, &paid, report)?;
         Ok(())
     }
 

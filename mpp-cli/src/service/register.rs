@@ -8,6 +8,7 @@ use crate::Answer;
 use mpp::discovery::describe;
 use serde_json::json;
 use std::fmt::Write as _;
+use std::process::ExitCode;
 
 /// Show what registries would see of a server. Nothing is sent to any of them.
 #[derive(Debug, clap::Args)]
@@ -28,13 +29,19 @@ pub(crate) fn run(options: &Options) -> Result<Answer, ServiceError> {
     }
     let server = Server::at(&options.url)?;
     let mut report = Report::default();
-    let document = document(&server, &mut report)?;
+    let Some(document) = document(&server, &mut report)? else {
+        let text = match options.json {
+            true => format!("{:#}\n", json!({ "url": server.base.as_str(), "findings": found(&report) })),
+            false => report.findings(),
+        };
+        return Ok(Answer { exit: ExitCode::FAILURE, ..Answer::text(text) });
+    };
     let service = &document["x-service-info"];
     if options.json {
         let seen = json!({
             "url": server.base.as_str(), "title": document["info"]["title"], "service": service,
             "operations": describe(&document).json()["operations"], "crawled": server.base.scheme() == "https",
-            "findings": report.findings().lines().collect::<Vec<_>>(),
+            "findings": found(&report),
         });
         return Ok(Answer::text(format!("{seen:#}\n")));
     }
@@ -51,4 +58,8 @@ pub(crate) fn run(options: &Options) -> Result<Answer, ServiceError> {
     }
     out.push_str(&report.findings());
     Ok(Answer::text(out))
+}
+
+fn found(report: &Report) -> Vec<String> {
+    report.findings().lines().map(str::to_owned).collect()
 }

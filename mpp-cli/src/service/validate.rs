@@ -4,24 +4,28 @@
 //! answer has to be a 402 (draft-httpauth-payment-00 section 5.1) whose challenges are the advertised offers. Nothing is
 //! paid here; what `--pay` adds is in `paid.rs`.
 
+use super::cors::{self, ORIGIN};
 use super::paid::{Buyer, PAYMENT};
 use super::report::{Outcome, Report};
-use super::rules;
 use super::server::{Reply, Server, ServerError};
+use super::{rules, undeclared};
 use crate::Answer;
 use crate::failure::Failure;
 use crate::request::Means;
 use mpp::discovery::{Sample, samples};
-use mpp::protocol::Challenge;
+use mpp::protocol::{Challenge, Timestamp};
 use mpp::{Clock, SystemClock};
 use serde_json::Value;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Proxies refuse longer header lines, and longer heads.
 const LONGEST_LINE: usize = 8 * 1024;
 const LONGEST_HEAD: usize = 16 * 1024;
-/// A page that is not the server's own.
-const ORIGIN: (&str, &str) = ("origin", "https://elsewhere.example");
+/// A challenge is an offer for now: whoever keeps one of a month can pay the price of last month; one of seconds is over before
+/// anybody has asked.
+const LONGEST_OFFER: Duration = Duration::from_secs(24 * 60 * 60);
+const SHORTEST_OFFER: Duration = Duration::from_secs(20);
 /// Well formed as a header, and no credential.
 const GARBAGE: &str = "Payment bm90IGEgY3JlZGVudGlhbA";
 
@@ -50,13 +54,29 @@ pub(crate) fn run(options: &Options) -> Result<Answer, Failure> {
     let server = Server::at(&options.url)?;
     let buyer = options.pay.then(|| Buyer::new(&options.means, options.yes)).transpose()?;
     let mut report = Report::default();
-    let document = document(&server, &mut report)?;
-    for sample in samples(&document) {
+    if let Some(document) = document(&server, &mut report)? {
+        operations(&server, &document, buyer.as_ref(), &mut report)?;
+        llms(&server, &mut report)?;
+    }
+    let exit = if report.count(Outcome::Failed) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    let url = server.base.as_str();
+    let text = if options.json { report.json(url) } else { report.text(url) };
+    Ok(Answer { exit, ..Answer::text(text) })
+}
+
+/// Calls every operation, and buys the priced ones where there is a buyer.
+fn operations(
+    server: &Server,
+    document: &Value,
+    buyer: Option<&Buyer>,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    for sample in samples(document) {
         match sample {
             Ok(sample) => {
-                let priced = operation(&server, &sample, &mut report)?;
-                match &buyer {
-                    Some(buyer) if priced => buyer.buy(&server, &sample, &mut report)?,
+                let priced = operation(server, &sample, report)?;
+                match buyer {
+                    Some(buyer) if priced => buyer.buy(server, &sample, report)?,
                     Some(_) => {}
                     None => report.skip(&sample.call, PAYMENT, "it costs money; `--pay` buys it"),
                 }
@@ -66,18 +86,27 @@ pub(crate) fn run(options: &Options) -> Result<Answer, Failure> {
             }
         }
     }
-    llms(&server, &mut report)?;
-    let exit = if report.count(Outcome::Failed) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-    let url = server.base.as_str();
-    let text = if options.json { report.json(url) } else { report.text(url) };
-    Ok(Answer { exit, ..Answer::text(text) })
+    Ok(undeclared::check(server, document, report)?)
 }
 
-/// Fetches and checks the document.
-pub(super) fn document(server: &Server, report: &mut Report) -> Result<Value, ServerError> {
+/// Fetches and checks the document. Without one there is nothing else to check, and that is all that is said.
+pub(super) fn document(server: &Server, report: &mut Report) -> Result<Option<Value>, ServerError> {
     const PLACE: &str = "openapi.json";
-    let reply = server.ask(&reqwest::Method::GET, PLACE, &[], &[])?;
-    report.must(PLACE, "DISC-02: is there", reply.status == 200, || format!("it answers {}", reply.status));
+    let reply = server.ask(&reqwest::Method::GET, PLACE, &[ORIGIN], &[])?;
+    let parsed: Result<Value, _> = serde_json::from_slice(&reply.body);
+    let url = server.url(PLACE)?;
+    let nothing = match &parsed {
+        _ if reply.status != 200 => Some(format!("{url} answers {}", reply.status)),
+        Err(why) => Some(format!("what {url} answers is not JSON: {why}")),
+        Ok(document) if !document["openapi"].is_string() => {
+            Some(format!("what {url} answers is no OpenAPI document"))
+        }
+        Ok(_) => None,
+    };
+    report.must(PLACE, "DISC-02: is there", nothing.is_none(), || {
+        format!("{}; nothing else can be checked without it", nothing.clone().unwrap_or_default())
+    });
+    let Some(document) = parsed.ok().filter(|_| nothing.is_none()) else { return Ok(None) };
     let media = reply.media_type().to_owned();
     report.must(PLACE, "DISC-02: is application/json", media == "application/json", || {
         format!("it is `{media}`")
@@ -85,17 +114,12 @@ pub(super) fn document(server: &Server, report: &mut Report) -> Result<Value, Se
     let cached = !reply.header("cache-control").is_empty();
     report
         .should(PLACE, "DISC-09: says how long it may be cached", cached, || "no `Cache-Control`".to_owned());
-    let open = !reply.header("access-control-allow-origin").is_empty();
-    report.should(PLACE, "DISC-11: can be read by browsers", open, || {
-        "no `Access-Control-Allow-Origin`".to_owned()
+    let unreadable = cors::unreadable(&reply);
+    report.should(PLACE, "DISC-11: can be read by browsers", unreadable.is_none(), || {
+        unreadable.clone().unwrap_or_default()
     });
-    let parsed = serde_json::from_slice(&reply.body);
-    report.must(PLACE, "DISC-02: is JSON", parsed.is_ok(), || {
-        parsed.as_ref().err().map(ToString::to_string).unwrap_or_default()
-    });
-    let document = parsed.unwrap_or_default();
     rules::check(&document, reply.body.len(), report);
-    Ok(document)
+    Ok(Some(document))
 }
 
 fn llms(server: &Server, report: &mut Report) -> Result<(), ServerError> {
@@ -123,11 +147,13 @@ fn operation(server: &Server, sample: &Sample, report: &mut Report) -> Result<bo
     if first.status != 402 {
         return Ok(false);
     }
-    let issued = challenges(call, server, &first, report);
-    let compared = sample.compare(&issued);
-    report.must(call, "DISC-10: charges what it advertises", compared.is_ok(), || {
-        compared.as_ref().err().map(ToString::to_string).unwrap_or_default()
-    });
+    // What cannot be read cannot be compared, either.
+    if let Some(issued) = challenges(call, server, &first, report) {
+        let compared = sample.compare(&issued);
+        report.must(call, "DISC-10: charges what it advertises", compared.is_ok(), || {
+            compared.as_ref().err().map(ToString::to_string).unwrap_or_default()
+        });
+    }
     let store = first.header("cache-control").contains("no-store");
     report.must(call, "a challenge is not stored", store, || {
         format!("`Cache-Control: {}`", first.header("cache-control"))
@@ -141,7 +167,7 @@ fn operation(server: &Server, sample: &Sample, report: &mut Report) -> Result<bo
     let fresh = |other: &Reply| ids(other).iter().all(|id| !ids(&first).contains(id));
     report
         .must(call, "each challenge has an id of its own", fresh(&second), || "the same id twice".to_owned());
-    pages(call, server, sample, &second, report)?;
+    cors::check(server, sample, &second, report)?;
     if !sample.body.is_empty() {
         let bare = server.ask(&sample.verb, &sample.target, &[], &[])?;
         report.should(
@@ -153,9 +179,13 @@ fn operation(server: &Server, sample: &Sample, report: &mut Report) -> Result<bo
     }
 
     let refused = ask(&[("authorization", GARBAGE)])?;
-    let again = refused.status == 402 && !ids(&refused).is_empty();
+    let again = refused.status == 402 && !parsed(&refused).is_empty();
     report.must(call, "a malformed credential gets a 402 with a challenge", again, || {
-        format!("{}", refused.status)
+        format!(
+            "it answers {} with `WWW-Authenticate: {}`",
+            refused.status,
+            refused.header("www-authenticate")
+        )
     });
     report.must(call, "and that challenge is a fresh one", fresh(&refused), || {
         "it was issued before".to_owned()
@@ -163,36 +193,8 @@ fn operation(server: &Server, sample: &Sample, report: &mut Report) -> Result<bo
     Ok(true)
 }
 
-/// What a browser needs to let a page of another origin pay.
-fn pages(
-    call: &str,
-    server: &Server,
-    sample: &Sample,
-    asked: &Reply,
-    report: &mut Report,
-) -> Result<(), ServerError> {
-    let verb = sample.verb.as_str();
-    let preflight = [
-        ORIGIN,
-        ("access-control-request-method", verb),
-        ("access-control-request-headers", "authorization"),
-    ];
-    let preflight = server.ask(&reqwest::Method::OPTIONS, &sample.target, &preflight, &[])?;
-    // A preflight never carries a credential, so nobody could pay for it.
-    report.must(call, "a preflight is not charged", preflight.status != 402, || {
-        "`OPTIONS` with `Access-Control-Request-Method` answers 402".to_owned()
-    });
-    if !asked.header("access-control-allow-origin").is_empty() {
-        let exposed = asked.header("access-control-expose-headers").to_ascii_lowercase();
-        let readable = exposed.contains("www-authenticate") || exposed.trim() == "*";
-        report.should(call, "pages of other origins can read the challenge", readable, || {
-            format!("`Access-Control-Expose-Headers: {exposed}`")
-        });
-    }
-    Ok(())
-}
-
-fn challenges(call: &str, server: &Server, reply: &Reply, report: &mut Report) -> Vec<Challenge> {
+/// The challenges of a 402; none where one of them cannot be read.
+fn challenges(call: &str, server: &Server, reply: &Reply, report: &mut Report) -> Option<Vec<Challenge>> {
     let lines: Vec<&str> =
         reply.headers.get_all("www-authenticate").iter().filter_map(|line| line.to_str().ok()).collect();
     let longest = lines.iter().map(|line| line.len()).max().unwrap_or(0);
@@ -214,16 +216,34 @@ fn challenges(call: &str, server: &Server, reply: &Reply, report: &mut Report) -
     for challenge in &parsed.offers {
         let realm = challenge.realm.as_str();
         report.must(call, "the realm is the host", is_own(realm, host), || format!("`{realm}` at `{host}`"));
-        let payable = matches!(challenge.expires_at(), Ok(Some(expires)) if expires > now);
-        report.must(call, "the challenge can still be paid", payable, || {
-            format!("expires `{}`", challenge.expires.as_deref().unwrap_or_default())
-        });
+        expiry(call, challenge, now, report);
         let charge = challenge.charge();
         report.must(call, "the request can be read", charge.is_ok(), || {
             charge.as_ref().err().map(ToString::to_string).unwrap_or_default()
         });
     }
-    parsed.offers
+    clean.then_some(parsed.offers)
+}
+
+/// When the offer ends (draft-httpauth-payment-00 section 5.1.1).
+fn expiry(call: &str, challenge: &Challenge, now: Timestamp, report: &mut Report) {
+    const SAYS: &str = "the challenge says when it expires";
+    let Some(text) = challenge.expires.as_deref() else {
+        report.should(call, SAYS, false, || "there is no `expires`: it can be paid for ever".to_owned());
+        return;
+    };
+    // One that is no time makes a challenge that cannot be read, which is said.
+    let Ok(Some(expires)) = challenge.expires_at() else { return };
+    report.should(call, SAYS, true, String::new);
+    report.must(call, "the challenge can still be paid", expires > now, || format!("it expired at `{text}`"));
+    if expires > now {
+        let left = expires.since(now);
+        let sensible = SHORTEST_OFFER <= left && left <= LONGEST_OFFER;
+        report.should(call, "the challenge is for now", sensible, || match left > LONGEST_OFFER {
+            true => format!("it expires at `{text}`, in more than a day: an old price could be paid"),
+            false => format!("it expires at `{text}`, in {} s: that is too soon to pay it", left.as_secs()),
+        });
+    }
 }
 
 /// Whether a realm is this host or a parent domain that belongs to somebody, as a client asks before it pays.
@@ -237,8 +257,15 @@ fn is_own(realm: &str, host: &str) -> bool {
 }
 
 fn ids(reply: &Reply) -> Vec<String> {
+    parsed(reply).into_iter().flatten().map(|challenge| challenge.id).collect()
+}
+
+/// The challenges of an answer, those that cannot be read among them.
+fn parsed(reply: &Reply) -> Vec<Option<Challenge>> {
     let lines = reply.headers.get_all("www-authenticate").iter().filter_map(|line| line.to_str().ok());
-    Challenge::parse_all(lines).offers.into_iter().map(|challenge| challenge.id).collect()
+    let found = Challenge::parse_all(lines);
+    let refused = found.refused.into_iter().map(|_| None);
+    found.offers.into_iter().map(Some).chain(refused).collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 
 use super::offers::Candidate;
 use super::open::OpenPayments;
@@ -36,6 +36,7 @@ pub struct Builder {
     select: Option<Select>,
     observer: Option<Observer>,
     patience: Duration,
+    volatile: Vec<HeaderName>,
 }
 
 impl Builder {
@@ -48,6 +49,7 @@ impl Builder {
             select: None,
             observer: None,
             patience: Duration::from_secs(30),
+            volatile: Vec::new(),
         }
     }
 
@@ -118,6 +120,25 @@ impl Builder {
         self
     }
 
+    /// Headers of yours that differ from one request to the next without saying who asks, or for what.
+    ///
+    /// What was paid for and not delivered is asked for again, instead of bought again, by the next request that is the same: its
+    /// verb, URL, body and all its headers. Those of the connection (`Content-Length`, …), of the program (`User-Agent`), of
+    /// a trace (`traceparent`, `baggage`, `X-Request-Id`, …), `Date` and `Accept-Payment` are left out of the comparison by
+    /// themselves. Never name one that stands for a user: the answer to one would be handed to another.
+    ///
+    /// ```
+    /// # use mpp::client::{Client, MemoryLedger, Policy};
+    /// # use mpp::method::sandbox::Wallet;
+    /// use http::HeaderName;
+    /// let builder = Client::builder(Policy::unlimited(), MemoryLedger::new())
+    ///     .volatile_headers([HeaderName::from_static("x-attempt")]);
+    /// ```
+    pub fn volatile_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Builder {
+        self.volatile.extend(names);
+        self
+    }
+
     /// Another clock, for tests.
     ///
     /// ```
@@ -170,6 +191,7 @@ impl Builder {
             accept: accept.filter(|accept| !accept.is_empty()),
             patience: self.patience,
             open: OpenPayments::default(),
+            volatile: self.volatile,
             http: OnceLock::new(),
         };
         Ok(Client { inner: Arc::new(inner) })

@@ -6,7 +6,8 @@
 //!                   └► refused: NotPaid                 │
 //!            ┌──────────────────────────────────────────┘
 //!            ▼
-//!          send ─► 1xx-3xx, most 4xx ──────────────────────► the response, with `Paid`
+//!          send ─► 1xx-3xx ────────────────────────────────► delivered: the response, with `Paid`
+//!            ├───► most 4xx ─────────────────────────────────► not delivered: the response, with `Paid`; the credential is kept
 //!            ├───► 409, 503 and their like with Retry-After ─► wait, send the same one
 //!            ├───► the same without, or for too long ────────► OutcomeUnknown
 //!            ├───► no answer ────────────────────────────────► OutcomeUnknown
@@ -16,7 +17,11 @@
 //!
 //! After a credential exists, every path that is not a delivery keeps it and none pays again unasked. The answers that
 //! generic retry layers repeat (408, 425, 429, 5xx) come out as errors, so that such a layer does not buy the same thing
-//! twice by sending what looks like a new request.
+//! twice by sending what looks like a new request. Any other 4xx is an answer, so its caller gets it as it is; the core draft
+//! has one of its own for a payment that is good and opens nothing (403, CORE-01), servers of this library settle before a
+//! handler that then finds nothing (404), and others refuse the request before they look at the payment (400, 422). So such an
+//! answer says nothing about the money: the ledger has `Unknown`, and what is asked for again is asked for with the same
+//! credential.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -37,7 +42,7 @@ use super::payment::{Paid, Payment};
 use super::purchase::Earlier;
 use super::refusal::{NotPaid, Refusal, RefusedOffer};
 use crate::method::Fate;
-use crate::protocol::{Challenge, Challenges, ReceivedProblem, Timestamp};
+use crate::protocol::{Challenge, Challenges, ProblemType, ReceivedProblem, Timestamp};
 
 /// How often and how long the same credential is sent again because the server says so.
 const ROUNDS: u32 = 8;
@@ -160,7 +165,7 @@ impl Client {
         }
         let Some(asked) = exchange.asked(url).await else { return Err(Error::BodyNotReplayable.into()) };
         let asked = Arc::new(asked);
-        if let Some(driving) = self.inner.open.resume(&asked, self.inner.clock.now()) {
+        if let Some(driving) = self.inner.open.resume(&asked, &self.inner.volatile, self.inner.clock.now()) {
             // It was paid for before, and nobody knows whether it was delivered: ask with that.
             return self.deliver(exchange, driving, None).await;
         }
@@ -199,11 +204,11 @@ impl Client {
             payment.mark_sent();
             let response = match self.send_patiently(exchange, payment, asked).await {
                 Ok(response) => response,
-                Err(cause) => return Err(self.lost(&driving, cause).await.into()),
+                Err(cause) => return Err(self.unanswered(&driving, cause).await.into()),
             };
             let status = X::status(&response);
             if status != StatusCode::PAYMENT_REQUIRED {
-                return Ok(self.delivered::<X>(payment, asked, response).await);
+                return Ok(self.answered::<X>(payment, asked, response).await);
             }
             // Where a redirect led out of the origin a stranger answers: its word counts for nothing, and it is not paid.
             // Whoever was paid has refused nothing, and the credential can be sent again.
@@ -262,26 +267,41 @@ impl Client {
         Err(Cause::Abandoned)
     }
 
-    async fn delivered<X: Exchange>(
+    /// An answer that its caller gets: with what was paid for, or with an error.
+    async fn answered<X: Exchange>(
         &self,
         payment: &Payment,
         asked: &Arc<Asked>,
         mut response: X::Response,
     ) -> X::Response {
-        let status = X::status(&response);
+        let (entry, status) = (payment.entry(), X::status(&response));
         let paid = Paid::of(payment.clone(), asked.clone(), X::response_headers(&response));
-        let receipt = paid.receipt.as_ref().ok();
-        self.tell(Event::Delivered { entry: payment.entry(), status, receipt });
         if status.is_client_error() {
-            // The server has an answer, and it is not the goods: the payment may or may not have been taken.
-            self.conclude(payment.entry(), &Outcome::Unknown).await;
+            self.conclude(entry, &Outcome::Unknown).await;
+            self.tell(Event::Undelivered { entry, status });
         } else {
+            let receipt = paid.receipt.as_ref().ok();
+            self.tell(Event::Delivered { entry, status, receipt });
             let reference = receipt.map(|receipt| receipt.reference.clone());
-            self.conclude(payment.entry(), &Outcome::Paid { reference }).await;
-            self.inner.open.end(payment.entry());
+            self.conclude(entry, &Outcome::Paid { reference }).await;
+            self.inner.open.end(entry);
         }
         X::extensions_mut(&mut response).insert(paid);
         response
+    }
+
+    /// There is no answer that a caller could use. Nearly always that says nothing about the money; a key that stands for another
+    /// purchase does, if the wallet takes the server's word for it.
+    async fn unanswered(&self, driving: &Driving, cause: Cause) -> Error {
+        match cause {
+            Cause::Status { status, problem: Some(problem) }
+                if problem.kind() == Some(ProblemType::IdempotencyConflict)
+                    && look_up(&driving.0.payment, Some(&problem)).await == Fate::Never =>
+            {
+                self.rejected(driving, Fate::Never, status, Some(problem)).await
+            }
+            cause => self.lost(driving, cause).await,
+        }
     }
 
     async fn lost(&self, driving: &Driving, cause: Cause) -> Error {

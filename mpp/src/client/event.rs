@@ -62,7 +62,7 @@ pub enum Event<'a> {
         /// How long.
         after: Duration,
     },
-    /// The response is there.
+    /// What was paid for is there: a response of 1xx, 2xx or 3xx.
     Delivered {
         /// The entry.
         entry: EntryId,
@@ -71,7 +71,15 @@ pub enum Event<'a> {
         /// The receipt, if there is a good one.
         receipt: Option<&'a Receipt>,
     },
-    /// There is none, and the payment may have been made.
+    /// The server answered a payment with a 4xx that is no 402: it has an answer, and that is not what was paid for. Whether the
+    /// money was taken is not known, and the credential is kept.
+    Undelivered {
+        /// The entry.
+        entry: EntryId,
+        /// The answer's status.
+        status: StatusCode,
+    },
+    /// There is no answer, and the payment may have been made.
     Unsettled {
         /// The entry.
         entry: EntryId,
@@ -105,6 +113,9 @@ impl Event<'_> {
             Event::Delivered { entry, status, receipt } => {
                 let reference = receipt.map(|receipt| receipt.reference.as_str());
                 tracing::info!(target: TARGET, %entry, %status, reference = ?reference, "delivered");
+            }
+            Event::Undelivered { entry, status } => {
+                tracing::warn!(target: TARGET, %entry, %status, "paid, and answered with an error");
             }
             Event::Unsettled { entry } => tracing::warn!(target: TARGET, %entry, "paid and not delivered"),
             Event::Released { entry } => tracing::info!(target: TARGET, %entry, "the payment did not happen"),

@@ -220,7 +220,7 @@ impl Exchange for Call<'_> {
 }
 
 /// A body that ends, and is not too large.
-async fn read(response: &mut Response) -> Option<Vec<u8>> {
+pub(super) async fn read(response: &mut Response) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     while let Some(part) = response.chunk().await.ok()? {
         if body.len() + part.len() > PROBLEM_BYTES {

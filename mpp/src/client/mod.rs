@@ -84,9 +84,11 @@
 //! it is kept until its outcome is known:
 //!
 //! - 409, 503 and their like with `Retry-After` are waited out and answered with the same credential;
+//! - any other 4xx but 402 is handed on and is no delivery: the ledger has it as [unknown](Outcome::Unknown), it counts, and
+//!   asking again sends the same credential ([`Paid`]);
 //! - a lost answer is [`Error::OutcomeUnknown`], with [`Unsettled::retry`]; so is a caller that stops waiting, whose payment
-//!   is in [`Client::unsettled`]. The next request for the same thing (verb, URL, body, `Idempotency-Key`, and
-//!   in the same name: `Authorization`, `Cookie`) sends that credential again before anything is bought;
+//!   is in [`Client::unsettled`]. The next request for the same thing (verb, URL, body and headers, but for
+//!   those that [say nothing](Builder::volatile_headers) about who asks for what) sends that credential again before anything is bought, at most three times;
 //! - a credential that was sent in time may be sent again after its challenge has expired;
 //! - a 402 after a payment is [`Error::Rejected`]. A further challenge is paid only if the policy [says so](Policy::pay_again)
 //!   and the wallet knows that the first payment can never happen ([`Fate::Never`](crate::method::Fate::Never)): what the
@@ -105,6 +107,7 @@ mod builder;
 mod engine;
 mod error;
 mod event;
+mod explanation;
 mod layer;
 pub mod ledger;
 mod middleware;
@@ -122,6 +125,7 @@ pub use budget::{BrokenLimit, Budget, Limit, Scope};
 pub use builder::{BuildError, Builder};
 pub use error::{BoxError, Cause, Error, Unsettled, WalletFailed};
 pub use event::Event;
+pub use explanation::explanation;
 pub use layer::{Pay, PayLayer};
 pub use ledger::{
     Entry, EntryId, EntryIdError, FileLedger, Ledger, LedgerError, MemoryLedger, Outcome, ReserveError, Spent,
@@ -138,7 +142,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use url::Url;
 
 use crate::clock::Clock;
@@ -177,6 +181,8 @@ struct Inner {
     /// The most that is waited on a server's word, over one request.
     patience: Duration,
     open: OpenPayments,
+    /// Headers that do not tell requests apart, beside those that are known.
+    volatile: Vec<HeaderName>,
     http: OnceLock<reqwest::Client>,
 }
 
@@ -245,7 +251,8 @@ impl Client {
         PayLayer::new(self.clone())
     }
 
-    /// Pays one challenge, for a transport of your own. Every rule of the policy holds, `url` being who asks.
+    /// Pays one challenge, for a transport of your own. Every rule of the policy holds, `url` being who asks. In the ledger it
+    /// is a `GET`; [`pay_for`](Self::pay_for) takes the verb.
     ///
     /// Tell the client the outcome with [`accepted`](Self::accepted); until then the payment counts as spent.
     ///
@@ -264,15 +271,16 @@ impl Client {
     /// # });
     /// ```
     pub async fn pay(&self, url: &Url, challenge: &Challenge) -> Result<Payment, Error> {
-        self.pay_for(url, challenge, bytes::Bytes::new()).await
+        self.pay_for(http::Method::GET, url, challenge, bytes::Bytes::new()).await
     }
 
-    /// As [`pay`](Self::pay), for a request with a body: a challenge may be for that body only (`digest`).
+    /// As [`pay`](Self::pay), for any verb and for a request with a body: a challenge may be for that body only (`digest`). The
+    /// verb and the path are what the ledger and whoever approves are told.
     ///
     /// ```no_run
     /// # async fn order(client: mpp::client::Client, challenge: mpp::protocol::Challenge) -> Result<(), mpp::client::Error> {
     /// let url = "https://api.example.com/orders".parse().unwrap();
-    /// let payment = client.pay_for(&url, &challenge, "two of them").await?;
+    /// let payment = client.pay_for(http::Method::POST, &url, &challenge, "two of them").await?;
     /// # Ok(()) }
     /// ```
     ///
@@ -280,6 +288,7 @@ impl Client {
     /// As [`pay`](Self::pay).
     pub async fn pay_for(
         &self,
+        method: http::Method,
         url: &Url,
         challenge: &Challenge,
         body: impl Into<bytes::Bytes> + Send,
@@ -287,7 +296,6 @@ impl Client {
         let Ok(origin) = Origin::of(url) else {
             return Err(Error::NoOrigin);
         };
-        let method = http::Method::GET;
         let asked =
             Arc::new(Asked { method, url: url.clone(), headers: http::HeaderMap::new(), body: body.into() });
         let inner = &self.inner;

@@ -8,11 +8,11 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::{HeaderName, header};
+use http::{HeaderMap, HeaderName};
 
 use super::error::{Asked, Cause, Unsettled};
 use super::ledger::EntryId;
-use super::payment::{IDEMPOTENCY_KEY, Payment};
+use super::payment::Payment;
 use crate::method::Fate;
 use crate::protocol::Timestamp;
 
@@ -66,10 +66,10 @@ impl OpenPayments {
     }
 
     /// An idle payment for the same request, if it may still be sent.
-    pub(super) fn resume(&self, asked: &Asked, now: Timestamp) -> Option<Driving> {
+    pub(super) fn resume(&self, asked: &Asked, volatile: &[HeaderName], now: Timestamp) -> Option<Driving> {
         let same = |open: &&Arc<Open>| {
             let tried = open.resumed.load(Ordering::Relaxed);
-            tried < RESUMES && is_same(&open.asked, asked) && open.payment.may_be_sent(now)
+            tried < RESUMES && is_same(&open.asked, asked, volatile) && open.payment.may_be_sent(now)
         };
         let driving = self.lock().iter().filter(same).find_map(drive)?;
         driving.0.resumed.fetch_add(1, Ordering::Relaxed);
@@ -111,12 +111,95 @@ pub(super) fn drive(open: &Arc<Open>) -> Option<Driving> {
     taken.is_ok().then(|| Driving(open.clone()))
 }
 
-/// Whether two requests ask for the same thing. A caller that sets another `Idempotency-Key` says that they do not; one with
-/// another identity asks for somebody else, who shall not get what is sent in the first one's name.
-fn is_same(one: &Asked, other: &Asked) -> bool {
-    const TELLING: [HeaderName; 3] = [IDEMPOTENCY_KEY, header::AUTHORIZATION, header::COOKIE];
+/// Whether two requests ask for the same thing, in the same name.
+///
+/// Any header may say who asks (`Authorization`, `Cookie`, `X-Api-Key`, a tenant, a forwarded address) or for what (`Accept`, an
+/// `Idempotency-Key`), and what is sent again goes out with the headers of the first request. So all of them have to be
+/// equal, but for those of which it is known that they do neither: a guess in the other direction would give one user's answer
+/// to another.
+fn is_same(one: &Asked, other: &Asked, volatile: &[HeaderName]) -> bool {
     one.method == other.method
         && one.url == other.url
-        && TELLING.iter().all(|name| one.headers.get_all(name) == other.headers.get_all(name))
+        && says_the_same(&one.headers, &other.headers, volatile)
         && one.body == other.body
+}
+
+fn says_the_same(one: &HeaderMap, other: &HeaderMap, volatile: &[HeaderName]) -> bool {
+    let tells = |name: &&HeaderName| !VOLATILE.contains(&name.as_str()) && !volatile.contains(name);
+    one.keys().filter(tells).all(|name| one.get_all(name) == other.get_all(name))
+        && other.keys().filter(tells).all(|name| one.contains_key(name))
+}
+
+/// Headers that differ between two requests for the same thing: about the connection, the program, or a trace.
+const VOLATILE: [&str; 25] = [
+    "accept-payment",
+    "b3",
+    "baggage",
+    "connection",
+    "content-length",
+    "date",
+    "expect",
+    "keep-alive",
+    "priority",
+    "sentry-trace",
+    "te",
+    "traceparent",
+    "tracestate",
+    "transfer-encoding",
+    "uber-trace-id",
+    "user-agent",
+    "via",
+    "x-amzn-trace-id",
+    "x-b3-parentspanid",
+    "x-b3-sampled",
+    "x-b3-spanid",
+    "x-b3-traceid",
+    "x-cloud-trace-context",
+    "x-correlation-id",
+    "x-request-id",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let line = |(name, value): &(&'static str, &'static str)| {
+            (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())
+        };
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines.iter().map(line) {
+            headers.append(name, value);
+        }
+        headers
+    }
+
+    #[test]
+    fn every_header_tells_requests_apart_but_those_of_the_connection_the_program_and_the_trace() {
+        let own = [HeaderName::from_static("x-attempt")];
+        let same = |one: &[_], other: &[_]| {
+            let (one, other) = (headers(one), headers(other));
+            let forth = says_the_same(&one, &other, &own);
+            assert_eq!(forth, says_the_same(&other, &one, &own), "{one:?} {other:?}");
+            forth
+        };
+        for name in [
+            "authorization",
+            "cookie",
+            "x-api-key",
+            "x-tenant",
+            "x-forwarded-for",
+            "accept",
+            "idempotency-key",
+        ] {
+            assert!(!same(&[(name, "a")], &[(name, "b")]), "{name}");
+            assert!(!same(&[(name, "a")], &[]), "{name}");
+            assert!(!same(&[(name, "a"), (name, "b")], &[(name, "a")]), "{name}");
+            assert!(same(&[(name, "a"), ("date", "x")], &[("traceparent", "y"), (name, "a")]), "{name}");
+        }
+        for name in VOLATILE {
+            assert!(same(&[(name, "a")], &[(name, "b")]) && same(&[(name, "a")], &[]), "{name}");
+        }
+        assert!(same(&[("x-attempt", "1")], &[("x-attempt", "2")]), "its owner says so");
+    }
 }

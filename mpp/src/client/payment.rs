@@ -171,14 +171,20 @@ impl fmt::Debug for Payment {
     }
 }
 
-/// In the extensions of a response that was paid for.
+/// In the extensions of a response to a payment.
+///
+/// The response's status says whether it is what was paid for: a success or a redirection is. A 4xx (404, say, of a handler that
+/// found nothing) is an answer and no delivery: the money may be gone, the ledger says that the outcome is unknown, and the
+/// credential is kept for the next request for the same thing, or for [`request`](Self::request).
 ///
 /// ```no_run
 /// # async fn buy(http: reqwest_middleware::ClientWithMiddleware) -> Result<(), reqwest_middleware::Error> {
 /// use mpp::client::Paid;
 /// let response = http.get("https://api.example.com/weather").send().await?;
-/// if let Some(paid) = response.extensions().get::<Paid>() {
-///     println!("paid {}: {:?}", paid.payment.cost(), paid.receipt);
+/// match response.extensions().get::<Paid>() {
+///     Some(paid) if response.status().is_client_error() => println!("{} for nothing", paid.payment.cost()),
+///     Some(paid) => println!("paid {}: {:?}", paid.payment.cost(), paid.receipt),
+///     None => println!("it costs nothing"),
 /// }
 /// # Ok(()) }
 /// ```

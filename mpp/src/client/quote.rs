@@ -6,6 +6,7 @@ use url::Url;
 use super::Client;
 use super::engine::{ACCEPT_PAYMENT, read_challenges};
 use super::error::Asked;
+use super::explanation::explanation;
 use super::ledger::{Entry, ReserveError};
 use super::offers::Offers;
 use super::origin::Origin;
@@ -22,7 +23,8 @@ use crate::protocol::{Challenge, ChallengeError};
 /// match quote.best() {
 ///     Some(offer) => println!("{} by {}", offer.cost.as_ref().unwrap(), offer.challenge.method),
 ///     None if quote.is_free() => println!("nothing"),
-///     None => println!("more than I may pay: {:?}", quote.offers),
+///     None if quote.is_priced() => println!("more than I may pay: {:?}", quote.offers),
+///     None => println!("nobody knows: {} {}", quote.status, quote.said.unwrap_or_default()),
 /// }
 /// # Ok(()) }
 /// ```
@@ -33,8 +35,10 @@ pub struct Quote {
     pub origin: Origin,
     /// What was asked for, after redirects.
     pub url: Url,
-    /// The server's status: 402, or what it answers for nothing.
+    /// The server's status: 402, or what it answers instead.
     pub status: StatusCode,
+    /// What it says beside an error that is no 402 ([`explanation`]). The server's text: not to be trusted, only to be shown.
+    pub said: Option<String>,
     /// Its offers. Those that would be paid come first, the best one first of all.
     pub offers: Vec<QuotedOffer>,
     /// What was no offer, though it said `Payment`.
@@ -65,15 +69,29 @@ pub struct QuotedOffer {
 }
 
 impl Quote {
-    /// Whether the server answered without asking for a payment.
+    /// Whether the server answered with a success or a redirection, without asking for a payment.
+    ///
+    /// An error that is no 402 is neither free nor [priced](Self::is_priced): there is no such thing (404), it is not called so
+    /// (405, 415, 422), it is for others (401, 403), or the server has trouble. What it costs is not known then.
     ///
     /// ```no_run
     /// # fn show(quote: &mpp::client::Quote) {
-    /// println!("{}", if quote.is_free() { "nothing" } else { "something" });
+    /// println!("{}", if quote.is_free() { "nothing" } else { "something, or an error" });
     /// # }
     /// ```
     pub fn is_free(&self) -> bool {
-        self.status != StatusCode::PAYMENT_REQUIRED
+        self.status.is_success() || self.status.is_redirection()
+    }
+
+    /// Whether the server asks for a payment: 402.
+    ///
+    /// ```no_run
+    /// # fn show(quote: &mpp::client::Quote) {
+    /// println!("{} ways to pay", if quote.is_priced() { quote.offers.len() } else { 0 });
+    /// # }
+    /// ```
+    pub fn is_priced(&self) -> bool {
+        self.status == StatusCode::PAYMENT_REQUIRED
     }
 
     /// The offer that would be paid, if any would.
@@ -114,7 +132,7 @@ pub enum QuoteError {
 impl Client {
     /// What would `GET url` cost, from whom, by which methods? The server is asked once, without a credential.
     ///
-    /// A server without a price answers, and does what it does for a `GET`; its body is not read.
+    /// A server without a price answers, and does what it does for a `GET`; the body of a success is not read.
     ///
     /// # Errors
     /// [`QuoteError`] when there is no answer.
@@ -157,9 +175,18 @@ impl Client {
         let status = response.status();
         let asked =
             Asked { method, url: url.clone(), headers: HeaderMap::new(), body: body.unwrap_or_default() };
-        let mut quote =
-            Quote { origin: origin.clone(), url, status, offers: Vec::new(), malformed: Vec::new() };
-        if quote.is_free() {
+        let mut quote = Quote {
+            origin: origin.clone(),
+            url,
+            status,
+            said: None,
+            offers: Vec::new(),
+            malformed: Vec::new(),
+        };
+        if !quote.is_priced() {
+            if !quote.is_free() {
+                quote.said = explanation(response).await;
+            }
             return Ok(quote);
         }
         let challenges = read_challenges(response.headers());

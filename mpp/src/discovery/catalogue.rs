@@ -69,8 +69,16 @@ impl Advertised {
         match (self.amount, self.ceiling) {
             (Some(amount), _) if amount.is_zero() => "nothing but a proof of identity".to_owned(),
             (Some(amount), _) => format!("{} {money}", amount.to_amount(self.decimals)),
-            (None, Some(ceiling)) => format!("depends on the request, up to {ceiling} {money}"),
-            (None, None) => format!("depends on the request, in {money}"),
+            (None, _) => format!("depends on the request, {}", self.range()),
+        }
+    }
+
+    /// Of a computed price: `up to 2 usdc`, `in usdc`.
+    fn range(&self) -> String {
+        let money = money(&self.currency, self.spec);
+        match self.ceiling {
+            Some(ceiling) => format!("up to {ceiling} {money}"),
+            None => format!("in {money}"),
         }
     }
 }
@@ -81,12 +89,27 @@ impl Operation {
         format!("{} {}", self.verb, self.template.path)
     }
 
-    /// Every way to pay: `0.05 usdc by tempo, or 0.05 usd by stripe`.
-    pub(crate) fn prices(&self) -> String {
-        let ways: Vec<_> = self.offers.iter().map(|o| format!("{} by {}", o.price(), o.method)).collect();
+    /// A sentence: `Costs 0.05 usdc by tempo, or 0.5 usd by stripe.`, `The price depends on the request: up to 2 usdc by tempo.`
+    pub(crate) fn costs(&self) -> String {
+        let (fixed, computed): (Vec<_>, Vec<_>) =
+            self.offers.iter().partition(|offer| offer.amount.is_some());
+        let fixed = ways(&fixed, |offer| format!("{} by {}", offer.price(), offer.method));
+        let computed = ways(&computed, |offer| format!("{} by {}", offer.range(), offer.method));
+        let sentence = match (fixed, computed) {
+            (fixed, None) => format!("Costs {}", fixed.unwrap_or_default()),
+            (None, Some(computed)) => format!("The price depends on the request: {computed}"),
+            (Some(fixed), Some(computed)) => {
+                format!("Costs {fixed}, or a price that depends on the request: {computed}")
+            }
+        };
         let free = if self.spec.tier == Tier::FreeIf { "; free for some requests" } else { "" };
-        ways.join(", or ") + free
+        format!("{sentence}{free}.")
     }
+}
+
+fn ways(offers: &[&Advertised], way: impl Fn(&Advertised) -> String) -> Option<String> {
+    let ways: Vec<_> = offers.iter().map(|offer| way(offer)).collect();
+    (!ways.is_empty()).then(|| ways.join(", or "))
 }
 
 /// A path template, as OpenAPI writes it.

@@ -12,11 +12,33 @@ use axum::http::Method;
 use std::collections::{HashMap, HashSet};
 use utoipa::openapi::OpenApi;
 
-/// Every conflict, each with both places. `own` are the paths at which documents are served.
-pub(super) fn conflicts(base: Option<&OpenApi>, mounted: &[Mounted], own: &[&str]) -> Vec<String> {
+/// The paths at which documents are served.
+pub(super) struct Own(Vec<(String, &'static str)>);
+
+impl Own {
+    pub(super) fn new(paths: impl IntoIterator<Item = &'static str>) -> Self {
+        Self(paths.into_iter().map(|path| (nameless(path), path)).collect())
+    }
+
+    /// The one that is the same as `path` to a router: what parameters are called does not matter.
+    pub(super) fn at(&self, path: &str) -> Option<&'static str> {
+        let first = |path: &str| path.bytes().skip(1).position(|b| b == b'/').map_or(path.len(), |at| at + 1);
+        let begin = &path[..first(path)];
+        // Almost no route gets beyond this.
+        if !self.0.iter().any(|(_, own)| own[..first(own)] == *begin) {
+            return None;
+        }
+        let path = nameless(path);
+        self.0.iter().find(|(own, _)| *own == path).map(|(_, own)| *own)
+    }
+}
+
+/// Every conflict, each with both places.
+pub(super) fn conflicts(base: Option<&OpenApi>, mounted: &[Mounted], own: &Own) -> Vec<String> {
     let placed = placed(mounted);
     let mut conflicts = collisions(base, &placed);
     conflicts.extend(reserved(&placed, own));
+    conflicts.extend(renamed(base, &placed));
     conflicts.extend(duplicates(base, &placed));
     conflicts
 }
@@ -83,19 +105,37 @@ fn collisions(base: Option<&OpenApi>, placed: &[Placed]) -> Vec<String> {
 }
 
 /// Prices where documents are served: axum would refuse the second route without saying whose it is.
-fn reserved(placed: &[Placed], own: &[&str]) -> Vec<String> {
-    let own: HashSet<String> = own.iter().map(|path| nameless(&Template::of(path))).collect();
-    placed
-        .iter()
-        .filter(|price| own.contains(&nameless(&price.template)))
-        .map(|price| format!("{} is where `publish` serves a document; mount it elsewhere", called(price)))
-        .collect()
+fn reserved(placed: &[Placed], own: &Own) -> Vec<String> {
+    let problem = |price: &Placed| {
+        let path = own.at(&price.template.path)?;
+        Some(format!("{} is where `publish` serves `{path}`; mount it elsewhere", called(price)))
+    };
+    placed.iter().filter_map(problem).collect()
+}
+
+/// Prices at a path that the given document has under other names of parameters: two paths of one template are no document
+/// (OpenAPI 3.1 section 4.8.8.1), and which of them is priced could not be said.
+fn renamed(base: Option<&OpenApi>, placed: &[Placed]) -> Vec<String> {
+    let given = base.into_iter().flat_map(|base| base.paths.paths.keys()).filter(|path| path.contains('{'));
+    let given: HashMap<String, &String> = given.map(|path| (nameless(path), path)).collect();
+    if given.is_empty() {
+        return Vec::new();
+    }
+    let other = |price: &Placed| {
+        let path =
+            given.get(&nameless(&price.template.path)).filter(|path| ***path != price.template.path)?;
+        Some(format!(
+            "{} is `{path}` in the given document; call its parameters the same in both",
+            called(price)
+        ))
+    };
+    placed.iter().filter_map(other).collect()
 }
 
 /// A path whose parameters have no names, which is how routers compare them.
-fn nameless(template: &Template) -> String {
-    let names = template.names.iter();
-    names.fold(template.path.clone(), |path, name| path.replace(&format!("{{{name}}}"), "{}"))
+fn nameless(path: &str) -> String {
+    let Template { path, names, .. } = Template::of(path);
+    names.iter().fold(path, |path, name| path.replace(&format!("{{{name}}}"), "{}"))
 }
 
 /// Ids that somebody wrote, twice.

@@ -71,19 +71,22 @@ impl Description {
     pub fn text(&self, tokens: usize) -> String {
         let budget = tokens.saturating_mul(TOKEN);
         let mut out = String::new();
+        let mut used = 0;
         let all = self.head.iter().chain(&self.lines);
         for (at, line) in all.enumerate() {
             let left = self.head.len() + self.lines.len() - at;
             // Room for the line that says how many are missing.
             let reserve = if left > 1 { 32 } else { 0 };
-            if at > 0 && out.chars().count() + line.chars().count() + 1 + reserve > budget {
-                if out.chars().count() + reserve <= budget {
+            let length = line.chars().count() + 1;
+            if at > 0 && used + length + reserve > budget {
+                if used + reserve <= budget {
                     out.push_str(&format!("… {left} more lines\n"));
                 }
                 break;
             }
             out.push_str(line);
             out.push('\n');
+            used += length;
         }
         out
     }
@@ -375,11 +378,18 @@ pub(super) fn nearest(name: &str, names: Vec<String>) -> Vec<String> {
     if name.chars().count() > LONGEST_NAME || names.len() > COMPARED {
         return Vec::new();
     }
+    let asked = name.to_lowercase();
+    let length = asked.chars().count();
     let mut near: Vec<(usize, String)> = names
         .into_iter()
-        .filter(|known| known.chars().count() <= LONGEST_NAME)
-        .map(|known| (distance(&name.to_lowercase(), &known.to_lowercase()), known))
-        .filter(|(distance, known)| *distance <= known.chars().count().div_ceil(3))
+        .filter_map(|known| {
+            let letters = known.chars().count();
+            let nearest = letters.div_ceil(3);
+            // Anybody may ask for anything, so what cannot be near is not measured.
+            let may_be = letters <= LONGEST_NAME && letters.abs_diff(length) <= nearest;
+            let distance = may_be.then(|| distance(&asked, &known.to_lowercase()))?;
+            (distance <= nearest).then_some((distance, known))
+        })
         .collect();
     near.sort();
     near.into_iter().take(NEAREST).map(|(_, known)| known).collect()

@@ -235,8 +235,8 @@ impl Info {
         self
     }
 
-    /// Leaves the priced handler of this name out of every document. It stays mounted and charges (DISC-11: what is
-    /// published is a decision).
+    /// Leaves the priced handler of this name out of every document, the [given one](Self::openapi) too. It stays mounted and
+    /// charges (DISC-11: what is published is a decision).
     ///
     /// ```
     /// # use mpp::discovery::Info;
@@ -274,6 +274,18 @@ impl Info {
     pub fn reference_page(mut self) -> Self {
         self.reference = true;
         self
+    }
+
+    /// Where people read the reference of a service at `base`: the given one, else the page beside the documents.
+    pub(super) fn reference(&self, base: &str) -> Option<String> {
+        #[cfg(feature = "reference")]
+        let own = self.reference.then(|| format!("{base}{}", super::reference::PATHS[0]));
+        #[cfg(not(feature = "reference"))]
+        let own = {
+            let _ = base;
+            None
+        };
+        self.api_reference.clone().or(own)
     }
 
     /// What is wrong with it. DISC-06, DISC-07.

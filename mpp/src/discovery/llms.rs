@@ -29,7 +29,7 @@ pub(super) fn index(mpp: &Mpp, info: &Info, operations: &[Operation]) -> String 
         let summary = operation.spec.summary();
         let about = if summary.is_empty() { String::new() } else { format!(" {summary}") };
         let url = format!("{}/llms-full.txt#{}", base(mpp), operation.id);
-        let _ = writeln!(out, "- [{}]({url}):{about} Costs {}.", operation.line(), operation.prices());
+        let _ = writeln!(out, "- [{}]({url}):{about} {}", operation.line(), operation.costs());
     }
     out.push_str("\n## Documents\n\n");
     let _ =
@@ -39,10 +39,12 @@ pub(super) fn index(mpp: &Mpp, info: &Info, operations: &[Operation]) -> String 
         "- [All of it]({}/llms-full.txt): this list with parameters, and how to pay",
         base(mpp)
     );
-    for (name, link) in [("Homepage", &info.homepage), ("Reference", &info.api_reference)] {
-        if let Some(link) = link {
-            let _ = writeln!(out, "- [{name}]({link})");
-        }
+    let reference = info.reference(base(mpp));
+    if let Some(link) = &reference {
+        let _ = writeln!(out, "- [Reference]({link}): for people");
+    }
+    if let Some(link) = &info.homepage {
+        let _ = writeln!(out, "- [Homepage]({link})");
     }
     out
 }
@@ -61,14 +63,19 @@ pub(super) fn full(mpp: &Mpp, info: &Info, operations: &[Operation], document: &
             let _ = writeln!(out, "{docs}\n");
         }
         for offer in &operation.offers {
-            let units = offer.amount.map_or_else(|| "depends".to_owned(), |a| a.to_string());
-            let _ = writeln!(
-                out,
-                "- price by `{}`: {} (amount `{units}`, currency `{}`)",
-                offer.method,
-                offer.price(),
-                offer.currency
-            );
+            let (method, currency) = (&offer.method, &offer.currency);
+            let _ = match offer.amount {
+                Some(units) => writeln!(
+                    out,
+                    "- price by `{method}`: {} (amount `{units}`, currency `{currency}`)",
+                    offer.price()
+                ),
+                None => writeln!(
+                    out,
+                    "- price by `{method}`: {} (the challenge says the amount; currency `{currency}`)",
+                    offer.price()
+                ),
+            };
         }
         let path = operation.template.path.replace('~', "~0").replace('/', "~1");
         let pointer = format!("/paths/{path}/{}", operation.verb.as_str().to_ascii_lowercase());

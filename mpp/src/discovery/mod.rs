@@ -68,14 +68,15 @@ mod manifest;
 mod openapi;
 mod place;
 mod prepared;
+mod publication;
 #[cfg(feature = "reference")]
 mod reference;
 mod sample;
 
 pub use describe::{Description, UnknownItem, contract, describe, describe_item};
 pub use documents::Documents;
-pub(crate) use documents::Publication;
 pub use info::Info;
+pub(crate) use publication::Published;
 pub use sample::{Difference, NoSample, Sample, samples};
 
 #[doc(hidden)]

@@ -6,7 +6,7 @@
 
 use super::catalogue::Operation;
 use super::info::{Detail, Info};
-use super::place::slot;
+use super::place::{VERBS, slot};
 use crate::Mpp;
 use crate::pricing::{Body, FORM, Honor, JSON, PathParameters, Shape, Tier};
 use axum::http::StatusCode;
@@ -25,6 +25,8 @@ use utoipa::openapi::{ContentBuilder, HeaderBuilder, OpenApi, Ref, RefOr, Requir
 pub(super) const MARK: &str = "x-mpp-price";
 const PAYMENT: &str = "Payment";
 const PROBLEM: &str = "Problem";
+const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+const RECEIPT: &str = "Payment-Receipt";
 const PROBLEM_JSON: &str = "application/problem+json";
 
 /// A finished document, and what was worth saying about it.
@@ -67,13 +69,14 @@ struct Docs<'a> {
     llms: String,
 }
 
-/// Builds the document.
-pub(super) fn build(mpp: &Mpp, info: &Info, operations: &[Operation]) -> Built {
+/// Builds the document on what is given.
+pub(super) fn build(mpp: &Mpp, info: &Info, mut api: OpenApi, operations: &[Operation]) -> Built {
     let mut warnings = Vec::new();
-    let mut api = info.base.clone().unwrap_or_default();
     describe_service(mpp, info, &mut api);
     let mut schemas = Schemas::default();
     let mut without_example = Vec::new();
+    // What the given document asks of every operation that says nothing else.
+    let security = api.security.clone().unwrap_or_default();
     for operation in operations {
         let item = api.paths.paths.entry(operation.template.path.clone()).or_default();
         let slot = slot(item, &operation.verb);
@@ -85,6 +88,7 @@ pub(super) fn build(mpp: &Mpp, info: &Info, operations: &[Operation]) -> Built {
         let written = slot.take().or_else(|| shape.operation.take());
         let draft = Draft {
             info,
+            security: &security,
             rate_limited: mpp.limits_rates(),
             takes_body: shape.body.is_some(),
             takes_parsed_body: shape
@@ -97,6 +101,13 @@ pub(super) fn build(mpp: &Mpp, info: &Info, operations: &[Operation]) -> Built {
         };
         let drawn = draft.finish(written);
         *slot = Some(drawn);
+    }
+    for item in api.paths.paths.values_mut() {
+        for verb in VERBS {
+            if let Some(extensions) = slot(item, &verb).as_mut().and_then(|drawn| drawn.extensions.as_mut()) {
+                extensions.remove(MARK);
+            }
+        }
     }
     if !without_example.is_empty() {
         warnings.push(format!(
@@ -112,7 +123,11 @@ pub(super) fn build(mpp: &Mpp, info: &Info, operations: &[Operation]) -> Built {
     if !operations.is_empty() {
         components.schemas.insert(PROBLEM.to_owned(), problem_schema().into());
         components.responses.insert("PaymentRequired".to_owned(), payment_required().into());
-        components.responses.insert(PROBLEM.to_owned(), problem("A problem, without a challenge").into());
+        let mut later = problem("A problem, without a challenge");
+        later
+            .headers
+            .insert("Retry-After".to_owned(), header("Where waiting helps: how many seconds").into());
+        components.responses.insert(PROBLEM.to_owned(), later.into());
         let scheme = Http::builder().scheme(HttpAuthScheme::Bearer).description(Some(
             "The Payment scheme: a credential for one of the challenges of the 402 (https://paymentauth.org)",
         ));
@@ -154,11 +169,11 @@ fn describe_service(mpp: &Mpp, info: &Info, api: &mut OpenApi) {
     if api.servers.is_none() {
         api.servers = Some(vec![ServerBuilder::new().url(base).build()]);
     }
-    let own_reference = own_reference(info, base);
+    let reference = info.reference(base);
     let service = ServiceInfo {
         categories: &info.categories,
         docs: Docs {
-            api_reference: info.api_reference.as_deref().or(own_reference.as_deref()),
+            api_reference: reference.as_deref(),
             homepage: info.homepage.as_deref(),
             llms: format!("{base}/llms.txt"),
         },
@@ -166,19 +181,10 @@ fn describe_service(mpp: &Mpp, info: &Info, api: &mut OpenApi) {
     extend(&mut api.extensions, "x-service-info", serde_json::to_value(service).unwrap_or_default());
 }
 
-/// The page that is served beside the documents.
-fn own_reference(info: &Info, base: &str) -> Option<String> {
-    #[cfg(feature = "reference")]
-    if info.reference {
-        return Some(format!("{base}{}", super::reference::PATHS[0]));
-    }
-    let _ = (info, base);
-    None
-}
-
 /// One operation on its way into the document.
 struct Draft<'a> {
     info: &'a Info,
+    security: &'a [SecurityRequirement],
     /// Clients can be told to come back later.
     rate_limited: bool,
     /// There is a body, and one that is parsed (JSON, a form).
@@ -218,14 +224,8 @@ impl Draft<'_> {
             }
         }
         self.responses(&mut drawn.responses.responses);
-        let mut security = vec![SecurityRequirement::new(PAYMENT, [""; 0])];
-        if spec.tier == Tier::FreeIf {
-            security.push(SecurityRequirement::default());
-        }
-        drawn.security.get_or_insert_with(Vec::new).extend(security);
-        if let Some(extensions) = &mut drawn.extensions {
-            extensions.remove(MARK);
-        }
+        let written = drawn.security.take().unwrap_or_else(|| self.security.to_vec());
+        drawn.security = Some(security(written, spec.tier));
         let payment = serde_json::to_value(payment_info(self.operation, slim)).unwrap_or_default();
         extend(&mut drawn.extensions, "x-payment-info", payment);
         drawn
@@ -272,6 +272,10 @@ impl Draft<'_> {
                     all.push(RefOr::T(header.build()));
                 }
             }
+        }
+        let named = |p: &RefOr<Parameter>| matches!(p, RefOr::T(p) if p.parameter_in == ParameterIn::Header && p.name.eq_ignore_ascii_case(IDEMPOTENCY_KEY));
+        if !self.operation.verb.is_safe() && self.info.detail == Detail::Full && !all.iter().any(named) {
+            all.push(RefOr::T(idempotency_key()));
         }
         let all: Vec<_> = all.into_iter().map(|parameter| self.with_example(parameter)).collect();
         (!all.is_empty()).then_some(all)
@@ -329,8 +333,16 @@ impl Draft<'_> {
                 let schema = schema.filter(|_| !slim);
                 success = success.content(media, ContentBuilder::new().schema(schema).build());
             }
-            let success = success.header("Payment-Receipt", header("What was paid, as base64url of JSON"));
             responses.insert("200".to_owned(), success.build().into());
+        }
+        // Only a success has one (CORE-22), and each that was paid for.
+        for (_, response) in responses.iter_mut().filter(|(status, _)| status.starts_with('2')) {
+            if let RefOr::T(response) = response
+                && !response.headers.keys().any(|name| name.eq_ignore_ascii_case(RECEIPT))
+            {
+                let receipt = header("What was paid, as base64url of JSON");
+                response.headers.insert(RECEIPT.to_owned(), receipt.into());
+            }
         }
         // utoipa leaves an empty description out, and OpenAPI requires one.
         for (status, response) in responses.iter_mut() {
@@ -373,9 +385,10 @@ impl Draft<'_> {
             ("408", "The body took too long"), //
             ("413", "The body is larger than this operation takes"),
         ];
-        let limited = [("429", "Too many requests without a payment; `Retry-After` says when")];
+        // Bodies share their room whether or not rates are limited.
+        let limited = [("429", "Too much at once from one client; `Retry-After` says when")];
         let body = body.into_iter().filter(|_| self.takes_body);
-        let limited = limited.into_iter().filter(|_| self.rate_limited);
+        let limited = limited.into_iter().filter(|_| self.rate_limited || self.takes_body);
         always.into_iter().chain(body).chain(limited)
     }
 
@@ -389,6 +402,19 @@ impl Draft<'_> {
         let price = computed.then_some(("422", "There is no price for such a request"));
         parsed.into_iter().flatten().chain(price)
     }
+}
+
+/// The payment beside whatever else an operation asks for: of one requirement everything is needed (OpenAPI 3.1 section
+/// 4.8.30), so it stands in each of them. Where some requests are free, what was written is enough for those.
+fn security(written: Vec<SecurityRequirement>, tier: Tier) -> Vec<SecurityRequirement> {
+    let written = if written.is_empty() { vec![SecurityRequirement::default()] } else { written };
+    let paid = written.iter().cloned().map(|requirement| requirement.add(PAYMENT, [""; 0]));
+    let mut security: Vec<_> = paid.collect();
+    if tier == Tier::FreeIf {
+        security.extend(written);
+    }
+    security.dedup();
+    security
 }
 
 fn payment_info(operation: &Operation, slim: bool) -> PaymentInfo<'_> {
@@ -500,6 +526,18 @@ fn example_value(text: &str, schema: Option<&RefOr<Schema>>) -> Value {
 
 fn extend(extensions: &mut Option<Extensions>, name: &str, value: Value) {
     extensions.get_or_insert_with(Extensions::default).insert(name.to_owned(), value);
+}
+
+/// CORE-38, draft-httpauth-payment-00 section 11.4.
+fn idempotency_key() -> Parameter {
+    let key = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(255));
+    ParameterBuilder::new()
+        .name(IDEMPOTENCY_KEY)
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some("Under one key, a payment is answered with the same response again"))
+        .schema(Some(key.build()))
+        .build()
 }
 
 fn text() -> utoipa::openapi::schema::Object {

@@ -9,8 +9,10 @@ use axum::http::Method;
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// How deep a sample of a schema goes.
+/// How deep a sample of a schema goes, and how many schemas it looks at: a document may be anybody's, and one that
+/// refers to itself ten times over would never end.
 const DEEPEST: usize = 16;
+const MOST: usize = 10_000;
 
 /// A request for a priced operation, without a payment.
 ///
@@ -180,16 +182,13 @@ fn sample(openapi: &Value, path: &str, verb: Method, operation: &Value) -> Resul
     let mut target = path.to_owned();
     let mut query = Vec::new();
     let mut headers = Vec::new();
-    for parameter in operation["parameters"].as_array().into_iter().flatten() {
+    for parameter in parameters(openapi, path, operation) {
         let (name, place) = (parameter["name"].as_str().unwrap_or_default(), parameter["in"].as_str());
-        let example =
-            [&parameter["example"], &parameter["schema"]["example"], &parameter["schema"]["default"]];
-        let given = example.into_iter().find(|v| !v.is_null()).map(plain);
-        let value = match given {
+        let value = match given(parameter, openapi).map(plain) {
             Some(value) => value,
             None if place == Some("path") => return Err(NoSample { call, parameter: name.to_owned() }),
             None if parameter["required"] == Value::Bool(true) => {
-                plain(&value_of(&parameter["schema"], openapi, 0))
+                plain(&value_of(&parameter["schema"], openapi))
             }
             None => continue,
         };
@@ -228,61 +227,109 @@ fn sample(openapi: &Value, path: &str, verb: Method, operation: &Value) -> Resul
     Ok(Sample { call, verb, target, headers, body, advertised })
 }
 
+/// The parameters of an operation: its own, and those of its path that it does not have itself.
+fn parameters<'d>(openapi: &'d Value, path: &str, operation: &'d Value) -> Vec<&'d Value> {
+    let listed = |holder: &'d Value| {
+        let parameters = holder["parameters"].as_array().into_iter().flatten();
+        parameters.map(|parameter| resolved(parameter, openapi)).collect::<Vec<_>>()
+    };
+    let mut all = listed(operation);
+    for shared in listed(&openapi["paths"][path]) {
+        if !all.iter().any(|own| (&own["name"], &own["in"]) == (&shared["name"], &shared["in"])) {
+            all.push(shared);
+        }
+    }
+    all
+}
+
+/// What a reference refers to. One that refers to another is no parameter and no schema that has an example.
+fn resolved<'d>(value: &'d Value, openapi: &'d Value) -> &'d Value {
+    match value["$ref"].as_str().and_then(|target| target.strip_prefix('#')) {
+        Some(target) => openapi.pointer(target).unwrap_or(&Value::Null),
+        None => value,
+    }
+}
+
+/// A value that the document itself gives for a parameter.
+fn given<'d>(parameter: &'d Value, openapi: &'d Value) -> Option<&'d Value> {
+    let named = parameter["examples"].as_object().and_then(|examples| examples.values().next());
+    let named = named.map_or(&Value::Null, |example| &resolved(example, openapi)["value"]);
+    let schema = resolved(&parameter["schema"], openapi);
+    let said = [&parameter["example"], named, &schema["example"], &schema["examples"][0], &schema["default"]];
+    said.into_iter().chain([&schema["const"], &schema["enum"][0]]).find(|value| !value.is_null())
+}
+
 fn body_of(content: &Value, openapi: &Value) -> Value {
     match &content["example"] {
-        Value::Null => value_of(&content["schema"], openapi, 0),
+        Value::Null => value_of(&content["schema"], openapi),
         example => example.clone(),
     }
 }
 
 /// A value of a schema: its example, its default, or the least that has its required members.
-fn value_of(schema: &Value, openapi: &Value, depth: usize) -> Value {
-    if depth > DEEPEST {
-        return Value::Null;
-    }
-    if let Some(target) = schema["$ref"].as_str().and_then(|t| t.strip_prefix('#')) {
-        return value_of(openapi.pointer(target).unwrap_or(&Value::Null), openapi, depth + 1);
-    }
-    for given in
-        [&schema["const"], &schema["example"], &schema["default"], &schema["examples"][0], &schema["enum"][0]]
-    {
-        if !given.is_null() {
-            return given.clone();
+fn value_of(schema: &Value, openapi: &Value) -> Value {
+    Sampler { openapi, left: MOST }.value(schema, 0)
+}
+
+struct Sampler<'d> {
+    openapi: &'d Value,
+    left: usize,
+}
+
+impl Sampler<'_> {
+    fn value(&mut self, schema: &Value, depth: usize) -> Value {
+        if depth > DEEPEST || self.left == 0 {
+            return Value::Null;
         }
-    }
-    for several in ["oneOf", "anyOf"] {
-        if let Some(first) = schema[several].as_array().and_then(|all| all.first()) {
-            return value_of(first, openapi, depth + 1);
+        self.left -= 1;
+        if let Some(target) = schema["$ref"].as_str().and_then(|t| t.strip_prefix('#')) {
+            return self.value(self.openapi.pointer(target).unwrap_or(&Value::Null), depth + 1);
         }
-    }
-    if let Some(all) = schema["allOf"].as_array() {
-        let mut merged = Map::new();
-        for part in all {
-            if let Value::Object(members) = value_of(part, openapi, depth + 1) {
-                merged.extend(members);
+        for given in [
+            &schema["const"],
+            &schema["example"],
+            &schema["default"],
+            &schema["examples"][0],
+            &schema["enum"][0],
+        ] {
+            if !given.is_null() {
+                return given.clone();
             }
         }
-        return Value::Object(merged);
-    }
-    let kind = match &schema["type"] {
-        Value::Array(kinds) => kinds.first().and_then(Value::as_str),
-        kind => kind.as_str(),
-    };
-    match kind {
-        Some("string") => Value::from("example"),
-        Some("integer" | "number") => match &schema["minimum"] {
-            Value::Null => Value::from(1),
-            least => least.clone(),
-        },
-        Some("boolean") => Value::Bool(true),
-        Some("array") => Value::Array(Vec::new()),
-        Some("object") => {
-            let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
-            let member =
-                |name: &str| (name.to_owned(), value_of(&schema["properties"][name], openapi, depth + 1));
-            Value::Object(required.map(member).collect())
+        for several in ["oneOf", "anyOf"] {
+            if let Some(first) = schema[several].as_array().and_then(|all| all.first()) {
+                return self.value(first, depth + 1);
+            }
         }
-        _ => Value::Object(Map::new()),
+        if let Some(all) = schema["allOf"].as_array() {
+            let mut merged = Map::new();
+            for part in all {
+                if let Value::Object(members) = self.value(part, depth + 1) {
+                    merged.extend(members);
+                }
+            }
+            return Value::Object(merged);
+        }
+        let kind = match &schema["type"] {
+            Value::Array(kinds) => kinds.first().and_then(Value::as_str),
+            kind => kind.as_str(),
+        };
+        match kind {
+            Some("string") => Value::from("example"),
+            Some("integer" | "number") => match &schema["minimum"] {
+                Value::Null => Value::from(1),
+                least => least.clone(),
+            },
+            Some("boolean") => Value::Bool(true),
+            Some("array") => Value::Array(Vec::new()),
+            Some("object") => {
+                let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+                let member =
+                    |name: &str| (name.to_owned(), self.value(&schema["properties"][name], depth + 1));
+                Value::Object(required.map(member).collect())
+            }
+            _ => Value::Object(Map::new()),
+        }
     }
 }
 
@@ -301,4 +348,54 @@ fn escaped(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_schema_that_refers_to_itself_many_times_ends() {
+        let itself = json!({ "$ref": "#/components/schemas/A" });
+        let body = json!({ "content": { "application/json": { "schema": itself } } });
+        for schema in [
+            json!({ "allOf": vec![itself.clone(); 10] }),
+            json!({ "type": "object", "required": ["a", "b", "c", "d", "e", "f"], "properties":
+                { "a": itself, "b": itself, "c": itself, "d": itself, "e": itself, "f": itself } }),
+        ] {
+            let document = json!({
+                "components": { "schemas": { "A": schema } },
+                "paths": { "/x": { "post": { "x-payment-info": { "offers": [] }, "requestBody": body } } },
+            });
+            assert!(samples(&document).remove(0).is_ok());
+        }
+    }
+
+    #[test]
+    fn parameters_are_found_where_openapi_lets_them_stand_and_called_by_what_the_document_says() {
+        let document = json!({
+            "components": {
+                "parameters": { "City": { "name": "city", "in": "path", "required": true, "schema": { "$ref": "#/components/schemas/City" } } },
+                "schemas": { "City": { "type": "string", "enum": ["são paulo", "oslo"] } },
+            },
+            "paths": { "/{city}/{day}": {
+                "parameters": [
+                    { "$ref": "#/components/parameters/City" },
+                    { "name": "day", "in": "path", "required": true, "example": "never" },
+                    { "name": "unit", "in": "query", "examples": { "si": { "value": "k" } } },
+                ],
+                "get": {
+                    "parameters": [
+                        { "name": "day", "in": "path", "required": true, "schema": { "examples": ["today"] } },
+                        { "name": "page", "in": "query", "schema": { "type": "integer" } },
+                        { "$ref": "#/components/parameters/Nowhere" },
+                    ],
+                    "x-payment-info": { "offers": [] },
+                },
+            } },
+        });
+        let sample = samples(&document).remove(0).unwrap();
+        assert_eq!(sample.target, "/s%C3%A3o%20paulo/today?unit=k");
+    }
 }

@@ -60,22 +60,22 @@ impl CredentialBuf {
     /// Reads the JSON. Members that are not known are ignored, known ones that occur twice are refused.
     ///
     /// # Errors
-    /// [`CredentialError::NotJson`], and [`CredentialError::Shape`] when a required member is missing or of another type.
+    /// [`CredentialError::NotJson`], [`CredentialError::Member`] when a required member is missing or one occurs twice, and
+    /// [`CredentialError::Shape`] when one is of another type.
     ///
     /// ```
     /// use mpp::protocol::{CredentialBuf, CredentialError};
     /// let empty = CredentialBuf::decode("e30")?; // {}
-    /// assert_eq!(empty.parse().unwrap_err(), CredentialError::Shape);
+    /// assert_eq!(empty.parse().unwrap_err(), CredentialError::Member("challenge"));
     /// # Ok::<(), CredentialError>(())
     /// ```
     pub fn parse(&self) -> Result<CredentialRef<'_>, CredentialError> {
         // At a stranger's expense of nothing: `simdutf8` is several times as fast as the standard library here.
         let json = simdutf8::basic::from_utf8(&self.json).map_err(|_| CredentialError::NotJson)?;
-        let credential: CredentialRef<'_> = serde_json::from_str(json).map_err(|error| {
-            if error.is_data() { CredentialError::Shape } else { CredentialError::NotJson }
-        })?;
+        let credential: CredentialRef<'_> =
+            serde_json::from_str(json).map_err(|error| CredentialError::of(&error))?;
         if !credential.payload.get().starts_with('{') {
-            return Err(CredentialError::Shape);
+            return Err(CredentialError::Member("payload"));
         }
         Ok(credential)
     }
@@ -117,7 +117,7 @@ impl CredentialRef<'_> {
     /// An owned copy.
     ///
     /// # Errors
-    /// [`CredentialError::Shape`] when the echoed method or intent is no name, or the payload has a member twice at any
+    /// [`CredentialError::Member`] when the echoed method or intent is no name, or the payload has a member twice at any
     /// depth: such a payload has two readings.
     ///
     /// ```
@@ -131,7 +131,8 @@ impl CredentialRef<'_> {
     /// # Ok::<(), mpp::protocol::CredentialError>(())
     /// ```
     pub fn to_credential(&self) -> Result<Credential, CredentialError> {
-        let payload = jcs::parse_object(self.payload.get().as_bytes()).map_err(|_| CredentialError::Shape)?;
+        let payload = jcs::parse_object(self.payload.get().as_bytes());
+        let payload = payload.map_err(|_| CredentialError::Member("payload"))?;
         Ok(Credential {
             challenge: self.challenge.to_challenge()?,
             source: self.source.as_deref().map(str::to_owned),
@@ -235,7 +236,7 @@ impl ChallengeRef<'_> {
     /// An owned copy.
     ///
     /// # Errors
-    /// [`CredentialError::Shape`] when the method or intent is no name, or a required member is empty.
+    /// [`CredentialError::Member`] when the method or intent is no name, or a required member is empty.
     ///
     /// ```
     /// # use mpp::protocol::{CredentialBuf, Intent};
@@ -247,15 +248,17 @@ impl ChallengeRef<'_> {
     /// # Ok::<(), mpp::protocol::CredentialError>(())
     /// ```
     pub fn to_challenge(&self) -> Result<Challenge, CredentialError> {
-        if self.id.is_empty() || self.realm.is_empty() || self.request.is_empty() {
-            return Err(CredentialError::Shape);
+        for (name, text) in [("id", &self.id), ("realm", &self.realm), ("request", &self.request)] {
+            if text.is_empty() {
+                return Err(CredentialError::Member(name));
+            }
         }
         let owned = |text: &Option<Cow<'_, str>>| text.as_deref().map(str::to_owned);
         Ok(Challenge {
             id: self.id.clone().into_owned(),
             realm: self.realm.clone().into_owned(),
-            method: MethodName::parse(&self.method).map_err(|_| CredentialError::Shape)?,
-            intent: Intent::parse(&self.intent).map_err(|_| CredentialError::Shape)?,
+            method: MethodName::parse(&self.method).map_err(|_| CredentialError::Member("method"))?,
+            intent: Intent::parse(&self.intent).map_err(|_| CredentialError::Member("intent"))?,
             request: self.request.clone().into_owned(),
             expires: owned(&self.expires),
             digest: owned(&self.digest),
@@ -411,9 +414,42 @@ pub enum CredentialError {
     /// Not JSON.
     #[error("the credential is not JSON")]
     NotJson,
-    /// A member is missing, occurs twice or has the wrong type.
-    #[error("the credential is not an object with `challenge` and `payload`")]
+    /// This member is missing, occurs twice or has no usable value: `challenge`, `payload`, or one of the challenge's.
+    #[error("the credential's `{0}` is missing, occurs twice or has no usable value")]
+    Member(&'static str),
+    /// Something is of the wrong type.
+    #[error(
+        "the credential is not an object with `challenge` and `payload` as texts and objects in their places"
+    )]
     Shape,
+}
+
+impl CredentialError {
+    /// What the reader of JSON found. It quotes the sender where a type is wrong; only names that are ours are taken from it.
+    fn of(error: &serde_json::Error) -> CredentialError {
+        const MEMBERS: [&str; 12] = [
+            "challenge",
+            "payload",
+            "source",
+            "id",
+            "realm",
+            "method",
+            "intent",
+            "request",
+            "expires",
+            "digest",
+            "opaque",
+            "description",
+        ];
+        if !error.is_data() {
+            return CredentialError::NotJson;
+        }
+        let text = error.to_string();
+        let field = ["missing field `", "duplicate field `"].iter().find_map(|what| text.strip_prefix(what));
+        let named = field.and_then(|rest| rest.split('`').next());
+        let own = named.and_then(|named| MEMBERS.into_iter().find(|own| *own == named));
+        own.map_or(CredentialError::Shape, CredentialError::Member)
+    }
 }
 
 /// A string that is borrowed where its JSON has no escapes. (`Option<Cow<str>>` by itself always copies.)
@@ -487,21 +523,28 @@ mod tests {
             ("\0", NotJson),
             ("{", NotJson),
             ("\u{feff}{}", NotJson),
-            ("{}", Shape),
+            ("{}", Member("challenge")),
             ("[]", Shape),
-            (r#"{"payload":{}}"#, Shape),
-            (&format!("{{{CHALLENGE}}}"), Shape),
-            (&format!(r#"{{{CHALLENGE},"payload":[]}}"#), Shape),
-            (&format!(r#"{{{CHALLENGE},"payload":"x"}}"#), Shape),
-            (&format!(r#"{{{CHALLENGE},"payload":null}}"#), Shape),
-            (&format!(r#"{{{CHALLENGE},{CHALLENGE},"payload":{{}}}}"#), Shape),
-            (&format!(r#"{{{CHALLENGE},"payload":{{}},"payload":{{}}}}"#), Shape),
+            (r#"{"payload":{}}"#, Member("challenge")),
+            (&format!("{{{CHALLENGE}}}"), Member("payload")),
+            (&format!(r#"{{{CHALLENGE},"payload":[]}}"#), Member("payload")),
+            (&format!(r#"{{{CHALLENGE},"payload":"x"}}"#), Member("payload")),
+            (&format!(r#"{{{CHALLENGE},"payload":null}}"#), Member("payload")),
+            (&format!(r#"{{{CHALLENGE},{CHALLENGE},"payload":{{}}}}"#), Member("challenge")),
+            (&format!(r#"{{{CHALLENGE},"payload":{{}},"payload":{{}}}}"#), Member("payload")),
             (&format!(r#"{{{CHALLENGE},"source":1,"payload":{{}}}}"#), Shape),
-            (&format!(r#"{{{CHALLENGE},"payload":{{"a":{{"b":1,"b":2}}}}}}"#), Shape),
+            (
+                &format!(r#"{{{CHALLENGE},"source":"missing field `id`","payload":{{}},"source":"x"}}"#),
+                Member("source"),
+            ),
+            (&format!(r#"{{{CHALLENGE},"payload":{{"a":{{"b":1,"b":2}}}}}}"#), Member("payload")),
             (&format!(r#"{{{CHALLENGE},"payload":{{}}}} x"#), NotJson),
-            (&format!(r#"{{{},"payload":{{}}}}"#, CHALLENGE.replace("\"id\":\"a\"", "\"id\":\"\"")), Shape),
-            (&format!(r#"{{{},"payload":{{}}}}"#, CHALLENGE.replace("\"id\"", "\"realm\"")), Shape),
-            (&format!(r#"{{{},"payload":{{}}}}"#, CHALLENGE.replace("tempo", "Tempo")), Shape),
+            (
+                &format!(r#"{{{},"payload":{{}}}}"#, CHALLENGE.replace("\"id\":\"a\"", "\"id\":\"\"")),
+                Member("id"),
+            ),
+            (&format!(r#"{{{},"payload":{{}}}}"#, CHALLENGE.replace("\"id\"", "\"realm\"")), Member("realm")),
+            (&format!(r#"{{{},"payload":{{}}}}"#, CHALLENGE.replace("tempo", "Tempo")), Member("method")),
             (&format!(r#"{{{},"payload":{{}}}}"#, CHALLENGE.replace("\"e30\"", "{}")), Shape),
         ] {
             assert_eq!(read(json).unwrap_err(), error, "{json}");

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! payment:   claiming → claimed → (holding → held →) settling → settled | unknown
-//! delivery:  none → running → delivered | refund due
+//! delivery:  none → running → delivered | refund due → refunded
 //! ```
 //!
 //! `released` and `failed` payments leave no entry: nothing moved, so nothing has to be remembered. Every transition is
@@ -18,8 +18,10 @@
 //! fails and its response is withheld.
 
 mod archive;
+mod refunds;
 
 pub(crate) use archive::{Ending, FoundLine, Line, Listing, lines_since};
+pub(crate) use refunds::{Book, BookOf, OrderState, Ordered, Refundable, Whereabouts, books_from};
 
 use super::drain::Doors;
 use super::replay::IdempotencyKey;
@@ -52,6 +54,8 @@ pub(crate) enum Record {
     Kept(Box<Kept>),
     /// One of those that are over, with its line of the ledger. Taken apart where records are read.
     Listed(Box<Listed>),
+    /// Paid, never delivered, and given back: this credential bought nothing and cannot be used again.
+    Refunded,
 }
 
 /// A delivery that may be answered again.
@@ -231,6 +235,7 @@ impl fmt::Debug for Record {
             Self::Open(entry) => entry.fmt(f),
             Self::Delivered(_) => f.write_str("delivered"),
             Self::Released => f.write_str("released"),
+            Self::Refunded => f.write_str("refunded"),
             Self::Kept(_) => f.write_str("delivered, to be answered again"),
             Self::Listed(listed) => listed.record.fmt(f),
         }
@@ -456,6 +461,21 @@ impl Journal {
         let key = Key::new(quota, ENTRY, id);
         let write = open(&entry, self.keep(quota, entry.expires, now))?;
         outcome(self.store.cas(&key, Some(found), Some(write)).await).map(drop)
+    }
+
+    /// An entry as it was found, to be ended by us.
+    fn owned(
+        &self,
+        quota: Quota,
+        id: String,
+        found: Version,
+        entry: Entry,
+        now: Timestamp,
+    ) -> Claim<Settled> {
+        let keep = self.keep(quota, entry.expires, now);
+        let key = Key::new(quota, ENTRY, &id);
+        let (journal, sealed_plan) = (self.clone(), Vec::new());
+        Claim::of(Owned { journal, quota, id, key, version: found, entry, sealed_plan, keep })
     }
 
     fn lease_from(&self, now: Timestamp) -> Lease {
@@ -878,7 +898,7 @@ pub(crate) enum Started {
 }
 
 fn encode(record: &Record) -> Result<Vec<u8>, JournalError> {
-    written(record)
+    encode_value("entry", record)
 }
 
 /// What [`encode`] writes of [`Record::Open`], without a copy of the entry.
@@ -888,14 +908,14 @@ fn encode_open(entry: &Entry) -> Result<Vec<u8>, JournalError> {
     enum Record<'a> {
         Open(&'a Entry),
     }
-    written(&Record::Open(entry))
+    encode_value("entry", &Record::Open(entry))
 }
 
-fn written(record: &impl Serialize) -> Result<Vec<u8>, JournalError> {
+fn encode_value(what: &str, value: &impl Serialize) -> Result<Vec<u8>, JournalError> {
     // Most are about as long; growing byte by byte took a third of the time.
     let buffer = Vec::with_capacity(512);
-    postcard::to_extend(record, buffer)
-        .map_err(|e| JournalError::Store(StoreError::Backend(format!("entry: {e}"))))
+    postcard::to_extend(value, buffer)
+        .map_err(|e| JournalError::Store(StoreError::Backend(format!("{what}: {e}"))))
 }
 
 fn open(entry: &Entry, keep: Keep) -> Result<Write, JournalError> {

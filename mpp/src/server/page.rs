@@ -1,7 +1,8 @@
 //! The 402 for people: what a browser shows instead of a problem document.
 //!
 //! Only the body differs. Status, challenges and `no-store` are those every client gets (draft-httpauth-payment-00 section
-//! 5.1), and a client that does not ask for HTML by name, or asks for JSON as gladly, gets the problem document.
+//! 5.1). A client gets the page if its `Accept` (RFC 9110 section 12.5.1) likes HTML better than a problem document; one
+//! that likes both as much, or says nothing, is taken for a program.
 //!
 //! The page brings everything with it: no script, no picture, no font, no address of anybody else. Its one style sheet is
 //! allowed by its hash, and nothing else is allowed at all.
@@ -16,43 +17,95 @@ use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
-/// Whether the client wants a page: it names `text/html`, and no JSON that it likes as much.
+/// Whether the client wants a page: it prefers `text/html` to `application/problem+json`, as which every JSON counts.
 ///
-/// What programs send (`*/*`, `application/json`, nothing) costs one look at the header.
+/// What programs send (`*/*`, `application/json`, nothing) costs one look at the header: who does not name a `text/…` cannot
+/// prefer HTML.
 pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
-    headers.get(header::ACCEPT).is_some_and(|accept| {
-        memchr::memmem::find(accept.as_bytes(), b"text/html").is_some() && prefers_html(headers)
-    })
+    let lines = || headers.get_all(header::ACCEPT).iter();
+    lines().any(|line| names_text(line.as_bytes()))
+        && Preferences::of(lines().filter_map(|line| line.to_str().ok())).prefer_html()
 }
 
-#[cold]
-fn prefers_html(headers: &HeaderMap) -> bool {
-    let lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
-    let (mut html, mut json) = (0, 0);
-    for range in lines.flat_map(|line| line.split(',')) {
-        let mut parts = range.split(';').map(str::trim);
-        let best = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
-            "text/html" => &mut html,
-            "application/json" | "application/problem+json" | "application/*" => &mut json,
-            _ => continue,
-        };
-        let quality =
-            parts.find_map(|p| p.strip_prefix("q=").or(p.strip_prefix("Q="))).map_or(1000, thousandths);
-        *best = quality.max(*best);
+fn names_text(accept: &[u8]) -> bool {
+    let start = |at: usize| accept.get(at..at + 5).is_some_and(|word| word.eq_ignore_ascii_case(b"text/"));
+    memchr::memchr2_iter(b't', b'T', accept).any(start)
+}
+
+/// How much a client likes each form, in thousandths, by how precisely it says so. Of several ranges that match, the most
+/// specific counts, whatever its place in the list; of two that are as specific, the better one.
+#[derive(Default)]
+struct Preferences {
+    /// `text/html; charset=utf-8`, `text/html`, `text/*`.
+    html: [Option<u16>; 3],
+    /// `application/problem+json` or `application/json`, `application/*`.
+    json: [Option<u16>; 2],
+    /// `*/*`.
+    any: Option<u16>,
+}
+
+impl Preferences {
+    fn of<'a>(lines: impl Iterator<Item = &'a str>) -> Self {
+        let mut preferences = Self::default();
+        for range in lines.flat_map(|line| line.split(',')) {
+            let mut parameters = range.split(';').map(str::trim);
+            let media = parameters.next().unwrap_or_default();
+            let (mut quality, mut charset, mut others) = (1000, false, false);
+            for (name, value) in parameters.filter_map(|parameter| parameter.split_once('=')) {
+                match (name.trim_end(), value.trim_start()) {
+                    ("q" | "Q", value) => {
+                        quality = thousandths(value);
+                        break; // what follows is about the weight, not about the type
+                    }
+                    (name, value) if name.eq_ignore_ascii_case("charset") => {
+                        charset = value.trim_matches('"').eq_ignore_ascii_case("utf-8");
+                        others |= !charset;
+                    }
+                    _ => others = true,
+                }
+            }
+            if let Some(said) = preferences.about(media, charset, others) {
+                *said = Some(said.map_or(quality, |before| before.max(quality)));
+            }
+        }
+        preferences
     }
-    html > json
+
+    /// Where a range belongs. A parameter that the page does not have makes it a range of another page; to JSON parameters
+    /// mean nothing, so that who asks for `application/json;version=2` is a program all the same.
+    fn about(&mut self, media: &str, charset: bool, others: bool) -> Option<&mut Option<u16>> {
+        let is = |name: &str| media.eq_ignore_ascii_case(name);
+        if is("text/html") {
+            (!others).then(|| &mut self.html[usize::from(!charset)])
+        } else if is("text/*") {
+            Some(&mut self.html[2])
+        } else if is("application/problem+json") || is("application/json") {
+            Some(&mut self.json[0])
+        } else if is("application/*") {
+            Some(&mut self.json[1])
+        } else if is("*/*") {
+            Some(&mut self.any)
+        } else {
+            None
+        }
+    }
+
+    fn prefer_html(&self) -> bool {
+        let best = |said: &[Option<u16>]| said.iter().copied().flatten().next().or(self.any).unwrap_or(0);
+        best(&self.html) > best(&self.json)
+    }
 }
 
 /// `0.8` is 800 (RFC 9110 section 12.4.2); what is no quality is none.
 fn thousandths(text: &str) -> u16 {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits = |t: &str| t.bytes().all(|b| b.is_ascii_digit());
-    if fraction.len() > 3 || !digits(fraction) {
+    if fraction.len() > 3 || !fraction.bytes().all(|b| b.is_ascii_digit()) {
         return 0;
     }
-    match whole {
-        "1" => 1000,
-        "0" => format!("{fraction:0<3}").parse().unwrap_or(0),
+    let fraction = format!("{fraction:0<3}").parse().unwrap_or(0);
+    match (whole, fraction) {
+        ("1", 0) => 1000,
+        ("0", thousandths) => thousandths,
         _ => 0,
     }
 }
@@ -244,27 +297,65 @@ mod tests {
         is_wanted(&headers)
     }
 
+    /// Each line of `Accept`, whether it gets the page, and why.
     #[test]
     fn browsers_get_a_page_and_programs_a_problem() {
-        assert!(wanted(&["text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"]));
-        assert!(wanted(&["text/html"]));
-        assert!(wanted(&["text/html;level=1;q=0.5, application/json;q=0.4"]));
-        assert!(wanted(&["text/html;q=0.555, application/json;q=0.554"]));
-        for program in [
-            &[][..],
-            &["*/*"],
-            &["application/json"],
-            &["application/json, text/plain, */*"],
-            &["text/html, application/json"],
-            &["text/html;q=0.8, application/problem+json;q=0.9"],
-            &["text/html;q=0"],
-            &["text/html;q=nonsense"],
-            &["text/html;q=0.5555"],
-            &["text/html;q=0.+5"],
-            &["text/html", "application/json"],
-            &["application/*, text/html;q=0.9"],
+        for (accept, page, why) in [
+            (&["text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"][..], true, "Firefox"),
+            (
+                &[
+                    "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8,\
+                   application/signed-exchange;v=b3;q=0.7",
+                ],
+                true,
+                "Chrome",
+            ),
+            (&["text/html"], true, "nothing else will do"),
+            (&["TEXT/HTML"], true, "names of types have no case"),
+            (&["text/html; charset=UTF-8"], true, "that is what the page is"),
+            (&["text/*"], true, "a problem is no text"),
+            (&["text/*;q=0.9, */*;q=0.1"], true, "text/* is about HTML, */* about the rest"),
+            (&["application/xml", "text/html"], true, "on the second line"),
+            (&["text/html;q=0.555, application/json;q=0.554"], true, "a thousandth more"),
+            (&["text/html, application/json;q=0"], true, "anything but JSON"),
+            (&["text/html;q=0.1, */*;q=0"], true, "little is more than nothing"),
+            (
+                &["text/html;q=0.5, text/html;charset=utf-8, application/json;q=0.6"],
+                true,
+                "this page is liked more",
+            ),
+            (&[], false, "says nothing"),
+            (&[""], false, "says nothing, either"),
+            (&["*/*"], false, "curl"),
+            (&["application/json"], false, "a program"),
+            (&["application/json, text/plain, */*"], false, "axios"),
+            (&["text/html, application/json"], false, "both as much"),
+            (&["text/html", "application/json"], false, "both as much, on two lines"),
+            (&["*/*, text/html;q=0.5"], false, "text/html is the more specific one, so */* is not about it"),
+            (&["text/html;q=0.5, */*"], false, "in whatever order"),
+            (&["text/html, */*"], false, "both as much"),
+            (&["text/*, */*"], false, "both as much"),
+            (&["application/*, text/html;q=0.9"], false, "JSON is an application type"),
+            (&["text/html;q=0.8, application/problem+json;q=0.9"], false, "a problem by its name"),
+            (&["text/html;q=0.8, application/json;version=2"], false, "any JSON"),
+            (&["text/html;q=0, */*"], false, "HTML is refused"),
+            (&["text/html;q=0"], false, "HTML is refused"),
+            (&["text/*, text/html;q=0"], false, "HTML is refused, other texts are not"),
+            (&["text/plain, application/json;q=0.9"], false, "text, and no page"),
+            (&["text/html;level=1, application/json;q=0.4"], false, "another page than this one"),
+            (
+                &["text/html;q=0.7, text/html;level=1, application/json;q=0.8"],
+                false,
+                "RFC 9110, section 12.5.1",
+            ),
+            (&["text/html;charset=latin1, */*;q=0.1"], false, "in another charset"),
+            (&["text/html;q=nonsense"], false, "no quality"),
+            (&["text/html;q=0.5555"], false, "no quality"),
+            (&["text/html;q=1.001"], false, "no quality"),
+            (&["text/html;q=0.+5"], false, "no quality"),
+            (&["text/html;q=-1, text/"], false, "no quality, no type"),
         ] {
-            assert!(!wanted(program), "{program:?}");
+            assert_eq!(wanted(accept), page, "{accept:?}: {why}");
         }
     }
 

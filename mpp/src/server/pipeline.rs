@@ -842,6 +842,12 @@ impl Visit {
         challenges
     }
 
+    /// What `WWW-Authenticate` would say.
+    #[cfg(feature = "testing")]
+    pub(crate) fn challenge_lines(&self, quote: &Quote) -> Result<Vec<HeaderValue>, Answer> {
+        Ok(self.challenges(&self.quote(quote)?).into_lines())
+    }
+
     /// The client's order of preference; `None` for ours (no header, a malformed one, or no match).
     fn ranking(&self, quoted: &[Quoted<'_>]) -> Option<Vec<usize>> {
         let accept = AcceptPayment::parse(self.wishes.as_ref()?.payment.as_ref()?.to_str().ok()?).ok()?;
@@ -902,14 +908,19 @@ impl Mpp {
         uri: &Uri,
         req: &Request,
     ) -> Presented {
-        let malformed = || {
-            Presented::Refused(Refused::new(
-                ProblemType::MalformedCredential,
-                "the credential cannot be read",
-            ))
+        // Which part of it cannot be read, in our own words: that tells a stranger nothing but what was sent.
+        let malformed = |error: CredentialError| {
+            let detail = Cow::Owned(error.to_string());
+            Presented::Refused(Refused { kind: ProblemType::MalformedCredential, detail })
         };
-        let Ok(buffer) = credential else { return malformed() };
-        let Ok(credential) = buffer.parse() else { return malformed() };
+        let buffer = match credential {
+            Ok(buffer) => buffer,
+            Err(error) => return malformed(error),
+        };
+        let credential = match buffer.parse() {
+            Ok(credential) => credential,
+            Err(error) => return malformed(error),
+        };
         let echo = &credential.challenge;
         let method = self.0.methods.iter().find(|m| m.name().as_str() == echo.method);
         let Some(method) = method else {
@@ -935,7 +946,10 @@ impl Mpp {
             return Presented::Refused(NOT_OURS);
         }
         // Authentic: only now is it worth copying.
-        let Ok(credential) = credential.to_credential() else { return malformed() };
+        let credential = match credential.to_credential() {
+            Ok(credential) => credential,
+            Err(error) => return malformed(error),
+        };
         let charge = match own {
             Some(fixed) => fixed.charge.clone(),
             None => match credential.challenge.charge() {

@@ -37,6 +37,12 @@ impl Challenges {
         self.offers += 1;
         self.first.get_or_insert(id);
     }
+
+    /// What `WWW-Authenticate` would say.
+    #[cfg(feature = "testing")]
+    pub(super) fn into_lines(self) -> Vec<HeaderValue> {
+        self.headers.get_all(header::WWW_AUTHENTICATE).iter().cloned().collect()
+    }
 }
 
 /// A response that ends the request before, or instead of, the handler's. Boxed, because it is an error type.

@@ -6,8 +6,11 @@
 //! `opaque` (draft-httpauth-payment-00 section 5.1.2) names verb and path template.
 
 use super::Mpp;
+use super::builder::BuildError;
 use super::gate::{Gate, Gated, Priced};
 use super::layer::PaymentLayer;
+#[cfg(feature = "openapi")]
+use crate::discovery::Published;
 use crate::pricing::{PriceSpec, registry};
 use axum::extract::FromRef;
 use axum::handler::Handler;
@@ -263,10 +266,10 @@ pub struct Mounted {
 /// ```
 #[must_use = "a router does nothing until it is served"]
 pub struct Router<S = ()> {
-    inner: axum::Router<S>,
-    mounted: Vec<Mounted>,
+    pub(super) inner: axum::Router<S>,
+    pub(super) mounted: Vec<Mounted>,
     #[cfg(feature = "openapi")]
-    publication: Option<std::sync::Arc<crate::discovery::Publication>>,
+    pub(super) published: Option<Published>,
 }
 
 impl<S> std::fmt::Debug for Router<S> {
@@ -314,11 +317,21 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     /// # }
     /// ```
     pub fn route(mut self, path: &str, route: impl Into<MethodRouter<S>>) -> Self {
-        let route = route.into();
-        for (method, spec) in route.prices {
+        let MethodRouter { inner, prices } = route.into();
+        let (free, before) = (prices.is_empty(), self.mounted.len());
+        for (method, spec) in prices {
             self.mounted.push(Mounted { method, path: path.to_owned(), spec });
         }
-        self.inner = self.inner.route(path, route.inner);
+        if self.is_taken(before) {
+            return self;
+        }
+        #[cfg(feature = "openapi")]
+        if let Some(published) = self.published.as_mut().filter(|published| free && published.serves(path)) {
+            self.inner = published.add_beside(self.inner, path, inner);
+            return self;
+        }
+        let _ = free;
+        self.inner = self.inner.route(path, inner);
         self
     }
 
@@ -338,9 +351,11 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     /// # }
     /// ```
     pub fn nest(mut self, prefix: &str, other: impl Into<Self>) -> Self {
-        let other = other.into().unpublished();
+        let (other, before) = (other.into().unpublished(), self.mounted.len());
         self.mounted.extend(other.mounted.into_iter().map(|m| Mounted { path: join(prefix, &m.path), ..m }));
-        self.inner = self.inner.nest(prefix, other.inner);
+        if !self.is_taken(before) {
+            self.inner = self.inner.nest(prefix, other.inner);
+        }
         self
     }
 
@@ -360,9 +375,11 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     /// # }
     /// ```
     pub fn merge(mut self, other: impl Into<Self>) -> Self {
-        let other = other.into().unpublished();
+        let (other, before) = (other.into().unpublished(), self.mounted.len());
         self.mounted.extend(other.mounted);
-        self.inner = self.inner.merge(other.inner);
+        if !self.is_taken(before) {
+            self.inner = self.inner.merge(other.inner);
+        }
         self
     }
 
@@ -443,7 +460,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
             inner: self.inner.with_state(state),
             mounted: self.mounted,
             #[cfg(feature = "openapi")]
-            publication: self.publication,
+            published: self.published,
         }
     }
 
@@ -489,6 +506,10 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
 
     /// The axum router, to be served.
     ///
+    /// # Panics
+    /// With the report of [`try_into_axum`](Self::try_into_axum), at start-up, as axum does for overlapping routes. Only
+    /// where something was mounted after `publish`, which reports what was mounted before.
+    ///
     /// ```
     /// # #[cfg(feature = "testing")] {
     /// # use mpp::{Mpp, Paid, routing::{MethodRouter, Router, get, post}, testing};
@@ -498,78 +519,57 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     /// # }
     /// ```
     pub fn into_axum(self) -> axum::Router<S> {
-        #[cfg(feature = "openapi")]
-        if let Some(publication) = self.publication {
-            publication.finish(self.mounted);
+        match self.try_into_axum() {
+            Ok(router) => router,
+            Err(report) => panic!("{report}"),
         }
-        self.inner
     }
 
-    /// A router below a prefix or beside others: only the outermost one knows everything its documents have to say.
-    fn unpublished(self) -> Self {
-        #[cfg(feature = "openapi")]
-        assert!(
-            self.publication.is_none(),
-            "a published router was nested or merged: its documents would be incomplete; publish the outermost one"
-        );
-        self
-    }
-}
-
-#[cfg(feature = "openapi")]
-impl<S: Clone + Send + Sync + 'static> Router<S> {
-    /// Serves what is mounted as documents: `/openapi.json`, `/llms.txt`, `/llms-full.txt`, `/describe`, and a reference page where
-    /// `info` asks for one ([`discovery`](crate::discovery)). Call it on the outermost router, after the routes. Nothing is built until the
-    /// first request for one of them.
+    /// As [`into_axum`](Self::into_axum), for a program that ends with the report.
     ///
     /// # Errors
-    /// [`BuildError`](crate::BuildError) with everything that is wrong with `info`; two operations with one id that somebody wrote
-    /// (`operation_id` of `#[utoipa::path]`; an id that is only the handler's name is qualified with verb and path), or at one verb
-    /// and path of the document; a price where a document is served; and every priced handler of the program
-    /// that is not mounted here (unless its module is ignored, or `info` [allows](crate::discovery::Info::allow_unmounted) it).
-    ///
-    /// # Panics
-    /// As [`axum::Router::route`], when one of these paths is taken by a free route. And [`nest`](Self::nest) and [`merge`](Self::merge) panic
-    /// when they are given a published router, whose documents would be incomplete.
-    ///
-    /// ```standalone_crate
-    /// # #[cfg(feature = "testing")] {
-    /// # use mpp::{Mpp, Paid, routing::{Router, get}, testing};
-    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-    /// use mpp::discovery::Info;
-    ///
-    /// #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
-    /// async fn weather(_: Paid) -> &'static str { "sunny" }
-    ///
-    /// let mpp = testing::mpp();
-    /// let app = Router::new().route("/weather", get(weather));
-    /// let app = app.publish(&mpp, Info::new("Weather", "1.0.0")).unwrap().with_state(mpp);
-    /// let client = testing::Client::new(app);
-    /// assert!(client.get("/llms.txt").unpaid().await.text().contains("GET /weather"));
-    /// # });
-    /// # }
-    /// ```
-    pub fn publish(mut self, mpp: &Mpp, info: crate::discovery::Info) -> Result<Self, crate::BuildError> {
-        let publication = crate::discovery::Publication::new(mpp, info, &self.mounted)?;
-        self.inner = publication.mount(self.inner);
-        self.publication = Some(publication);
-        Ok(self)
-    }
-
-    /// What [`publish`](Self::publish) would serve, now: to be written to a file, or looked at by a test.
+    /// [`BuildError`] with what [`publish`](Self::publish) would have said of the routes that were mounted after it: one where a document
+    /// is served, and operations that share an id or a place.
     ///
     /// ```
     /// # #[cfg(feature = "testing")] {
     /// # use mpp::{Mpp, Paid, discovery::Info, routing::{Router, get}, testing};
     /// # #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
     /// # async fn weather(_: Paid) -> &'static str { "sunny" }
-    /// let app: Router<Mpp> = Router::new().route("/weather", get(weather));
-    /// let documents = app.documents(&testing::mpp(), &Info::new("Weather", "1.0.0"));
-    /// assert_eq!(documents.openapi()["paths"]["/weather"]["get"]["operationId"], "weather");
+    /// let mpp = testing::mpp();
+    /// let app = Router::new().publish(&mpp, Info::new("Weather", "1").allow_unmounted())?;
+    /// let report = app.route("/llms.txt", get(weather)).with_state::<()>(mpp).try_into_axum().unwrap_err();
+    /// assert!(report.problems()[0].contains("is where `publish` serves `/llms.txt`"));
     /// # }
+    /// # Ok::<(), mpp::BuildError>(())
     /// ```
-    pub fn documents(&self, mpp: &Mpp, info: &crate::discovery::Info) -> crate::discovery::Documents {
-        crate::discovery::Documents::build(mpp, info, &self.mounted)
+    pub fn try_into_axum(self) -> Result<axum::Router<S>, BuildError> {
+        #[cfg(feature = "openapi")]
+        if let Some(published) = self.published {
+            published.finish(self.mounted)?;
+        }
+        Ok(self.inner)
+    }
+
+    /// Whether one of the prices that were just added stands where a document is served. axum would panic over the first; left out
+    /// here, all of them are in the report.
+    fn is_taken(&self, before: usize) -> bool {
+        #[cfg(feature = "openapi")]
+        if let Some(published) = &self.published {
+            return self.mounted[before..].iter().any(|m| published.serves(&m.path));
+        }
+        let _ = before;
+        false
+    }
+
+    /// A router below a prefix or beside others: only the outermost one knows everything its documents have to say.
+    fn unpublished(self) -> Self {
+        #[cfg(feature = "openapi")]
+        assert!(
+            self.published.is_none(),
+            "a published router was nested or merged: its documents would be incomplete; publish the outermost one"
+        );
+        self
     }
 }
 
@@ -579,7 +579,7 @@ impl<S: Clone + Send + Sync + 'static> From<axum::Router<S>> for Router<S> {
             inner,
             mounted: Vec::new(),
             #[cfg(feature = "openapi")]
-            publication: None,
+            published: None,
         }
     }
 }

@@ -8,12 +8,13 @@
 use super::Mpp;
 use super::drain::Pass;
 use super::journal::{
-    Again, Claim, Claimed, DeliveryState, Entry, Found, Held, JournalError, NewClaim, PaymentState, Proofs,
-    Record, Settled, Settling, Started, Taken,
+    Again, Book, BookOf, Claim, Claimed, DeliveryState, Entry, Found, Held, JournalError, NewClaim,
+    PaymentState, Proofs, Record, Settled, Settling, Started, Taken, Whereabouts,
 };
 use super::observe::{Failure, TARGET, Verdict};
 use super::paid::{Delivery, Hold, Proved};
 use super::pipeline::Admission;
+use super::refund;
 use super::replay::Outgoing;
 use super::respond::{Answer, Challenges, deliver, is_delivery};
 use crate::method::{self, Payment, Rejection, ServerMethod, SettleCx, Settlement, SettlementPlan, Step};
@@ -348,6 +349,29 @@ impl Finishing {
         }
         let mpp = mpp.clone();
         self.0.push_back(tokio::spawn(async move { finish(&mpp, quota, id, found).await }));
+        Ok(finished)
+    }
+
+    /// Carries on what was ordered back of a payment, once there is room. How many entries were finished meanwhile.
+    ///
+    /// # Errors
+    /// The first failure of the store. What has begun goes on.
+    pub(super) async fn refund(&mut self, mpp: &Mpp, of: BookOf, book: Book) -> Result<usize, StoreError> {
+        let is_over = !book.has_pending() && (book.payment == Whereabouts::Over || !book.is_settled());
+        if is_over {
+            return Ok(0);
+        }
+        let mut finished = 0;
+        while self.0.len() >= Self::AT_ONCE {
+            finished += self.first().await?;
+        }
+        let Some(pass) = mpp.0.journal.doors().enter() else { return Ok(finished) };
+        let mpp = mpp.clone();
+        self.0.push_back(tokio::spawn(async move {
+            let ended = refund::resume(&mpp, of, &book).await;
+            drop(pass);
+            ended
+        }));
         Ok(finished)
     }
 

@@ -229,20 +229,46 @@ async fn a_handler_that_failed_is_run_again_for_the_same_payment() {
 
 #[tokio::test]
 async fn an_answer_that_is_no_delivery_is_asked_for_again_a_few_times_and_then_bought_anew() {
-    let world = world();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let log = told.clone();
+    let world = World::with(Policy::unlimited(), |builder| {
+        builder.observe(move |event: &Event<'_>| match event {
+            Event::Delivered { status, .. } => log.lock().unwrap().push(("delivered", status.as_u16())),
+            Event::Undelivered { status, .. } => log.lock().unwrap().push(("undelivered", status.as_u16())),
+            _ => {}
+        })
+    });
     // Each time the credential does not arrive, and the answer is not the goods.
-    let nothing = || Act::Answer(answer(404, &[]));
-    for round in 0..4 {
-        world.server.will([Act::Pass, nothing()]);
+    for (round, status) in [404, 403, 422, 400].into_iter().enumerate() {
+        world.server.will([Act::Pass, Act::Answer(answer(status, &[]))]);
         let response = world.get("/weather").await.unwrap();
-        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        assert_eq!(response.status(), status);
         let entries = world.client.ledger().entries().await.unwrap();
         assert_eq!(entries.len(), 1, "round {round}");
         assert_eq!(entries[0].outcome, Outcome::Unknown, "it may have been taken");
+        assert_eq!(world.client.unsettled().len(), 1, "it is kept");
+        let kept = response.extensions().get::<Paid>().expect("it was paid for").request();
+        assert_eq!(kept.headers()["authorization"], world.server.headers(1)["authorization"]);
     }
     assert_eq!(text(world.get("/weather").await.unwrap()).await, "sunny");
     assert_eq!(world.client.ledger().entries().await.unwrap().len(), 2);
     assert_eq!(world.till().await, Amount::cents(5));
+    let not = |status| ("undelivered", status);
+    assert_eq!(*told.lock().unwrap(), [not(404), not(403), not(422), not(400), ("delivered", 200)]);
+}
+
+#[tokio::test]
+async fn a_handler_that_found_nothing_was_paid_and_can_be_asked_again_with_the_same_payment() {
+    let world = world();
+    let response = world.get("/picky").await.unwrap();
+    assert_eq!(response.status(), StatusCode::NOT_FOUND);
+    assert_eq!(world.till().await, Amount::cents(2), "it was settled before the handler ran");
+    assert!(response.headers().get("payment-receipt").is_none());
+    assert_eq!(text(world.get("/picky").await.unwrap()).await, "found");
+    assert_eq!(world.till().await, Amount::cents(2));
+    let entries = world.client.ledger().entries().await.unwrap();
+    assert!(matches!(&entries[..], [entry] if matches!(entry.outcome, Outcome::Paid { .. })), "{entries:?}");
+    assert!(world.client.unsettled().is_empty());
 }
 
 #[tokio::test]
@@ -297,6 +323,24 @@ async fn play_money_that_its_server_refuses_is_not_spent() {
         assert_eq!(world.till().await, till);
         assert!(world.client.unsettled().is_empty());
     }
+}
+
+#[tokio::test]
+async fn a_second_purchase_under_one_key_is_refused_with_the_servers_reason_and_play_money_is_not_spent() {
+    let world = world();
+    let ask = async || world.send(Request::post(url("/echo")).header("idempotency-key", "mine"), "x").await;
+    assert_eq!(text(ask().await.unwrap()).await, "x 1");
+    let error = ask().await.unwrap_err();
+    let Error::Rejected(unsettled) = &error else { panic!("{error}") };
+    assert_eq!(unsettled.fate, Fate::Never);
+    assert!(
+        error.to_string().contains("409") && error.to_string().contains("this Idempotency-Key"),
+        "{error}"
+    );
+    assert_eq!(world.till().await, Amount::cents(1));
+    let entries = world.client.ledger().entries().await.unwrap();
+    assert!(matches!(entries[1].outcome, Outcome::Released { .. }), "{entries:?}");
+    assert!(world.client.unsettled().is_empty());
 }
 
 #[tokio::test]
@@ -371,7 +415,8 @@ async fn every_step_is_told_and_no_step_tells_a_secret() {
 
 #[tokio::test]
 async fn what_was_paid_in_one_name_is_not_resumed_in_another() {
-    for name in ["authorization", "cookie"] {
+    // Whatever the header is called by which a server knows its users.
+    for name in ["authorization", "cookie", "x-api-key", "x-tenant"] {
         let world = world();
         let ask = async |who| world.send(Request::get(url("/weather")).header(name, who), "").await;
         world.server.will([Act::Pass, Act::LoseRequest]);
@@ -384,6 +429,21 @@ async fn what_was_paid_in_one_name_is_not_resumed_in_another() {
         assert_eq!(arrived(5)["authorization"], arrived(1)["authorization"], "what the first one paid");
         assert_eq!(world.till().await, Amount::cents(10));
     }
+}
+
+#[tokio::test]
+async fn what_differs_in_its_trace_alone_is_the_same_request() {
+    let own = HeaderName::from_static("x-attempt");
+    let world = World::with(Policy::unlimited(), |builder| builder.volatile_headers([own]));
+    let ask = async |trace: &str, attempt: &str| {
+        let request = Request::get(url("/weather")).header("traceparent", trace).header("x-api-key", "me");
+        world.send(request.header("x-attempt", attempt), "").await
+    };
+    world.server.will([Act::Pass, Act::LoseRequest]);
+    ask("one", "1").await.unwrap_err();
+    assert_eq!(text(ask("another", "2").await.unwrap()).await, "sunny");
+    assert_eq!(world.client.ledger().entries().await.unwrap().len(), 1, "it was bought once");
+    assert_eq!(world.till().await, Amount::cents(5));
 }
 
 #[tokio::test]

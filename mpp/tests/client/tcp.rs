@@ -47,6 +47,7 @@ impl Shop {
             )
             .route("/away/{path}", any(away))
             .route("/get/{path}", any(async |Path(path): Path<String>| Redirect::to(&format!("/{path}"))))
+            .route("/broken", any(async || (http::StatusCode::UNPROCESSABLE_ENTITY, "no such unit\n")))
             .route("/again", any(async || Redirect::temporary("/again")))
             .route("/seen", any(see));
         let router = server.router().merge(redirects);
@@ -269,10 +270,27 @@ async fn a_quote_tells_prices_and_verdicts_and_pays_nothing() {
     assert!(dear.best().is_none());
     assert!(matches!(dear.offers[0].verdict, Err(Refusal::Limit(_))));
     assert!(quote("/free").await.is_free());
+    // What is neither is said to be neither, in the server's words.
+    let nowhere = quote("/nowhere").await;
+    assert!(!nowhere.is_free() && !nowhere.is_priced() && nowhere.best().is_none());
+    assert_eq!((nowhere.status.as_u16(), nowhere.said), (404, None));
+    let untaken = quote("/broken").await;
+    assert!(!untaken.is_free() && !untaken.is_priced());
+    assert_eq!((untaken.status.as_u16(), untaken.said.as_deref()), (422, Some("no such unit")));
     let away = quote("/away/weather").await;
     assert!(matches!(away.offers[0].verdict, Err(Refusal::Redirected { .. })));
     assert_eq!(shop.till().await, Amount::ZERO);
     assert!(shop.client.ledger().entries().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_payment_by_hand_is_entered_for_the_verb_it_is_for() {
+    let shop = Shop::open(policy()).await;
+    let quote = shop.client.quote(&format!("{}/weather", shop.base).parse().unwrap()).await.unwrap();
+    let challenge = &quote.best().unwrap().challenge;
+    shop.client.pay_for(http::Method::POST, &quote.url, challenge, "x").await.unwrap();
+    let entries = shop.client.ledger().entries().await.unwrap();
+    assert_eq!(entries[0].resource.as_deref(), Some("POST /weather"));
 }
 
 #[tokio::test]

@@ -49,6 +49,12 @@ async fn moody(paid: Paid) -> Result<&'static str, StatusCode> {
     if paid.attempt() == 1 { Err(StatusCode::INTERNAL_SERVER_ERROR) } else { Ok("better now") }
 }
 
+#[mpp::charge(amount = "0.02", currency = "usdc", methods(sandbox))]
+async fn picky(paid: Paid) -> Result<&'static str, StatusCode> {
+    // The first run finds nothing.
+    if paid.attempt() == 1 { Err(StatusCode::NOT_FOUND) } else { Ok("found") }
+}
+
 /// Sold, and to be had elsewhere.
 #[mpp::charge(amount = "0.03", currency = "usdc", methods(sandbox))]
 async fn elsewhere(Path(name): Path<String>, _: Paid) -> Redirect {
@@ -237,6 +243,7 @@ pub(crate) fn server(base: &str, wallet: &Wallet, clock: &Arc<ManualClock>) -> S
         .route("/echo", post(echo))
         .route("/me", get(me))
         .route("/moody", get(moody))
+        .route("/picky", get(picky))
         .route("/elsewhere/{name}", get(elsewhere))
         .route("/free", axum::routing::get(async || "nothing"))
         .with_state(mpp)

@@ -8,11 +8,11 @@ use mpp::method::{ClientMethod, Proof};
 use mpp::protocol::{Challenge, Timestamp};
 use mpp::routing::{Router, get};
 use mpp::store::MemoryStore;
-use mpp::testing::{Client, CrashBench, Process, Request, crash_safety, crash_storm};
+use mpp::testing::{Client, CrashBench, Process, Request, crash_safety, crash_storm, refund_safety};
 use mpp::{Amount, Clock, Hold, Mpp, Paid, Sandbox};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// How often a handler has run: no two runs say the same.
 static RUNS: AtomicUsize = AtomicUsize::new(0);
@@ -42,11 +42,18 @@ struct PlayMoney {
     key: Key,
     wallet: Wallet,
     books: Arc<MemoryStore>,
+    signed: AtomicU64,
 }
 
 impl PlayMoney {
     fn at(path: &'static str) -> Self {
-        Self { path, key: Key::None, wallet: Wallet::from_seed([7; 32]), books: Arc::default() }
+        Self {
+            path,
+            key: Key::None,
+            wallet: Wallet::from_seed([7; 32]),
+            books: Arc::default(),
+            signed: AtomicU64::new(0),
+        }
     }
 }
 
@@ -62,7 +69,7 @@ impl CrashBench for PlayMoney {
 
     async fn method(&self, process: &Process, clock: Arc<dyn Clock>) -> Sandbox {
         let sandbox = Sandbox::new().with_store(process.store(self.books.clone())).with_clock(clock);
-        sandbox.account(&self.wallet.did(), Amount::whole(1_000_000))
+        sandbox.account(&self.wallet.did(), Amount::whole(1_000_000)).refunds()
     }
 
     fn client(&self, mpp: Mpp) -> Client {
@@ -81,12 +88,18 @@ impl CrashBench for PlayMoney {
     }
 
     async fn pay(&self, challenge: &Challenge) -> Proof {
+        self.signed.fetch_add(1, Ordering::SeqCst);
         self.wallet.pay(challenge).await.expect("a wallet with money")
     }
 
     async fn payments(&self) -> u64 {
         let till = Sandbox::new().with_store(self.books.clone()).till().await.expect("the books");
         u64::try_from(till.to_base_units(6).expect("cents").get() / 50_000).expect("a few")
+    }
+
+    /// All that was signed for was paid, when something is given back.
+    async fn refunds(&self) -> u64 {
+        self.signed.load(Ordering::SeqCst) - self.payments().await
     }
 
     fn now(&self) -> Timestamp {
@@ -122,6 +135,14 @@ async fn where_responses_are_replayed_every_success_that_was_committed_is_sent()
     println!("{report}");
     report.assert_safe();
     assert_eq!(report.unsent(), 0, "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_stopped_at_any_operation_of_a_refund_gives_the_money_back_once() {
+    let report = refund_safety(&PlayMoney::at("/charged")).await;
+    println!("{report}");
+    report.assert_safe();
+    assert!(report.stops() > 30, "{report}");
 }
 
 /// `MPP_CRASH_RUNS=10000` for more of them, `MPP_CRASH_SEED=n` for a certain one.

@@ -107,7 +107,7 @@ fn every_status_that_comes_before_the_handler_is_documented_where_it_can_happen(
     };
     let plain = document();
     assert_eq!(statuses(&plain, "/weather/{city}", "get"), "200 400 402 409 503 default");
-    assert_eq!(statuses(&plain, "/complete", "post"), "200 400 402 408 409 413 415 422 503 default");
+    assert_eq!(statuses(&plain, "/complete", "post"), "200 400 402 408 409 413 415 422 429 503 default");
     assert_eq!(statuses(&plain, "/units/{n}", "get"), "200 400 402 409 422 503 default");
     let clock = std::sync::Arc::new(mpp::SystemClock);
     let limited = testing::builder(clock).rate_limits(mpp::server::RateLimits::new()).build().unwrap();
@@ -217,6 +217,32 @@ fn a_hidden_handler_is_in_no_document() {
 }
 
 #[test]
+fn what_is_hidden_or_cannot_be_paid_for_is_not_left_over_in_a_given_document_as_free() {
+    #[derive(utoipa::OpenApi)]
+    #[openapi(paths(crate::shop::above, crate::shop::below, free))]
+    struct Api;
+    let info = || Info::new("Orders", "1").openapi(<Api as utoipa::OpenApi>::openapi());
+    let paths = |documents: mpp::discovery::Documents| {
+        assert!(!documents.openapi().to_string().contains("x-mpp-price"), "the mark is ours alone");
+        documents.openapi()["paths"].as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+    };
+    let app: Router<App> = Router::new().route("/below", get(below));
+    let mpp = testing::mpp();
+    assert_eq!(paths(app.documents(&mpp, &info())), ["/above", "/below", "/free"]);
+    assert_eq!(paths(app.documents(&mpp, &info().hide("below"))), ["/above", "/free"]);
+    assert_eq!(paths(app.documents(&mpp, &info().hide("above"))), ["/below", "/free"]);
+    let nothing = Mpp::builder("https://test.example")
+        .secret(mpp::Secret::generate())
+        .method(mpp::Sandbox::new())
+        .switched_off("tempo")
+        .switched_off("stripe")
+        .allow_test_money()
+        .build()
+        .unwrap();
+    assert_eq!(paths(app.documents(&nothing, &info())), ["/free"]);
+}
+
+#[test]
 fn the_text_documents_list_the_same_operations() {
     let mpp = testing::mpp();
     let app = router(&mpp);
@@ -227,6 +253,101 @@ fn the_text_documents_list_the_same_operations() {
         assert!(documents.llms().contains(&line), "{line} is not in\n{}", documents.llms());
         assert!(documents.llms_full().contains(&line), "{line} is not in\n{}", documents.llms_full());
     }
-    assert!(documents.llms().contains("Costs 0.05 usdc by tempo, or 0.5 usd by stripe."));
+    for said in [
+        "Costs 0.05 usdc by tempo, or 0.5 usd by stripe.",
+        "The price depends on the request: up to 2 usdc by tempo.",
+        "The price depends on the request: in usdc by tempo.",
+        "Costs 0.01 usdc by tempo; free for some requests.",
+        "Costs nothing but a proof of identity by tempo.",
+    ] {
+        assert!(documents.llms().contains(said), "{said} is not in\n{}", documents.llms());
+    }
+    let computed = "- price by `tempo`: depends on the request, up to 2 usdc (the challenge says the amount; currency `usdc`)";
+    assert!(documents.llms_full().contains(computed), "{}", documents.llms_full());
     assert!(documents.llms_full().contains("- path parameter `city` (string, required), for example `oslo`"));
+}
+
+#[test]
+fn the_reference_for_people_is_in_llms_txt() {
+    let mpp = testing::mpp();
+    let llms = |info: Info| router(&mpp).documents(&mpp, &info).llms().to_owned();
+    assert!(!llms(info()).contains("[Reference]"), "there is none");
+    let elsewhere = llms(info().api_reference("https://docs.example/api"));
+    assert!(elsewhere.contains("- [Reference](https://docs.example/api): for people\n"), "{elsewhere}");
+    #[cfg(feature = "reference")]
+    assert!(
+        llms(info().reference_page()).contains("- [Reference](https://test.example/reference): for people\n")
+    );
+}
+
+#[mpp::charge(amount = "0.01", currency = "usdc", methods(tempo))]
+#[utoipa::path(get, path = "/members", security(("key" = []), ("oauth" = ["read"], "device" = [])))]
+async fn members(_: mpp::Paid) {}
+
+#[mpp::charge(amount = "0.01", currency = "usdc", methods(tempo), free_if = true)]
+#[utoipa::path(get, path = "/sometimes", security(("key" = [])))]
+async fn sometimes(_: mpp::Paid<Option<mpp::Receipt>>) {}
+
+#[mpp::charge(amount = "0.01", currency = "usdc", methods(tempo))]
+#[utoipa::path(get, path = "/paid", security(("Payment" = [])))]
+async fn says_so_itself(_: mpp::Paid) {}
+
+#[mpp::charge(amount = "0.01", currency = "usdc", methods(tempo))]
+#[utoipa::path(get, path = "/optional", security((), ("key" = [])))]
+async fn optional(_: mpp::Paid) {}
+
+#[mpp::charge(amount = "0.01", currency = "usdc", methods(tempo))]
+#[utoipa::path(get, path = "/plain")]
+async fn plain(_: mpp::Paid) {}
+
+#[test]
+fn a_payment_is_asked_for_beside_whatever_else_is_and_never_instead_of_it() {
+    let app = Router::<Mpp>::new()
+        .route("/members", get(members))
+        .route("/sometimes", get(sometimes))
+        .route("/paid", get(says_so_itself))
+        .route("/optional", get(optional))
+        .route("/plain", get(plain));
+    let security = |info: &Info, path: &str| {
+        app.documents(&testing::mpp(), info).openapi()["paths"][path]["get"]["security"].clone()
+    };
+    let info = Info::new("Members", "1");
+    assert_eq!(
+        security(&info, "/members"),
+        json!([{ "Payment": [], "key": [] }, { "Payment": [], "device": [], "oauth": ["read"] }])
+    );
+    assert_eq!(security(&info, "/sometimes"), json!([{ "Payment": [], "key": [] }, { "key": [] }]));
+    assert_eq!(security(&info, "/paid"), json!([{ "Payment": [] }]));
+    assert_eq!(security(&info, "/optional"), json!([{ "Payment": [] }, { "Payment": [], "key": [] }]));
+    assert_eq!(security(&info, "/plain"), json!([{ "Payment": [] }]));
+
+    // What a given document asks of every operation is asked of the priced ones, too.
+    #[derive(utoipa::OpenApi)]
+    #[openapi(paths(plain), security(("key" = [])))]
+    struct Api;
+    let given = info.openapi(<Api as utoipa::OpenApi>::openapi());
+    assert_eq!(security(&given, "/plain"), json!([{ "Payment": [], "key": [] }]));
+    assert_eq!(security(&given, "/members")[0], json!({ "Payment": [], "key": [] }));
+}
+
+#[test]
+fn a_verb_that_is_not_safe_takes_an_idempotency_key_and_every_success_carries_a_receipt() {
+    let document = document();
+    let complete = &document["paths"]["/complete"]["post"];
+    let key = schema_of(complete, "Idempotency-Key");
+    assert_eq!((&key["in"], &key["required"]), (&json!("header"), &json!(false)));
+    assert_eq!((&key["schema"]["minLength"], &key["schema"]["maxLength"]), (&json!(1), &json!(255)));
+    assert!(!document["paths"]["/weather/{city}"].to_string().contains("Idempotency-Key"), "GET is safe");
+
+    let receipt = "/headers/Payment-Receipt/schema/type";
+    for (path, verb) in [("/complete", "post"), ("/above", "get")] {
+        let responses = &document["paths"][path][verb]["responses"];
+        assert_eq!(responses["200"].pointer(receipt), Some(&json!("string")), "{path}");
+        assert!(responses["402"].get("headers").is_none() && responses["default"].get("headers").is_none());
+    }
+    assert!(document["paths"]["/above"]["get"]["responses"]["418"].get("headers").is_none(), "no success");
+    let later = "/components/responses/Problem/headers/Retry-After/schema/type";
+    assert_eq!(document.pointer(later), Some(&json!("string")));
+    let challenge = "/components/responses/PaymentRequired/headers/WWW-Authenticate/schema/type";
+    assert_eq!(document.pointer(challenge), Some(&json!("string")));
 }

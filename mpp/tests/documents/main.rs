@@ -6,6 +6,7 @@ mod advertised;
 mod conflicts;
 mod described;
 mod manifest;
+mod odd;
 mod page;
 mod progressive;
 #[cfg(feature = "reference")]

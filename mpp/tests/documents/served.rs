@@ -6,6 +6,7 @@ use mpp::routing::{Router, get};
 use mpp::testing::{self, Client};
 use mpp::{Mpp, Paid};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 fn published() -> Client {
     let mpp = testing::mpp();
@@ -120,41 +121,161 @@ fn a_document_registries_would_not_read_is_a_warning_that_names_what_is_large() 
     assert_eq!(slim.warnings(), [""; 0]);
 }
 
-/// Says how often it was asked.
-#[derive(serde::Serialize)]
-struct Counted;
+/// A schema that says how often it was asked for.
+macro_rules! counted {
+    ($counter:ident $schema:ident $handler:ident) => {
+        static $counter: AtomicUsize = AtomicUsize::new(0);
 
-static ASKED: AtomicUsize = AtomicUsize::new(0);
+        #[derive(serde::Serialize)]
+        struct $schema;
 
-impl utoipa::PartialSchema for Counted {
-    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
-        ASKED.fetch_add(1, Ordering::SeqCst);
-        utoipa::openapi::schema::ObjectBuilder::new().into()
+        impl utoipa::PartialSchema for $schema {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                $counter.fetch_add(1, Ordering::SeqCst);
+                utoipa::openapi::schema::ObjectBuilder::new().into()
+            }
+        }
+
+        impl utoipa::ToSchema for $schema {}
+
+        #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+        async fn $handler(_: Paid) -> axum::Json<$schema> {
+            axum::Json($schema)
+        }
+    };
+}
+
+counted! { IN_BACKGROUND Background background }
+counted! { LAZILY Lazy lazily }
+
+const ROUTES: usize = 1_000;
+
+fn routes() -> Vec<String> {
+    (0..ROUTES).map(|n| format!("/route/{n}")).collect()
+}
+
+/// Gives up after a minute, which no machine needs.
+fn wait_for(what: impl Fn() -> bool) {
+    let begin = std::time::Instant::now();
+    while !what() {
+        assert!(begin.elapsed().as_secs() < 60, "it did not happen");
+        std::thread::yield_now();
     }
 }
 
-impl utoipa::ToSchema for Counted {}
-
-#[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
-async fn counted(_: Paid) -> axum::Json<Counted> {
-    axum::Json(Counted)
-}
-
-// How fast ten thousand routes start is measured in benches/documents.rs; that nothing is built for them is asserted here.
+// How fast ten thousand routes start is measured in benches/documents.rs.
 #[tokio::test]
-async fn the_document_is_built_for_the_first_who_asks_and_never_again() {
+async fn in_a_runtime_the_document_is_built_once_before_anybody_asks() {
     let mpp = testing::mpp();
-    let paths: Vec<_> = (0..1_000).map(|n| format!("/route/{n}")).collect();
-    let app = paths.iter().fold(Router::<Mpp>::new(), |app, path| app.route(path, get(counted)));
+    let app = routes().iter().fold(Router::<Mpp>::new(), |app, path| app.route(path, get(background)));
     let client = Client::new(app.publish(&mpp, info()).unwrap().with_state(mpp));
-    assert_eq!(client.get("/route/7").unpaid().await.status(), 402);
-    assert_eq!(ASKED.load(Ordering::SeqCst), 0, "starting and charging need no document");
-    let (one, other) = tokio::join!(client.get("/openapi.json").unpaid(), client.get("/llms.txt").unpaid());
-    assert!(one.text().contains("/route/999") && other.text().contains("/route/999"));
-    let asked = ASKED.load(Ordering::SeqCst);
-    assert_eq!(asked, paths.len(), "once for each operation");
+    assert_eq!(client.get("/route/7").unpaid().await.status(), 402, "nobody waits for it");
+    wait_for(|| IN_BACKGROUND.load(Ordering::SeqCst) == ROUTES);
     for path in ["/openapi.json", "/llms.txt", "/llms-full.txt", "/describe"] {
         assert_eq!(client.get(path).unpaid().await.status(), 200);
     }
-    assert_eq!(ASKED.load(Ordering::SeqCst), asked);
+    assert_eq!(IN_BACKGROUND.load(Ordering::SeqCst), ROUTES, "once for each operation");
+}
+
+#[test]
+fn without_a_runtime_it_is_built_for_the_first_who_asks_and_never_again() {
+    let mpp = testing::mpp();
+    let app = routes().iter().fold(Router::<Mpp>::new(), |app, path| app.route(path, get(lazily)));
+    let client = Client::new(app.publish(&mpp, info()).unwrap().with_state(mpp));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        assert_eq!(client.get("/route/7").unpaid().await.status(), 402);
+        assert_eq!(LAZILY.load(Ordering::SeqCst), 0, "starting and charging need no document");
+        let (one, other) =
+            tokio::join!(client.get("/openapi.json").unpaid(), client.get("/llms.txt").unpaid());
+        assert!(one.text().contains("/route/999") && other.text().contains("/route/999"));
+        assert_eq!(LAZILY.load(Ordering::SeqCst), ROUTES, "once for each operation");
+        assert_eq!(client.get("/describe").unpaid().await.status(), 200);
+        assert_eq!(LAZILY.load(Ordering::SeqCst), ROUTES);
+    });
+}
+
+/// What is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// Runs something with this log, in a runtime.
+    fn during<R>(&self, work: impl FnOnce() -> R) -> R {
+        let log = self.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || log.clone()).finish();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { tracing::subscriber::with_default(subscriber, work) })
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+#[test]
+fn a_document_registries_would_not_read_is_said_while_the_server_starts() {
+    let log = Log::default();
+    log.during(|| {
+        let mpp = testing::mpp();
+        let app = routes().iter().fold(Router::<Mpp>::new(), |app, path| app.route(path, get(arrives_late)));
+        drop(app.publish(&mpp, info()).unwrap().with_state::<()>(mpp).into_axum());
+        wait_for(|| log.text().contains("registries read 65536"));
+    });
+    let text = log.text();
+    assert!(
+        text.contains("WARN mpp::startup: the OpenAPI document has ") && text.contains("`Info::slim`"),
+        "{text}"
+    );
+}
+
+#[derive(serde::Serialize)]
+struct Broken;
+
+impl utoipa::PartialSchema for Broken {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        panic!("this schema cannot be made")
+    }
+}
+
+impl utoipa::ToSchema for Broken {}
+
+#[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
+async fn broken(_: Paid) -> axum::Json<Broken> {
+    axum::Json(Broken)
+}
+
+#[test]
+fn a_schema_that_panics_is_said_at_start_up_and_the_server_sells_all_the_same() {
+    let log = Log::default();
+    let client = log.during(|| {
+        let mpp = testing::mpp();
+        let app = Router::<Mpp>::new().route("/broken", get(broken)).publish(&mpp, info()).unwrap();
+        let client = Client::new(app.with_state(mpp));
+        wait_for(|| log.text().contains("ERROR mpp::startup: the documents could not be built"));
+        client
+    });
+    assert!(log.text().contains("this schema cannot be made"), "{}", log.text());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let document = client.get("/openapi.json").unpaid().await;
+        assert_eq!(document.status(), 500);
+        assert!(
+            !document.text().contains("panic") && !document.text().contains("schema"),
+            "{}",
+            document.text()
+        );
+        assert_eq!(client.get("/broken").paying("tempo").await.status(), 200);
+    });
 }

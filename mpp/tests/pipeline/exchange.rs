@@ -3,7 +3,7 @@
 use crate::common::credential;
 use crate::lab::*;
 use axum::http::Method;
-use mpp::protocol::Challenge;
+use mpp::protocol::{Challenge, b64};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -71,8 +71,20 @@ async fn a_challenge_for_a_body_is_paid_with_that_body_only() {
 async fn expired_tampered_forged_and_garbage_credentials_have_their_own_problem_and_pay_nothing() {
     let lab = Lab::new();
     let challenge = lab.challenge("/cheap").await;
-    for garbage in ["Payment", "Payment !", "Payment e30", "payment bnVsbA"] {
-        lab.client.get("/cheap").presenting(garbage).await.assert_problem("malformed-credential");
+    let no_payload = b64::encode(
+        r#"{"challenge":{"id":"a","realm":"r","method":"tempo","intent":"charge","request":"e30"}}"#,
+    );
+    for (garbage, part) in [
+        ("Payment".to_owned(), "is empty"),
+        ("Payment !".to_owned(), "not base64url"),
+        (format!("Payment {}", b64::encode("geheim")), "not JSON"),
+        ("Payment e30".to_owned(), "`challenge`"),
+        ("payment bnVsbA".to_owned(), "not an object"),
+        (format!("Payment {no_payload}"), "`payload`"),
+    ] {
+        let refused = lab.client.get("/cheap").presenting(&garbage).await;
+        refused.assert_problem("malformed-credential");
+        assert!(refused.text().contains(part) && !refused.text().contains("geheim"), "{}", refused.text());
     }
     let change = |f: &dyn Fn(&mut Challenge)| {
         let mut other = challenge.clone();

@@ -204,6 +204,113 @@ async fn the_log_tells_refusals_redeliveries_and_failures() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_log_tells_a_refusal_before_anything_is_known_of_the_request_and_one_that_asks_for_a_payment() {
+    let log = Log::listen();
+    let lab = Lab::new();
+    let twice =
+        lab.client.get("/cheap").header("authorization", "Payment a").header("authorization", "Payment b");
+    assert_eq!(twice.unpaid().await.status(), 400);
+    let (step, fields) = log.events.lock().unwrap().pop().expect("a refusal is told");
+    assert_eq!(
+        (step.as_str(), fields["price"].as_str(), fields["status"].as_str()),
+        ("refuse", "cheap", "400")
+    );
+    assert!(!fields.contains_key("operation"), "the route is looked at later: {fields:?}");
+    assert!(!fields.contains_key("offers"), "and it asks for no payment: {fields:?}");
+    lab.client.get("/cheap").presenting("Payment x").await.assert_problem("malformed-credential");
+    let (step, fields) = log.events.lock().unwrap().pop().expect("a refusal is told");
+    assert_eq!((step.as_str(), fields["status"].as_str(), fields["offers"].as_str()), ("refuse", "402", "1"));
+    assert!(fields.contains_key("challenge"), "{fields:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_log_tells_a_claim_that_came_too_late_and_one_whose_key_is_taken() {
+    let log = Log::listen();
+    let lab = Lab::on(Network::new("tempo"), |b| b.challenge_lifetime(Duration::from_secs(1)));
+    let paid = credential(&lab.challenge("/cheap").await, "tx1");
+    let mut request = Box::pin(lab.client.get("/cheap").presenting(&paid));
+    // The clock moves on between the claim of the challenge and that of the proof.
+    while lab.store.operations.load(Ordering::SeqCst) < 3 {
+        tokio::select! {
+            biased;
+            response = &mut request => panic!("too early: {}", response.text()),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    lab.clock.advance(Duration::from_secs(1));
+    request.await.assert_problem("payment-expired");
+    assert_eq!(log.steps()[2..], ["claim expired", "refuse payment-expired 402"]);
+
+    let ordering = |proof: &'static str| {
+        let client = lab.client.clone();
+        tokio::spawn(async move {
+            let paid = credential(&first(&client.post("/order").unpaid().await), proof);
+            client.post("/order").header("idempotency-key", "one-order").presenting(&paid).await.status()
+        })
+    };
+    let both = [ordering("tx2"), ordering("tx3")];
+    for order in both {
+        order.await.unwrap();
+    }
+    let steps = log.steps();
+    let count = |step: &str| steps.iter().filter(|other| *other == step).count();
+    assert_eq!((count("claim claimed"), count("claim key-used")), (1, 1), "{steps:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_hangs_up_is_told_as_a_lost_delivery_only_if_its_handler_has_begun() {
+    let log = Log::listen();
+    let (lab, events) = watched();
+    let paid = credential(&lab.challenge("/slow").await, "tx1");
+    lab.network.turnstile.forget_permits(usize::MAX >> 3);
+    let send = || {
+        let (client, paid) = (lab.client.clone(), paid.clone());
+        tokio::spawn(async move { client.get("/slow").presenting(&paid).await })
+    };
+    let request = send();
+    until(|| lab.network.waiting.load(Ordering::SeqCst) == 1).await;
+    request.abort();
+    lab.network.turnstile.add_permits(1);
+    until(|| lab.network.payments() == 1).await;
+    settle_down().await;
+    assert_eq!(log.steps().last().unwrap(), "settle settled", "no handler ran, so nothing was dropped");
+
+    let request = send();
+    until(|| lab.bench.inside.load(Ordering::SeqCst) == 1).await;
+    request.abort();
+    settle_down().await;
+    assert_eq!(log.steps(), ["redeliver 1", "deliver dropped 1"]);
+    let [Event::ChallengeIssued { .. }, Event::PaymentSettled { sale, .. }, lost] =
+        [next(&events), next(&events), next(&events)]
+    else {
+        panic!()
+    };
+    assert_eq!(lost, Event::DeliveryFailed { sale, run: 1, failure: Failure::Dropped });
+    assert!(events.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_captured_is_told_as_settled_and_a_capture_without_an_answer_as_unknown() {
+    let log = Log::listen();
+    let (lab, events) = watched();
+    lab.pay("/held", "tx1").await.1.assert_ok();
+    let [
+        Event::ChallengeIssued { challenge_id, .. },
+        Event::PaymentSettled { sale, .. },
+        Event::Delivered { .. },
+    ] = [next(&events), next(&events), next(&events)]
+    else {
+        panic!()
+    };
+    assert_eq!((sale.challenge_id, sale.operation.as_str()), (challenge_id, "GET /held"));
+    log.steps();
+
+    *lab.network.capture.lock().unwrap() = Script::LoseAnswer;
+    lab.pay("/held", "tx2").await.1.assert_problem("unavailable");
+    assert_eq!(log.steps()[3..], ["hold held", "settle unknown"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_fallback_is_told_by_its_name_and_not_by_the_path_that_was_asked_for() {
     let log = Log::listen();
     let (lab, events) = watched();
@@ -320,7 +427,7 @@ async fn a_hook_that_hangs_or_panics_touches_no_payment_and_no_other_hook() {
 mod metrics {
     use super::*;
     use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
-    use mpp::method::Money;
+    use mpp::method::{Money, SponsorBudget};
 
     /// A lab whose configuration is built under a recorder.
     fn metered(network: Arc<Network>) -> (Lab, Snapshotter) {
@@ -331,7 +438,8 @@ mod metrics {
 
     /// Every series that is not zero, as an exporter would show it.
     fn shown(snapshotter: &Snapshotter) -> Vec<String> {
-        let line = |(key, _, _, value): (metrics_util::CompositeKey, _, _, DebugValue)| {
+        let line = |(key, _, described, value): (metrics_util::CompositeKey, _, Option<_>, DebugValue)| {
+            assert!(described.is_some(), "{} is not described", key.key().name());
             let labels: Vec<_> =
                 key.key().labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
             let value = match value {
@@ -399,6 +507,45 @@ mod metrics {
             lab.client.get("/flaky").presenting(&paid).await;
         }
         lab.mpp.recover().await.unwrap();
-        assert_eq!(gauges(), ["mpp_refunds_due{} 1"]);
+        let lines = shown(&snapshotter);
+        assert!(lines.contains(&"mpp_refunds_due_total{} 1".to_owned()), "{lines:?}");
+        assert!(lines.contains(&"mpp_refunds_due{} 1".to_owned()), "{lines:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn metrics_count_what_a_slow_hook_was_not_told() {
+        let recorder = DebuggingRecorder::new();
+        let (open, door) = mpsc::channel::<()>();
+        let slow = |builder: mpp::Builder| {
+            builder.on_event(move |_| {
+                door.recv().ok();
+            })
+        };
+        let lab = ::metrics::with_local_recorder(&recorder, || Lab::on(Network::new("tempo"), slow));
+        for _ in 0..1_100 {
+            lab.client.get("/cheap").unpaid().await;
+        }
+        let dropped = lab.mpp.dropped_events();
+        assert!(dropped > 0);
+        let lines = shown(&recorder.snapshotter());
+        assert!(lines.contains(&format!("mpp_events_dropped_total{{}} {dropped}")), "{lines:?}");
+        drop(open);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn metrics_tell_what_a_sponsor_may_still_spend() {
+        let recorder = DebuggingRecorder::new();
+        // Not only while it is built: that a method has a budget shows at the first recovery.
+        let _installed = ::metrics::set_default_local_recorder(&recorder);
+        let (lab, snapshotter) = (Lab::new(), recorder.snapshotter());
+        lab.mpp.recover().await.unwrap();
+        assert_eq!(shown(&snapshotter), [""; 0], "nobody sponsors, so there is no series");
+        let budget = SponsorBudget { left: Amount::micros(12_500_000), total: Amount::whole(25) };
+        *lab.network.budget.lock().unwrap() = Some(budget);
+        lab.mpp.recover().await.unwrap();
+        assert_eq!(
+            shown(&snapshotter),
+            ["mpp_sponsor_budget_left{method=tempo} 12.5", "mpp_sponsor_budget_total{method=tempo} 25"]
+        );
     }
 }

@@ -6,8 +6,10 @@ use axum::body::Bytes;
 use axum::http::{Request, header};
 use http_body_util::BodyExt;
 use mpp::testing::Client;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tower::ServiceExt;
@@ -238,5 +240,59 @@ async fn a_stream_that_breaks_off_never_ends_or_grows_too_large_is_not_kept() {
         }
         assert!(feed.is_closed(), "{how}: nobody reads on");
         lab.client.get("/stream").presenting(&paid).await.assert_problem("invalid-challenge");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_that_is_kept_leaves_with_its_length_the_first_time_as_well() {
+    let lab = Lab::new();
+    let (paid, original) = lab.pay("/sized/100", "tx1").await;
+    let again = lab.client.get("/sized/100").presenting(&paid).await;
+    for response in [original, again] {
+        assert_eq!(response.header("content-length"), Some("100"));
+    }
+    // Half of it is there at once, and how long it will be is known.
+    let price = mpp::price!(
+        amount = "0.01",
+        currency = "usdc",
+        methods(tempo),
+        replay = "response",
+        name = "announced"
+    );
+    let slow = axum::routing::any(|| async { axum::body::Body::new(Announced { parts: 2, ready: true }) });
+    let client = Client::new(axum::Router::new().route("/", slow).layer(lab.mpp.layer(price)));
+    let paid = credential(&first(&client.get("/").unpaid().await), "tx2");
+    let original = client.get("/").presenting(&paid).await;
+    assert_eq!((original.header("content-length"), original.text().as_str()), (Some("8"), "halfhalf"));
+}
+
+/// Two halves, each after a moment, whose length is known from the start.
+struct Announced {
+    parts: u64,
+    ready: bool,
+}
+
+impl http_body::Body for Announced {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        if self.parts == 0 {
+            return Poll::Ready(None);
+        }
+        self.ready = !self.ready;
+        if self.ready {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.parts -= 1;
+        Poll::Ready(Some(Ok(http_body::Frame::data(Bytes::from_static(b"half")))))
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(4 * self.parts)
     }
 }

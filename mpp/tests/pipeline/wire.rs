@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::unbounded_channel;
 
 struct Server {
     lab: Lab,
@@ -270,4 +271,33 @@ async fn a_body_that_is_not_read_before_the_payment_is_not_asked_for_either() {
     server.statuses(unbound.as_bytes(), [402]).await;
     let bound = "POST /raw HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello";
     server.statuses(bound.as_bytes(), [100, 402]).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_is_kept_arrives_whole_and_is_not_ended_by_a_pause() {
+    // A server asks the body whether this was all, after each of its frames: what says so too early cuts it off.
+    let server = Server::start().await;
+    let (feed, tap) = unbounded_channel();
+    *server.lab.bench.tap.lock().unwrap() = Some(Tap(tap));
+    let paid = server.paid("/stream", "tx1").await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let request = format!("GET /stream HTTP/1.0\r\nAuthorization: {paid}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut heard = Vec::new();
+    let mut until = async |end: &str| {
+        let reading = async {
+            while !heard.ends_with(end.as_bytes()) {
+                assert_ne!(stream.read_buf(&mut heard).await.unwrap(), 0, "cut off before {end:?}");
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(20), reading).await;
+        waited.unwrap_or_else(|_| panic!("never heard {end:?}"));
+    };
+    until("\r\n\r\n").await;
+    for part in ["one ", "two ", "three"] {
+        feed.send(Ok(part.into())).unwrap();
+        until(part).await;
+    }
+    drop(feed);
+    assert_eq!(stream.read_buf(&mut heard).await.unwrap(), 0, "and then it is over");
 }

@@ -12,7 +12,7 @@ use crate::server::page::Text;
 use axum::body::Body;
 use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use std::borrow::Cow;
 use std::sync::Arc;
 use url::Url;
@@ -23,12 +23,11 @@ pub(super) const PATHS: [&str; 2] = ["/reference", "/reference/{file}"];
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
-/// Adds the routes of the page. Its files are prepared now: they are in the binary, and hashing them takes a millisecond.
-pub(super) fn mount<S: Clone + Send + Sync + 'static>(
-    router: axum::Router<S>,
+/// The routes of the page. Its files are prepared now: they are in the binary, and hashing them takes a millisecond.
+pub(super) fn routes<S: Clone + Send + Sync + 'static>(
     mpp: &Mpp,
     info: &Info,
-) -> axum::Router<S> {
+) -> [(&'static str, MethodRouter<S>); 2] {
     let page = Arc::new(page(mpp, info));
     let files: Arc<[(&'static str, Prepared)]> = [
         ("page.js", Prepared::new(SCRIPT, include_str!("page.js"))),
@@ -42,13 +41,10 @@ pub(super) fn mount<S: Clone + Send + Sync + 'static>(
     )
     .collect();
     let [at, below] = PATHS;
-    router
-        .route(at, get(move |headers: HeaderMap| async move { page.respond(&headers) }).options(preflight))
-        .route(
-        below,
-        get(move |Path(name): Path<String>, headers: HeaderMap| async move { file(&files, &name, &headers) })
-            .options(preflight),
-    )
+    let page = move |headers: HeaderMap| async move { page.respond(&headers) };
+    let files =
+        move |Path(name): Path<String>, headers: HeaderMap| async move { file(&files, &name, &headers) };
+    [(at, get(page).options(preflight)), (below, get(files).options(preflight))]
 }
 
 fn file(files: &[(&str, Prepared)], name: &str, headers: &HeaderMap) -> Response<Body> {

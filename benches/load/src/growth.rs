@@ -1,0 +1,260 @@
+//! What a 402 and a payment cost as a service grows: more prices, more claims in the store, more offers of one price, longer headers.
+//!
+//! In the process, without a socket: a request from the router's `call` to its response. All sizes of a figure are there at once and
+//! measured in turn, so that a machine that slows down meanwhile slows all of them; a point is the median of all turns. `cargo xtask bench`
+//! draws the figures and says which of them are flat.
+
+use crate::{Effort, report};
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use mpp::method::ClientMethod as _;
+use mpp::method::sandbox::Wallet;
+use mpp::protocol::{Challenge, Credential};
+use mpp::routing::get;
+use mpp::store::{Keep, Key, Limits, MemoryStore, Quota, Store as _, Write};
+use mpp::{Amount, Mpp, Paid, Sandbox, Secret};
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::runtime::{Builder, Runtime};
+use tower::Service as _;
+
+const BODY: &str = "sunny, 21 degrees\n";
+
+#[mpp::charge(amount = "0.05", currency = "usdc", methods(sandbox))]
+async fn one_offer(_: Paid) -> &'static str {
+    BODY
+}
+
+#[mpp::charge(amount = "0.05", methods(sandbox(currency = "usdc"), sandbox(currency = "eurc")))]
+async fn two_offers(_: Paid) -> &'static str {
+    BODY
+}
+
+#[mpp::charge(
+    amount = "0.05",
+    methods(
+        sandbox(currency = "usdc"),
+        sandbox(currency = "eurc"),
+        sandbox(currency = "usd"),
+        sandbox(currency = "eur"),
+        sandbox(currency = "gbp"),
+    )
+)]
+async fn five_offers(_: Paid) -> &'static str {
+    BODY
+}
+
+#[mpp::charge(
+    amount = "0.05",
+    methods(
+        sandbox(currency = "usdc"),
+        sandbox(currency = "eurc"),
+        sandbox(currency = "usd"),
+        sandbox(currency = "eur"),
+        sandbox(currency = "gbp"),
+        sandbox(currency = "pathusd"),
+        sandbox(currency = "alphausd"),
+        sandbox(currency = "eth"),
+        sandbox(currency = "pol"),
+        sandbox(currency = "avax"),
+    )
+)]
+async fn ten_offers(_: Paid) -> &'static str {
+    BODY
+}
+
+/// Measures every figure and reports.
+pub(crate) fn measure(effort: Effort) {
+    let pace = effort.choose(Pace { turns: 60, calls: 400 }, Pace { turns: 3, calls: 100 });
+
+    let sizes: &[usize] = effort.choose(&[10, 100, 1_000, 10_000], &[10, 1_000]);
+    measured("prices", sizes, pace, |prices| {
+        Service::new(
+            0,
+            |app| (0..prices).fold(app, |app, number| app.route(&format!("/{number}"), get(one_offer))),
+            prices,
+        )
+    });
+
+    let sizes: &[usize] = effort.choose(&[1, 1_000, 10_000, 100_000, 1_000_000], &[1, 10_000]);
+    measured("claims", sizes, pace, |claims| Service::new(claims, |app| app.route("/0", get(one_offer)), 1));
+
+    measured("offers", &[1, 2, 5, 10], pace, |offers| {
+        Service::new(
+            0,
+            |app| match offers {
+                1 => app.route("/0", get(one_offer)),
+                2 => app.route("/0", get(two_offers)),
+                5 => app.route("/0", get(five_offers)),
+                _ => app.route("/0", get(ten_offers)),
+            },
+            1,
+        )
+    });
+
+    headers(pace);
+}
+
+/// How often each size is measured.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    turns: usize,
+    /// Requests for a price in a turn; a payment costs as much as eight of them.
+    calls: usize,
+}
+
+fn measured(figure: &str, sizes: &[usize], pace: Pace, service: impl Fn(usize) -> Service) {
+    let mut services: Vec<_> =
+        sizes.iter().map(|size| (*size, service(*size), Vec::new(), Vec::new())).collect();
+    for _ in 0..pace.turns {
+        for (_, service, asked, paid) in &mut services {
+            let requests = (0..pace.calls).map(|_| service.request()).collect();
+            asked.push(service.time(requests, StatusCode::PAYMENT_REQUIRED));
+            let requests = (0..pace.calls / 8).map(|_| service.paying_request()).collect();
+            paid.push(service.time(requests, StatusCode::OK));
+        }
+    }
+    for (size, _, asked, paid) in services {
+        report::point(figure, "402", size as f64, median(asked));
+        report::point(figure, "payment", size as f64, median(paid));
+    }
+}
+
+/// Requests with headers of so many bytes: one that is not ours, a list of wishes, and a credential that somebody made up.
+fn headers(pace: Pace) {
+    const SIZES: [usize; 5] = [256, 1024, 4 * 1024, 16 * 1024, 48 * 1024];
+    let mut service = Service::new(0, |app| app.route("/0", get(one_offer)), 1);
+    let mut forged = service.credential("/0");
+    forged.challenge.id = "A".repeat(forged.challenge.id.len());
+    let mut kinds: Vec<(&str, usize, HeaderMap, Vec<f64>)> = Vec::new();
+    for size in SIZES {
+        let with = |name: HeaderName, value: String| {
+            HeaderMap::from_iter([(name, HeaderValue::try_from(value).expect("a value"))])
+        };
+        let filler = with(HeaderName::from_static("x-filler"), "x".repeat(size));
+        kinds.push(("402, another header", size, filler, Vec::new()));
+        let wishes = "stripe/charge;q=0.5, ".repeat(size / 21) + "sandbox/charge";
+        kinds.push((
+            "402, Accept-Payment",
+            size,
+            with(HeaderName::from_static("accept-payment"), wishes),
+            Vec::new(),
+        ));
+        let mut forged = forged.clone();
+        // Three quarters of it: it is base64 in the header.
+        forged.payload.insert("filler".to_owned(), "x".repeat(size * 3 / 4).into());
+        kinds.push((
+            "forged credential",
+            size,
+            with(header::AUTHORIZATION, forged.to_header_value()),
+            Vec::new(),
+        ));
+    }
+    for _ in 0..pace.turns {
+        for (_, _, headers, times) in &mut kinds {
+            let request = || {
+                let mut request = Request::get("/0").body(Body::empty()).expect("a request");
+                request.headers_mut().clone_from(headers);
+                request
+            };
+            let requests = (0..pace.calls).map(|_| request()).collect();
+            times.push(service.time(requests, StatusCode::PAYMENT_REQUIRED));
+        }
+    }
+    for (kind, size, _, times) in kinds {
+        report::point("headers", kind, size as f64, median(times));
+    }
+}
+
+/// A server without a socket, and somebody who pays it.
+struct Service {
+    runtime: Runtime,
+    router: Router,
+    wallet: Wallet,
+    paths: usize,
+    next: usize,
+}
+
+impl Service {
+    /// With so many claims in its store already, on the routes of `routes`: `/0` to the last of `paths`.
+    fn new(
+        claims: usize,
+        routes: impl FnOnce(mpp::routing::Router<Mpp>) -> mpp::routing::Router<Mpp>,
+        paths: usize,
+    ) -> Self {
+        let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let wallet = Wallet::generate();
+        let router = runtime.block_on(async {
+            let store = MemoryStore::with_limits(Limits { paid: usize::MAX, free: usize::MAX });
+            for number in 0..claims {
+                let key = Key::new(Quota::Free, "claim", &format!("somebody-else-{number:029}"));
+                let write = Write { value: vec![7; 64], keep: Keep::Live };
+                store.cas(&key, None, Some(write)).await.expect("there is room");
+            }
+            let mpp = Mpp::builder("https://api.example.com")
+                .secret(Secret::generate())
+                .method(Sandbox::new().account(&wallet.did(), Amount::whole(1_000_000_000)))
+                .shared_store(Arc::new(store))
+                .allow_test_money()
+                .ignore_module("load::serve") // this program's other prices, in another process
+                .build()
+                .expect("the prices of this file can be paid");
+            routes(mpp::routing::Router::new()).with_state(mpp).into_axum()
+        });
+        Self { runtime, router, wallet, paths, next: 0 }
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Response<Body> {
+        let Ok(response) = self.runtime.block_on(self.router.call(request));
+        response
+    }
+
+    /// The next path; neighbours in the table of routes are not asked one after the other.
+    fn path(&mut self) -> String {
+        self.next = (self.next + 7919) % self.paths.max(1);
+        format!("/{}", self.next)
+    }
+
+    fn request(&mut self) -> Request<Body> {
+        Request::get(self.path()).body(Body::empty()).expect("a request")
+    }
+
+    fn credential(&mut self, path: &str) -> Credential {
+        let unpaid = self.call(Request::get(path).body(Body::empty()).expect("a request"));
+        let lines = unpaid
+            .headers()
+            .get_all(header::WWW_AUTHENTICATE)
+            .iter()
+            .map(|line| line.to_str().expect("ASCII"));
+        let challenge = Challenge::parse_all(lines).offers.remove(0);
+        let proof = self.runtime.block_on(self.wallet.pay(&challenge)).expect("the account is funded");
+        Credential { challenge, source: proof.source, payload: proof.payload }
+    }
+
+    fn paying_request(&mut self) -> Request<Body> {
+        let path = self.path();
+        let credential = self.credential(&path).to_header_value();
+        Request::get(path).header(header::AUTHORIZATION, credential).body(Body::empty()).expect("a request")
+    }
+
+    /// Nanoseconds of one of these requests, on average.
+    fn time(&mut self, requests: Vec<Request<Body>>, expected: StatusCode) -> f64 {
+        let count = requests.len() as f64;
+        // What is not part of the price: making requests, and dropping responses.
+        let mut responses = Vec::with_capacity(requests.len());
+        let start = Instant::now();
+        for request in requests {
+            responses.push(black_box(self.call(request)));
+        }
+        let took = start.elapsed().as_nanos() as f64;
+        assert!(responses.iter().all(|response| response.status() == expected), "{:?}", responses[0]);
+        took / count
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}

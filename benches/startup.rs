@@ -1,0 +1,126 @@
+//! What starting a server costs by its prices: each is resolved under the configuration, with everything about a challenge that
+//! does not depend on a request. Target: 10,000 prices in under 100 ms.
+//!
+//! The prices are those a program registers when it is linked, two offers each. Routes and documents are in `documents.rs`.
+
+use std::time::Instant;
+
+use divan::{AllocProfiler, Bencher};
+use mpp::{Mpp, Secret, Stripe, Tempo};
+
+#[global_allocator]
+static ALLOCATOR: AllocProfiler = AllocProfiler::system();
+
+fn main() {
+    // Once in the life of a process the registry is collected and sorted as well.
+    let started = Instant::now();
+    let mpp = server(None);
+    eprintln!("the first start of {} prices took {:?}", mpp::registry().len(), started.elapsed());
+    drop(mpp);
+    divan::main();
+}
+
+/// What `#[mpp::charge]` writes beside a handler, without the handler: ten thousand of those take minutes to compile.
+macro_rules! price {
+    () => {
+        const _: () = {
+            static PRICE: mpp::PriceSpec = {
+                use mpp::__private::{Amount, Currency, OfferSpec};
+                mpp::PriceSpec {
+                    module: module_path!(),
+                    name: "weather",
+                    offers: &[
+                        OfferSpec::fixed("tempo", Currency::USDC, Amount::whole(1)),
+                        OfferSpec::fixed("stripe", Currency::USDC, Amount::whole(1)),
+                    ],
+                    ..mpp::PriceSpec::NEW
+                }
+            };
+            mpp::__private::inventory::submit! { mpp::__private::Registered(&PRICE) }
+        };
+    };
+}
+
+macro_rules! ten {
+    () => {
+        price!();
+        price!();
+        price!();
+        price!();
+        price!();
+        price!();
+        price!();
+        price!();
+        price!();
+        price!();
+    };
+}
+
+macro_rules! hundred {
+    () => {
+        ten!();
+        ten!();
+        ten!();
+        ten!();
+        ten!();
+        ten!();
+        ten!();
+        ten!();
+        ten!();
+        ten!();
+    };
+}
+
+macro_rules! thousand {
+    () => {
+        hundred!();
+        hundred!();
+        hundred!();
+        hundred!();
+        hundred!();
+        hundred!();
+        hundred!();
+        hundred!();
+        hundred!();
+        hundred!();
+    };
+}
+
+mod few {
+    thousand!();
+}
+
+mod many {
+    thousand!();
+    thousand!();
+    thousand!();
+    thousand!();
+    thousand!();
+    thousand!();
+    thousand!();
+    thousand!();
+    thousand!();
+}
+
+fn server(without: Option<&str>) -> Mpp {
+    let builder = Mpp::builder("https://api.example.com")
+        .secret(Secret::generate())
+        .method(Tempo::new("0x70997970C51812dc3A010C7d01b50e0d17dc79C8").rpc("http://127.0.0.1:1"))
+        .method(Stripe::new("sk_test_51NotAKeyOfAnybody").network_id("profile_1MqDcVKA5fEO2tZvKQm9g8Yj"))
+        .single_process_volatile_store();
+    let builder = match without {
+        Some(module) => builder.ignore_module(module),
+        None => builder,
+    };
+    builder.build().expect("every price can be paid")
+}
+
+#[divan::bench(sample_count = 20, sample_size = 1)]
+fn start_1_000_prices(bencher: Bencher) {
+    bencher.bench_local(|| server(Some(concat!(module_path!(), "::many"))));
+}
+
+#[divan::bench(sample_count = 20, sample_size = 1)]
+fn start_10_000_prices(bencher: Bencher) {
+    bencher.bench_local(|| server(None));
+}

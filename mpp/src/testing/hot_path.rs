@@ -1,0 +1,31 @@
+//! Two steps on the path of an unpaid request that cannot be reached from outside, for the benchmarks alone
+//! (`benches/peers`): finding a price's plan, and writing its challenges. Hidden, and no name here is stable.
+
+use crate::pricing::PriceSpec;
+use crate::protocol::Amount;
+use crate::server::Mpp;
+use crate::server::gate::Quote;
+use crate::server::pipeline::Visit;
+use axum::extract::Request;
+use axum::http::HeaderValue;
+
+/// A request without a credential on its way through a price.
+pub struct Unpaid(Visit);
+
+impl Unpaid {
+    /// From the head; `None` where a request would be refused before it is priced.
+    pub fn open(mpp: &Mpp, price: &'static PriceSpec, mut request: Request) -> Option<Self> {
+        Visit::open(mpp.clone(), price, &mut request, None).ok().map(Self)
+    }
+
+    /// The values of `WWW-Authenticate` for this request: of a fixed price, or of a computed one that came to `amount`.
+    pub fn challenges(&self, amount: Option<Amount>) -> Vec<HeaderValue> {
+        let quote = amount.map_or(Quote::Fixed, Quote::Computed);
+        self.0.challenge_lines(&quote).unwrap_or_default()
+    }
+}
+
+/// How many offers the plan of a price has, found as a request finds it.
+pub fn offers(mpp: &Mpp, price: &'static PriceSpec) -> usize {
+    mpp.plan(price).map_or(0, |plan| plan.offers.len())
+}

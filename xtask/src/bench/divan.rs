@@ -1,0 +1,120 @@
+//! Reads what divan prints: a tree of cases with their medians, and how often each calls the allocator.
+
+use super::results::{Case, Spread};
+
+/// Nanoseconds of a call.
+pub(crate) const TIME: &str = "time";
+/// Calls of the allocator that return memory: allocations and growing reallocations.
+pub(crate) const ALLOCATIONS: &str = "allocations";
+
+/// The cases of a tree, in its order. One inside of another node is called `node::case`.
+pub(crate) fn parse(text: &str) -> Vec<Case> {
+    let mut cases: Vec<Case> = Vec::new();
+    let mut nodes: Vec<&str> = Vec::new();
+    let mut counting = false;
+    for line in text.lines() {
+        let columns: Vec<&str> = line.split('│').collect();
+        // The bars of the tree stand in front of the first column, and are the ones that separate columns.
+        let bars = line.chars().take_while(|c| "│├╰─ ".contains(*c)).filter(|c| *c == '│').count();
+        let branch = line.char_indices().position(|(_, c)| c == '├' || c == '╰');
+        let first = columns.get(bars).copied().unwrap_or_default().trim_start_matches(['├', '╰', '─', ' ']);
+        let cell = |column: usize| columns.get(bars + column).copied().unwrap_or_default().trim();
+        // The first column has a name and the fastest time in it.
+        let (name, fastest) =
+            first.trim_end().split_once(char::is_whitespace).unwrap_or((first.trim_end(), ""));
+        if let Some(position) = branch {
+            nodes.truncate(position / DEPTH);
+            nodes.push(name);
+            counting = false;
+            let times = [duration(cell(MEDIAN)), duration(fastest.trim()), duration(cell(SLOWEST))];
+            if let [Some(median), Some(low), Some(high)] = times {
+                let values = [
+                    (TIME.to_owned(), Spread { median, low, high }),
+                    (ALLOCATIONS.to_owned(), Spread::only(0.0)),
+                ];
+                cases.push(Case { name: nodes.join("::"), values: values.into() });
+            }
+        } else if first.trim_end().ends_with(':') || name.ends_with(':') {
+            counting = matches!(name, "alloc:" | "grow:");
+        } else if counting && let (Ok(count), Some(case)) = (cell(MEDIAN).parse::<f64>(), cases.last_mut()) {
+            if let Some(sum) = case.values.get_mut(ALLOCATIONS) {
+                *sum = Spread::only(sum.median + count);
+            }
+            counting = false; // the next row is the size
+        }
+    }
+    cases
+}
+
+/// Columns after the name and the fastest time.
+const SLOWEST: usize = 1;
+const MEDIAN: usize = 2;
+/// Characters by which a node stands to the right of the one it is in.
+const DEPTH: usize = 3;
+
+/// `1.25 µs` in nanoseconds.
+fn duration(text: &str) -> Option<f64> {
+    let (number, unit) = text.split_once(' ')?;
+    let scale = match unit {
+        "ps" => 1e-3,
+        "ns" => 1.0,
+        "µs" => 1e3,
+        "ms" => 1e6,
+        "s" => 1e9,
+        _ => return None,
+    };
+    Some(number.parse::<f64>().ok()? * scale)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TREE: &str = "\
+Timer precision: 20 ns
+router                     fastest       │ slowest       │ median        │ mean          │ samples │ iters
+├─ free_handler            443.5 ns      │ 853.2 ns      │ 450 ns        │ 461.3 ns      │ 100     │ 6400
+│                          max alloc:    │               │               │               │         │
+│                            7           │ 7             │ 7             │ 7             │         │
+│                            100 B       │ 100 B         │ 100 B         │ 100 B         │         │
+│                          alloc:        │               │               │               │         │
+│                            9           │ 9             │ 9             │ 9             │         │
+│                            100 B       │ 100 B         │ 100 B         │ 100 B         │         │
+├─ challenge                             │               │               │               │         │
+│  ├─ official_extractor   11.4 µs       │ 13.2 µs       │ 12.45 µs      │ 12.5 µs       │ 100     │ 25600
+│  │                       alloc:        │               │               │               │         │
+│  │                         120         │ 120           │ 120           │ 120           │         │
+│  │                         2.1 KB      │ 2.1 KB        │ 2.1 KB        │ 2.1 KB        │         │
+│  ╰─ ours                 1.4 µs        │ 3.2 µs        │ 1.45 µs       │ 1.5 µs        │ 100     │ 25600
+│                          alloc:        │               │               │               │         │
+│                            20          │ 20            │ 20            │ 20            │         │
+│                            2.1 KB      │ 2.1 KB        │ 2.1 KB        │ 2.1 KB        │         │
+│                          grow:         │               │               │               │         │
+│                            2           │ 2             │ 2             │ 2             │         │
+│                            5 B         │ 5 B           │ 5 B           │ 5 B           │         │
+╰─ start                   1.4 ms        │ 3.2 ms        │ 1.45 ms       │ 1.5 ms        │ 100     │ 25600
+";
+
+    #[test]
+    fn times_and_allocations_are_read_from_the_tree_of_divan() {
+        let cases = parse(TREE);
+        let names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+        assert_eq!(names, ["free_handler", "challenge::official_extractor", "challenge::ours", "start"]);
+        let seen: Vec<(Spread, f64)> =
+            cases.iter().map(|case| (case.values[TIME], case.values[ALLOCATIONS].median)).collect();
+        assert_eq!(
+            seen,
+            [
+                (Spread { median: 450.0, low: 443.5, high: 853.2 }, 9.0),
+                (Spread { median: 12_450.0, low: 11_400.0, high: 13_200.0 }, 120.0),
+                (Spread { median: 1_450.0, low: 1_400.0, high: 3_200.0 }, 22.0),
+                (Spread { median: 1_450_000.0, low: 1_400_000.0, high: 3_200_000.0 }, 0.0),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_no_tree_has_no_cases() {
+        assert_eq!(parse("what answers what │ status\nTimer precision: 20 ns\n"), []);
+    }
+}

@@ -1,0 +1,206 @@
+//! What was measured, as `benches/results.json` keeps it: the one source of `benches/RESULTS.md` and of the plots.
+//!
+//! A run replaces the groups it measured and leaves the others as they were, each with the day and the machine of its own.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything, by the name of the group.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Results {
+    pub(crate) groups: BTreeMap<String, Measured>,
+}
+
+/// What one group gave.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Measured {
+    pub(crate) origin: Origin,
+    /// The programs that were measured or used, with their versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) versions: Vec<String>,
+    /// What could not be measured on that machine, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) skipped: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) cases: Vec<Case>,
+    /// The series of each figure.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) figures: BTreeMap<String, Vec<Series>>,
+}
+
+/// When, where and of what.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    /// `2026-11-21`.
+    pub(crate) date: String,
+    pub(crate) machine: String,
+    pub(crate) compiler: String,
+    /// The commit that was checked out.
+    pub(crate) commit: String,
+}
+
+/// One row: its name, which is `group::member` where several are compared, and what was measured of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) values: BTreeMap<String, Spread>,
+}
+
+/// The rounds of one metric. Times are nanoseconds, sizes bytes, rates per second.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+}
+
+/// A line of a plot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Series {
+    pub(crate) name: String,
+    /// In the order of x.
+    pub(crate) points: Vec<(f64, f64)>,
+}
+
+impl Results {
+    /// What is in this file; nothing, when there is no such file.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    pub(crate) fn load(path: &Path) -> io::Result<Results> {
+        match std::fs::read(path) {
+            Ok(text) => Ok(serde_json::from_slice(&text)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Results::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// As a file that is pleasant to compare with the one before.
+    pub(crate) fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
+    }
+
+    /// The median of a metric of a case of a group.
+    pub(crate) fn median(&self, group: &str, case: &str, metric: &str) -> Option<f64> {
+        Some(self.groups.get(group)?.case(case)?.values.get(metric)?.median)
+    }
+}
+
+impl Measured {
+    pub(crate) fn case(&self, name: &str) -> Option<&Case> {
+        self.cases.iter().find(|case| case.name == name)
+    }
+
+    /// The case of this name, made if there is none yet.
+    pub(crate) fn case_mut(&mut self, name: &str) -> &mut Case {
+        let place = self.cases.iter().position(|case| case.name == name).unwrap_or_else(|| {
+            self.cases.push(Case { name: name.to_owned(), values: BTreeMap::new() });
+            self.cases.len() - 1
+        });
+        &mut self.cases[place]
+    }
+
+    /// Adds a point to a series of a figure. Of several values at one x, the points of as many rounds, the median stays: see
+    /// [`settle`](Self::settle).
+    pub(crate) fn point(&mut self, figure: &str, series: &str, x: f64, y: f64) {
+        let all = self.figures.entry(figure.to_owned()).or_default();
+        let place = all.iter().position(|one| one.name == series).unwrap_or_else(|| {
+            all.push(Series { name: series.to_owned(), points: Vec::new() });
+            all.len() - 1
+        });
+        all[place].points.push((x, y));
+    }
+
+    /// One point for each x: the median of what was measured there.
+    pub(crate) fn settle(&mut self) {
+        for series in self.figures.values_mut().flatten() {
+            let mut points: Vec<(f64, Vec<f64>)> = Vec::new();
+            for (x, y) in series.points.drain(..) {
+                match points.iter_mut().find(|(other, _)| *other == x) {
+                    Some((_, values)) => values.push(y),
+                    None => points.push((x, vec![y])),
+                }
+            }
+            points.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+            let median = |(x, values): (f64, Vec<f64>)| Some((x, Spread::of(&values)?.median));
+            series.points = points.into_iter().filter_map(median).collect();
+        }
+    }
+}
+
+impl Spread {
+    /// Of these rounds; `None` of none at all.
+    pub(crate) fn of(rounds: &[f64]) -> Option<Spread> {
+        let mut rounds: Vec<f64> = rounds.iter().copied().filter(|value| value.is_finite()).collect();
+        rounds.sort_unstable_by(f64::total_cmp);
+        let (low, high) = (*rounds.first()?, *rounds.last()?);
+        let middle = rounds.len() / 2;
+        let median = match rounds.len() % 2 {
+            0 => (rounds[middle - 1] + rounds[middle]) / 2.0,
+            _ => rounds[middle],
+        };
+        Some(Spread { median: rounded(median), low: rounded(low), high: rounded(high) })
+    }
+
+    /// Without rounds.
+    pub(crate) fn only(value: f64) -> Spread {
+        let value = rounded(value);
+        Spread { median: value, low: value, high: value }
+    }
+}
+
+/// To five digits: more would say nothing, and make the file hard to read.
+fn rounded(value: f64) -> f64 {
+    if value == 0.0 || !value.is_finite() {
+        return 0.0;
+    }
+    let digits = 4 - value.abs().log10().floor() as i32;
+    format!("{value:.*}", usize::try_from(digits).unwrap_or(0)).parse().unwrap_or(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_rounds_lies_in_the_middle_whatever_their_order() {
+        assert_eq!(Spread::of(&[3.0, 1.0, 2.0]), Some(Spread { median: 2.0, low: 1.0, high: 3.0 }));
+        assert_eq!(Spread::of(&[4.0, 1.0, 2.0, 3.0]).map(|spread| spread.median), Some(2.5));
+        assert_eq!(Spread::of(&[f64::NAN]), None);
+    }
+
+    #[test]
+    fn numbers_are_kept_to_five_digits() {
+        assert_eq!(rounded(1_234_567.8), 1_234_568.0);
+        assert_eq!(rounded(1.234_567_8), 1.2346);
+        assert_eq!(rounded(0.000_123_456), 0.000_123_46);
+        assert_eq!(rounded(0.0), 0.0);
+    }
+
+    #[test]
+    fn several_rounds_of_a_point_become_their_median_and_the_points_stand_in_order() {
+        let mut measured = Measured::default();
+        for (x, y) in [(64.0, 9.0), (1.0, 5.0), (1.0, 7.0), (1.0, 6.0)] {
+            measured.point("stores", "memory", x, y);
+        }
+        measured.settle();
+        assert_eq!(measured.figures["stores"][0].points, [(1.0, 6.0), (64.0, 9.0)]);
+    }
+
+    #[test]
+    fn results_are_read_back_as_they_were_written() {
+        let mut results = Results::default();
+        let mut measured = Measured::default();
+        measured.case_mut("ours").values.insert("cpu".to_owned(), Spread::only(7123.4));
+        measured.point("prices", "402", 10.0, 1.5);
+        results.groups.insert("loopback".to_owned(), measured);
+        let read: Results = serde_json::from_str(&results.to_json()).expect("our own JSON");
+        assert_eq!(read, results);
+        assert_eq!(read.median("loopback", "ours", "cpu"), Some(7123.4));
+        assert_eq!(read.median("loopback", "theirs", "cpu"), None);
+    }
+}
