@@ -36,10 +36,9 @@ const KILOBYTE: [u8; 1024] = [b'x'; 1024];
 const MANY: usize = 256;
 const FEW: usize = 64;
 
-/// What can be counted, by its name. It makes its calls inside [`measured`], and says how many.
+/// A name of `instructions.json`, and what makes the calls and says how many they were.
 type Case = (&'static str, fn() -> usize);
 
-/// All of them, as they are named in `instructions.toml`.
 const CASES: [Case; 15] = [
     ("free_handler", || unpaid("/free", StatusCode::OK)),
     ("challenge_one_method", || unpaid("/one", StatusCode::PAYMENT_REQUIRED)),
