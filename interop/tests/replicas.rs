@@ -3,7 +3,6 @@
 //!
 //! `MPP_REPLICA_REQUESTS=5000` for more of them: that many in play money, and a twenty-fifth of that on a Tempo chain.
 
-#[expect(dead_code, reason = "the pooler is for the stores' own tests")]
 #[path = "../../mpp/tests/servers/mod.rs"]
 mod servers;
 

@@ -92,6 +92,14 @@ pub(crate) struct Money {
 const NO_CHAIN: &str = "the key pays on a chain, and none is known; add --tempo-rpc URL or --evm-chain ID";
 
 impl Flags {
+    /// Whether the command line says anything of chains.
+    pub(crate) fn are_given(&self) -> bool {
+        let Flags { tempo_rpc, tempo_chain, tempo_account, evm_rpc, evm_chain, evm_pays_by } = self;
+        [tempo_rpc, tempo_account, evm_rpc].iter().any(|flag| flag.is_some())
+            || [tempo_chain, evm_chain].iter().any(|flag| flag.is_some())
+            || !evm_pays_by.is_empty()
+    }
+
     /// What the command line says replaces what the configuration says, all of it: a node belongs to a chain.
     pub(crate) fn of<'a>(&'a self, config: &'a config::Wallet) -> Chains<'a> {
         let pair = |own: (&Option<String>, Option<u64>), configured: (&Option<String>, Option<u64>)| match own

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-use mpp::client::{EntryId, QuoteError};
+use mpp::client::{EntryId, LedgerError, QuoteError};
 use serde_json::{Value, json};
+
+use crate::home::Home;
 
 /// The exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,8 +53,21 @@ impl Failure {
                 None => break,
             }
         }
-        let hint = if not_connected { "; is the server running?" } else { "" };
+        let cause = cause.to_string();
+        let hint = match not_connected {
+            // What answers is no TLS: nearly always http, asked for https.
+            true if cause.contains("InvalidContentType") => "; it speaks no TLS there: is it an http:// URL?",
+            true if cause.contains("lookup") => "; is the name right?",
+            true => "; is the server running?",
+            false => "",
+        };
         Failure::failed(format!("no answer: {cause}{hint}"))
+    }
+
+    /// The ledger cannot be used: which file that is.
+    pub(crate) fn ledger(error: &LedgerError) -> Failure {
+        let path = Home::find().map(|home| home.path(crate::ledger::FILE).display().to_string());
+        Failure::failed(format!("{error} ({})", path.unwrap_or_else(|_| crate::ledger::FILE.to_owned())))
     }
 
     /// For programs: one line of JSON.
@@ -76,8 +91,15 @@ impl From<QuoteError> for Failure {
     fn from(error: QuoteError) -> Failure {
         match &error {
             QuoteError::Http(http) => Failure::unanswered(http),
+            QuoteError::Ledger(ledger) => Failure::ledger(ledger),
             other => Failure::failed(other),
         }
+    }
+}
+
+impl From<LedgerError> for Failure {
+    fn from(error: LedgerError) -> Failure {
+        Failure::ledger(&error)
     }
 }
 
@@ -96,7 +118,6 @@ plain_failures!(
     crate::input::InputError,
     crate::service::ServiceError,
     crate::service::ServerError,
-    mpp::client::LedgerError,
     mpp::client::BuildError,
     reqwest::Error
 );

@@ -3,11 +3,13 @@
 use std::io::Read as _;
 use std::path::PathBuf;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use mpp::Amount;
 use mpp::client::{Builder, Client, FileLedger, Policy};
 use mpp::method::stripe::{StripeWallet, TokenBackend};
 use mpp::protocol::MethodName;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -17,6 +19,10 @@ use crate::ledger;
 
 /// The largest body that is sent: it is held in memory, because it is sent twice.
 const MAX_BODY: u64 = 64 * 1024 * 1024;
+
+/// What a command says that names a chain and no key for it.
+#[cfg(feature = "chains")]
+const NO_KEY: &str = "a chain is paid on with a key of kind `evm`; add --key-file NAME (`mpp wallet new NAME --kind evm` makes one)";
 
 /// The request.
 #[derive(Debug, clap::Args)]
@@ -71,8 +77,10 @@ impl Request {
         let verb = verb
             .parse()
             .map_err(|_| Failure::failed(format!("`{verb}` is no verb of HTTP, such as GET or POST")))?;
+        let mut headers = self.headers()?;
+        let url = without_user(url, &mut headers);
         let mut request = reqwest::Request::new(verb, url);
-        *request.headers_mut() = self.headers()?;
+        *request.headers_mut() = headers;
         if let Some(body) = body {
             let form = HeaderValue::from_static("application/x-www-form-urlencoded");
             request.headers_mut().entry(CONTENT_TYPE).or_insert(form);
@@ -95,6 +103,24 @@ impl Request {
         }
         Ok(headers)
     }
+}
+
+/// A user and a password before the host go where they belong: into a header, as with curl, and into no message.
+fn without_user(mut url: url::Url, headers: &mut HeaderMap) -> url::Url {
+    if url.username().is_empty() && url.password().is_none() {
+        return url;
+    }
+    let plain = |text: &str| percent_encoding::percent_decode_str(text).collect::<Vec<u8>>();
+    let pair = [&plain(url.username())[..], b":", &plain(url.password().unwrap_or_default())].concat();
+    // Base64 is a header value.
+    if let Ok(mut value) = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair))) {
+        value.set_sensitive(true);
+        headers.entry(AUTHORIZATION).or_insert(value);
+    }
+    // They fail for URLs that cannot have a user, and this one had.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url
 }
 
 fn read_data(data: &str) -> Result<Vec<u8>, Failure> {
@@ -146,6 +172,9 @@ impl Means {
         let mut builder = Client::builder(adjust(policy), ledger);
         let named = self.key_file.clone().or_else(|| config.wallet.key_file.clone());
         let mut play_money = None;
+        // On a chain, that is: a key of play money neither.
+        #[cfg(feature = "chains")]
+        let mut signs_nothing = true;
         if let Some(path) = named {
             let path = crate::wallet::find_key(home, &path);
             let file = KeyFile::read(&path)?;
@@ -155,8 +184,15 @@ impl Means {
             match file.kind {
                 Kind::Sandbox => play_money = Some(mpp::method::sandbox::Wallet::from_seed(*key)),
                 #[cfg(feature = "chains")]
-                Kind::Evm => builder = self.chains.of(&config.wallet).wallets(builder, &key)?,
+                Kind::Evm => {
+                    builder = self.chains.of(&config.wallet).wallets(builder, &key)?;
+                    signs_nothing = false;
+                }
             }
+        }
+        #[cfg(feature = "chains")]
+        if signs_nothing && self.chains.are_given() {
+            return Err(Failure::failed(NO_KEY));
         }
         if let Some(url) = self.stripe_tokens.as_ref().or(config.wallet.stripe_tokens.as_ref()) {
             let backend = TokenBackend::new(url).map_err(Failure::failed)?;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use mpp::ledger::{Delivery, Ledger, LedgerEntry, Query};
 use mpp::protocol::Timestamp;
+use mpp::refund::{Refund, RefundState};
 use mpp::store::{PostgresStore, RedbStore, RedisStore, Store};
 use serde_json::{Value, json};
 
@@ -20,13 +21,13 @@ use crate::ledger::Format;
 #[derive(clap::Args)]
 #[group(id = "takings")] // by default it is called after its type, as the command's own options are
 pub(crate) struct Options {
-    /// Print what a server has taken instead: every settled payment, and whether it was delivered
+    /// Print what a server has taken instead: every settled payment, whether it was delivered, and what went back
     #[arg(long, requires = "store")]
     pub(crate) server: bool,
     /// The server's store: `file:PATH` (of a server that is stopped), `redis://…` or `postgres://…`
     #[arg(long, value_name = "STORE", requires = "server")]
     store: Option<StoreAt>,
-    /// Only what was paid and is not delivered: refunds that are due, too
+    /// Only what was paid and is neither delivered nor back: refunds that are due, too
     #[arg(long, requires = "server")]
     undelivered: bool,
     /// Only what was settled then or later, like 2026-01-31T00:00:00Z
@@ -112,6 +113,7 @@ pub(crate) async fn run(options: &Options, format: &Format) -> Result<Answer, Fa
         "currency",
         "state",
         "runs",
+        "refunded",
         "payer",
         "reference",
         "challenge",
@@ -145,7 +147,7 @@ impl Options {
     }
 }
 
-fn row(entry: &LedgerEntry) -> [String; 10] {
+fn row(entry: &LedgerEntry) -> [String; 11] {
     let sale = &entry.sale;
     [
         sale.settled_at.to_string(),
@@ -155,10 +157,29 @@ fn row(entry: &LedgerEntry) -> [String; 10] {
         sale.currency.clone(),
         entry.delivery.name().to_owned(),
         entry.runs.to_string(),
+        entry.refunded().to_string(),
         sale.payer.clone().unwrap_or_default(),
         sale.reference.clone(),
         sale.challenge_id.clone(),
     ]
+}
+
+/// What was ordered back.
+fn refund(refund: &Refund) -> Value {
+    let (reference, why) = match &refund.state {
+        RefundState::Pending { reference } => (reference.as_ref(), None),
+        RefundState::Refunded { reference } => (Some(reference), None),
+        RefundState::Failed { why } => (None, Some(why)),
+        _ => (None, None),
+    };
+    json!({
+        "name": refund.name,
+        "amount": refund.amount.to_string(),
+        "orderedAt": refund.ordered_at.to_string(),
+        "state": refund.state.name(),
+        "reference": reference,
+        "why": why,
+    })
 }
 
 fn document(entry: &LedgerEntry) -> Value {
@@ -174,6 +195,8 @@ fn document(entry: &LedgerEntry) -> Value {
         "delivered": entry.delivery == Delivery::Delivered,
         "state": entry.delivery.name(),
         "runs": entry.runs,
+        "refunded": entry.refunded().to_string(),
+        "refunds": entry.refunds.iter().map(refund).collect::<Vec<_>>(),
         "payer": sale.payer,
         "reference": sale.reference,
         "externalId": sale.external_id,

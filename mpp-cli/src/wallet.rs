@@ -109,9 +109,10 @@ pub(crate) fn key_path(name: &str) -> Result<String, Failure> {
     Ok(format!("keys/{name}.json"))
 }
 
-/// The file that is meant: a path, or else the name of a key of ours.
+/// The file that is meant: a path, or else the name of a key of ours. A folder that happens to be called so is neither.
 pub(crate) fn find_key(home: &Home, named: &Path) -> PathBuf {
-    match named.to_str().filter(|_| !named.exists()).map(key_path) {
+    let is_there = named.exists() && !named.is_dir();
+    match named.to_str().filter(|_| !is_there).map(key_path) {
         Some(Ok(own)) => home.path(&own),
         _ => named.to_owned(),
     }

@@ -1,15 +1,20 @@
 //! `mpp ledger --server` prints what a server has taken, from its store alone.
 #![cfg(feature = "stores")]
 
-use std::path::{Path, PathBuf};
+#[path = "../../mpp/tests/servers/mod.rs"]
+mod servers;
+
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mpp::routing::{Router, get};
-use mpp::store::RedbStore;
+use mpp::store::{PostgresStore, RedbStore, RedisStore, Store};
 use mpp::testing::{self, Client};
 use mpp::{Paid, SystemClock};
 use serde_json::Value;
+use servers::Server;
 
 #[mpp::charge(amount = "0.05", currency = "usdc", methods(sandbox))]
 async fn weather(_: Paid) -> &'static str {
@@ -21,9 +26,9 @@ async fn broken(_: Paid) -> axum::http::StatusCode {
     axum::http::StatusCode::INTERNAL_SERVER_ERROR
 }
 
-/// A store in which something was sold, by a server that has ended.
-async fn sold(path: &Path) {
-    let mpp = testing::builder(Arc::new(SystemClock)).store(RedbStore::open(path).unwrap()).build().unwrap();
+/// Sells something over a store, delivers something else, and ends.
+async fn sold(store: impl Store) {
+    let mpp = testing::builder(Arc::new(SystemClock)).store(store).build().unwrap();
     let routes = Router::new().route("/weather/{city}", get(weather)).route("/broken", get(broken));
     let client = Client::new(routes.with_state(mpp.clone()));
     assert_eq!(client.get("/weather/oslo").paying("sandbox").await.status(), 200);
@@ -51,7 +56,7 @@ fn a_servers_ledger_is_a_table_csv_or_json_and_the_undelivered_are_one_query() {
     let folder = folder();
     let path = folder.join("payments.redb");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(sold(&path));
+    runtime.block_on(sold(RedbStore::open(&path).unwrap()));
     drop(runtime); // and with it the server
     let store = format!("file:{}", path.display());
 
@@ -81,4 +86,45 @@ fn a_servers_ledger_is_a_table_csv_or_json_and_the_undelivered_are_one_query() {
     let said = Command::new(env!("CARGO_BIN_EXE_mpp")).args(["ledger", "--server"]).output().unwrap();
     assert_eq!(said.status.code(), Some(2), "a server is named by its store");
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// What the two databases have to give.
+fn is_printed_from(store: &str) {
+    let (csv, code) = ledger(store, &["--csv"]);
+    assert_eq!((csv.lines().count(), code), (3, Some(0)), "{csv}");
+    assert!(csv.contains(",GET /weather/{city},sandbox,0.05,usdc,delivered,1,0,"), "{csv}");
+    let (json, _) = ledger(store, &["--json", "--undelivered"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let payments = json["payments"].as_array().unwrap();
+    assert_eq!((payments.len(), &payments[0]["state"]), (1, &"undelivered".into()));
+    assert_eq!((&payments[0]["refunded"], &payments[0]["refunds"]), (&"0".into(), &Value::Array(Vec::new())));
+}
+
+#[test]
+fn a_servers_ledger_is_printed_from_its_redis() {
+    let Some(server) = Server::redis(&["--appendonly", "yes", "--appendfsync", "always"]) else { return };
+    let url = format!("redis://127.0.0.1:{}", server.port);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { sold(RedisStore::connect(&url).await.unwrap()).await });
+    is_printed_from(&url);
+}
+
+#[test]
+fn a_servers_ledger_is_printed_from_its_postgres() {
+    let Some(server) = Server::postgres() else { return };
+    let url = format!("postgres://postgres:secret@127.0.0.1:{}/postgres", server.port);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        // A server that has just been started refuses for a moment.
+        let patience = Instant::now() + Duration::from_secs(20);
+        let store = loop {
+            match PostgresStore::connect(&url).await {
+                Ok(store) => break store,
+                Err(error) => assert!(Instant::now() < patience, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        sold(store).await;
+    });
+    is_printed_from(&url);
 }

@@ -57,6 +57,7 @@
 //! | configure methods, secrets, the store, time limits | [`Mpp::builder`], [`Builder`] |
 //! | watch it: hooks, log, metrics, health and readiness | [`observe`], [`Builder::on_event`], [`Mpp::health`] |
 //! | know what was sold, and what is owed | [`ledger`] |
+//! | give a payment back | [`Mpp::refund`], [`refund`] |
 //! | pay for what others price | [`client`] |
 //! | test without money | [`testing`] |
 //! | list the prices of a program | [`registry`], [`pricing`] |
@@ -109,6 +110,8 @@
 #![cfg_attr(not(feature = "server"), doc = "[`Mpp::health`]: #cargo-features")]
 #![cfg_attr(not(feature = "server"), doc = "[`ledger`]: #cargo-features")]
 #![cfg_attr(not(feature = "server"), doc = "[`observe`]: #cargo-features")]
+#![cfg_attr(not(feature = "server"), doc = "[`refund`]: #cargo-features")]
+#![cfg_attr(not(feature = "server"), doc = "[`Mpp::refund`]: #cargo-features")]
 #![cfg_attr(not(feature = "server"), doc = "[`routing`]: #cargo-features")]
 #![cfg_attr(not(feature = "server"), doc = "[`registry`]: #cargo-features")]
 #![cfg_attr(not(feature = "server"), doc = "[`store`]: #cargo-features")]
@@ -179,7 +182,7 @@ pub use mpp_macros::terms;
 pub use pricing::registry;
 #[cfg(feature = "server")]
 pub use server::{
-    BuildError, Builder, Head, Hold, LayerPrice, Mpp, Paid, PaymentLayer, ledger, observe, routing,
+    BuildError, Builder, Head, Hold, LayerPrice, Mpp, Paid, PaymentLayer, ledger, observe, refund, routing,
 };
 
 /// The README's Rust blocks, compiled and run.

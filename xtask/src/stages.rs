@@ -244,10 +244,10 @@ impl Stage {
                     .chain(call.integration_tests(12, Full, self))
                     .collect()
             }
-            Stage::Stores => {
+            Stage::Stores | Stage::Cli => {
                 tools::databases(without).into_iter().chain(call.integration_tests(10, Full, self)).collect()
             }
-            Stage::Pipeline | Stage::Cli | Stage::Shop => call.integration_tests(10, Full, self),
+            Stage::Pipeline | Stage::Shop => call.integration_tests(10, Full, self),
             Stage::Fuzz => fuzz::steps(workspace),
             Stage::Guard => guard::steps(workspace).into_iter().map(|step| call.step(step)).collect(),
             Stage::Doc => {

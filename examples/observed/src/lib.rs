@@ -3,6 +3,7 @@
 use axum::routing;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use mpp::observe::{Event, Sale};
+use mpp::refund::RefundState;
 use mpp::routing::{Router, get};
 use mpp::{Mpp, Paid};
 use std::time::Duration;
@@ -67,6 +68,12 @@ pub fn tell(event: &Event) -> Option<String> {
             Some(format!("NOT DELIVERED in run {run}: {} ({failure:?})", what(sale)))
         }
         Event::RefundDue { sale, runs } => Some(format!("REFUND DUE after {runs} runs: {}", what(sale))),
+        Event::Refund { sale, refund } => match &refund.state {
+            RefundState::Refunded { reference } => {
+                Some(format!("refunded: {} of {} ({reference})", refund.amount, what(sale)))
+            }
+            state => Some(format!("NOT REFUNDED: {} of {} ({})", refund.amount, what(sale), state.name())),
+        },
         _ => None,
     }
 }

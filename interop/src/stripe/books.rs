@@ -84,6 +84,10 @@ pub(super) struct Books {
     tokens: Vec<Token>,
     /// As they are answered.
     pub(super) intents: Vec<Value>,
+    /// As they are answered.
+    pub(super) refunds: Vec<Value>,
+    /// Whether a Refund is pending first.
+    pub(super) slow_refunds: bool,
     count: u32,
     pub(super) minimums: Minimums,
 }
@@ -96,7 +100,7 @@ pub(super) enum Minimums {
     Lower,
 }
 
-type Acted = Result<Value, (Refusal, Keep)>;
+pub(super) type Acted = Result<Value, (Refusal, Keep)>;
 
 impl Books {
     pub(super) fn at(now: i64) -> Self {
@@ -175,6 +179,12 @@ impl Books {
                     Some("requires_capture") => Ok(move_to(intent, "succeeded").clone()),
                     _ => Err((Refusal::unexpected_state(intent.clone()), Keep::Yes)),
                 }
+            }
+            ("POST", ["refunds"]) => self.refund(form),
+            ("GET", ["refunds"]) => self.refunds_of(form).map_err(not_acted),
+            ("GET", ["refunds", id]) => {
+                form.finish().map_err(not_acted)?;
+                self.refund_called(id).map_err(not_acted)
             }
             _ => Err(not_acted(Refusal::new(
                 404,
@@ -299,7 +309,7 @@ impl Books {
         intent.ok_or_else(|| Refusal::missing("payment_intent", "intent"))
     }
 
-    fn id(&mut self, prefix: &str) -> String {
+    pub(super) fn id(&mut self, prefix: &str) -> String {
         self.count += 1;
         format!("{prefix}_{:08x}{:06}", rand::random::<u32>(), self.count)
     }

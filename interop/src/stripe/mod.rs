@@ -1,4 +1,4 @@
-//! A strict stand-in for Stripe's API, as far as machine payments use it: shared payment tokens and PaymentIntents.
+//! A strict stand-in for Stripe's API, as far as machine payments use it: shared payment tokens, PaymentIntents and Refunds.
 //!
 //! It refuses what Stripe refuses (unknown and repeated parameters, a version without tokens, a token for another seller, too
 //! small, expired, revoked or used, a transition that a PaymentIntent's state does not allow, a key with other parameters)
@@ -12,11 +12,13 @@
 //! | `mod.rs` | the server, the misbehaviour, the idempotency keys |
 //! | `books.rs` | tokens, PaymentIntents and what may happen to them |
 //! | `form.rs` | forms, read strictly, and Stripe's errors |
+//! | `refunds.rs` | refunds of PaymentIntents |
 //! | `key.rs` | a file with its secret key |
 
 mod books;
 mod form;
 mod key;
+mod refunds;
 
 pub use self::books::Limits;
 pub use self::key::KeyFile;
@@ -164,6 +166,21 @@ impl StandIn {
     /// Moves the clock.
     pub fn advance(&self, by: Duration) {
         self.desk().books.now += i64::try_from(by.as_secs()).expect("a short time");
+    }
+
+    /// Lets every Refund be `pending` first.
+    pub fn refund_slowly(&self) {
+        self.desk().books.slow_refunds = true;
+    }
+
+    /// What those that are pending end as: `succeeded`, `failed` or `canceled`.
+    pub fn finish_refunds(&self, status: &'static str) {
+        self.desk().books.finish_refunds(status);
+    }
+
+    /// Every Refund, as it is answered.
+    pub fn refunds(&self) -> Vec<Value> {
+        self.desk().books.refunds.clone()
     }
 
     /// What a `processing` payment ends as: `succeeded` or `requires_payment_method`.

@@ -155,8 +155,7 @@ impl Cors {
             if !simple && !any(&self.methods) && !self.methods.iter().any(|method| method == verb) {
                 return Some(format!("`{ALLOW_METHODS}` lacks `{verb}`"));
             }
-            let star =
-                any(&self.headers).then_some("; `*` does not cover `authorization`").unwrap_or_default();
+            let star = if any(&self.headers) { "; `*` does not cover `authorization`" } else { "" };
             (!missing.is_empty()).then(|| format!("`{ALLOW_HEADERS}` lacks `{}`{star}", missing.join("`, `")))
         })
     }

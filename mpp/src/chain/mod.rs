@@ -11,6 +11,7 @@ mod head;
 mod node;
 mod patience;
 mod receipt;
+mod refund;
 mod rpc;
 
 pub(crate) use account::{did_of, parse_address, parse_hex, payer_of, usable_account};
@@ -21,4 +22,5 @@ pub(crate) use node::{Node, RETRY, Wait, block, chain_served_at, served_by, unus
 #[cfg(feature = "evm")]
 pub(crate) use receipt::TxLog;
 pub(crate) use receipt::TxReceipt;
+pub(crate) use refund::{refund_ended, told};
 pub(crate) use rpc::{Answer, Call, NodeError, Reach, Rpc, RpcError};

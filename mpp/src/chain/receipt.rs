@@ -5,7 +5,7 @@
 use crate::protocol::Timestamp;
 #[cfg(feature = "tempo")]
 use alloy::primitives::U128;
-use alloy::primitives::{Address, B256, Bytes, U64};
+use alloy::primitives::{Address, B256, Bytes, U64, U256, keccak256};
 use serde::Deserialize;
 
 /// What became of a mined transaction.
@@ -42,6 +42,20 @@ pub(crate) struct TxLog {
 }
 
 impl TxReceipt {
+    /// How much of a token left an account, by the token's `Transfer` events (ERC-20, TIP-20).
+    pub(crate) fn moved(&self, token: Address, from: Address) -> U256 {
+        let event = keccak256("Transfer(address,address,uint256)");
+        let moves = |log: &&TxLog| {
+            log.address == token && log.topics.len() == 3 && log.topics[..2] == [event, from.into_word()]
+        };
+        let amounts = self
+            .logs
+            .iter()
+            .filter(moves)
+            .filter_map(|log| U256::try_from_be_slice(&log.data).filter(|_| log.data.len() == 32));
+        amounts.fold(U256::ZERO, |sum, amount| sum.saturating_add(amount))
+    }
+
     /// Whether it was executed to its end; a reverted transaction moved nothing but its fee.
     pub(crate) fn succeeded(&self) -> bool {
         self.status == U64::from(1)

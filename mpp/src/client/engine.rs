@@ -42,7 +42,7 @@ use super::payment::{Paid, Payment};
 use super::purchase::Earlier;
 use super::refusal::{NotPaid, Refusal, RefusedOffer};
 use crate::method::Fate;
-use crate::protocol::{Challenge, Challenges, ReceivedProblem, Timestamp};
+use crate::protocol::{Challenge, Challenges, ProblemType, ReceivedProblem, Timestamp};
 
 /// How often and how long the same credential is sent again because the server says so.
 const ROUNDS: u32 = 8;
@@ -204,7 +204,7 @@ impl Client {
             payment.mark_sent();
             let response = match self.send_patiently(exchange, payment, asked).await {
                 Ok(response) => response,
-                Err(cause) => return Err(self.lost(&driving, cause).await.into()),
+                Err(cause) => return Err(self.unanswered(&driving, cause).await.into()),
             };
             let status = X::status(&response);
             if status != StatusCode::PAYMENT_REQUIRED {
@@ -288,6 +288,20 @@ impl Client {
         }
         X::extensions_mut(&mut response).insert(paid);
         response
+    }
+
+    /// There is no answer that a caller could use. Nearly always that says nothing about the money; a key that stands for another
+    /// purchase does, if the wallet takes the server's word for it.
+    async fn unanswered(&self, driving: &Driving, cause: Cause) -> Error {
+        match cause {
+            Cause::Status { status, problem: Some(problem) }
+                if problem.kind() == Some(ProblemType::IdempotencyConflict)
+                    && look_up(&driving.0.payment, Some(&problem)).await == Fate::Never =>
+            {
+                self.rejected(driving, Fate::Never, status, Some(problem)).await
+            }
+            cause => self.lost(driving, cause).await,
+        }
     }
 
     async fn lost(&self, driving: &Driving, cause: Cause) -> Error {

@@ -61,7 +61,8 @@ pub enum Error {
     /// The runtime shut down while the wallet was at work.
     #[error("the program is stopping; the ledger says what was paid")]
     Stopped,
-    /// The server answered a payment with 402. It may have been taken all the same.
+    /// The server answered a payment with 402, or with a 409 of which the wallet knows that nothing was taken. In the first case it
+    /// may have been taken all the same: [`Unsettled::fate`].
     #[error("the payment was refused: {0}")]
     Rejected(Box<Unsettled>),
     /// The payment was sent, and what became of it is not known.

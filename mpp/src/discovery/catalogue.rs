@@ -8,7 +8,7 @@ use super::conflicts::{given_ids, written_id};
 use crate::Mpp;
 use crate::method::Fees;
 use crate::pricing::{Offer, OfferSpec, Price, PriceSpec, Tier, money};
-use crate::protocol::{Amount, BaseUnits, ChargeRequest, Intent};
+use crate::protocol::{Amount, BaseUnits, Intent};
 use crate::routing::Mounted;
 use axum::http::Method;
 use std::collections::{HashMap, HashSet};
@@ -41,14 +41,14 @@ pub(crate) struct Advertised {
 }
 
 impl Advertised {
-    /// `None` when the prepared challenge cannot be read back, which would be a bug of its method: not advertised.
+    /// `None` for an offer of another price.
     fn of(price: &'static PriceSpec, offer: &Offer) -> Option<Self> {
         let spec = price.offers.get(offer.index)?;
         let (amount, currency) = match &offer.fixed {
             Some(fixed) => {
                 // Amount and currency are the same whoever pays the network's fee.
-                let charge = ChargeRequest::decode(fixed.form(Fees::Payer).request()).ok()?;
-                (Some(charge.amount), charge.currency)
+                let charge = &fixed.form(Fees::Payer).charge;
+                (Some(charge.amount), charge.currency.clone())
             }
             None => (None, offer.currency.id.clone()),
         };

@@ -10,7 +10,8 @@
 //! [`offer`](ServerMethod::offer) → challenge (402) → [`pay`](ClientMethod::pay) → credential →
 //! [`verify`](ServerMethod::verify) → claims → [`settle`](ServerMethod::settle) (or [`hold`](ServerMethod::hold), and later
 //! `settle` or [`release`](ServerMethod::release)) → handler. What went wrong in between is asked of
-//! [`resolve`](ServerMethod::resolve), which looks and never pays.
+//! [`resolve`](ServerMethod::resolve), which looks and never pays. An operator may give a payment back:
+//! [`plan_refund`](ServerMethod::plan_refund), then [`refund`](ServerMethod::refund).
 //!
 //! Drafts: draft-httpauth-payment-00 sections 6 (methods) and 9.1 (what a method has to define), and
 //! draft-payment-intent-charge-00 (what a `charge` request says).
@@ -19,6 +20,7 @@
 pub mod evm;
 pub mod marker;
 mod paying;
+mod refund;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 #[cfg(feature = "stripe")]
@@ -27,6 +29,7 @@ pub mod stripe;
 pub mod tempo;
 
 pub use paying::{Asset, ClientMethod, Cost, Fate, PayError, Payee, Proof, Shortfall};
+pub use refund::{RefundCx, RefundOutcome, RefundPlan, Refunding};
 
 use crate::protocol::{
     Amount, BaseUnits, Challenge, ChargeRequest, Currency, MethodName, ProblemType, Timestamp,
@@ -870,6 +873,26 @@ pub trait ServerMethod: Send + Sync + 'static {
     /// When it could not be cancelled now; it is tried again.
     fn release<'a>(&'a self, _cx: &'a SettleCx<'a>) -> Step<'a, Result<(), Rejection>> {
         Step::ready(Ok(()))
+    }
+
+    /// Whether it gives payments back: only after its configuration said from what.
+    fn refunding(&self) -> Refunding {
+        Refunding::Unsupported
+    }
+
+    /// Makes the plan of a refund: it reads, and never writes, pays or broadcasts. A plan that is thrown away has no effect.
+    ///
+    /// # Errors
+    /// Why this payment cannot be given back now, in a sentence for the operator.
+    fn plan_refund<'a>(&'a self, _cx: &'a RefundCx<'a>) -> Step<'a, Result<RefundPlan, MethodProblem>> {
+        Step::ready(Err(MethodProblem("this payment method cannot give payments back".into())))
+    }
+
+    /// Carries a journaled plan out, or finds what became of it. Asked any number of times, after crashes, too, and by
+    /// several processes at once: all of them together pay once. After `Refunded` or `Failed` it is not asked again.
+    fn refund<'a>(&'a self, _plan: &'a RefundPlan, _now: Timestamp) -> Step<'a, RefundOutcome> {
+        let detail = "this payment method cannot give payments back".to_owned();
+        Step::ready(RefundOutcome::Pending { reference: None, detail })
     }
 }
 

@@ -55,8 +55,16 @@ pub(crate) struct Offer {
 
 /// An offer whose amount does not depend on the request, in each of its forms.
 pub(crate) struct Fixed {
-    payer: PreparedChallenge,
-    sponsored: Option<PreparedChallenge>,
+    payer: Prepared,
+    sponsored: Option<Prepared>,
+}
+
+/// One form of an offer, for one amount.
+#[derive(Clone)]
+pub(crate) struct Prepared {
+    pub(crate) challenge: PreparedChallenge,
+    /// What its `request` says: whoever echoes that is not decoded again.
+    pub(crate) charge: Arc<ChargeRequest>,
 }
 
 /// What [`Plan::resolve`] works with.
@@ -156,8 +164,9 @@ impl Plan {
             // The same line of the same price.
             let Some(offer) = self.offers.iter_mut().find(|o| o.index == old.index) else { continue };
             for form in old.fixed.iter().flat_map(Fixed::forms) {
-                if offer.fixed.as_ref().is_none_or(|fixed| fixed.form_of(form.request()).is_none()) {
-                    offer.retired.push((form.request().to_owned(), until));
+                if offer.fixed.as_ref().is_none_or(|fixed| fixed.form_of(form.challenge.request()).is_none())
+                {
+                    offer.retired.push((form.challenge.request().to_owned(), until));
                 }
             }
             offer.retired.extend(old.retired.iter().cloned());
@@ -167,7 +176,7 @@ impl Plan {
 
 impl Fixed {
     /// The form in which this one pays the network's fee.
-    pub(crate) fn form(&self, fees: Fees) -> &PreparedChallenge {
+    pub(crate) fn form(&self, fees: Fees) -> &Prepared {
         match fees {
             Fees::Payer => &self.payer,
             Fees::Sponsored => self.sponsored.as_ref().unwrap_or(&self.payer),
@@ -175,11 +184,11 @@ impl Fixed {
     }
 
     /// The form with this `request`.
-    pub(crate) fn form_of(&self, request: &str) -> Option<&PreparedChallenge> {
-        self.forms().find(|form| form.request() == request)
+    pub(crate) fn form_of(&self, request: &str) -> Option<&Prepared> {
+        self.forms().find(|form| form.challenge.request() == request)
     }
 
-    fn forms(&self) -> impl Iterator<Item = &PreparedChallenge> {
+    fn forms(&self) -> impl Iterator<Item = &Prepared> {
         std::iter::once(&self.payer).chain(&self.sponsored)
     }
 }
@@ -328,7 +337,9 @@ impl Offer {
             Fees::Payer => &[Fees::Payer],
             Fees::Sponsored => &[Fees::Sponsored, Fees::Payer],
         };
-        forms.iter().any(|fees| self.request(units, *fees, price).is_ok_and(|rebuilt| rebuilt == request))
+        forms
+            .iter()
+            .any(|fees| self.charge(units, *fees, price).is_ok_and(|charge| charge.encode() == request))
     }
 
     /// What goes to others of a price of so much.
@@ -345,8 +356,13 @@ impl Offer {
         amount.to_base_units(self.currency.decimals)
     }
 
-    /// The `request` for this much.
-    fn request(&self, units: BaseUnits, fees: Fees, price: &'static PriceSpec) -> Result<String, String> {
+    /// What is asked for this much.
+    fn charge(
+        &self,
+        units: BaseUnits,
+        fees: Fees,
+        price: &'static PriceSpec,
+    ) -> Result<ChargeRequest, String> {
         let shares = self.shares(units, price).map_err(|e| format!("`{}`: {e}", self.name))?;
         let mut cx = OfferCx::new(units, &self.currency);
         cx.description = price.description;
@@ -357,25 +373,24 @@ impl Offer {
         if let Some(reference) = price.external_id {
             charge.external_id = Some(reference.to_owned());
         }
-        Ok(charge.encode())
+        Ok(charge)
     }
 
     /// The form of `prepared` in which the payer pays the network's fee; `None` if it cannot be made.
     pub(crate) fn unsponsored<'p>(
         &'p self,
-        prepared: &Cow<'p, PreparedChallenge>,
+        prepared: &Cow<'p, Prepared>,
         price: &'static PriceSpec,
         realm: &Realm,
         ring: &SecretRing,
-    ) -> Option<Cow<'p, PreparedChallenge>> {
+    ) -> Option<Cow<'p, Prepared>> {
         if self.fees == Fees::Payer {
             return Some(prepared.clone());
         }
         if let Some(fixed) = &self.fixed {
             return Some(Cow::Borrowed(fixed.form(Fees::Payer)));
         }
-        let units = ChargeRequest::decode(prepared.request()).ok()?.amount;
-        self.prepare(units, Fees::Payer, price, realm, ring).ok().map(Cow::Owned)
+        self.prepare(prepared.charge.amount, Fees::Payer, price, realm, ring).ok().map(Cow::Owned)
     }
 
     /// The challenge for this much.
@@ -386,18 +401,19 @@ impl Offer {
         price: &'static PriceSpec,
         realm: &Realm,
         ring: &SecretRing,
-    ) -> Result<PreparedChallenge, String> {
-        let request = self.request(units, fees, price)?;
-        let description = price.description;
-        let prepared = PreparedChallenge::new(ring, realm, &self.name, &Intent::CHARGE, request, description);
-        if prepared.fixed_len() > MAX_CHALLENGE {
+    ) -> Result<Prepared, String> {
+        let charge = self.charge(units, fees, price)?;
+        let (request, description) = (charge.encode(), price.description);
+        let challenge =
+            PreparedChallenge::new(ring, realm, &self.name, &Intent::CHARGE, request, description);
+        if challenge.fixed_len() > MAX_CHALLENGE {
             return Err(format!(
                 "the challenge of `{}` has {} bytes; at most {MAX_CHALLENGE} fit",
                 self.name,
-                prepared.fixed_len()
+                challenge.fixed_len()
             ));
         }
-        Ok(prepared)
+        Ok(Prepared { challenge, charge: Arc::new(charge) })
     }
 }
 

@@ -3,14 +3,15 @@
 //! Everything hashed or bound is canonical JSON, so there must be exactly one reading of it: floats that are no numbers
 //! and members that occur twice are refused here, on the way out and on the way in.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
 use std::fmt;
 
-use serde::Serialize;
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::finite::{self, NotFinite};
+use super::sorted::sorted;
 
 /// The canonical JSON of a value. Integers beyond 2^53 are rounded, as RFC 8785 prescribes: write them as strings.
 ///
@@ -27,13 +28,24 @@ pub fn to_jcs<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, JcsError> {
         NotFinite::Float => JcsError::NotANumber,
         NotFinite::Value => JcsError::NotJson,
     })?;
-    serde_jcs::to_vec(value).map_err(|_| JcsError::NotJson)
+    write(value).map_err(|_| JcsError::NotJson)
 }
 
 /// The canonical JSON of one of our own types, whose serialisation cannot fail: they hold strings, and JSON values whose
 /// numbers are finite (`serde_json` makes no others).
 pub(super) fn canonical<T: Serialize>(value: &T) -> Vec<u8> {
-    serde_jcs::to_vec(value).expect("strings and JSON values are JSON")
+    write(value).expect("strings and JSON values are JSON")
+}
+
+/// `serde_jcs` writes what the quick way leaves.
+fn write<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Vec<u8>> {
+    // Longer than most of what is written, so that it does not grow.
+    let mut json = Vec::with_capacity(512);
+    serde_json::to_writer(&mut json, value)?;
+    match sorted(&json) {
+        Some(canonical) => Ok(canonical),
+        None => serde_jcs::to_vec(value),
+    }
 }
 
 /// Reads JSON that has one reading: no object, at any depth, has a member twice, and every number is finite.
@@ -139,16 +151,24 @@ impl<'de> Visitor<'de> for NoDuplicates {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<NoDuplicates, A::Error> {
-        let mut names = HashSet::new();
-        while let Some(name) = members.next_key::<String>()? {
-            if !names.insert(name) {
-                return Err(A::Error::custom("repeated member"));
-            }
+        // Borrowed and compared at the end: hashing a copy of every name took more than reading the text.
+        let mut names = Vec::new();
+        while let Some(Name(name)) = members.next_key()? {
+            names.push(name);
             members.next_value::<NoDuplicates>()?;
+        }
+        names.sort_unstable();
+        if names.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(A::Error::custom("repeated member"));
         }
         Ok(self)
     }
 }
+
+/// The name of a member, borrowed from the text unless it has escapes.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[cfg(test)]
 mod tests {

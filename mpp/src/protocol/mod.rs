@@ -41,6 +41,7 @@ pub mod opaque;
 pub mod prepared;
 pub mod problem;
 pub mod receipt;
+mod sorted;
 pub mod timestamp;
 
 pub use self::accept::{AcceptError, AcceptPayment};

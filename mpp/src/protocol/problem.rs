@@ -53,6 +53,15 @@ macro_rules! problem_types {
                 match self { $(ProblemType::$variant => $title,)* }
             }
 
+            /// A body up to its `detail`, whose first quote is in it.
+            const fn json_head(self) -> &'static str {
+                match self {
+                    $(ProblemType::$variant => concat!(
+                        "{\"type\":\"", $uri, "\",\"title\":\"", $title, "\",\"status\":", $status, ",\"detail\":\""
+                    ),)*
+                }
+            }
+
             /// The HTTP status it is answered with.
             ///
             /// ```
@@ -145,21 +154,19 @@ impl ProblemType {
     /// assert_eq!(kind.to_json("used \"up\"", Some("x7Tg")), Problem::new(kind, "used \"up\"").with_challenge("x7Tg").to_json());
     /// ```
     pub fn to_json(self, detail: &str, challenge_id: Option<&str>) -> String {
-        let mut json = String::with_capacity(self.uri().len() + self.title().len() + detail.len() + 128);
-        json.push_str("{\"type\":\"");
-        json.push_str(self.uri());
-        json.push_str("\",\"title\":\"");
-        json.push_str(self.title());
-        json.push_str("\",\"status\":");
-        let status = self.status();
-        json.extend(
-            [status / 100, status / 10 % 10, status % 10].map(|digit| char::from(b'0' + digit as u8)),
-        );
-        json.push_str(",\"detail\":");
-        push_json(&mut json, detail);
-        if let Some(id) = challenge_id.filter(|_| self.carries_challenge()) {
-            json.push_str(",\"challengeId\":");
-            push_json(&mut json, id);
+        let detail = json_text(detail);
+        let id = challenge_id.filter(|_| self.carries_challenge()).map(json_text);
+        let id_len = id.as_deref().map_or(0, |id| ",\"challengeId\":\"\"".len() + id.len());
+        let head = self.json_head();
+        // Exactly as long as the body, so that it is not copied when it becomes one.
+        let mut json = String::with_capacity(head.len() + detail.len() + "\"}".len() + id_len);
+        json.push_str(head);
+        json.push_str(&detail);
+        json.push('"');
+        if let Some(id) = id {
+            json.push_str(",\"challengeId\":\"");
+            json.push_str(&id);
+            json.push('"');
         }
         json.push('}');
         json
@@ -314,16 +321,14 @@ impl Problem {
     }
 }
 
-/// Appends a JSON string. Nearly every one is plain and copied whole.
-fn push_json(json: &mut String, text: &str) {
+/// What stands between the quotes of a JSON string. Nearly every text is plain.
+fn json_text(text: &str) -> Cow<'_, str> {
     // Without a way out in the middle the compiler looks at many bytes at once.
     if text.bytes().fold(true, |plain, b| plain & matches!(b, b' '..=b'~') & (b != b'"') & (b != b'\\')) {
-        json.push('"');
-        json.push_str(text);
-        json.push('"');
-    } else {
-        json.push_str(&Value::from(text).to_string());
+        return Cow::Borrowed(text);
     }
+    let quoted = Value::from(text).to_string();
+    Cow::Owned(quoted[1..quoted.len() - 1].to_owned())
 }
 
 /// A problem some server sent, read leniently: whatever is missing or strange is left out.
@@ -423,6 +428,7 @@ mod tests {
     fn only_a_problem_with_a_challenge_names_one() {
         for kind in ProblemType::ALL {
             let json = Problem::new(*kind, "x").with_challenge("secret-id").to_json();
+            assert_eq!(json.capacity(), json.len(), "what is over would be counted");
             assert_eq!(json.contains("secret-id"), kind.carries_challenge(), "{kind:?}");
         }
         assert!(

@@ -1,6 +1,8 @@
 //! Moments on the wire: whole seconds, written as RFC 3339 (core draft, `expires`, receipt `timestamp`).
 
 use std::borrow::Cow;
+#[cfg(feature = "server")]
+use std::cell::Cell;
 use std::fmt;
 use std::ops::{Add, Sub};
 use std::str::FromStr;
@@ -11,6 +13,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 const MIN: i64 = -62_167_219_200; // 0000-01-01T00:00:00Z
 const MAX: i64 = 253_402_300_799; // 9999-12-31T23:59:59Z
 const DAY: i64 = 86_400;
+#[cfg(feature = "server")]
+const EPOCH: Rfc3339 = Rfc3339(*b"1970-01-01T00:00:00Z");
 
 /// A moment, in whole seconds since 1970-01-01T00:00:00Z, between the years 0000 and 9999.
 ///
@@ -82,6 +86,22 @@ impl Timestamp {
         write_digits(&mut text[14..16], second / 60 % 60);
         write_digits(&mut text[17..19], second % 60);
         Rfc3339(text)
+    }
+
+    /// [`to_rfc3339`](Self::to_rfc3339), formatted once per thread for as long as it is asked for the same moment: all
+    /// challenges of one second end at one.
+    #[cfg(feature = "server")]
+    pub(crate) fn to_rfc3339_shared(self) -> Rfc3339 {
+        thread_local! {
+            static LAST: Cell<(Timestamp, Rfc3339)> = const { Cell::new((Timestamp(0), EPOCH)) };
+        }
+        let (moment, text) = LAST.get();
+        if moment == self {
+            return text;
+        }
+        let text = self.to_rfc3339();
+        LAST.set((self, text));
+        text
     }
 
     /// How long after `earlier` this is; zero if it is not.
@@ -313,6 +333,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[cfg(feature = "server")]
+    #[test]
+    fn a_text_that_is_shared_is_the_one_of_its_moment() {
+        for unix in [0, 1_800_000_000, 1_800_000_000, 1_800_000_001, 0, MAX] {
+            let moment = Timestamp::from_unix(unix);
+            assert_eq!(moment.to_rfc3339_shared(), moment.to_rfc3339());
+        }
+    }
 
     #[test]
     fn known_moments_read_and_write() {

@@ -851,6 +851,7 @@ impl Builder {
             lifetime: self.lifetime,
             max_runs: self.max_runs,
             settlements: Arc::new(Semaphore::new(self.max_settlements)),
+            refunds: tokio::sync::Mutex::default(),
             settle_timeout: self.settle_timeout,
             body_deadline: self.body_deadline,
             bodies: BodyBudget::new(self.body_budget),

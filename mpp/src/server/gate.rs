@@ -96,6 +96,19 @@ impl<P, A, T> Gate<P, A, T> {
         Self { args, paid, exit, _price: PhantomData }
     }
 
+    #[expect(clippy::result_large_err, reason = "what axum wants of an extractor")]
+    fn admitted(args: A, admission: Admission) -> Result<Self, Response>
+    where
+        P: Priced,
+        T: Evidence<P::Kind>,
+    {
+        let Admission { proved, delivery, exit } = admission;
+        match T::from_proved(proved) {
+            Some(evidence) => Ok(Self::new(args, Paid::new(evidence, delivery), exit)),
+            None => Err(exit.mismatch()),
+        }
+    }
+
     /// What the wrapped handler is called with, and the way out.
     pub fn open(self) -> (Paid<T>, A, Exit) {
         (self.paid, self.args, self.exit)
@@ -112,29 +125,28 @@ where
 {
     type Rejection = Response;
 
-    async fn from_request(mut req: Request, state: &S) -> Result<Self, Response> {
-        let mut visit = Visit::open(Mpp::from_ref(state), P::SPEC, &mut req, None)?;
-        if visit.binds_body(&req) {
-            req = Box::pin(visit.read_body(req)).await?;
-        }
-        visit.identify()?;
-        let args = A::from_request(req, state).await.map_err(IntoResponse::into_response)?;
-        // A credential that already paid opens the route again whatever today's price is.
-        let resumed = if visit.is_paying() { Box::pin(visit.resume()).await? } else { None };
-        let admission = match resumed {
-            Some(admission) => admission,
-            None => {
-                let quote = P::quote(&args).await.map_err(Refusal::into_response)?;
-                match visit.decide(&quote)? {
-                    Some(admission) => admission,
-                    None => Box::pin(visit.redeem(&quote)).await?,
-                }
+    // An `async fn` would hold the request twice, as its argument and as a variable. axum boxes this future for every
+    // request; up to 1 KB of it, the allocator hands out what it got back a moment ago.
+    #[expect(clippy::manual_async_fn, reason = "half the size of an `async fn`")]
+    fn from_request(mut req: Request, state: &S) -> impl Future<Output = Result<Self, Response>> + Send {
+        async move {
+            let mut visit = Visit::open(Mpp::from_ref(state), P::SPEC, &mut req, None)?;
+            if visit.binds_body(&req) {
+                req = Box::pin(visit.read_body(req)).await?;
             }
-        };
-        let Admission { proved, delivery, exit } = admission;
-        match T::from_proved(proved) {
-            Some(evidence) => Ok(Self::new(args, Paid::new(evidence, delivery), exit)),
-            None => Err(exit.mismatch()),
+            visit.identify()?;
+            let args = A::from_request(req, state).await.map_err(IntoResponse::into_response)?;
+            // A credential that already paid opens the route again whatever today's price is.
+            if visit.is_paying()
+                && let Some(admission) = Box::pin(visit.resume()).await?
+            {
+                return Self::admitted(args, admission);
+            }
+            let quote = P::quote(&args).await.map_err(Refusal::into_response)?;
+            if let Some(admission) = visit.decide(&quote)? {
+                return Self::admitted(args, admission);
+            }
+            Self::admitted(args, Box::pin(visit.redeem(&quote)).await?)
         }
     }
 }

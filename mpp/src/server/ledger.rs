@@ -4,18 +4,23 @@
 //! that is over was committed with its delivery. Operations are named by their route's template: never the path, query or
 //! body of one request. Proofs of identity (an amount of zero) are no payments and not in it.
 //!
+//! What was [given back](super::refund) of a payment is in its entry.
+//!
 //! Lines are kept for [`Builder::ledger_retention`](crate::Builder::ledger_retention), and erased by
 //! [`Ledger::erase`]. What was paid and is not delivered, and a refund that is due, is kept until it is over.
 //! `mpp ledger --server` prints it from the store alone; no HTTP endpoint exposes it.
 
 use super::Mpp;
 use super::journal::{
-    DeliveryState, Ending, Entry, FoundLine, Journal, Line, PaymentState, Record, lines_since,
+    Book, BookOf, DeliveryState, Ending, Entry, FoundLine, Journal, Line, PaymentState, Record, books_from,
+    lines_since,
 };
 use super::observe::Sale;
+use super::refund::{Refund, RefundState};
 use crate::clock::{Clock, SystemClock};
-use crate::protocol::Timestamp;
+use crate::protocol::{Amount, Timestamp};
 use crate::store::{Key, Quota, Store, StoreError};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +74,8 @@ pub struct LedgerEntry {
     pub delivery: Delivery,
     /// How often the handler has run for it.
     pub runs: u32,
+    /// What was ordered back, oldest first.
+    pub refunds: Vec<Refund>,
 }
 
 /// How the delivery of a payment stands.
@@ -85,6 +92,8 @@ pub enum Delivery {
     RefundDue,
     /// Its response was committed and sent.
     Delivered,
+    /// It never was, and all of the money is back.
+    Refunded,
 }
 
 impl Delivery {
@@ -98,7 +107,22 @@ impl Delivery {
             Self::Undelivered => "undelivered",
             Self::RefundDue => "refund due",
             Self::Delivered => "delivered",
+            Self::Refunded => "refunded",
         }
+    }
+}
+
+impl LedgerEntry {
+    /// How much of it went back.
+    ///
+    /// ```
+    /// # use mpp::{Amount, ledger::LedgerEntry};
+    /// fn kept(entry: &LedgerEntry) -> bool { entry.refunded() == Amount::ZERO }
+    /// # drop(kept);
+    /// ```
+    pub fn refunded(&self) -> Amount {
+        let back = self.refunds.iter().filter(|refund| matches!(refund.state, RefundState::Refunded { .. }));
+        back.map(|refund| refund.amount).sum()
     }
 }
 
@@ -189,7 +213,7 @@ impl Query {
         self
     }
 
-    /// Settled and not delivered, refunds that are due included. Looks at open payments alone, so it is quick however much
+    /// Settled and not delivered, refunds that are due included, and not what is back. Looks at open payments alone, so it is quick however much
     /// was sold.
     ///
     /// ```
@@ -210,7 +234,7 @@ impl Query {
             && is(&self.operation, &line.bill.operation)
             && is(&self.method, &line.method)
             && (self.payer.is_none() || self.payer == line.payer)
-            && !(self.open && line.ending == Ending::Delivered)
+            && !(self.open && matches!(line.ending, Ending::Delivered | Ending::Refunded))
     }
 }
 
@@ -323,7 +347,8 @@ impl Ledger {
         }
     }
 
-    /// Erases lines of payments that are over; what is open stays. Returns how many.
+    /// Erases lines of payments that are over, with what was given back of them; what is open stays, and so does a payment of
+    /// which a refund is pending. Returns how many.
     ///
     /// # Errors
     /// [`StoreError`] when the store fails; what was erased until then stays erased.
@@ -359,7 +384,13 @@ impl Ledger {
                 let Some(last) = lines.last() else { break };
                 after = last.key.clone();
                 for found in lines.iter().filter(|found| query.wants(&found.line)) {
+                    let of = BookOf { quota, settled_at: found.line.settled_at, id: found.id.clone() };
+                    if self.journal.refunds(&of).await?.is_some_and(|(_, book)| book.has_pending()) {
+                        continue;
+                    }
+                    // The line first: without it nothing more can be ordered.
                     erased += usize::from(self.journal.erase(found).await?);
+                    self.journal.forget_refunds(&of).await?;
                 }
             }
         }
@@ -385,8 +416,19 @@ impl Ledger {
                 }
                 _ => None,
             };
-            if let Some(line) = line.filter(|line| query.wants(line)) {
-                entries.push(LedgerEntry::new(id, line));
+            let Some(mut line) = line else { continue };
+            let of = BookOf { quota, settled_at: line.settled_at, id };
+            let book = match line.ending {
+                // Nothing is ordered back while the route is open.
+                Ending::Open => None,
+                _ => self.journal.refunds(&of).await?.map(|(_, book)| book),
+            };
+            // Back already, and about to be closed.
+            if line.ending == Ending::RefundDue && book.as_ref().is_some_and(Book::is_settled) {
+                line.ending = Ending::Refunded;
+            }
+            if query.wants(&line) {
+                entries.push(LedgerEntry::new(of.id, line, book.as_ref()));
             }
         }
         Ok((entries, next))
@@ -403,8 +445,36 @@ impl Ledger {
         let late = |found: &FoundLine| query.until.is_some_and(|until| found.line.settled_at >= until.unix());
         let next =
             lines.last().filter(|last| !late(last)).map(|last| Place::Lines(quota, Some(last.key.clone())));
+        let books = self.books_beside(quota, &lines).await?;
         let wanted = lines.into_iter().filter(|found| query.wants(&found.line));
-        Ok((wanted.map(|found| LedgerEntry::new(found.id, found.line)).collect(), next))
+        let entry = |found: FoundLine| {
+            let book = books.get(&found.id);
+            LedgerEntry::new(found.id, found.line, book)
+        };
+        Ok((wanted.map(entry).collect(), next))
+    }
+
+    /// What was given back of the payments on a page. Both are in the order of the same times and ids.
+    async fn books_beside(
+        &self,
+        quota: Quota,
+        lines: &[FoundLine],
+    ) -> Result<HashMap<String, Book>, StoreError> {
+        let mut books = HashMap::new();
+        let (Some(first), Some(last)) = (lines.first(), lines.last()) else { return Ok(books) };
+        let until = (last.line.settled_at, last.id.as_str());
+        let mut after = books_from(quota, first.line.settled_at);
+        loop {
+            let page = self.journal.refund_books(quota, Some(&after)).await?;
+            let Some((last, ..)) = page.last() else { return Ok(books) };
+            after = last.clone();
+            for (_, of, _, book) in page {
+                if (of.settled_at, of.id.as_str()) > until {
+                    return Ok(books);
+                }
+                books.insert(of.id, book);
+            }
+        }
     }
 
     /// Where the lines begin that a query may want.
@@ -420,13 +490,17 @@ impl fmt::Debug for Ledger {
 }
 
 impl LedgerEntry {
-    fn new(challenge_id: String, line: Line) -> Self {
+    fn new(challenge_id: String, line: Line, book: Option<&Book>) -> Self {
         let delivery = match line.ending {
             Ending::Open => Delivery::Undelivered,
             Ending::RefundDue => Delivery::RefundDue,
             Ending::Delivered => Delivery::Delivered,
+            Ending::Refunded => Delivery::Refunded,
         };
-        Self { runs: line.runs, delivery, sale: Sale::on(challenge_id, line) }
+        let refunds = book.map_or_else(Vec::new, |book| {
+            book.orders.iter().map(|order| Refund::of(order, book.decimals)).collect()
+        });
+        Self { runs: line.runs, delivery, refunds, sale: Sale::on(challenge_id, line) }
     }
 }
 

@@ -40,6 +40,7 @@ pub(crate) mod pipeline;
 #[cfg(feature = "openapi")]
 mod publishing;
 mod rate;
+pub mod refund;
 mod replay;
 mod respond;
 pub mod routing;
@@ -117,6 +118,8 @@ struct Inner {
     lifetime: Duration,
     max_runs: u32,
     settlements: Arc<Semaphore>,
+    /// Held while a refund is ordered.
+    refunds: tokio::sync::Mutex<()>,
     settle_timeout: Duration,
     body_deadline: Duration,
     bodies: BodyBudget,
@@ -171,7 +174,7 @@ impl Mpp {
     }
 
     /// Finishes what dead processes left behind: looks up settlements whose outcome nobody learnt, rolls back claims that
-    /// went no further, cancels holds that were never captured. Call it at start-up, and every minute or so after that.
+    /// went no further, cancels holds that were never captured, carries on [refunds](Self::refund) that were ordered. Call it at start-up, and every minute or so after that.
     ///
     /// Payments are only looked up, never made. What turns out to be paid waits for its credential; a payment that can
     /// not be delivered any more is told as [refund due](observe::Event::RefundDue), once. Returns how many entries it
@@ -204,6 +207,17 @@ impl Mpp {
                         standing.count(entry);
                     }
                     finished += finishing.next(self, quota, id, found).await?;
+                }
+            }
+        }
+        for quota in [Quota::Paid, Quota::Free] {
+            let mut after = None;
+            loop {
+                let page = self.0.journal.refund_books(quota, after.as_ref()).await?;
+                let Some((last, ..)) = page.last() else { break };
+                after = Some(last.clone());
+                for (_, of, _, book) in page {
+                    finished += finishing.refund(self, of, book).await?;
                 }
             }
         }

@@ -35,13 +35,14 @@ use super::scope::{Scope, Target, hash_request};
 pub(crate) use super::settlement::Exit;
 use super::settlement::{self, After, Outcome};
 use crate::method::{CredentialCx, Money, Rejection, Verified};
-use crate::pricing::{Binding, Capture, Honor, Offer, Order, Plan, PriceSpec, Replay, SplitError, Tier};
+use crate::pricing::{
+    Binding, Capture, Honor, Offer, Order, Plan, Prepared, PriceSpec, Replay, SplitError, Tier,
+};
 use crate::protocol::{
     AcceptPayment, Amount, BaseUnits, BodyDigest, ChargeRequest, Credential, CredentialBuf, CredentialError,
-    Fingerprint, Intent, PreparedChallenge, Problem, ProblemType, Timestamp,
+    Fingerprint, Intent, Problem, ProblemType, Timestamp,
 };
 use crate::store::{Quota, StoreError, Version};
-use axum::body::Bytes;
 use axum::extract::{MatchedPath, OriginalUri, Request};
 use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use http_body::Body as _;
@@ -119,7 +120,7 @@ impl Refused {
 struct Authentic {
     credential: Credential,
     fingerprint: Fingerprint,
-    charge: ChargeRequest,
+    charge: Arc<ChargeRequest>,
     quota: Quota,
     /// SHA-256 of verb, path, query and body digest.
     request: [u8; 32],
@@ -542,14 +543,14 @@ impl Visit {
         proof_keys.sort_unstable();
         proof_keys.dedup();
         let fault = |detail: &str| Rejection::unavailable(RETRY, detail);
-        let plan = serde_json::to_vec(&plan.0).map_err(|_| fault("the settlement plan is not JSON"))?;
+        let plain = serde_json::to_vec(&plan.0).map_err(|_| fault("the settlement plan is not JSON"))?;
         let sealed_plan = self
             .mpp
             .0
             .sealer
-            .seal(&challenge.id, &plan)
+            .seal(&challenge.id, &plain)
             .ok_or_else(|| fault("the plan could not be sealed"))?;
-        let claim = NewClaim {
+        let claim = Box::new(NewClaim {
             quota: authentic.quota,
             id: challenge.id.clone(),
             fingerprint: authentic.fingerprint,
@@ -567,8 +568,8 @@ impl Visit {
             external_id: authentic.charge.external_id.clone(),
             proof_keys,
             sealed_plan,
-        };
-        let work = settlement::Work::Settle { claim, capture: self.plan.spec.capture };
+        });
+        let work = settlement::Work::Settle { claim, plan, capture: self.plan.spec.capture };
         let Some(pass) = self.mpp.0.journal.doors().enter() else { return Ok(Outcome::Closed) };
         Ok(settlement::detached(&self.mpp, pass, self.fresh(quoted), offer.method.clone(), work).await)
     }
@@ -806,7 +807,7 @@ impl Visit {
             kind,
             detail,
             expires: expires.as_str(),
-            offers: quoted.iter().map(|q| (q.offer, q.prepared.request())).collect(),
+            offers: quoted.iter().map(|q| (q.offer, q.prepared.challenge.request())).collect(),
         };
         page.html()
     }
@@ -826,15 +827,13 @@ impl Visit {
 
     /// One header per offer, best first by the client's `Accept-Payment`, and the id of the first.
     fn challenges(&self, quoted: &[Quoted<'_>]) -> Challenges {
-        let expires = (self.mpp.now() + self.mpp.0.lifetime).to_rfc3339();
+        let expires = (self.mpp.now() + self.mpp.0.lifetime).to_rfc3339_shared();
         let opaque = self.scope.opaque(self.target.as_ref());
         let digest = self.digest.map(|d| d.to_string()).unwrap_or_default();
-        let mut challenges = Challenges { lines: Vec::with_capacity(quoted.len()), first: None };
+        let mut challenges = Challenges::for_offers(quoted.len());
         let mut write = |offer: &Quoted<'_>| {
-            let (id, line) = offer.prepared.issue(&expires, &digest, &opaque);
-            challenges.first.get_or_insert(id);
-            // Every part is visible ASCII.
-            challenges.lines.extend(HeaderValue::from_maybe_shared(Bytes::from(line)));
+            let (id, line) = offer.prepared.challenge.issue(&expires, &digest, &opaque);
+            challenges.push(id, line);
         };
         match self.ranking(quoted) {
             Some(order) => order.into_iter().filter_map(|i| quoted.get(i)).for_each(&mut write),
@@ -846,7 +845,7 @@ impl Visit {
     /// What `WWW-Authenticate` would say.
     #[cfg(feature = "testing")]
     pub(crate) fn challenge_lines(&self, quote: &Quote) -> Result<Vec<HeaderValue>, Answer> {
-        Ok(self.challenges(&self.quote(quote)?).lines)
+        Ok(self.challenges(&self.quote(quote)?).into_lines())
     }
 
     /// The client's order of preference; `None` for ours (no header, a malformed one, or no match).
@@ -865,7 +864,7 @@ impl Visit {
 /// An offer and what it asks for this request.
 struct Quoted<'p> {
     offer: &'p Offer,
-    prepared: Cow<'p, PreparedChallenge>,
+    prepared: Cow<'p, Prepared>,
 }
 
 /// What an existing entry means for a request.
@@ -940,7 +939,7 @@ impl Mpp {
             .then(|| plan.offers.iter().filter(|offer| slots.method == offer.name.as_str()))
             .and_then(|mut offers| offers.find_map(|offer| offer.fixed.as_ref()?.form_of(slots.request)));
         let verified = match own {
-            Some(fixed) => fixed.verify(slots.expires, slots.digest, slots.opaque, &echo.id),
+            Some(fixed) => fixed.challenge.verify(slots.expires, slots.digest, slots.opaque, &echo.id),
             None => self.0.ring.verify(&slots, &echo.id),
         };
         if verified.is_err() {
@@ -951,11 +950,17 @@ impl Mpp {
             Ok(credential) => credential,
             Err(error) => return malformed(error),
         };
-        let Ok(charge) = credential.challenge.charge() else {
-            return Presented::Refused(Refused::new(
-                ProblemType::InvalidChallenge,
-                "this challenge is not one of this resource's offers",
-            ));
+        let charge = match own {
+            Some(fixed) => fixed.charge.clone(),
+            None => match credential.challenge.charge() {
+                Ok(charge) => Arc::new(charge),
+                Err(_) => {
+                    return Presented::Refused(Refused::new(
+                        ProblemType::InvalidChallenge,
+                        "this challenge is not one of this resource's offers",
+                    ));
+                }
+            },
         };
         let quota =
             if method.money() == Money::Test || charge.amount.is_zero() { Quota::Free } else { Quota::Paid };

@@ -5,7 +5,7 @@
 
 use super::page::POLICY;
 use crate::protocol::{ChallengeId, Problem, ProblemType, Receipt};
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use std::time::Duration;
@@ -13,11 +13,36 @@ use std::time::Duration;
 pub(super) const PAYMENT_RECEIPT: HeaderName = HeaderName::from_static("payment-receipt");
 pub(super) const ACCEPT_PAYMENT: HeaderName = HeaderName::from_static("accept-payment");
 
-/// Challenges to send: a header line each, and the id of the first for the problem's body.
+/// Challenges to send: the headers of the answer with a line for each, and the id of the first for the problem's body.
 #[derive(Default)]
 pub(super) struct Challenges {
-    pub(super) lines: Vec<HeaderValue>,
-    pub(super) first: Option<ChallengeId>,
+    headers: HeaderMap,
+    offers: usize,
+    first: Option<ChallengeId>,
+}
+
+impl Challenges {
+    /// None yet, and room for so many.
+    pub(super) fn for_offers(offers: usize) -> Self {
+        // Beside a line per offer, what every 402 has: Content-Type, Cache-Control, and the Content-Length that axum adds.
+        // A map that has to grow for the last one is copied.
+        Self { headers: HeaderMap::with_capacity(offers + 3), ..Self::default() }
+    }
+
+    /// One more, after the others.
+    pub(super) fn push(&mut self, id: ChallengeId, line: String) {
+        // Every part of a line is visible ASCII.
+        let Ok(line) = HeaderValue::from_maybe_shared(Bytes::from(line)) else { return };
+        self.headers.append(header::WWW_AUTHENTICATE, line);
+        self.offers += 1;
+        self.first.get_or_insert(id);
+    }
+
+    /// What `WWW-Authenticate` would say.
+    #[cfg(feature = "testing")]
+    pub(super) fn into_lines(self) -> Vec<HeaderValue> {
+        self.headers.get_all(header::WWW_AUTHENTICATE).iter().cloned().collect()
+    }
 }
 
 /// A response that ends the request before, or instead of, the handler's. Boxed, because it is an error type.
@@ -110,18 +135,13 @@ impl Answer {
 
     /// 402: a problem and one challenge header per offer.
     pub(super) fn challenge(kind: ProblemType, detail: &str, challenges: Challenges) -> Self {
-        let Challenges { lines, first } = challenges;
-        let offers = lines.len();
+        let Challenges { mut headers, offers, first } = challenges;
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         let mut response =
             Response::new(Body::from(kind.to_json(detail, first.as_ref().map(ChallengeId::as_str))));
         *response.status_mut() = StatusCode::PAYMENT_REQUIRED;
-        let headers = response.headers_mut();
-        headers.reserve(offers + 2);
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        for value in lines {
-            headers.append(header::WWW_AUTHENTICATE, value);
-        }
+        *response.headers_mut() = headers;
         Self(Box::new(Told { kind: Some(kind), offers, first, response }))
     }
 

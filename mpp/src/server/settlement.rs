@@ -8,15 +8,16 @@
 use super::Mpp;
 use super::drain::Pass;
 use super::journal::{
-    Again, Claim, Claimed, DeliveryState, Entry, Found, Held, JournalError, NewClaim, PaymentState, Proofs,
-    Record, Settled, Settling, Started, Taken,
+    Again, Book, BookOf, Claim, Claimed, DeliveryState, Entry, Found, Held, JournalError, NewClaim,
+    PaymentState, Proofs, Record, Settled, Settling, Started, Taken, Whereabouts,
 };
 use super::observe::{Failure, TARGET, Verdict};
 use super::paid::{Delivery, Hold, Proved};
 use super::pipeline::Admission;
+use super::refund;
 use super::replay::Outgoing;
 use super::respond::{Answer, Challenges, deliver, is_delivery};
-use crate::method::{self, Payment, Rejection, ServerMethod, SettleCx, Settlement, SettlementPlan};
+use crate::method::{self, Payment, Rejection, ServerMethod, SettleCx, Settlement, SettlementPlan, Step};
 use crate::pricing::Capture;
 use crate::protocol::{Problem, ProblemType, Receipt, Timestamp};
 use crate::store::{Quota, StoreError, Version};
@@ -33,10 +34,9 @@ use tracing::Instrument as _;
 const RETRY: Duration = Duration::from_secs(2);
 
 /// What a detached task is asked to do.
-#[expect(clippy::large_enum_variant, reason = "made once per payment and taken apart at once")]
 pub(super) enum Work {
-    /// Claim and settle, or hold.
-    Settle { claim: NewClaim, capture: Capture },
+    /// Claim and settle, or hold. The claim carries the plan sealed, for whoever has to finish it; we have it in clear.
+    Settle { claim: Box<NewClaim>, plan: SettlementPlan, capture: Capture },
     /// Finish what a dead process left, or an answer that was lost.
     Recover(Taken),
 }
@@ -87,7 +87,8 @@ pub(super) async fn detached(
         drop(pass);
     };
     // A child of the request's own span, though the request may be gone before it ends.
-    tokio::spawn(work.instrument(span));
+    // Boxed: tokio moves a future several times on its way into a task, and this one has thousands of bytes.
+    tokio::spawn(Box::pin(work.instrument(span)));
     // The task died: what it did is in the journal, and the next request finds it there.
     outcome.await.unwrap_or(Outcome::Unknown)
 }
@@ -101,10 +102,10 @@ struct Task {
 impl Task {
     async fn run(mut self, work: Work) -> Outcome {
         let result = match work {
-            Work::Settle { claim, capture } => {
+            Work::Settle { claim, plan, capture } => {
                 let span =
                     tracing::info_span!(target: TARGET, "claim", challenge = claim.id, method = claim.method);
-                self.claim(claim, capture).instrument(span).await
+                self.claim(claim, &plan, capture).instrument(span).await
             }
             Work::Recover(taken) => self.recover(taken).await,
         };
@@ -116,7 +117,12 @@ impl Task {
     }
 
     /// `claiming` → `claimed` → settled or held.
-    async fn claim(&mut self, new: NewClaim, capture: Capture) -> Result<Outcome, JournalError> {
+    async fn claim(
+        &mut self,
+        new: Box<NewClaim>,
+        plan: &SettlementPlan,
+        capture: Capture,
+    ) -> Result<Outcome, JournalError> {
         let claiming = self.mpp.0.journal.claim(new, self.mpp.now()).await?;
         let (id, operation) = (claiming.id().to_owned(), claiming.entry().bill.operation.clone());
         let method = self.method.name().as_str();
@@ -143,17 +149,21 @@ impl Task {
             }
             Proofs::Taken(claimed) => {
                 told("claimed");
-                self.proceed(claimed, capture).await
+                self.proceed(claimed, plan, capture).await
             }
         }
     }
 
     /// All claims are held, before the challenge expired: the money.
-    async fn proceed(&mut self, claimed: Claim<Claimed>, capture: Capture) -> Result<Outcome, JournalError> {
-        let Some(plan) = self.plan(&claimed) else { return Ok(Outcome::Unknown) };
+    async fn proceed(
+        &mut self,
+        claimed: Claim<Claimed>,
+        plan: &SettlementPlan,
+        capture: Capture,
+    ) -> Result<Outcome, JournalError> {
         match capture {
-            Capture::BeforeHandler => self.settle(claimed.begin_settling(self.mpp.now()).await?, &plan).await,
-            Capture::OnSuccess => self.hold(claimed.begin_holding(self.mpp.now()).await?, &plan).await,
+            Capture::BeforeHandler => self.settle(claimed.begin_settling(self.mpp.now()).await?, plan).await,
+            Capture::OnSuccess => self.hold(claimed.begin_holding(self.mpp.now()).await?, plan).await,
         }
     }
 
@@ -339,6 +349,29 @@ impl Finishing {
         }
         let mpp = mpp.clone();
         self.0.push_back(tokio::spawn(async move { finish(&mpp, quota, id, found).await }));
+        Ok(finished)
+    }
+
+    /// Carries on what was ordered back of a payment, once there is room. How many entries were finished meanwhile.
+    ///
+    /// # Errors
+    /// The first failure of the store. What has begun goes on.
+    pub(super) async fn refund(&mut self, mpp: &Mpp, of: BookOf, book: Book) -> Result<usize, StoreError> {
+        let is_over = !book.has_pending() && (book.payment == Whereabouts::Over || !book.is_settled());
+        if is_over {
+            return Ok(0);
+        }
+        let mut finished = 0;
+        while self.0.len() >= Self::AT_ONCE {
+            finished += self.first().await?;
+        }
+        let Some(pass) = mpp.0.journal.doors().enter() else { return Ok(finished) };
+        let mpp = mpp.clone();
+        self.0.push_back(tokio::spawn(async move {
+            let ended = refund::resume(&mpp, of, &book).await;
+            drop(pass);
+            ended
+        }));
         Ok(finished)
     }
 
@@ -561,8 +594,13 @@ impl Exit {
     /// Commits the delivery of `response`, or gives the payment back when it is a failure.
     ///
     /// 2xx, 3xx and 101 are deliveries. A delivery that cannot be committed is withheld: 503, no challenge.
-    pub async fn close(self, response: impl IntoResponse) -> Response {
-        self.finish(response.into_response()).await
+    pub fn close(self, response: impl IntoResponse) -> Step<'static, Response> {
+        let response = response.into_response();
+        match self.0 {
+            None => Step::ready(deliver(response, None)),
+            // Boxed: only who paid waits here, and the future of every unpaid request would have room for it.
+            Some(_) => Step::boxed(self.finish(response)),
+        }
     }
 
     async fn finish(mut self, response: Response) -> Response {

@@ -177,7 +177,13 @@ impl Key {
     /// assert_eq!(Key::new(Quota::Free, "claim", "a/b").as_str(), "free/claim/a/b");
     /// ```
     pub fn new(quota: Quota, kind: &str, id: &str) -> Self {
-        Self { text: format!("{}/{kind}/{id}", quota.name()), quota }
+        Self { text: [quota.name(), "/", kind, "/", id].concat(), quota }
+    }
+
+    /// `quota/kind/owner/id`.
+    #[cfg(feature = "sandbox")]
+    pub(crate) fn within(quota: Quota, kind: &str, owner: &str, id: &str) -> Self {
+        Self { text: [quota.name(), "/", kind, "/", owner, "/", id].concat(), quota }
     }
 
     /// Reads a key back from its text, for backends.

@@ -11,7 +11,7 @@
 //! | notice when a price changes | [`assert_price_list`], `assert_manifest` (with `openapi`) |
 //! | be sure that documents and challenges agree | `assert_advertised` (with `openapi`) |
 //! | test a payment method of your own | [`method_conformance`] |
-//! | stop a server at every operation of a payment | [`crash_safety`], [`crash_storm`] |
+//! | stop a server at every operation of a payment, or of a refund | [`crash_safety`], [`crash_storm`], [`refund_safety`] |
 //! | test a store of your own | [`store_conformance`], [`shared_store_conformance`], [`store_outage_conformance`] |
 //! | have test money | [`sandbox`], [`wallet`] |
 //!
@@ -54,7 +54,10 @@ mod store_conformance;
 #[cfg(feature = "openapi")]
 pub use advertised::assert_advertised;
 pub use client::{Client, Request, Response};
-pub use crash::{CrashBench, CrashReport, CutOff, Depth, Process, StormReport, crash_safety, crash_storm};
+pub use crash::{
+    CrashBench, CrashReport, CutOff, Depth, Process, RefundReport, StormReport, crash_safety, crash_storm,
+    refund_safety,
+};
 #[cfg(feature = "openapi")]
 pub use manifest::assert_manifest;
 pub use method_conformance::{Breach, Conformance, MethodBench, MethodRule, method_conformance};

@@ -326,6 +326,24 @@ async fn play_money_that_its_server_refuses_is_not_spent() {
 }
 
 #[tokio::test]
+async fn a_second_purchase_under_one_key_is_refused_with_the_servers_reason_and_play_money_is_not_spent() {
+    let world = world();
+    let ask = async || world.send(Request::post(url("/echo")).header("idempotency-key", "mine"), "x").await;
+    assert_eq!(text(ask().await.unwrap()).await, "x 1");
+    let error = ask().await.unwrap_err();
+    let Error::Rejected(unsettled) = &error else { panic!("{error}") };
+    assert_eq!(unsettled.fate, Fate::Never);
+    assert!(
+        error.to_string().contains("409") && error.to_string().contains("this Idempotency-Key"),
+        "{error}"
+    );
+    assert_eq!(world.till().await, Amount::cents(1));
+    let entries = world.client.ledger().entries().await.unwrap();
+    assert!(matches!(entries[1].outcome, Outcome::Released { .. }), "{entries:?}");
+    assert!(world.client.unsettled().is_empty());
+}
+
+#[tokio::test]
 async fn a_wallet_that_is_slower_than_the_challenge_lives_sends_nothing() {
     let wallet = Wallet::generate();
     let mut told = Told::around(&wallet);

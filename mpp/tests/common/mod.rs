@@ -6,8 +6,9 @@ mod faulty;
 pub use faulty::{Fault, Faulty};
 
 use mpp::method::{
-    CredentialCx, Fees, Held, Holding, MethodCurrency, MethodProblem, Money, OfferCx, Payment, Rejection,
-    ServerMethod, SettleCx, Settlement, SettlementPlan, Splitting, SponsorBudget, Sponsoring, Step, Verified,
+    CredentialCx, Fees, Held, Holding, MethodCurrency, MethodProblem, Money, OfferCx, Payment, RefundCx,
+    RefundOutcome, RefundPlan, Refunding, Rejection, ServerMethod, SettleCx, Settlement, SettlementPlan,
+    Splitting, SponsorBudget, Sponsoring, Step, Verified,
 };
 use mpp::protocol::{BaseUnits, Challenge, ChargeRequest, Credential, MethodName, ProblemType, Timestamp};
 use mpp::store::{Keep, Notebook, Turn};
@@ -50,6 +51,16 @@ pub struct Network {
     pub turnstile: Semaphore,
     /// How many settlements have come as far as the turnstile.
     pub waiting: AtomicUsize,
+    /// Whether and from what it gives payments back.
+    pub refunding: Mutex<Refunding>,
+    /// What the next refund does.
+    pub refund: Mutex<Script>,
+    /// Refund id → what went back: payer and base units.
+    pub refunded: Mutex<HashMap<String, (String, u128)>>,
+    /// Orders that were made plans of.
+    pub planned: AtomicUsize,
+    /// Refunds that came as far as the network.
+    pub asked_back: AtomicUsize,
 }
 
 /// What a network can do at all.
@@ -142,6 +153,11 @@ impl Network {
             budget: Mutex::default(),
             turnstile: Semaphore::new(Semaphore::MAX_PERMITS),
             waiting: AtomicUsize::new(0),
+            refunding: Mutex::new(Refunding::Configured),
+            refund: Mutex::new(Script::Settle),
+            refunded: Mutex::default(),
+            planned: AtomicUsize::new(0),
+            asked_back: AtomicUsize::new(0),
         })
     }
 
@@ -169,6 +185,11 @@ impl Network {
     /// The most often that money moved for one challenge.
     pub fn worst(&self) -> usize {
         self.moved.lock().unwrap().values().copied().max().unwrap_or(0)
+    }
+
+    /// What went back, in all.
+    pub fn given_back(&self) -> u128 {
+        self.refunded.lock().unwrap().values().map(|(_, units)| units).sum()
     }
 
     /// The plan came back as it was given: by `verify`, and for what is held by `hold`.
@@ -383,6 +404,49 @@ impl ServerMethod for Wired {
                 }
                 self.0.released.lock().unwrap().push(cx.challenge_id.to_owned());
                 Step::ready(Ok(()))
+            }
+        }
+    }
+
+    fn refunding(&self) -> Refunding {
+        *self.0.refunding.lock().unwrap()
+    }
+
+    fn plan_refund<'a>(&'a self, cx: &'a RefundCx<'a>) -> Step<'a, Result<RefundPlan, MethodProblem>> {
+        self.0.planned.fetch_add(1, Ordering::SeqCst);
+        if *self.0.refund.lock().unwrap() == Script::Unreachable {
+            return Step::ready(Err(MethodProblem("the purse is empty".to_owned())));
+        }
+        assert!(cx.reference.starts_with("paid-"), "{}", cx.reference);
+        Step::ready(Ok(RefundPlan(json!({
+            "id": cx.refund_id, "to": cx.payer, "units": cx.units, "secret": PLAN_SECRET,
+        }))))
+    }
+
+    fn refund<'a>(&'a self, plan: &'a RefundPlan, _: Timestamp) -> Step<'a, RefundOutcome> {
+        self.0.asked_back.fetch_add(1, Ordering::SeqCst);
+        assert_eq!(plan.0["secret"], PLAN_SECRET);
+        let text = |name: &str| plan.0[name].as_str().expect("as it was planned").to_owned();
+        let reference = format!("back-{}", text("id"));
+        let pay = || {
+            let entry = (text("to"), text("units").parse().expect("units"));
+            self.0.refunded.lock().unwrap().insert(text("id"), entry);
+        };
+        let detail = "nobody knows".to_owned();
+        match *self.0.refund.lock().unwrap() {
+            Script::Decline => Step::ready(RefundOutcome::Failed { why: "the account is closed".to_owned() }),
+            Script::LoseRequest => Step::ready(RefundOutcome::Pending { reference: None, detail }),
+            Script::LoseAnswer => {
+                pay();
+                Step::ready(RefundOutcome::Pending { reference: Some(reference), detail })
+            }
+            Script::Hang => {
+                pay();
+                Step::boxed(std::future::pending())
+            }
+            _ => {
+                pay();
+                Step::ready(RefundOutcome::Refunded { reference })
             }
         }
     }

@@ -30,6 +30,7 @@ mod order;
 mod rates;
 mod recovery;
 mod redelivery;
+mod refund;
 mod replay;
 mod shutdown;
 mod splits;

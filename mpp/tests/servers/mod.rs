@@ -1,6 +1,8 @@
 //! Real database servers for the tests of their stores: each on a free port, with its data in a temporary folder,
 //! stopped when it is dropped.
 
+#![allow(dead_code, reason = "each test program uses its own part")]
+
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};

@@ -518,57 +518,14 @@ impl EvmWallet {
 
     /// The transfer as a signed transaction, with the challenge hash behind its input.
     async fn transfer(&self, bill: &Bill) -> Result<(Bytes, B256), PayError> {
-        let rpc = self.rpc_or_unable()?;
-        let own = self.signer.address();
-        let (to, value) = match bill.ask.token {
-            Some(token) => (token, U256::ZERO),
-            None => (bill.ask.recipient, bill.ask.amount),
-        };
-        let mut input = plain_input(&bill.ask);
-        input.extend_from_slice(bill.challenge.as_slice());
-        let input = Bytes::from(input);
-        let questions = [
-            node::chain_id(),
-            node::nonce(own, "pending"),
-            node::estimate(own, to, value, &input),
-            node::block("latest"),
-            node::priority_fee(),
-        ];
-        let trouble = |e: RpcError| trouble(rpc, &e);
-        let [chain, nonce, gas, head, priority] = rpc.read_all(questions).await.map_err(trouble)?;
-        let served: u64 = chain.into_result::<U64>().map_err(trouble)?.to();
-        if served != self.chain.id() {
-            return Err(unable(&format!("the RPC node serves chain {served}")));
-        }
-        let gas: u64 = match gas.into_result::<U64>() {
-            Ok(gas) => gas.to(),
-            Err(RpcError::Node(_)) => return Err(unable("the transfer would not succeed from this account")),
-            Err(e) => return Err(trouble(e)),
-        };
-        let head: Head = head.into_result().map_err(trouble)?;
-        let base = head.base_fee().ok_or_else(|| unable("the chain has no base fee (EIP-1559)"))?;
-        let priority = priority.into_result::<U128>().map_or(1_000_000_000, |fee| fee.to());
-        let dear = || unable("gas costs more than this wallet's policy allows");
-        let (limit, fees) =
-            (self.gas.limit(gas).ok_or_else(dear)?, self.gas.fees(base, priority).ok_or_else(dear)?);
-        let tx = TxEip1559 {
+        let own = OwnTransfer {
             chain_id: self.chain.id(),
-            nonce: nonce.into_result::<U64>().map_err(trouble)?.to(),
-            gas_limit: limit,
-            max_fee_per_gas: fees.max,
-            max_priority_fee_per_gas: fees.priority,
-            to: TxKind::Call(to),
-            value,
-            access_list: Default::default(),
-            input,
+            token: bill.ask.token,
+            to: bill.ask.recipient,
+            amount: bill.ask.amount,
+            tail: bill.challenge.as_slice(),
         };
-        let signature = self
-            .signer
-            .sign_hash(&tx.signature_hash())
-            .await
-            .map_err(|_| unable("the key could not sign"))?;
-        let raw: Bytes = tx.into_signed(signature).encoded_2718().into();
-        let hash = keccak256(&raw);
+        let (raw, hash, _) = signed_transfer(self.rpc_or_unable()?, &*self.signer, &self.gas, own).await?;
         Ok((raw, hash))
     }
 
@@ -583,6 +540,74 @@ impl EvmWallet {
         let signature = signature.normalize_s().unwrap_or(signature);
         Ok(hex::encode_prefixed(signature.as_bytes()))
     }
+}
+
+/// A transfer of our own.
+pub(super) struct OwnTransfer<'a> {
+    pub(super) chain_id: u64,
+    /// `None` for the chain's own coin.
+    pub(super) token: Option<Address>,
+    pub(super) to: Address,
+    pub(super) amount: U256,
+    /// What stands behind the call's input.
+    pub(super) tail: &'a [u8],
+}
+
+/// A transfer with the account's next nonce, and what that is. Nothing is broadcast.
+pub(super) async fn signed_transfer(
+    rpc: &Rpc,
+    signer: &(dyn Signer + Send + Sync),
+    policy: &GasPolicy,
+    own: OwnTransfer<'_>,
+) -> Result<(Bytes, B256, u64), PayError> {
+    let account = signer.address();
+    let (to, value) = match own.token {
+        Some(token) => (token, U256::ZERO),
+        None => (own.to, own.amount),
+    };
+    let mut input = plain_input(own.token, own.to, own.amount);
+    input.extend_from_slice(own.tail);
+    let input = Bytes::from(input);
+    let questions = [
+        node::chain_id(),
+        node::nonce(account, "pending"),
+        node::estimate(account, to, value, &input),
+        node::block("latest"),
+        node::priority_fee(),
+    ];
+    let trouble = |e: RpcError| trouble(rpc, &e);
+    let [chain, nonce, gas, head, priority] = rpc.read_all(questions).await.map_err(trouble)?;
+    let served: u64 = chain.into_result::<U64>().map_err(trouble)?.to();
+    if served != own.chain_id {
+        return Err(unable(&format!("the RPC node serves chain {served}")));
+    }
+    let gas: u64 = match gas.into_result::<U64>() {
+        Ok(gas) => gas.to(),
+        Err(RpcError::Node(_)) => return Err(unable("the transfer would not succeed from this account")),
+        Err(e) => return Err(trouble(e)),
+    };
+    let head: Head = head.into_result().map_err(trouble)?;
+    let base = head.base_fee().ok_or_else(|| unable("the chain has no base fee (EIP-1559)"))?;
+    let priority = priority.into_result::<U128>().map_or(1_000_000_000, |fee| fee.to());
+    let dear = || unable("gas costs more than the policy allows");
+    let (limit, fees) = (policy.limit(gas).ok_or_else(dear)?, policy.fees(base, priority).ok_or_else(dear)?);
+    let nonce: u64 = nonce.into_result::<U64>().map_err(trouble)?.to();
+    let tx = TxEip1559 {
+        chain_id: own.chain_id,
+        nonce,
+        gas_limit: limit,
+        max_fee_per_gas: fees.max,
+        max_priority_fee_per_gas: fees.priority,
+        to: TxKind::Call(to),
+        value,
+        access_list: Default::default(),
+        input,
+    };
+    let signature =
+        signer.sign_hash(&tx.signature_hash()).await.map_err(|_| unable("the key could not sign"))?;
+    let raw: Bytes = tx.into_signed(signature).encoded_2718().into();
+    let hash = keccak256(&raw);
+    Ok((raw, hash, nonce))
 }
 
 fn token_of(bill: &Bill) -> Result<Address, PayError> {

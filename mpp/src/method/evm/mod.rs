@@ -61,6 +61,7 @@ mod offchain;
 mod onchain;
 mod open;
 mod plan;
+mod refund;
 mod request;
 mod server;
 mod settle;
@@ -77,6 +78,7 @@ pub use self::server::rpc_chain_id;
 pub use alloy::signers::local::PrivateKeySigner;
 
 use self::credit::Risk;
+use self::refund::Refunds;
 use self::settler::Settler;
 use crate::chain::{Node, Reach, parse_address, usable_account};
 use crate::method::{MethodName, MethodProblem};
@@ -172,6 +174,7 @@ pub struct Evm {
     accepted: Option<Vec<CredentialType>>,
     binding: HashBinding,
     settler: Option<Arc<Settler>>,
+    refunds: Option<Refunds>,
     gas: GasPolicy,
     risk: Risk,
     confirmations: u64,
@@ -259,6 +262,7 @@ impl Evm {
             accepted: None,
             binding: HashBinding::Required,
             settler: None,
+            refunds: None,
             gas: GasPolicy::default(),
             risk: Risk::default(),
             confirmations: 1,
@@ -353,6 +357,23 @@ impl Evm {
     /// ```
     pub fn settlement_signer(mut self, signer: impl Signer + Send + Sync + 'static) -> Self {
         self.settler = Some(Arc::new(Settler::new(signer)));
+        self
+    }
+
+    /// Gives payments back from the account of `signer` (anything alloy signs with), when the operator
+    /// [orders](crate::Mpp::refund) it. The account has to hold the money and coins for gas, and its key should do nothing
+    /// else: refunds take its nonces. What gas may cost is the [gas policy](Self::gas_policy)'s.
+    ///
+    /// ```
+    /// # use mpp::{Evm, method::{Refunding, ServerMethod}};
+    /// use mpp::method::evm::PrivateKeySigner;
+    ///
+    /// let evm = Evm::new("0x70997970C51812dc3A010C7d01b50e0d17dc79C8");
+    /// assert_eq!(evm.refunding(), Refunding::Unconfigured);
+    /// assert_eq!(evm.refunds_from(PrivateKeySigner::random()).refunding(), Refunding::Configured);
+    /// ```
+    pub fn refunds_from(mut self, signer: impl Signer + Send + Sync + 'static) -> Self {
+        self.refunds = Some(Refunds::new(signer));
         self
     }
 

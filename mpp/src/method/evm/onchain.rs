@@ -93,9 +93,9 @@ fn decoded(raw: &[u8]) -> Result<Signed<TxEip1559>, Rejection> {
 }
 
 /// The input of the transfer that is asked for, without a challenge hash.
-pub(super) fn plain_input(ask: &Ask) -> Vec<u8> {
-    match ask.token {
-        Some(_) => IToken::transferCall { to: ask.recipient, value: ask.amount }.abi_encode(),
+pub(super) fn plain_input(token: Option<Address>, to: Address, value: U256) -> Vec<u8> {
+    match token {
+        Some(_) => IToken::transferCall { to, value }.abi_encode(),
         None => Vec::new(),
     }
 }
@@ -126,7 +126,7 @@ pub(super) fn transfer(
         };
         return Err(Rejection::failed(detail));
     }
-    let Some(rest) = input.strip_prefix(plain_input(ask).as_slice()) else {
+    let Some(rest) = input.strip_prefix(plain_input(ask.token, ask.recipient, ask.amount).as_slice()) else {
         return Err(not_the_transfer(input, ask));
     };
     match rest.len() {

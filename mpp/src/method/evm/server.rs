@@ -9,8 +9,8 @@ use super::typed::{permit2_domain, token_domain};
 use super::{CredentialType, Evm, HashBinding, Kind, Standard, Token};
 use crate::chain::{Answer, Head, Rpc, RpcError, chain_served_at, unusable};
 use crate::method::{
-    CredentialCx, Fees, MethodCurrency, MethodName, MethodProblem, OfferCx, Rejection, ServerMethod,
-    SettleCx, Settlement, Sponsoring, Step, Verified,
+    CredentialCx, Fees, MethodCurrency, MethodName, MethodProblem, OfferCx, RefundCx, RefundOutcome,
+    RefundPlan, Refunding, Rejection, ServerMethod, SettleCx, Settlement, Sponsoring, Step, Verified,
 };
 use crate::protocol::{BaseUnits, ChargeRequest, Timestamp};
 use alloy::primitives::{Address, B256, Bytes, U256};
@@ -85,6 +85,14 @@ impl ServerMethod for Evm {
                 "`{kind}` is accepted, but nobody can settle it; call `.settlement_key(key)`"
             )));
         }
+        if let (Some(refunds), Some(settler)) = (&self.refunds, &self.settler)
+            && refunds.address() == settler.address()
+        {
+            problems.push(MethodProblem(
+                "refunds and settlements are signed with the same key, and would take each other's nonces"
+                    .into(),
+            ));
+        }
         problems
     }
 
@@ -151,6 +159,21 @@ impl ServerMethod for Evm {
             Some(Plan::Hash(done)) => Step::ready(settled(done.hash, done.chain_id, done.external_id)),
             None => Step::ready(unreadable()),
         }
+    }
+
+    fn refunding(&self) -> Refunding {
+        match self.refunds {
+            Some(_) => Refunding::Configured,
+            None => Refunding::Unconfigured,
+        }
+    }
+
+    fn plan_refund<'a>(&'a self, cx: &'a RefundCx<'a>) -> Step<'a, Result<RefundPlan, MethodProblem>> {
+        Step::boxed(self.plan_back(cx))
+    }
+
+    fn refund<'a>(&'a self, plan: &'a RefundPlan, _now: Timestamp) -> Step<'a, RefundOutcome> {
+        Step::boxed(self.give_back(plan))
     }
 }
 

@@ -225,7 +225,7 @@ impl Evm {
         }
     }
 
-    async fn broadcast_once(&self, plan: &Broadcast) -> Settlement {
+    pub(super) async fn broadcast_once(&self, plan: &Broadcast) -> Settlement {
         let Some(rpc) = self.node_for(plan.effect.chain_id) else {
             return nothing_sent("evm: no RPC node for the chain of this payment is configured");
         };

@@ -142,7 +142,9 @@ impl ClientMethod for Wallet {
                 ProblemType::PaymentInsufficient
                 | ProblemType::VerificationFailed
                 | ProblemType::PaymentExpired
-                | ProblemType::MalformedCredential,
+                | ProblemType::MalformedCredential
+                // The key is another purchase's: this one was not looked at.
+                | ProblemType::IdempotencyConflict,
             ) => Fate::Never,
             // Of a challenge that was used, say, it has taken the money.
             _ => Fate::Unknown,

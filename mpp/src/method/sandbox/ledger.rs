@@ -17,7 +17,7 @@ use crate::protocol::{MethodName, Timestamp};
 use crate::store::{Cas, Durability, Keep, Key, Quota, Store, StoreError, Version, Versioned, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,6 +84,8 @@ pub(super) struct Account {
     pub(super) paid: u128,
     /// By challenge id.
     reserved: BTreeMap<String, Reservation>,
+    /// Ids of what was given back.
+    refunded: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,6 +179,25 @@ impl Ledger {
             Outcome::Settled => self.close(order).await,
             other => Ok(other),
         }
+    }
+
+    /// Gives `units` of what an account has paid back to it, once for each `refund`. Whether it could.
+    pub(super) async fn refund(&self, refund: &str, account: &str, units: u128) -> Result<bool, Trouble> {
+        self.update(account, |there| {
+            let Some(mut account) = there else { return Edit::Leave(false) };
+            if account.refunded.contains(refund) {
+                return Edit::Leave(true);
+            }
+            let Some(paid) = account.paid.checked_sub(units) else { return Edit::Leave(false) };
+            if account.refunded.len() >= MOST_REFUNDS {
+                return Edit::Leave(false);
+            }
+            account.paid = paid;
+            account.available = account.available.saturating_add(units);
+            account.refunded.insert(refund.to_owned());
+            Edit::Write(account, true)
+        })
+        .await
     }
 
     /// Reserves the money: opens the record, reserves, marks it held.
@@ -424,11 +445,11 @@ impl Ledger {
     }
 
     fn account_key(&self, account: &str) -> Key {
-        Key::new(Quota::Free, "sandbox-account", &format!("{}/{account}", self.method))
+        Key::within(Quota::Free, "sandbox-account", self.method.as_str(), account)
     }
 
     fn payment_key(&self, order: Order<'_>) -> Key {
-        Key::new(Quota::Free, "sandbox-payment", &format!("{}/{}", self.method, order.challenge_id))
+        Key::within(Quota::Free, "sandbox-payment", self.method.as_str(), order.challenge_id)
     }
 }
 
@@ -461,7 +482,8 @@ enum Turned {
 }
 
 fn encode(record: &impl Serialize, keep: Keep) -> Result<Write, Trouble> {
-    Ok(Write { value: postcard::to_allocvec(record).map_err(|_| Trouble::Corrupt)?, keep })
+    let buffer = Vec::with_capacity(128);
+    Ok(Write { value: postcard::to_extend(record, buffer).map_err(|_| Trouble::Corrupt)?, keep })
 }
 
 fn decode<T: DeserializeOwned>(there: &Versioned) -> Result<T, Trouble> {
@@ -473,6 +495,7 @@ pub(super) const DECIMALS: u8 = 18;
 /// A hundred quintillion whole units, far below where 128 bits end.
 pub(super) const MOST_UNITS: u128 = 10_u128.pow(20 + DECIMALS as u32);
 const MOST_RESERVATIONS: usize = 1024;
+const MOST_REFUNDS: usize = 4096;
 const ATTEMPTS: usize = 1000;
 const PAGE: usize = 256;
 const TIDY: usize = 4;

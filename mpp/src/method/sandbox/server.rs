@@ -8,8 +8,9 @@ use super::ledger::{DECIMALS, FundError, Ledger, MOST_UNITS, Order, Outcome, Rea
 use super::request::{Payload, Signed, is_test_money, method_details};
 use crate::clock::Clock;
 use crate::method::{
-    CredentialCx, Held, Holding, MethodCurrency, MethodProblem, Money, OfferCx, Payment, Rejection,
-    ServerMethod, SettleCx, Settlement, SettlementPlan, Splitting, Step, Verified,
+    CredentialCx, Held, Holding, MethodCurrency, MethodProblem, Money, OfferCx, Payment, RefundCx,
+    RefundOutcome, RefundPlan, Refunding, Rejection, ServerMethod, SettleCx, Settlement, SettlementPlan,
+    Splitting, Step, Verified,
 };
 use crate::protocol::{
     Amount, BaseUnits, ChargeRequest, Currency, Did, MethodName, ProblemType, PublicKey, Timestamp, b64,
@@ -47,6 +48,7 @@ pub struct Sandbox {
     problems: Vec<MethodProblem>,
     ledger: Ledger,
     store: Books,
+    refunding: Refunding,
 }
 
 /// Whose store it is.
@@ -81,6 +83,7 @@ impl Sandbox {
             problems: Vec::new(),
             ledger: Ledger::new(Arc::new(own_store()), SANDBOX),
             store: Books::Own,
+            refunding: Refunding::Unconfigured,
         }
     }
 
@@ -231,6 +234,18 @@ impl Sandbox {
         self
     }
 
+    /// Gives payments back when the operator [orders](crate::Mpp::refund) it, from what the account has paid.
+    ///
+    /// ```
+    /// use mpp::{Sandbox, method::{Refunding, ServerMethod}};
+    /// assert_eq!(Sandbox::new().refunds().refunding(), Refunding::Configured);
+    /// ```
+    #[must_use]
+    pub fn refunds(mut self) -> Self {
+        self.refunding = Refunding::Configured;
+        self
+    }
+
     /// Puts `amount` units of play money into an account; opens it if it is new.
     ///
     /// # Errors
@@ -294,6 +309,29 @@ impl Sandbox {
         Ok(Amount::new(self.ledger.till().await?, DECIMALS))
     }
 
+    fn give_back(&self, cx: &RefundCx<'_>) -> Result<RefundPlan, MethodProblem> {
+        let problem = |text: &str| MethodProblem(text.to_owned());
+        let account = cx.payer.ok_or_else(|| problem("nobody knows who paid"))?;
+        let listed = self.currencies.iter().find(|listed| listed.id == cx.asset);
+        let listed = listed.ok_or_else(|| problem("the currency is not one of this sandbox"))?;
+        let units = in_books(cx.units, listed.decimals).ok_or_else(|| problem("no account holds as much"))?;
+        let (refund, units) = (cx.refund_id.to_owned(), BaseUnits::new(units));
+        let plan = serde_json::to_value(GivingBack { refund, account: account.to_owned(), units });
+        plan.map(RefundPlan).map_err(|error| MethodProblem(error.to_string()))
+    }
+
+    async fn given_back(&self, plan: &RefundPlan) -> RefundOutcome {
+        let pending = |detail: String| RefundOutcome::Pending { reference: None, detail };
+        let Ok(GivingBack { refund, account, units }) = GivingBack::deserialize(&plan.0) else {
+            return pending(UNREADABLE.to_owned());
+        };
+        match self.ledger.refund(&refund, &account, units.get()).await {
+            Ok(true) => RefundOutcome::Refunded { reference: format!("sandbox-refund-{refund}") },
+            Ok(false) => RefundOutcome::Failed { why: "the account has not paid as much".to_owned() },
+            Err(trouble) => pending(trouble.to_string()),
+        }
+    }
+
     fn problem(&mut self, text: String) {
         self.problems.push(MethodProblem(text));
     }
@@ -306,7 +344,7 @@ impl Sandbox {
                 Signed::Proof => "an identity proof was signed where a transfer is asked for",
             }));
         }
-        let account = payload.account();
+        let account = payload.account;
         if cx.source.is_some_and(|source| source != account) {
             return Err(Rejection::failed("the credential's source is not the account that pays"));
         }
@@ -323,14 +361,14 @@ impl Sandbox {
                     return Err(Rejection::failed("the challenge's currency is not one of this sandbox"));
                 };
                 let available =
-                    self.ledger.account(&account).await.map_err(unavailable)?.map(|there| there.available);
+                    self.ledger.account(account).await.map_err(unavailable)?.map(|there| there.available);
                 match available {
                     None => return Err(refused(Reason::UnknownAccount)),
                     Some(available) if available < units => return Err(refused(Reason::Insufficient)),
                     Some(_) => {}
                 }
                 Plan::Transfer {
-                    account: account.clone(),
+                    account: account.to_owned(),
                     units: BaseUnits::new(units),
                     until: (cx.expires + GRACE).unix(),
                     taken: Taken::AtOnce,
@@ -338,7 +376,7 @@ impl Sandbox {
             }
         };
         // The challenge id is all that has to be claimed: the signature is for it alone.
-        Ok(Verified { payer: Some(account), proof_keys: Vec::new(), plan: plan.journaled()? })
+        Ok(Verified { payer: Some(account.to_owned()), proof_keys: Vec::new(), plan: plan.journaled()? })
     }
 
     /// The amount of a request in the units of the books.
@@ -509,6 +547,18 @@ impl ServerMethod for Sandbox {
     fn release<'a>(&'a self, cx: &'a SettleCx<'a>) -> Step<'a, Result<(), Rejection>> {
         Step::boxed(self.cancel(cx))
     }
+
+    fn refunding(&self) -> Refunding {
+        self.refunding
+    }
+
+    fn plan_refund<'a>(&'a self, cx: &'a RefundCx<'a>) -> Step<'a, Result<RefundPlan, MethodProblem>> {
+        Step::ready(self.give_back(cx))
+    }
+
+    fn refund<'a>(&'a self, plan: &'a RefundPlan, _now: Timestamp) -> Step<'a, RefundOutcome> {
+        Step::boxed(self.given_back(plan))
+    }
 }
 
 /// Why an operator's call failed.
@@ -592,6 +642,16 @@ impl Plan {
             }),
         }
     }
+}
+
+/// What is journaled of a refund.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GivingBack {
+    refund: String,
+    account: String,
+    /// Of the books.
+    units: BaseUnits,
 }
 
 enum Verb {

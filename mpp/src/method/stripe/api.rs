@@ -3,8 +3,8 @@
 //! No request is repeated here, no redirect followed, and of Stripe's own words only its codes are looked at: they may
 //! echo an attacker's input.
 
-use super::is_id_byte;
 use super::plan::{Funds, Plan};
+use super::{is_id_byte, refund};
 use crate::method::{MethodProblem, Rejection};
 use crate::outbound::{self, ClientError, Wire};
 use base64::Engine;
@@ -21,6 +21,8 @@ use url::form_urlencoded::Serializer;
 const MAX_ANSWER: usize = 512 * 1024;
 /// Longest id of Stripe's that is believed.
 const MAX_ID: usize = 255;
+/// How many hundreds of Refunds of one PaymentIntent are looked at.
+const PAGES: usize = 10;
 /// When a client may come back after trouble on our side.
 pub(super) const RETRY: Duration = Duration::from_secs(2);
 
@@ -171,6 +173,45 @@ pub(super) enum Status {
     Unheard,
 }
 
+/// A Refund.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct Given {
+    pub(super) id: String,
+    pub(super) status: RefundStatus,
+    amount: u64,
+    currency: String,
+    payment_intent: Option<String>,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
+}
+
+/// Where a Refund stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RefundStatus {
+    Succeeded,
+    Pending,
+    RequiresAction,
+    Failed,
+    Canceled,
+    #[serde(other)]
+    Unheard,
+}
+
+impl Given {
+    fn is_marked(&self, plan: &refund::Plan) -> bool {
+        self.metadata.get("mpp_refund") == Some(&plan.key)
+    }
+
+    /// Whether it is the one of this plan, and of as much.
+    pub(super) fn belongs_to(&self, plan: &refund::Plan) -> bool {
+        self.is_marked(plan)
+            && self.amount == plan.amount
+            && self.currency == plan.currency
+            && self.payment_intent.as_ref() == Some(&plan.intent)
+    }
+}
+
 /// A PaymentIntent as an answer to the POST that creates it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Created {
@@ -273,6 +314,46 @@ impl Api {
         }
     }
 
+    /// Makes the Refund of a plan; of one that was made before, as it is now.
+    pub(super) async fn give_back(&self, plan: &refund::Plan) -> Result<Given, CallError> {
+        let mut headers = headers(&plan.version, plan.account.as_deref())?;
+        headers.insert(IDEMPOTENCY_KEY, HeaderValue::try_from(&plan.key).map_err(|_| CallError::NotSent)?);
+        let answer = self.send(Method::POST, "/v1/refunds", headers.clone(), plan.form.clone()).await?;
+        let is_old = answer.headers().get(IDEMPOTENT_REPLAYED).is_some_and(|told| told == "true");
+        let made = given(answer).await?;
+        if !is_old {
+            return Ok(made);
+        }
+        headers.remove(IDEMPOTENCY_KEY);
+        given(self.send(Method::GET, &format!("/v1/refunds/{}", made.id), headers, String::new()).await?)
+            .await
+    }
+
+    /// The Refund of a plan, if it is there.
+    pub(super) async fn given_back(&self, plan: &refund::Plan) -> Result<Option<Given>, CallError> {
+        let mut last: Option<String> = None;
+        for _ in 0..PAGES {
+            let after = last.iter().map(|last| ("starting_after", last.as_str()));
+            let query = [("payment_intent", plan.intent.as_str()), ("limit", "100")].into_iter().chain(after);
+            let query = Serializer::new(String::new()).extend_pairs(query).finish();
+            let path = format!("/v1/refunds?{query}");
+            let headers = headers(&plan.version, plan.account.as_deref())?;
+            let answer = self.send(Method::GET, &path, headers, String::new()).await?;
+            let status = answer.status().as_u16();
+            let page: Page =
+                serde_json::from_slice(&body(answer).await?).map_err(|_| CallError::Garbled(status))?;
+            last = page.data.last().map(|given| given.id.clone());
+            if let Some(given) = page.data.into_iter().find(|given| given.is_marked(plan)) {
+                return Ok(Some(given));
+            }
+            if !page.has_more || last.is_none() {
+                return Ok(None);
+            }
+        }
+        // So many that nobody can say.
+        Err(CallError::Lost)
+    }
+
     /// Whether Stripe is there and lets this key read PaymentIntents.
     pub(super) async fn greet(&self, version: &str, account: Option<&str>) -> Result<(), CallError> {
         let headers = headers(version, account)?;
@@ -345,6 +426,15 @@ fn with_usable_id(intent: Intent, status: u16) -> Result<Intent, CallError> {
     if usable { Ok(intent) } else { Err(CallError::Garbled(status)) }
 }
 
+async fn given(answer: Response) -> Result<Given, CallError> {
+    let status = answer.status().as_u16();
+    let given: Given =
+        serde_json::from_slice(&body(answer).await?).map_err(|_| CallError::Garbled(status))?;
+    // The id becomes part of paths and of the ledger.
+    let usable = !given.id.is_empty() && given.id.len() <= MAX_ID && given.id.bytes().all(is_id_byte);
+    if usable { Ok(given) } else { Err(CallError::Garbled(status)) }
+}
+
 async fn refusal(answer: Response) -> CallError {
     let status = answer.status().as_u16();
     let body = match body(answer).await {
@@ -373,6 +463,15 @@ fn word(text: Option<String>) -> String {
 }
 
 impl Refusal {
+    pub(super) fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// Whether the request itself was wrong, and nothing else.
+    pub(super) fn is_invalid_request(&self) -> bool {
+        matches!(self.kind.as_str(), "invalid_request_error" | "card_error")
+    }
+
     /// What it proves.
     pub(super) fn verdict(&self) -> Verdict {
         if matches!(self.intent, Some(Status::Succeeded | Status::Processing | Status::RequiresCapture)) {
@@ -475,6 +574,13 @@ struct StatusOnly {
 #[derive(Deserialize)]
 struct Found {
     data: Vec<Intent>,
+}
+
+/// A page of Refunds.
+#[derive(Deserialize)]
+struct Page {
+    data: Vec<Given>,
+    has_more: bool,
 }
 
 /// Of a list only that it is one.

@@ -10,6 +10,7 @@
 //! | `client.rs` | the paying side: [`StripeWallet`] |
 //! | `api.rs` | the calls to Stripe, and what its answers mean |
 //! | `plan.rs` | what is journaled: the exact form and its idempotency key |
+//! | `refund.rs` | giving a payment back, when the operator orders it |
 //! | `money.rs`, `connect.rs` | minor units and minimums per currency, Stripe Connect |
 //!
 //! # When a payment counts as declined, so that its claims are released
@@ -38,6 +39,7 @@ mod client;
 mod connect;
 mod money;
 mod plan;
+mod refund;
 mod request;
 mod server;
 #[cfg(test)]
@@ -48,7 +50,7 @@ pub use self::connect::Share;
 
 use self::api::{Api, ApiProblem, SecretKey};
 use self::connect::Connect;
-use crate::method::{MethodName, MethodProblem};
+use crate::method::{MethodName, MethodProblem, Refunding};
 use crate::protocol::{Amount, BaseUnits};
 use std::fmt;
 use std::sync::OnceLock;
@@ -86,6 +88,7 @@ pub struct Stripe {
     version: String,
     base_url: String,
     timeout: Duration,
+    refunding: Refunding,
     wrong: Vec<MethodProblem>,
     api: OnceLock<Result<Api, ApiProblem>>,
 }
@@ -119,6 +122,7 @@ impl Stripe {
             version: STRIPE_VERSION.to_owned(),
             base_url: BASE_URL.to_owned(),
             timeout: TIMEOUT,
+            refunding: Refunding::Unconfigured,
             wrong,
             api: OnceLock::new(),
         }
@@ -291,6 +295,20 @@ impl Stripe {
     /// ```
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// Gives payments back when the operator [orders](crate::Mpp::refund) it: a restricted key needs write access to Refunds
+    /// for that. With Connect, transfers and application fees are taken back in proportion.
+    ///
+    /// ```
+    /// # use mpp::{Stripe, method::{Refunding, ServerMethod}};
+    /// let stripe = Stripe::new("sk_test_51Abc").network_id("profile_1");
+    /// assert_eq!(stripe.refunding(), Refunding::Unconfigured);
+    /// assert_eq!(stripe.refunds().refunding(), Refunding::Configured);
+    /// ```
+    pub fn refunds(mut self) -> Self {
+        self.refunding = Refunding::Configured;
         self
     }
 

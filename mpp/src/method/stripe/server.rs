@@ -7,8 +7,8 @@ use super::plan::{Funds, Plan, proof_key};
 use super::request::{Ask, Payload, method_details};
 use super::{Stripe, money};
 use crate::method::{
-    CredentialCx, Held, Holding, MethodCurrency, MethodName, MethodProblem, OfferCx, Payment, Rejection,
-    ServerMethod, SettleCx, Settlement, Step, Verified,
+    CredentialCx, Held, Holding, MethodCurrency, MethodName, MethodProblem, OfferCx, Payment, RefundCx,
+    RefundOutcome, RefundPlan, Refunding, Rejection, ServerMethod, SettleCx, Settlement, Step, Verified,
 };
 use crate::protocol::{BaseUnits, ChargeRequest, Timestamp};
 
@@ -154,6 +154,18 @@ impl ServerMethod for Stripe {
                 self.api().map_err(|problem| Rejection::unavailable(RETRY, format!("stripe: {problem}")))?;
             release(api, &plan, cx.now).await
         })
+    }
+
+    fn refunding(&self) -> Refunding {
+        self.refunding
+    }
+
+    fn plan_refund<'a>(&'a self, cx: &'a RefundCx<'a>) -> Step<'a, Result<RefundPlan, MethodProblem>> {
+        Step::ready(self.plan_back(cx))
+    }
+
+    fn refund<'a>(&'a self, plan: &'a RefundPlan, now: Timestamp) -> Step<'a, RefundOutcome> {
+        Step::boxed(self.give_back(plan, now))
     }
 }
 

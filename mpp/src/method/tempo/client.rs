@@ -113,21 +113,31 @@ impl TempoWallet {
         chain_id: u64,
     ) -> Result<Self, WalletError> {
         let rpc = Rpc::new(rpc_url, Reach::Anywhere).map_err(|e| WalletError(e.to_string()))?;
-        Ok(Self {
+        Ok(Self::on(rpc, chain_id, Arc::new(signer), None))
+    }
+
+    /// The same, through a node that is known already.
+    pub(super) fn on(
+        rpc: Rpc,
+        chain_id: u64,
+        signer: Arc<dyn Signer + Send + Sync>,
+        fee_token: Option<Address>,
+    ) -> Self {
+        Self {
             name: MethodName::from_static("tempo"),
             account: signer.address(),
-            signer: Arc::new(signer),
+            signer,
             rpc,
             chain_id,
             mode: Mode::Pull,
-            fee_token: None,
+            fee_token,
             max_fee: 100_000,
             payees: None,
             tokens: Vec::new(),
             clock: Arc::new(SystemClock),
             patience: MINED,
             right_chain: AtomicBool::new(false),
-        })
+        }
     }
 
     /// Pays from this account, of which the signer is an access key: the account's owner has authorised it in the chain's
@@ -391,7 +401,27 @@ impl TempoWallet {
         let now = self.clock.now();
         let expires = challenge.expires_at().ok().flatten();
         let valid_before = expires.map_or(now + VALID_FOR, |expires| expires.min(now + VALID_FOR));
-        let calls = calls(challenge, ask);
+        self.transfers(ask, calls(challenge, ask), valid_before).await
+    }
+
+    /// Signs transfers of the token, of `ask.amount` in all, that can be mined until then. Nothing is broadcast.
+    pub(super) async fn signed_transfers(
+        &self,
+        ask: &Ask,
+        transfers: Vec<Vec<u8>>,
+        valid_before: Timestamp,
+    ) -> Result<AASigned, PayError> {
+        let tx = self.transfers(ask, calls_of(ask.token, transfers), valid_before).await?;
+        self.sign(tx).await
+    }
+
+    async fn transfers(
+        &self,
+        ask: &Ask,
+        calls: Vec<TempoCall>,
+        valid_before: Timestamp,
+    ) -> Result<TempoTransaction, PayError> {
+        let now = self.clock.now();
         let mut request = json!({
             "from": self.account,
             "calls": calls.iter().map(|c| json!({ "to": c.to, "value": c.value, "input": c.input })).collect::<Vec<_>>(),
@@ -547,11 +577,13 @@ fn calls(challenge: &Challenge, ask: &Ask) -> Vec<TempoCall> {
         }
         None => ITIP20::transferCall { to: leg.recipient, amount: leg.amount }.abi_encode(),
     });
-    let calls = std::iter::once(primary).chain(parts);
-    // TC-11.
-    calls
-        .map(|input| TempoCall { to: TxKind::Call(ask.token), value: U256::ZERO, input: input.into() })
-        .collect()
+    calls_of(ask.token, std::iter::once(primary).chain(parts))
+}
+
+/// TC-11.
+fn calls_of(token: Address, inputs: impl IntoIterator<Item = Vec<u8>>) -> Vec<TempoCall> {
+    let call = |input: Vec<u8>| TempoCall { to: TxKind::Call(token), value: U256::ZERO, input: input.into() };
+    inputs.into_iter().map(call).collect()
 }
 
 pub(super) fn units(amount: U256) -> BaseUnits {

@@ -17,6 +17,7 @@
 //! | `legs.rs`, `memo.rs`, `envelope.rs` | transfers against the challenge, attribution, transactions that wait for a fee payer |
 //! | `sponsor/` | paying fees: policy, budget, signature |
 //! | `client.rs` | the payer's wallet |
+//! | `refund.rs` | giving a payment back, when the operator orders it |
 //! | `plan.rs`, `tokens.rs` | what is journaled, known tokens and chains |
 //!
 //! # When a payment counts as declined, so that its claims are released
@@ -42,6 +43,7 @@ mod plan;
 mod proof;
 mod pull;
 mod push;
+mod refund;
 mod request;
 mod server;
 mod settle;
@@ -58,6 +60,8 @@ pub use self::sponsor::{Extra, Sponsor, SponsorPolicy};
 use crate::chain::{Node, Reach, parse_address, usable_account};
 use crate::method::{MethodName, MethodProblem};
 use alloy::primitives::Address;
+use alloy::signers::Signer;
+use refund::Refunds;
 use request::Modes;
 use std::time::Duration;
 
@@ -96,6 +100,7 @@ pub struct Tempo {
     payees: Vec<(String, Address)>,
     modes: Modes,
     sponsor: Option<Sponsor>,
+    refunds: Option<Refunds>,
     wrong: Vec<MethodProblem>,
     pace: Pace,
 }
@@ -171,6 +176,7 @@ impl Tempo {
             payees: Vec::new(),
             modes: Modes::Both,
             sponsor: None,
+            refunds: None,
             wrong,
             pace: Pace::default(),
         }
@@ -302,6 +308,49 @@ impl Tempo {
     /// ```
     pub fn sponsor(mut self, sponsor: Sponsor) -> Self {
         self.sponsor = Some(sponsor);
+        self
+    }
+
+    /// Gives payments back from the account of `signer` (anything alloy signs with), when the operator
+    /// [orders](crate::Mpp::refund) it. The account has to hold the money and the network's fee. A payment that was split
+    /// comes back from this account alone.
+    ///
+    /// ```
+    /// # use mpp::{Tempo, method::{Refunding, ServerMethod}};
+    /// use alloy::signers::local::PrivateKeySigner;
+    ///
+    /// let tempo = Tempo::new("0x70997970C51812dc3A010C7d01b50e0d17dc79C8").rpc("https://rpc.example.org");
+    /// assert_eq!(tempo.refunding(), Refunding::Unconfigured);
+    /// assert_eq!(tempo.refunds_from(PrivateKeySigner::random()).refunding(), Refunding::Configured);
+    /// ```
+    pub fn refunds_from(mut self, signer: impl Signer + Send + Sync + 'static) -> Self {
+        self.refunds = Some(Refunds::new(signer));
+        self
+    }
+
+    /// Pays the network's fee of refunds in this TIP-20 token instead of the one that goes back. After
+    /// [`refunds_from`](Self::refunds_from).
+    ///
+    /// ```
+    /// # use mpp::{Tempo, method::ServerMethod};
+    /// # use alloy::signers::local::PrivateKeySigner;
+    /// let tempo = Tempo::new("0x70997970C51812dc3A010C7d01b50e0d17dc79C8")
+    ///     .rpc("https://rpc.example.org")
+    ///     .refunds_from(PrivateKeySigner::random())
+    ///     .refund_fees_in("0x20c0000000000000000000000000000000000000");
+    /// assert_eq!(tempo.problems(), []);
+    /// ```
+    pub fn refund_fees_in(mut self, token: &str) -> Self {
+        match (parse_address(token), &mut self.refunds) {
+            (Ok(token), Some(refunds)) => refunds.fee_token = Some(token),
+            (Ok(_), None) => {
+                let problem = "a fee token of refunds is named before `.refunds_from(signer)`";
+                self.wrong.push(MethodProblem(problem.into()));
+            }
+            (Err(e), _) => {
+                self.wrong.push(MethodProblem(format!("the fee token of refunds is not usable: {e}")))
+            }
+        }
         self
     }
 

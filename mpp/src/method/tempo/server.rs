@@ -9,8 +9,9 @@ use super::sponsor::Ledger;
 use super::{Mode, Tempo, settle, tokens};
 use crate::chain::{Call, RpcError, chain_served_at, payer_of, unusable};
 use crate::method::{
-    CredentialCx, Fees, MethodCurrency, MethodName, MethodProblem, OfferCx, Rejection, ServerMethod,
-    SettleCx, Settlement, Share, Splitting, SponsorBudget, Sponsoring, Step, Verified,
+    CredentialCx, Fees, MethodCurrency, MethodName, MethodProblem, OfferCx, RefundCx, RefundOutcome,
+    RefundPlan, Refunding, Rejection, ServerMethod, SettleCx, Settlement, Share, Splitting, SponsorBudget,
+    Sponsoring, Step, Verified,
 };
 use crate::protocol::{BaseUnits, ChargeRequest, Timestamp};
 use crate::store::Notebook;
@@ -209,6 +210,21 @@ impl ServerMethod for Tempo {
             Some(done) => Step::ready(settle::settled_already(cx, done)),
             None => Step::ready(settle::unreadable()),
         }
+    }
+
+    fn refunding(&self) -> Refunding {
+        match self.refunds {
+            Some(_) => Refunding::Configured,
+            None => Refunding::Unconfigured,
+        }
+    }
+
+    fn plan_refund<'a>(&'a self, cx: &'a RefundCx<'a>) -> Step<'a, Result<RefundPlan, MethodProblem>> {
+        Step::boxed(self.plan_back(cx))
+    }
+
+    fn refund<'a>(&'a self, plan: &'a RefundPlan, _now: Timestamp) -> Step<'a, RefundOutcome> {
+        Step::boxed(self.give_back(plan))
     }
 }
 

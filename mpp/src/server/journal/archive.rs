@@ -1,7 +1,7 @@
 //! From the journal into the ledger: the one line that is left of a payment.
 //!
 //! There is one truth. While a payment is open, its ledger line is computed from its entry. The write that ends it (it is
-//! delivered) puts the line into the terminal record, so that the two are one commit. After that, and after the response,
+//! delivered, or given back) puts the line into the terminal record, so that the two are one commit. After that, and after the response,
 //! the line moves to a key of its own, which is ordered by time, and the record shrinks to the few bytes that refuse the
 //! credential. A process that dies in between leaves a record with its line, and [`Mpp::recover`](crate::Mpp::recover)
 //! moves that: each step may be done twice.
@@ -10,7 +10,7 @@
 //! | --- | --- |
 //! | `<quota>/ledger/<settled at, unix seconds, 12 digits>-<challenge id>` | [`Line`] |
 
-use super::{Bill, ENTRY, Entry, Journal, JournalError, PaymentState, Record, encode};
+use super::{Bill, ENTRY, Entry, Journal, JournalError, PaymentState, Record, encode, encode_value};
 use crate::protocol::{Receipt, Timestamp};
 use crate::store::{Cas, Keep, Key, Quota, StoreError, Version, Write};
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,8 @@ pub(crate) enum Ending {
     Open,
     RefundDue,
     Delivered,
+    /// Never delivered, and given back.
+    Refunded,
 }
 
 impl Line {
@@ -107,7 +109,7 @@ impl Journal {
             let Some(listing) = found.listing else { return Ok(()) };
             let Listing { line, expires } = *listing;
             let keep = Keep::For(self.line_keep(quota).max(Duration::from_secs(1)));
-            let write = Write { value: encode_line(&line)?, keep };
+            let write = Write { value: encode_value("line", &line)?, keep };
             let key = line_key(quota, line.settled_at, id);
             // Somebody may have put it there before and died: it is the same line.
             self.store.cas(&key, None, Some(write)).await.map_err(JournalError::Store)?;
@@ -125,7 +127,28 @@ impl Journal {
 
     /// Whether a line is in the ledger.
     pub(crate) async fn has_line(&self, quota: Quota, id: &str, line: &Line) -> Result<bool, StoreError> {
-        Ok(self.store.get(&line_key(quota, line.settled_at, id)).await?.is_some())
+        Ok(self.line_as_stored(quota, line.settled_at, id).await?.is_some())
+    }
+
+    /// The line of a payment that is over.
+    pub(crate) async fn line(
+        &self,
+        quota: Quota,
+        settled_at: i64,
+        id: &str,
+    ) -> Result<Option<(Version, Line)>, StoreError> {
+        let there = self.line_as_stored(quota, settled_at, id).await?;
+        there.map(|(version, value)| Ok((version, read_line(&value)?))).transpose()
+    }
+
+    pub(super) async fn line_as_stored(
+        &self,
+        quota: Quota,
+        settled_at: i64,
+        id: &str,
+    ) -> Result<Option<(Version, Vec<u8>)>, StoreError> {
+        let there = self.store.get(&line_key(quota, settled_at, id)).await?;
+        Ok(there.map(|there| (there.version, there.value)))
     }
 
     /// A page of lines, oldest first, after this key.
@@ -134,8 +157,7 @@ impl Journal {
         let prefix = format!("{}/{LEDGER}/", quota.name());
         let page = self.store.scan(&prefix, Some(after), PAGE).await?;
         let lines = page.into_iter().map(|(key, versioned)| {
-            let line = postcard::from_bytes(&versioned.value)
-                .map_err(|e| StoreError::Backend(format!("unreadable ledger line: {e}")))?;
+            let line = read_line(&versioned.value)?;
             let id = key.as_str().get(prefix.len() + 13..).unwrap_or_default().to_owned();
             Ok(FoundLine { key, version: versioned.version, id, line })
         });
@@ -162,10 +184,10 @@ pub(crate) fn lines_since(quota: Quota, settled_at: i64) -> Key {
     Key::new(quota, LEDGER, &format!("{:012}", settled_at.max(0)))
 }
 
-fn line_key(quota: Quota, settled_at: i64, id: &str) -> Key {
+pub(super) fn line_key(quota: Quota, settled_at: i64, id: &str) -> Key {
     Key::new(quota, LEDGER, &format!("{:012}-{id}", settled_at.max(0)))
 }
 
-fn encode_line(line: &Line) -> Result<Vec<u8>, JournalError> {
-    postcard::to_allocvec(line).map_err(|e| JournalError::Store(StoreError::Backend(format!("line: {e}"))))
+fn read_line(value: &[u8]) -> Result<Line, StoreError> {
+    postcard::from_bytes(value).map_err(|e| StoreError::Backend(format!("unreadable ledger line: {e}")))
 }

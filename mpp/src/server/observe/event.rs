@@ -1,6 +1,7 @@
 //! What happens to payments, as values for hooks: never a credential, never the path, query or body of one request.
 
 use super::super::journal::{Ending, Entry, Line};
+use super::super::refund::Refund;
 use crate::protocol::{Amount, BaseUnits, ProblemType, Timestamp};
 use axum::http::StatusCode;
 use std::time::Duration;
@@ -68,6 +69,13 @@ pub enum Event {
         sale: Sale,
         /// How often the handler has run.
         runs: u32,
+    },
+    /// A [refund](crate::Mpp::refund) has come to its end: the money is back, or it failed.
+    Refund {
+        /// What was paid for, and how.
+        sale: Sale,
+        /// What was ordered, and how it ended.
+        refund: Refund,
     },
 }
 

@@ -4,6 +4,7 @@
 //! exists from the start. Names and labels are listed in [`observe`](super); labels come from small fixed sets, never from
 //! a request.
 
+use super::super::refund::RefundState;
 use super::Standing;
 use crate::method::SponsorBudget;
 use crate::protocol::ProblemType;
@@ -19,7 +20,9 @@ pub(super) struct Meters {
     delivered: Counter,
     failed: Counter,
     withheld: Counter,
-    refunds: Counter,
+    refunds_due: Counter,
+    refunded: Counter,
+    refund_failed: Counter,
     dropped: Counter,
     settling: Gauge,
     claims: Gauge,
@@ -51,7 +54,9 @@ impl Meters {
             delivered: delivery("delivered"),
             failed: delivery("failed"),
             withheld: delivery("withheld"),
-            refunds: counter!("mpp_refunds_due_total"),
+            refunds_due: counter!("mpp_refunds_due_total"),
+            refunded: counter!("mpp_refunds_total", "outcome" => "refunded"),
+            refund_failed: counter!("mpp_refunds_total", "outcome" => "failed"),
             dropped: counter!("mpp_events_dropped_total"),
             settling: gauge!("mpp_settlements_running"),
             claims: gauge!("mpp_claims_open"),
@@ -92,7 +97,15 @@ impl Meters {
     }
 
     pub(super) fn refund_due(&self) {
-        self.refunds.increment(1);
+        self.refunds_due.increment(1);
+    }
+
+    pub(super) fn refund(&self, state: &RefundState) {
+        match state {
+            RefundState::Refunded { .. } => self.refunded.increment(1),
+            RefundState::Failed { .. } => self.refund_failed.increment(1),
+            RefundState::Pending { .. } => {}
+        }
     }
 
     pub(super) fn dropped(&self, events: u64) {
@@ -151,6 +164,7 @@ fn describe() {
     );
     metrics::describe_counter!("mpp_deliveries_total", "Runs of handlers that were paid for, by outcome");
     metrics::describe_counter!("mpp_refunds_due_total", "Payments that were given up: a refund is due");
+    metrics::describe_counter!("mpp_refunds_total", "Refunds that came to their end, by outcome");
     metrics::describe_counter!("mpp_events_dropped_total", "Events that a slow hook was not told");
     metrics::describe_gauge!("mpp_settlements_running", "Settlements under way in this process");
     metrics::describe_gauge!(

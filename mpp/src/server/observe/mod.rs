@@ -40,6 +40,7 @@
 //! | `mpp_settlements_running` | gauge | | settlements under way in this process |
 //! | `mpp_deliveries_total` | counter | `outcome` = `delivered`, `failed`, `withheld` | runs of paid handlers |
 //! | `mpp_refunds_due_total` | counter | | payments given up |
+//! | `mpp_refunds_total` | counter | `outcome`: `refunded`, `failed` | refunds that came to their end |
 //! | `mpp_events_dropped_total` | counter | | events a slow hook was not told |
 //! | `mpp_claims_open` | gauge | | claimed and not settled, in the store |
 //! | `mpp_undelivered_payments` | gauge | | settled and not delivered, in the store |
@@ -58,8 +59,9 @@ pub use event::{Event, Failure, Sale};
 pub(super) use hooks::Hook;
 
 use super::journal::{DeliveryState, Entry, PaymentState};
+use super::refund::{Refund, RefundState};
 use super::respond::Answer;
-use crate::protocol::{ProblemType, Receipt};
+use crate::protocol::{ChallengeId, ProblemType, Receipt};
 use axum::http::StatusCode;
 use hooks::Hooks;
 #[cfg(feature = "metrics")]
@@ -145,19 +147,20 @@ impl Observers {
         };
         #[cfg(feature = "metrics")]
         self.meters.refused(kind);
-        let (reason, first) = (slug(kind), answer.first().map(|id| id.as_str()));
+        // As text only inside of what is skipped when nobody listens.
+        let first = answer.first();
         if kind == ProblemType::PaymentRequired {
-            tracing::debug!(target: TARGET, operation, price, reason, challenge = first, offers = answer.offers(), "challenge");
+            tracing::debug!(target: TARGET, operation, price, reason = slug(kind), challenge = first.map(ChallengeId::as_str), offers = answer.offers(), "challenge");
         } else if first.is_some() {
-            tracing::debug!(target: TARGET, operation, price, reason, status = kind.status(), challenge = first, offers = answer.offers(), "refuse");
+            tracing::debug!(target: TARGET, operation, price, reason = slug(kind), status = kind.status(), challenge = first.map(ChallengeId::as_str), offers = answer.offers(), "refuse");
         } else {
-            tracing::debug!(target: TARGET, operation, price, reason, status = kind.status(), "refuse");
+            tracing::debug!(target: TARGET, operation, price, reason = slug(kind), status = kind.status(), "refuse");
         }
         if let Some(challenge) = first.filter(|_| self.hooks.listen()) {
             self.tell(&Event::ChallengeIssued {
                 operation: operation.unwrap_or_default().to_owned(),
                 reason: kind,
-                challenge_id: challenge.to_owned(),
+                challenge_id: challenge.to_string(),
                 offers: answer.offers(),
             });
         }
@@ -237,6 +240,25 @@ impl Observers {
         tracing::error!(target: "mpp::ledger", challenge = id, operation = entry.bill.operation, method = entry.method, %amount, currency = entry.bill.currency, reference, runs, "refund due");
         if let Some(sale) = sale.filter(|_| self.hooks.listen()) {
             self.tell(&Event::RefundDue { sale, runs });
+        }
+    }
+
+    /// A refund is in the journal as made, or as failed.
+    pub(super) fn refund(&self, id: &str, sale: Option<Sale>, refund: &Refund) {
+        #[cfg(feature = "metrics")]
+        self.meters.refund(&refund.state);
+        let (amount, method) = (refund.amount, sale.as_ref().map(|sale| sale.method.as_str()));
+        match &refund.state {
+            RefundState::Refunded { reference } => {
+                tracing::info!(target: "mpp::ledger", challenge = id, method, %amount, reference, outcome = "refunded", "refund");
+            }
+            RefundState::Failed { why } => {
+                tracing::error!(target: "mpp::ledger", challenge = id, method, %amount, why, outcome = "failed", "refund");
+            }
+            RefundState::Pending { .. } => return,
+        }
+        if let Some(sale) = sale.filter(|_| self.hooks.listen()) {
+            self.tell(&Event::Refund { sale, refund: refund.clone() });
         }
     }
 

@@ -40,7 +40,7 @@ pub(super) struct World<'b, B> {
 /// Who comes first to what a dead process left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Restart {
-    /// The client, with its credential.
+    /// The client, with its credential; of a refund the operator, with the same order.
     ByClient,
     /// [`Mpp::recover`], at the start.
     BySweeper,
@@ -101,6 +101,15 @@ impl<'b, B: CrashBench> World<'b, B> {
 
     /// A server in this process.
     pub(super) async fn server(&self, process: &Process) -> (Mpp, Client) {
+        self.server_with(process, |builder| builder).await
+    }
+
+    /// The same, whose configuration is changed by `change`.
+    pub(super) async fn server_with(
+        &self,
+        process: &Process,
+        change: impl FnOnce(Builder) -> Builder,
+    ) -> (Mpp, Client) {
         let method = self.bench.method(process, self.clock.clone()).await;
         let builder = Mpp::builder("https://test.example")
             .secret(self.secret.clone())
@@ -116,7 +125,8 @@ impl<'b, B: CrashBench> World<'b, B> {
             .single_process_volatile_store();
         // Prices of the program around the test may name methods that are not here.
         let ignoring = |builder: Builder, module: &'static str| builder.ignore_module(module);
-        let built = registry().iter().map(|spec| spec.module).fold(builder, ignoring).build();
+        let builder = registry().iter().map(|spec| spec.module).fold(builder, ignoring);
+        let built = change(builder).build();
         let mpp = built.unwrap_or_else(|report| panic!("{report}"));
         (mpp.clone(), self.bench.client(mpp))
     }
@@ -188,20 +198,7 @@ impl<'b, B: CrashBench> World<'b, B> {
         let mut answer = None;
         let stops = plan.stops.iter().cloned().map(Some).chain([None]);
         for (number, stop) in stops.enumerate() {
-            let process = match stop {
-                None => Process::judged(|_| Fate::Done),
-                Some(stop) => {
-                    let mut left = stop.nth;
-                    Process::judged(move |name| match (name == stop.name, left) {
-                        (false, _) => Fate::Done,
-                        (true, 0) => stop.fate,
-                        (true, _) => {
-                            left -= 1;
-                            Fate::Done
-                        }
-                    })
-                }
-            };
+            let process = Process::stopping(stop);
             processes.push(process.clone());
             let sweeps = number > 0 && plan.restart == Restart::BySweeper;
             let served = self.serve(&process, &ticket, sweeps, &mut answer);

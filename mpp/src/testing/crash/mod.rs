@@ -9,13 +9,16 @@
 //! | --- | --- |
 //! | `process.rs` | a process that can be stopped, and the names of its operations |
 //! | `life.rs` | one purchase, across as many processes as it takes, and the verdict on it |
+//! | `refund.rs` | a purchase that is given back by processes that are stopped |
 //! | `storm.rs` | purchases with many faults, copies and replicas |
 
 mod life;
 mod process;
+mod refund;
 mod storm;
 
 pub use process::{CutOff, Process};
+pub use refund::{RefundReport, refund_safety};
 pub use storm::{StormReport, crash_storm};
 
 use self::life::{Ending, Life, Restart, World};
@@ -96,6 +99,12 @@ pub trait CrashBench: Send + Sync {
 
     /// How often the price has been paid so far, counted where the money is.
     fn payments(&self) -> impl Future<Output = u64> + Send;
+
+    /// How often the price has gone back so far, counted where the money is; for [`refund_safety`], which needs a method that
+    /// is configured for refunds.
+    fn refunds(&self) -> impl Future<Output = u64> + Send {
+        std::future::ready(0)
+    }
 
     /// The network's time at the start.
     fn now(&self) -> Timestamp {

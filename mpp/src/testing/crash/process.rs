@@ -1,6 +1,7 @@
 //! A process that can be stopped: each of its calls to a store or a network is numbered and named, and its fate is decided
 //! when it begins. From the moment of its death nothing it calls is done or answered any more.
 
+use super::Stop;
 use crate::method::Step;
 use crate::server;
 use crate::store::{Cas, Durability, Key, Store, StoreError, Version, Versioned, Write};
@@ -89,6 +90,20 @@ impl Process {
             trace: Mutex::default(),
             dead: watch::Sender::new(false),
         }))
+    }
+
+    /// One that dies at this operation, or at none.
+    pub(super) fn stopping(at: Option<Stop>) -> Self {
+        let Some(stop) = at else { return Self::immortal() };
+        let mut left = stop.nth;
+        Self::judged(move |name| match (name == stop.name, left) {
+            (false, _) => Fate::Done,
+            (true, 0) => stop.fate,
+            (true, _) => {
+                left -= 1;
+                Fate::Done
+            }
+        })
     }
 
     /// `inner`, as this process sees it.

@@ -267,7 +267,8 @@ fn asked() -> request::Ask {
 fn good() -> (Vec<u8>, B256) {
     let key = PrivateKeySigner::from_bytes(&B256::repeat_byte(1)).unwrap();
     let challenge = B256::repeat_byte(7);
-    let mut input = onchain::plain_input(&asked());
+    let ask = asked();
+    let mut input = onchain::plain_input(ask.token, ask.recipient, ask.amount);
     input.extend_from_slice(challenge.as_slice());
     let tx = TxEip1559 {
         chain_id: CHAIN,

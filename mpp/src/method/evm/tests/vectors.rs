@@ -118,7 +118,7 @@ fn transactions_of_viem_are_read_and_written_byte_for_byte() {
         assert_eq!(signed.hash, read::<B256>(&vectors["transactions"][name]["hash"]), "{name}");
         assert_eq!((signed.payer, signed.nonce, signed.binding), (key.address(), 7, binding), "{name}");
 
-        let mut input = onchain::plain_input(&ask);
+        let mut input = onchain::plain_input(ask.token, ask.recipient, ask.amount);
         if binding == plan::Binding::Bound {
             input.extend_from_slice(challenge.as_slice());
         }

@@ -1,0 +1,336 @@
+//! What the operator orders back goes back once, to whoever paid, and never more than was paid: wherever a process dies.
+
+use crate::common::{Fault, Network, PLAN_SECRET, Script, credential};
+use crate::lab::*;
+use mpp::ledger::{Delivery, LedgerEntry, Query};
+use mpp::method::{Money, Refunding};
+use mpp::observe::{Event, Sale};
+use mpp::refund::{Refund, RefundError, RefundOrder, RefundState};
+use mpp::{Amount, Builder};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+const MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// `/cheap` and `/flaky` in base units.
+const PRICE: u128 = 10_000;
+
+fn keeping(builder: Builder) -> Builder {
+    builder.single_process_volatile_store().ledger_retention(MONTH)
+}
+
+fn lab() -> Lab {
+    Lab::on(Network::with_money("tempo", Money::Real), keeping)
+}
+
+/// The only payment there is.
+async fn only(lab: &Lab) -> LedgerEntry {
+    let mut entries = Vec::new();
+    let mut after = None;
+    loop {
+        let page = lab.mpp.ledger().page(&Query::new(), after.as_ref()).await.unwrap();
+        entries.extend(page.entries);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(entries.len(), 1, "{entries:?}");
+    entries.remove(0)
+}
+
+/// Something that was sold and delivered.
+async fn sold(lab: &Lab) -> Sale {
+    lab.pay("/cheap", "tx1").await.1.assert_ok();
+    settle_down().await;
+    only(lab).await.sale
+}
+
+/// Something that was paid for and will not be delivered, and its credential.
+async fn owed(lab: &Lab) -> (Sale, String) {
+    lab.bench.failures.store(9, Ordering::SeqCst);
+    let (paid, _) = lab.pay("/flaky", "tx1").await;
+    for _ in 0..3 {
+        lab.client.get("/flaky").presenting(&paid).await;
+    }
+    settle_down().await;
+    let entry = only(lab).await;
+    assert_eq!(entry.delivery, Delivery::RefundDue);
+    (entry.sale, paid)
+}
+
+fn is_back(refund: &Refund) -> bool {
+    matches!(refund.state, RefundState::Refunded { .. })
+}
+
+fn micros(units: u128) -> Amount {
+    Amount::micros(units)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_not_delivered_goes_back_to_its_payer_and_is_due_no_more() {
+    let lab = lab();
+    let (sale, paid) = owed(&lab).await;
+    let refund = lab.mpp.refund(&RefundOrder::rest(&sale)).await.unwrap();
+    assert!(is_back(&refund) && refund.amount == micros(PRICE) && refund.name.is_none(), "{refund:?}");
+    let back: Vec<_> = lab.network.refunded.lock().unwrap().values().cloned().collect();
+    assert_eq!(back, [("did:example:payer".to_owned(), PRICE)]);
+    // A plan may be a signed transaction: sealed.
+    let stored: Vec<u8> = lab.store.written.lock().unwrap().concat();
+    assert!(!stored.windows(PLAN_SECRET.len()).any(|window| window == PLAN_SECRET.as_bytes()));
+
+    settle_down().await;
+    let entry = only(&lab).await;
+    assert_eq!((entry.delivery, entry.refunded()), (Delivery::Refunded, micros(PRICE)));
+    assert_eq!(entry.refunds, std::slice::from_ref(&refund));
+    let due = lab.mpp.ledger().page(&Query::new().undelivered(), None).await.unwrap();
+    assert_eq!(due.entries, [], "nothing is due");
+    // The credential bought nothing, and what it paid is back: a new purchase is asked for.
+    lab.client.get("/flaky").presenting(&paid).await.assert_problem("invalid-challenge");
+    assert_eq!(
+        lab.mpp.refund(&RefundOrder::rest(&sale)).await,
+        Ok(refund),
+        "the same order is the same refund"
+    );
+    assert_eq!((lab.network.given_back(), lab.network.asked_back.load(Ordering::SeqCst)), (PRICE, 1));
+    // Lines age, and with them what went back.
+    lab.clock.advance(MONTH + DAY + DAY);
+    lab.mpp.recover().await.unwrap();
+    assert_eq!(lab.mpp.refund(&RefundOrder::rest(&sale)).await, Err(RefundError::NoSuchPayment));
+    assert_eq!(lab.shelf.scan("", None, 9).await.unwrap(), [], "nothing is left in the store");
+}
+
+#[tokio::test(start_paused = true)]
+async fn parts_go_back_by_name_once_each_and_never_more_than_was_paid() {
+    let lab = lab();
+    let sale = sold(&lab).await;
+    let part = |units: u128, name: &str| RefundOrder::part(&sale, micros(units), name);
+    let order = |order: RefundOrder| {
+        let mpp = lab.mpp.clone();
+        async move { mpp.refund(&order).await }
+    };
+    let first = order(part(4_000, "late")).await.unwrap();
+    assert_eq!((first.name.as_deref(), first.amount), (Some("late"), micros(4_000)));
+    assert_eq!(order(part(4_000, "late")).await, Ok(first));
+    assert_eq!(order(part(4_001, "late")).await, Err(RefundError::NameTaken(micros(4_000))));
+    assert_eq!(order(part(6_001, "wrong")).await, Err(RefundError::TooMuch { left: micros(6_000) }));
+    assert_eq!(order(part(0, "none")).await, Err(RefundError::Amount));
+    assert_eq!(
+        order(RefundOrder::part(&sale, Amount::new(1, 9), "too fine")).await,
+        Err(RefundError::Amount)
+    );
+    assert_eq!(order(part(1, "")).await, Err(RefundError::Name));
+    assert_eq!(order(part(1, &"n".repeat(101))).await, Err(RefundError::Name));
+    assert!(is_back(&order(part(5_000, "wrong")).await.unwrap()));
+    let rest = order(RefundOrder::rest(&sale)).await.unwrap();
+    assert_eq!(rest.amount, micros(1_000));
+    assert_eq!(order(part(1, "more")).await, Err(RefundError::TooMuch { left: Amount::ZERO }));
+    assert_eq!(lab.network.given_back(), PRICE);
+    let entry = only(&lab).await;
+    assert_eq!(
+        (entry.delivery, entry.refunded(), entry.refunds.len()),
+        (Delivery::Delivered, micros(PRICE), 3)
+    );
+    // Who pays may ask to be forgotten, and so is what went back.
+    assert_eq!(lab.mpp.ledger().erase(&Query::new()).await, Ok(1));
+    lab.clock.advance(DAY);
+    assert_eq!(lab.shelf.scan("paid/", None, 9).await.unwrap(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_goes_back_unless_the_method_is_configured_for_it() {
+    let lab = lab();
+    let sale = sold(&lab).await;
+    let order = RefundOrder::rest(&sale);
+    for (refunding, error) in [
+        (Refunding::Unsupported, RefundError::Unsupported("tempo".into())),
+        (Refunding::Unconfigured, RefundError::Unconfigured("tempo".into())),
+    ] {
+        *lab.network.refunding.lock().unwrap() = refunding;
+        assert_eq!(lab.mpp.refund(&order).await, Err(error));
+    }
+    *lab.network.refunding.lock().unwrap() = Refunding::Configured;
+    *lab.network.refund.lock().unwrap() = Script::Unreachable;
+    assert!(matches!(lab.mpp.refund(&order).await, Err(RefundError::Refused(_))));
+    assert_eq!(only(&lab).await.refunds, [], "an order that was refused is none");
+    assert_eq!(lab.network.asked_back.load(Ordering::SeqCst), 0);
+    // A stranger's sale, so to speak: another server's.
+    let elsewhere = self::lab();
+    assert_eq!(elsewhere.mpp.refund(&order).await, Err(RefundError::NoSuchPayment));
+    lab.mpp.drain();
+    assert_eq!(lab.mpp.refund(&order).await, Err(RefundError::Draining));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_payment_that_is_being_delivered_is_not_refunded_and_one_that_is_refunded_not_delivered() {
+    let lab = lab();
+    lab.bench.failures.store(1, Ordering::SeqCst);
+    let (paid, _) = lab.pay("/flaky", "tx1").await;
+    settle_down().await;
+    let sale = only(&lab).await.sale;
+    // Its credential would open the route again: it does until the order is made.
+    *lab.network.refund.lock().unwrap() = Script::Unreachable;
+    assert!(matches!(lab.mpp.refund(&RefundOrder::rest(&sale)).await, Err(RefundError::Refused(_))));
+    assert_eq!(only(&lab).await.delivery, Delivery::Undelivered);
+    *lab.network.refund.lock().unwrap() = Script::LoseRequest;
+    let half = RefundOrder::part(&sale, micros(PRICE / 2), "half");
+    assert!(matches!(lab.mpp.refund(&half).await.unwrap().state, RefundState::Pending { .. }));
+    let runs = lab.bench.runs.load(Ordering::SeqCst);
+    assert_eq!(lab.client.get("/flaky").presenting(&paid).await.status(), 503);
+    assert_eq!(
+        lab.bench.runs.load(Ordering::SeqCst),
+        runs,
+        "the handler does not run for money that is on its way back"
+    );
+    // One at a time.
+    assert_eq!(lab.mpp.refund(&RefundOrder::rest(&sale)).await, Err(RefundError::Underway));
+    *lab.network.refund.lock().unwrap() = Script::Settle;
+    assert_eq!(lab.mpp.recover().await, Ok(1));
+    assert_eq!(only(&lab).await.delivery, Delivery::RefundDue, "half of it is back");
+    assert!(is_back(&lab.mpp.refund(&RefundOrder::rest(&sale)).await.unwrap()));
+    assert_eq!((only(&lab).await.delivery, lab.network.given_back()), (Delivery::Refunded, PRICE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_runs_is_left_alone() {
+    let lab = lab();
+    let paid = credential(&lab.challenge("/slow").await, "tx1");
+    let client = lab.client.clone();
+    let running = tokio::spawn(async move { client.get("/slow").presenting(&paid).await });
+    until(|| lab.bench.inside.load(Ordering::SeqCst) == 1).await;
+    let sale = only(&lab).await.sale;
+    assert_eq!(lab.mpp.refund(&RefundOrder::rest(&sale)).await, Err(RefundError::BeingDelivered));
+    lab.bench.door.add_permits(1);
+    assert_eq!(running.await.unwrap().status(), 200);
+    settle_down().await;
+    assert!(is_back(&lab.mpp.refund(&RefundOrder::rest(&sale)).await.unwrap()), "what was delivered can be");
+    assert_eq!(only(&lab).await.delivery, Delivery::Delivered);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refund_that_failed_can_be_ordered_again_and_is_another_attempt() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let lab = Lab::on(Network::with_money("tempo", Money::Real), |builder| {
+        keeping(builder).on_event(move |event| {
+            if let Event::Refund { refund, .. } = event {
+                tell.send(refund.state.name()).unwrap();
+            }
+        })
+    });
+    let (sale, _) = owed(&lab).await;
+    *lab.network.refund.lock().unwrap() = Script::Decline;
+    let failed = lab.mpp.refund(&RefundOrder::rest(&sale)).await.unwrap();
+    assert_eq!(failed.state, RefundState::Failed { why: "the account is closed".to_owned() });
+    let entry = only(&lab).await;
+    assert_eq!((entry.delivery, entry.refunded()), (Delivery::RefundDue, Amount::ZERO), "still due");
+    assert_eq!(entry.refunds, [failed]);
+    *lab.network.refund.lock().unwrap() = Script::Settle;
+    assert!(is_back(&lab.mpp.refund(&RefundOrder::rest(&sale)).await.unwrap()));
+    assert_eq!(only(&lab).await.refunds.len(), 1);
+    assert_eq!((lab.network.planned.load(Ordering::SeqCst), lab.network.given_back()), (2, PRICE));
+    let next = || told.recv_timeout(Duration::from_secs(20)).unwrap();
+    assert_eq!([next(), next()], ["failed", "refunded"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_asked_for_again_and_the_money_goes_back_once() {
+    for script in [Script::LoseAnswer, Script::Hang] {
+        let lab = lab();
+        let sale = sold(&lab).await;
+        *lab.network.refund.lock().unwrap() = script;
+        let order = RefundOrder::rest(&sale);
+        let pending = lab.mpp.refund(&order).await.unwrap();
+        assert!(matches!(pending.state, RefundState::Pending { .. }), "{script:?}: {pending:?}");
+        assert_eq!(
+            lab.mpp.ledger().erase(&Query::new()).await,
+            Ok(0),
+            "{script:?}: not before its end is known"
+        );
+        *lab.network.refund.lock().unwrap() = Script::Settle;
+        // Long after the line would have been too old.
+        lab.clock.advance(2 * MONTH);
+        assert_eq!(lab.mpp.recover().await, Ok(1), "{script:?}");
+        assert_eq!(lab.mpp.recover().await, Ok(0), "{script:?}");
+        assert_eq!(lab.network.given_back(), PRICE, "{script:?}");
+        assert_eq!(lab.network.planned.load(Ordering::SeqCst), 1, "{script:?}: one plan");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_servers_that_are_told_at_once_refund_once() {
+    let lab = lab();
+    let (sale, _) = owed(&lab).await;
+    let other = keeping(lab.builder()).build().unwrap();
+    let (rest, again) = (RefundOrder::rest(&sale), RefundOrder::rest(&sale));
+    let (one, two) = tokio::join!(lab.mpp.refund(&rest), other.refund(&again));
+    assert!(is_back(&one.unwrap()) && is_back(&two.unwrap()));
+    settle_down().await;
+    assert_eq!(lab.network.refunded.lock().unwrap().len(), 1);
+    assert_eq!((only(&lab).await.delivery, lab.network.given_back()), (Delivery::Refunded, PRICE));
+}
+
+/// Which payment is refunded.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Delivered,
+    Undelivered,
+}
+
+/// Wherever the process that refunds is stopped, and wherever the one that cleans up after it is: the money goes back once,
+/// and the ledger says so.
+#[tokio::test(start_paused = true)]
+async fn wherever_a_process_dies_the_money_goes_back_once_and_the_ledger_knows() {
+    for kind in [Kind::Delivered, Kind::Undelivered] {
+        for fault in [Fault::Dies, Fault::LosesAnswer] {
+            let mut stopped = 0;
+            for operation in 0..40 {
+                let mut lab = lab();
+                let sale = match kind {
+                    Kind::Delivered => sold(&lab).await,
+                    Kind::Undelivered => owed(&lab).await.0,
+                };
+                let order = RefundOrder::rest(&sale);
+                lab.store.after(operation, fault);
+                let said = lab.mpp.refund(&order).await;
+                settle_down().await;
+                stopped += usize::from(said.is_err());
+                // Another process: it is stopped, too, once.
+                lab.restart_with(keeping);
+                lab.store.after(operation / 2, fault);
+                if operation % 2 == 0 {
+                    drop(lab.mpp.recover().await);
+                } else {
+                    drop(lab.mpp.refund(&order).await);
+                }
+                settle_down().await;
+                lab.restart_with(keeping);
+                lab.clock.advance(Duration::from_secs(91));
+                lab.mpp.recover().await.unwrap();
+                settle_down().await;
+                let case = format!("{kind:?}, {fault:?} at {operation}");
+                let entry = only(&lab).await;
+                let back = lab.network.given_back();
+                assert_eq!(entry.refunded(), micros(back), "{case}: {entry:?}");
+                if said.is_ok() {
+                    assert_eq!(back, PRICE, "{case}: it was said to be back");
+                }
+                // The operator orders it again, as after any error.
+                assert!(is_back(&lab.mpp.refund(&order).await.unwrap()), "{case}");
+                settle_down().await;
+                assert_eq!(lab.network.refunded.lock().unwrap().len(), 1, "{case}");
+                assert_eq!(lab.network.given_back(), PRICE, "{case}");
+                let entry = only(&lab).await;
+                let delivery = match kind {
+                    Kind::Delivered => Delivery::Delivered,
+                    Kind::Undelivered => Delivery::Refunded,
+                };
+                assert_eq!((entry.delivery, entry.refunded()), (delivery, micros(PRICE)), "{case}");
+                assert_eq!(lab.mpp.recover().await, Ok(0), "{case}: nothing is left to do");
+            }
+            assert!(
+                (3..38).contains(&stopped),
+                "{kind:?}, {fault:?}: every operation was one to stop at: {stopped}"
+            );
+        }
+    }
+}
