@@ -1,15 +1,18 @@
 //! The finished documents of one router under one configuration. How they are served is in `publication.rs`.
 
-use super::catalogue::{Operation, operations};
+use super::catalogue::{Operation, operations, placed};
 use super::describe::{Description, describe};
 use super::info::Info;
-use super::place::marked;
+use super::place::{VERBS, marked, operation_at, slot};
 use super::prepared::{JSON, Prepared, TEXT};
 use super::{llms, manifest, openapi};
 use crate::Mpp;
 use crate::routing::Mounted;
 use axum::body::Bytes;
+use axum::http::Method;
 use serde_json::Value;
+use std::collections::HashSet;
+use utoipa::openapi::OpenApi;
 
 /// Registries read no more of a document (draft-payment-discovery-00 appendix A.1).
 const CRAWLED: usize = 64 * 1024;
@@ -56,9 +59,11 @@ impl std::fmt::Debug for Documents {
 impl Documents {
     pub(crate) fn build(mpp: &Mpp, info: &Info, mounted: &[Mounted]) -> Self {
         let found = info.base.as_ref().map(|base| marked(base, mounted)).unwrap_or_default();
-        let all = shown(info, mounted.iter().chain(&found.mounted));
-        let operations = operations(mpp, &all, info.base.as_ref());
-        let openapi::Built { document, mut warnings } = openapi::build(mpp, info, &operations);
+        let all: Vec<Mounted> = mounted.iter().chain(&found.mounted).cloned().collect();
+        let operations = operations(mpp, &shown(info, all.iter()), info.base.as_ref());
+        let base = info.base.clone().map(|base| without_unlisted(base, &all, &operations));
+        let openapi::Built { document, mut warnings } =
+            openapi::build(mpp, info, base.unwrap_or_default(), &operations);
         warnings.extend(found.warnings);
         let json = Prepared::new(JSON, document.to_string());
         warnings.extend(too_large(&json.bytes, &document, &operations));
@@ -156,6 +161,26 @@ impl Documents {
 /// What is not hidden.
 pub(super) fn shown<'m>(info: &Info, mounted: impl Iterator<Item = &'m Mounted>) -> Vec<Mounted> {
     mounted.filter(|mounted| !info.hidden.contains(mounted.spec.name)).cloned().collect()
+}
+
+/// The given document without the priced operations that are not listed: what is hidden, and what cannot be paid for now, is not
+/// documented as free, either.
+fn without_unlisted(mut base: OpenApi, all: &[Mounted], operations: &[Operation]) -> OpenApi {
+    let listed: HashSet<(&str, &Method)> =
+        operations.iter().map(|operation| (operation.template.path.as_str(), &operation.verb)).collect();
+    for price in placed(all) {
+        let path = &price.template.path;
+        if listed.contains(&(path.as_str(), &price.verb)) {
+            continue;
+        }
+        if let Some(item) = base.paths.paths.get_mut(path) {
+            *slot(item, &price.verb) = None;
+            if VERBS.iter().all(|verb| operation_at(item, verb).is_none()) {
+                base.paths.paths.remove(path);
+            }
+        }
+    }
+    base
 }
 
 fn too_large(bytes: &Bytes, document: &Value, operations: &[Operation]) -> Option<String> {

@@ -235,8 +235,8 @@ impl Info {
         self
     }
 
-    /// Leaves the priced handler of this name out of every document. It stays mounted and charges (DISC-11: what is
-    /// published is a decision).
+    /// Leaves the priced handler of this name out of every document, the [given one](Self::openapi) too. It stays mounted and
+    /// charges (DISC-11: what is published is a decision).
     ///
     /// ```
     /// # use mpp::discovery::Info;

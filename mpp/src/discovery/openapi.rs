@@ -6,7 +6,7 @@
 
 use super::catalogue::Operation;
 use super::info::{Detail, Info};
-use super::place::slot;
+use super::place::{VERBS, slot};
 use crate::Mpp;
 use crate::pricing::{Body, FORM, Honor, JSON, PathParameters, Shape, Tier};
 use axum::http::StatusCode;
@@ -69,10 +69,9 @@ struct Docs<'a> {
     llms: String,
 }
 
-/// Builds the document.
-pub(super) fn build(mpp: &Mpp, info: &Info, operations: &[Operation]) -> Built {
+/// Builds the document on what is given.
+pub(super) fn build(mpp: &Mpp, info: &Info, mut api: OpenApi, operations: &[Operation]) -> Built {
     let mut warnings = Vec::new();
-    let mut api = info.base.clone().unwrap_or_default();
     describe_service(mpp, info, &mut api);
     let mut schemas = Schemas::default();
     let mut without_example = Vec::new();
@@ -102,6 +101,13 @@ pub(super) fn build(mpp: &Mpp, info: &Info, operations: &[Operation]) -> Built {
         };
         let drawn = draft.finish(written);
         *slot = Some(drawn);
+    }
+    for item in api.paths.paths.values_mut() {
+        for verb in VERBS {
+            if let Some(extensions) = slot(item, &verb).as_mut().and_then(|drawn| drawn.extensions.as_mut()) {
+                extensions.remove(MARK);
+            }
+        }
     }
     if !without_example.is_empty() {
         warnings.push(format!(
@@ -220,9 +226,6 @@ impl Draft<'_> {
         self.responses(&mut drawn.responses.responses);
         let written = drawn.security.take().unwrap_or_else(|| self.security.to_vec());
         drawn.security = Some(security(written, spec.tier));
-        if let Some(extensions) = &mut drawn.extensions {
-            extensions.remove(MARK);
-        }
         let payment = serde_json::to_value(payment_info(self.operation, slim)).unwrap_or_default();
         extend(&mut drawn.extensions, "x-payment-info", payment);
         drawn

@@ -1,10 +1,11 @@
 //! Which operations of a given document are priced, and where an operation stands in a path item.
 
-use super::catalogue::Template;
+use super::catalogue::placed;
 use super::openapi::MARK;
 use crate::pricing::{PriceSpec, registry};
 use crate::routing::Mounted;
 use axum::http::Method;
+use std::collections::HashSet;
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::path::{Operation, PathItem};
 
@@ -64,10 +65,13 @@ pub(super) struct Marked {
 /// Finds the priced operations of `document` beyond those already `mounted`.
 pub(super) fn marked(document: &OpenApi, mounted: &[Mounted]) -> Marked {
     let mut marked = Marked::default();
+    let placed = placed(mounted);
+    let places: HashSet<(&str, &Method)> =
+        placed.iter().map(|price| (price.template.path.as_str(), &price.verb)).collect();
     for (path, item) in &document.paths.paths {
         for verb in VERBS {
             let Some(operation) = operation_at(item, &verb) else { continue };
-            if is_mounted(mounted, &verb, path) {
+            if places.contains(&(path.as_str(), &verb)) {
                 continue;
             }
             match mark(operation) {
@@ -98,10 +102,4 @@ pub(super) fn marked(document: &OpenApi, mounted: &[Mounted]) -> Marked {
 
 pub(super) fn is_called(spec: &PriceSpec, mark: &str) -> bool {
     mark.strip_prefix(spec.module).and_then(|m| m.strip_prefix("::")) == Some(spec.name)
-}
-
-fn is_mounted(mounted: &[Mounted], verb: &Method, path: &str) -> bool {
-    mounted
-        .iter()
-        .any(|m| m.method.as_ref().unwrap_or(&Method::GET) == verb && Template::of(&m.path).path == path)
 }

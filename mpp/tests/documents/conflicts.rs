@@ -173,15 +173,12 @@ fn late(mount: impl FnOnce(Router<Mpp>) -> Router<Mpp>) -> Vec<String> {
 fn a_price_that_comes_after_publish_and_stands_where_a_document_is_stops_the_start() {
     let below = || Router::new().route("/{anything}", get(elsewhere));
     let beside = || Router::new().route("/llms-full.txt", get(elsewhere));
-    type Mount<'m> = &'m dyn Fn(Router<Mpp>) -> Router<Mpp>;
-    let routes: [(&str, Mount<'_>); 4] = [
-        ("/llms.txt", &|app| app.route("/llms.txt", get(elsewhere))),
-        ("/openapi.json", &|app| app.route("/openapi.json", mpp::routing::post(elsewhere))),
-        ("/describe/{operation}", &|app| app.nest("/describe", below())),
-        ("/llms-full.txt", &|app| app.merge(beside())),
-    ];
-    for (path, mount) in routes {
-        let problems = late(mount);
+    for (path, problems) in [
+        ("/llms.txt", late(|app| app.route("/llms.txt", get(elsewhere)))),
+        ("/openapi.json", late(|app| app.route("/openapi.json", mpp::routing::post(elsewhere)))),
+        ("/describe/{operation}", late(|app| app.nest("/describe", below()))),
+        ("/llms-full.txt", late(|app| app.merge(beside()))),
+    ] {
         assert_eq!(problems.len(), 1, "{problems:#?}");
         for named in ["::elsewhere`", "conflicts.rs:", &format!("`publish` serves `{path}`")] {
             assert!(problems[0].contains(named), "{named} is not in {}", problems[0]);
@@ -240,18 +237,21 @@ fn a_router_is_published_once() {
     assert_eq!(report.problems(), ["`publish` was called twice on one router"]);
 }
 
-#[utoipa::path(get, path = "/things/{id}")]
-async fn free_with_id() {}
+#[utoipa::path(post, path = "/things/{id}", params(("id" = u32, Path, example = 7)))]
+#[mpp::charge(amount = "0.03", currency = "usdc", methods(tempo))]
+async fn renamed(axum::extract::Path(id): axum::extract::Path<u32>, _: Paid) -> String {
+    id.to_string()
+}
 
 #[test]
 fn a_path_that_the_given_document_spells_with_other_parameters_stops_the_start() {
     #[derive(OpenApi)]
-    #[openapi(paths(free_with_id))]
+    #[openapi(paths(renamed))]
     struct Api;
-    let _served_by_somebody_else = free_with_id;
-    let mounted = |path: &str| Router::new().route(path, mpp::routing::post(elsewhere));
-    let info = || info().openapi(Api::openapi());
-    let problems_of = |path: &str| problems(mounted(path), info());
+    let problems_of = |path: &str| {
+        let app = Router::new().route(path, mpp::routing::post(renamed));
+        problems(app, info().openapi(Api::openapi()))
+    };
     let said = problems_of("/things/{name}");
     assert_eq!(said.len(), 1, "{said:#?}");
     assert!(said[0].contains("`POST /things/{name}`") && said[0].contains("`/things/{id}`"), "{said:#?}");

@@ -217,6 +217,32 @@ fn a_hidden_handler_is_in_no_document() {
 }
 
 #[test]
+fn what_is_hidden_or_cannot_be_paid_for_is_not_left_over_in_a_given_document_as_free() {
+    #[derive(utoipa::OpenApi)]
+    #[openapi(paths(crate::shop::above, crate::shop::below, free))]
+    struct Api;
+    let info = || Info::new("Orders", "1").openapi(<Api as utoipa::OpenApi>::openapi());
+    let paths = |documents: mpp::discovery::Documents| {
+        assert!(!documents.openapi().to_string().contains("x-mpp-price"), "the mark is ours alone");
+        documents.openapi()["paths"].as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+    };
+    let app: Router<App> = Router::new().route("/below", get(below));
+    let mpp = testing::mpp();
+    assert_eq!(paths(app.documents(&mpp, &info())), ["/above", "/below", "/free"]);
+    assert_eq!(paths(app.documents(&mpp, &info().hide("below"))), ["/above", "/free"]);
+    assert_eq!(paths(app.documents(&mpp, &info().hide("above"))), ["/below", "/free"]);
+    let nothing = Mpp::builder("https://test.example")
+        .secret(mpp::Secret::generate())
+        .method(mpp::Sandbox::new())
+        .switched_off("tempo")
+        .switched_off("stripe")
+        .allow_test_money()
+        .build()
+        .unwrap();
+    assert_eq!(paths(app.documents(&nothing, &info())), ["/free"]);
+}
+
+#[test]
 fn the_text_documents_list_the_same_operations() {
     let mpp = testing::mpp();
     let app = router(&mpp);
