@@ -159,7 +159,7 @@ pub(super) fn shown<'m>(info: &Info, mounted: impl Iterator<Item = &'m Mounted>)
     mounted.filter(|mounted| !info.hidden.contains(mounted.spec.name)).cloned().collect()
 }
 
-/// What a server keeps of its documents: the bytes it sends. As values they are fifteen times as large.
+/// What a server keeps of its documents: the bytes it sends. As values they are more than ten times as large.
 pub(super) struct Served {
     pub(super) json: Prepared,
     pub(super) llms: Prepared,
