@@ -36,8 +36,10 @@ const KILOBYTE: [u8; 1024] = [b'x'; 1024];
 const MANY: usize = 256;
 const FEW: usize = 64;
 
-/// What can be counted, by its name in `instructions.toml`.
-const CASES: [(&str, fn() -> usize); 15] = [
+/// A name of `instructions.json`, and what makes the calls and says how many they were.
+type Case = (&'static str, fn() -> usize);
+
+const CASES: [Case; 15] = [
     ("free_handler", || unpaid("/free", StatusCode::OK)),
     ("challenge_one_method", || unpaid("/one", StatusCode::PAYMENT_REQUIRED)),
     ("challenge_two_methods", || unpaid("/two", StatusCode::PAYMENT_REQUIRED)),

@@ -7,8 +7,11 @@ use mpp::protocol::{
 };
 use std::collections::HashSet;
 
-/// Every target here, by the name of its corpus.
-pub const TARGETS: [(&str, fn(&[u8])); 10] = [
+/// A target, by the name of its corpus.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target here.
+pub const TARGETS: [Target; 10] = [
     ("accept_payment", accept_payment),
     ("amount", amount),
     ("authorization", authorization),

@@ -3,6 +3,7 @@
 //! `MPP_HOME` names it, else it is `~/.mpp`. In it: `config.toml`, the ledger `spent.jsonl`, `sandbox.key` (play money),
 //! `keys/` (encrypted) and `unsettled/` (payments whose outcome is not known).
 
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
@@ -47,16 +48,29 @@ fn make_private(folder: &Path) -> Result<(), Failure> {
         .map_err(|error| Failure::failed(format!("cannot make the folder {}: {error}", folder.display())))
 }
 
-/// Writes a new file that only its owner can read, and never over one that is there.
+/// Writes a new file that only its owner can read, and never over one that is there. It is there with all of its content or not
+/// at all, because another process may be looking for it.
 pub(crate) fn write_new(path: &Path, content: &[u8]) -> Result<(), Failure> {
-    use std::io::Write as _;
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}", std::process::id()));
+    let beside = PathBuf::from(beside);
+    let written = write_private(&beside, content).and_then(|()| {
+        match std::fs::hard_link(&beside, path) {
+            // Not every file system has links.
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => write_private(path, content),
+            linked => linked,
+        }
+    });
+    let _ = std::fs::remove_file(&beside);
+    written.map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
+}
+
+fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let written = options.open(path).and_then(|mut file| {
-        file.write_all(content)?;
-        file.sync_all()
-    });
-    written.map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
+    let mut file = options.open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
 }

@@ -191,7 +191,9 @@ pub(crate) fn play_money(home: &Home) -> Result<Wallet, Failure> {
     let path = home.file("sandbox.key")?;
     if !path.exists() {
         let seed: Key = Zeroizing::new(rand::random());
-        home::write_new(&path, format!("{}\n", b64::encode(*seed)).as_bytes())?;
+        let made = home::write_new(&path, format!("{}\n", b64::encode(*seed)).as_bytes());
+        // Another process may have been first: then its key is ours too.
+        made.or_else(|failure| if path.exists() { Ok(()) } else { Err(failure) })?;
     }
     let wrong = || Failure::failed(format!("{} is not a key of play money; remove it", path.display()));
     let text = std::fs::read_to_string(&path).map_err(|_| wrong())?;

@@ -21,6 +21,7 @@ mod demo;
 mod failure;
 mod home;
 mod input;
+mod interrupt;
 mod keys;
 mod ledger;
 mod pay;

@@ -18,6 +18,7 @@ use serde_json::json;
 
 use crate::failure::{Code, Failure};
 use crate::home::{self, Home};
+use crate::interrupt::{self, Interrupt};
 use crate::progress::Progress;
 use crate::request::{Means, Request, client_that_resumes};
 use crate::{quote, terminal};
@@ -86,17 +87,29 @@ async fn buy(
     target: &Target,
 ) -> Result<(), Failure> {
     let progress = if options.quiet { Progress::none() } else { Progress::at_a_terminal() };
-    let client = client(options, home, progress.clone())?;
-    let answer = client.http()?.execute(request).await;
+    let interrupt = Interrupt::default();
+    let client = client(options, home, progress.clone(), interrupt.clone())?;
+    let answer = interrupt.or(client.http()?.execute(request)).await;
     progress.end();
-    finish(options, home, answer, target).await
+    match answer {
+        Some(answer) => finish(options, home, answer, target, &interrupt).await,
+        None => Err(given_up(home, &client).await),
+    }
 }
 
-fn client(options: &Options, home: &Home, progress: Progress) -> Result<Client, Failure> {
+fn client(
+    options: &Options,
+    home: &Home,
+    progress: Progress,
+    interrupt: Interrupt,
+) -> Result<Client, Failure> {
     let quiet = options.quiet;
     let builder = options.means.client(home, asking(options.yes))?;
     Ok(builder
         .observe(move |event: &Event<'_>| {
+            if let Event::Paying { .. } = event {
+                interrupt.arm();
+            }
             if !quiet {
                 tell(event, &progress)
             }
@@ -159,6 +172,7 @@ async fn finish(
     home: &Home,
     answer: Result<Response, reqwest_middleware::Error>,
     target: &Target,
+    interrupt: &Interrupt,
 ) -> Result<(), Failure> {
     match answer {
         Ok(response) => {
@@ -167,7 +181,9 @@ async fn finish(
                 // An answer, and not what was paid for.
                 return Err(kept_paid(home, paid, &answer_of(response).await));
             }
-            let printed = print(options, response, target).await;
+            let printed = interrupt.or(print(options, response, target)).await;
+            let printed =
+                printed.unwrap_or_else(|| Err(Failure::failed("stopped before all of it was there")));
             match (printed, paid) {
                 // The answer broke off, or there is no room for it.
                 (Err(failure), Some(paid)) if failure.code == Code::Failed => {
@@ -190,6 +206,20 @@ async fn finish(
             },
             None => Failure::unanswered(&error),
         }),
+    }
+}
+
+/// Somebody ended the command while a payment was under way.
+async fn given_up(home: &Home, client: &Client) -> Failure {
+    match interrupt::given_up(client).await {
+        Some(unsettled) => {
+            let why = format!("stopped before the answer to a payment of {}", unsettled.payment.cost());
+            kept_of(home, unsettled.payment.entry(), &unsettled.request(), why)
+        }
+        None => Failure::new(
+            Code::Unsettled,
+            "stopped while a payment was made; `mpp ledger` says whether it counts",
+        ),
     }
 }
 
@@ -292,7 +322,10 @@ async fn print(options: &Options, mut response: Response, target: &Target) -> Re
     Ok(())
 }
 
-async fn print_json(response: Response) -> Result<(), Failure> {
+/// The most of an answer that becomes part of a document: that has to fit into memory.
+const MAX_JSON: usize = 64 * 1024 * 1024;
+
+async fn print_json(mut response: Response) -> Result<(), Failure> {
     let paid = response.extensions().get::<Paid>().map(|paid| {
         json!({
             "entry": paid.payment.entry().to_string(),
@@ -307,14 +340,23 @@ async fn print_json(response: Response) -> Result<(), Failure> {
         .map(|(name, value)| json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())]))
         .collect();
     let status = response.status().as_u16();
-    let body = response.bytes().await?;
+    let mut body = Vec::new();
+    while let Some(part) = response.chunk().await? {
+        if body.len() + part.len() > MAX_JSON {
+            let limit = MAX_JSON >> 20;
+            let text =
+                format!("the answer is larger than {limit} MiB; without --json it is written as it comes");
+            return Err(Failure::failed(text));
+        }
+        body.extend_from_slice(&part);
+    }
     let mut document = json!({ "status": status, "headers": headers, "paid": paid });
-    match std::str::from_utf8(&body) {
+    match String::from_utf8(body) {
         Ok(text) => document["body"] = text.into(),
-        Err(_) => document["bodyBase64Url"] = b64::encode(&body).into(),
+        Err(bytes) => document["bodyBase64Url"] = b64::encode(bytes.as_bytes()).into(),
     }
     let text = serde_json::to_string_pretty(&document).map_err(Failure::failed)?;
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
+    let _ = writeln!(std::io::stdout().lock(), "{}", crate::harmless(&text));
     Ok(())
 }
 

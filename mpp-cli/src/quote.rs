@@ -45,7 +45,7 @@ pub(crate) fn show(quote: &Quote, as_json: bool) -> Result<(), Failure> {
     let text = if as_json { document(quote)? } else { words(quote) };
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
     for error in &quote.malformed {
-        eprintln!("mpp: refused: {error}");
+        eprintln!("mpp: refused: {}", terminal::plain(&error.to_string()));
     }
     Ok(())
 }
@@ -106,5 +106,6 @@ fn document(quote: &Quote) -> Result<String, Failure> {
         })
         .collect();
     let document = json!({ "origin": quote.origin, "status": quote.status.as_u16(), "offers": offers });
-    Ok(serde_json::to_string_pretty(&document).map_err(Failure::failed)? + "\n")
+    let text = serde_json::to_string_pretty(&document).map_err(Failure::failed)?;
+    Ok(crate::harmless(&text) + "\n")
 }

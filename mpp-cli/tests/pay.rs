@@ -298,6 +298,58 @@ fn an_error_after_a_payment_is_no_delivery_and_what_the_server_says_is_told_unti
     assert_eq!(scene.ledger(), [paid("50000")]);
 }
 
+/// Sends a signal to a program.
+#[cfg(unix)]
+fn tell_to_end(program: &Child, signal: &str) {
+    let told = Command::new("sh").args(["-c", &format!("kill -{signal} {}", program.id())]).status();
+    assert!(told.expect("a shell").success());
+}
+
+#[cfg(unix)]
+#[test]
+fn whoever_stops_a_payment_keeps_what_was_paid() {
+    use std::sync::mpsc::channel;
+    let scene = Scene::set("stopped");
+    for (signal, answered) in [("INT", false), ("TERM", false), ("INT", true)] {
+        let upstream = scene.url.strip_prefix("http://").unwrap().to_owned();
+        let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/weather", proxy.local_addr().unwrap());
+        let (reached, is_reached) = channel();
+        let (ended, is_ended) = channel::<()>();
+        let exchanges = std::thread::spawn(move || {
+            pass(&proxy, &upstream);
+            let (mut near, _) = proxy.accept().unwrap();
+            let _ = near.read(&mut [0; 16 * 1024]).unwrap();
+            if answered {
+                // The beginning of an answer, and no more.
+                near.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 18\r\n\r\nsunny").unwrap();
+            }
+            reached.send(()).unwrap();
+            let _ = is_ended.recv();
+            drop(near);
+            pass(&proxy, &upstream);
+        });
+        let mut command = mpp(&scene.home);
+        command.args(["pay", "-yq", &url]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut paying = command.spawn().expect("the command starts");
+        is_reached.recv().unwrap();
+        if answered {
+            paying.stdout.as_mut().unwrap().read_exact(&mut [0; 5]).unwrap();
+        }
+        tell_to_end(&paying, signal);
+        let stopped = paying.wait_with_output().expect("it ends");
+        ended.send(()).unwrap();
+        assert_eq!(stopped.status.code(), Some(4), "{}", err(&stopped));
+        assert!(err(&stopped).starts_with("mpp: stopped before"), "{}", err(&stopped));
+        let (state, _) = scene.ledger().pop().unwrap();
+        assert_eq!(state, if answered { "paid" } else { "unknown" });
+        let resumed = scene.run(&["pay", "--resume", &entry_in(&stopped)]);
+        assert_eq!(out(&resumed), "sunny, 21 degrees\n", "{}", err(&resumed));
+        exchanges.join().unwrap();
+        assert_eq!(scene.ledger().pop().unwrap(), paid("50000"));
+    }
+}
+
 #[test]
 fn what_is_neither_priced_nor_free_is_no_quote() {
     let scene = Scene::set("unpriced");
@@ -485,6 +537,53 @@ fn a_wrong_file_url_key_or_flag_is_one_sentence_with_a_hint() {
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert!(err(&output).contains("--help") || args == ["wallet"], "{args:?} {}", err(&output));
     }
+}
+
+#[test]
+fn commands_that_start_at_once_in_a_new_home_share_one_key_of_play_money() {
+    for round in 0..3 {
+        let scene = Scene::nobody(&format!("first-{round}"));
+        let commands: Vec<_> = (0..12)
+            .map(|_| {
+                let mut command = mpp(&scene.home);
+                command.args(["wallet", "address"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+                command.spawn().expect("the command starts")
+            })
+            .collect();
+        let mut addresses: Vec<_> = commands
+            .into_iter()
+            .map(|command| command.wait_with_output().expect("it ends"))
+            .map(|output| format!("{}{}", out(&output), err(&output)))
+            .collect();
+        addresses.dedup();
+        assert!(addresses.len() == 1 && addresses[0].starts_with("did:key:"), "{addresses:?}");
+        let files: Vec<_> =
+            std::fs::read_dir(&scene.home).unwrap().flatten().map(|file| file.file_name()).collect();
+        assert_eq!(files, ["sandbox.key"]);
+    }
+}
+
+#[test]
+fn an_endless_answer_fills_no_memory_and_what_was_paid_is_kept() {
+    let scene = Scene::set("endless");
+    let upstream = scene.url.strip_prefix("http://").unwrap().to_owned();
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/weather", proxy.local_addr().unwrap());
+    let exchanges = std::thread::spawn(move || {
+        pass(&proxy, &upstream);
+        let (mut near, _) = proxy.accept().unwrap();
+        let _ = near.read(&mut [0; 16 * 1024]).unwrap();
+        let _ = near.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n");
+        let block = vec![b'x'; 1 << 20];
+        // Until nobody wants any more.
+        (0..).take_while(|_| near.write_all(&block).is_ok()).count()
+    });
+    let endless = scene.run(&["pay", "-yq", "--json", &url]);
+    assert_eq!(endless.status.code(), Some(4), "{}", err(&endless));
+    assert!(err(&endless).contains("larger than 64 MiB"), "{}", err(&endless));
+    let sent = exchanges.join().unwrap();
+    assert!((64..96).contains(&sent), "{sent} MiB");
+    assert!(scene.home.join(format!("unsettled/{}.json", entry_in(&endless))).exists());
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.unwrap().path()).collect()
 }
 
-fn replay(targets: &[(&str, fn(&[u8]))]) {
+fn replay(targets: &[protocol::Target]) {
     for (name, target) in targets {
         let inputs = entries(&corpora().join(name));
         assert!(!inputs.is_empty(), "{name} has no inputs");

@@ -1,6 +1,9 @@
 //! What payments take in the memory store, by the resident size of this process: a program of its own, with one test, so that
 //! nothing else is measured.
 //!
+//! The numbers at a million keys are in the documentation of `MemoryStore`. An open payment is held to 300 bytes for each of its
+//! two keys, besides what its method wrote: for both together there is no room, the hashes, names and map nodes take more.
+//!
 //! The bound is on what strangers can make a server keep: whoever pays leaves a terminal entry until its challenge and the grace
 //! period are over, whoever starts to pay an open one.
 #![cfg(all(feature = "testing", target_os = "linux"))]

@@ -56,8 +56,11 @@ impl Answered {
         self.answers as f64 / self.lasted.as_secs_f64()
     }
 
-    /// The latency that this share of the requests did not exceed, in nanoseconds.
+    /// The latency that this share of the requests did not exceed, in nanoseconds; not a number, when nothing was answered.
     pub(crate) fn quantile(&self, share: f64) -> f64 {
+        if self.latency.is_empty() {
+            return f64::NAN;
+        }
         self.latency.value_at_quantile(share) as f64
     }
 }

@@ -19,8 +19,11 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// Every target here, by the name of its corpus.
-pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+/// A target, by the name of its corpus.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target here.
+pub const TARGETS: [Target; 6] = [
     ("evm_payload", evm_payload),
     ("evm_transaction", evm_transaction),
     ("sandbox_payload", sandbox_payload),

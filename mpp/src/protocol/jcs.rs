@@ -39,7 +39,10 @@ pub(super) fn canonical<T: Serialize>(value: &T) -> Vec<u8> {
 
 /// `serde_jcs` writes what the quick way leaves.
 fn write<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Vec<u8>> {
-    match sorted(&serde_json::to_vec(value)?) {
+    // Longer than most of what is written, so that it does not grow.
+    let mut json = Vec::with_capacity(512);
+    serde_json::to_writer(&mut json, value)?;
+    match sorted(&json) {
         Some(canonical) => Ok(canonical),
         None => serde_jcs::to_vec(value),
     }

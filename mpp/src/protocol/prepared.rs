@@ -110,22 +110,27 @@ impl PreparedChallenge {
     /// ```
     pub fn issue(&self, expires: &str, digest: &str, opaque: &str) -> (ChallengeId, String) {
         let id = self.prefix.id(expires, digest, opaque);
-        let (digest_before, digest_after) = if digest.is_empty() { ("", "") } else { (", digest=\"", "\"") };
-        let parts = [
-            "Payment id=\"",
-            id.as_str(),
-            &self.head,
-            digest_before,
-            digest,
-            digest_after,
-            ", expires=\"",
-            expires,
-            "\", opaque=\"",
-            opaque,
-            "\"",
-        ];
-        // Exactly as long as the line: what is over would be copied away when the text becomes a header value.
-        (id, parts.concat())
+        let digest_len = if digest.is_empty() { 0 } else { ", digest=\"\"".len() + digest.len() };
+        let fixed = "Payment id=\", expires=\"\", opaque=\"\"".len();
+        let length = fixed + id.as_str().len() + self.head.len() + digest_len + expires.len() + opaque.len();
+        // Exactly as long as the line: what is over would be copied away when the text becomes a header value. And pushed part
+        // by part, not joined: what has a known length is then stored without a call.
+        let mut line = String::with_capacity(length);
+        line.push_str("Payment id=\"");
+        line.push_str(id.as_str());
+        line.push_str(&self.head);
+        if !digest.is_empty() {
+            line.push_str(", digest=\"");
+            line.push_str(digest);
+            line.push('"');
+        }
+        line.push_str(", expires=\"");
+        line.push_str(expires);
+        line.push_str("\", opaque=\"");
+        line.push_str(opaque);
+        line.push('"');
+        debug_assert_eq!(line.len(), length);
+        (id, line)
     }
 
     /// As [`SecretRing::verify`], for an echoed challenge whose realm, method, intent and request are this one's.

@@ -156,10 +156,20 @@ impl ProblemType {
     pub fn to_json(self, detail: &str, challenge_id: Option<&str>) -> String {
         let detail = json_text(detail);
         let id = challenge_id.filter(|_| self.carries_challenge()).map(json_text);
-        let (id_before, id, id_after) =
-            id.as_deref().map_or(("", "", ""), |id| (",\"challengeId\":\"", id, "\""));
-        // In one piece of exactly this length: as a body it is neither copied nor counted.
-        [self.json_head(), &detail, "\"", id_before, id, id_after, "}"].concat()
+        let id_len = id.as_deref().map_or(0, |id| ",\"challengeId\":\"\"".len() + id.len());
+        let head = self.json_head();
+        // Exactly as long as the body, so that it is not copied when it becomes one.
+        let mut json = String::with_capacity(head.len() + detail.len() + "\"}".len() + id_len);
+        json.push_str(head);
+        json.push_str(&detail);
+        json.push('"');
+        if let Some(id) = id {
+            json.push_str(",\"challengeId\":\"");
+            json.push_str(&id);
+            json.push('"');
+        }
+        json.push('}');
+        json
     }
 
     /// Whether the response with this problem offers a challenge: only then does the body name one.

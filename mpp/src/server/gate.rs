@@ -96,6 +96,7 @@ impl<P, A, T> Gate<P, A, T> {
         Self { args, paid, exit, _price: PhantomData }
     }
 
+    #[expect(clippy::result_large_err, reason = "what axum wants of an extractor")]
     fn admitted(args: A, admission: Admission) -> Result<Self, Response>
     where
         P: Priced,

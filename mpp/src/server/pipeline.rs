@@ -550,7 +550,7 @@ impl Visit {
             .sealer
             .seal(&challenge.id, &plain)
             .ok_or_else(|| fault("the plan could not be sealed"))?;
-        let claim = NewClaim {
+        let claim = Box::new(NewClaim {
             quota: authentic.quota,
             id: challenge.id.clone(),
             fingerprint: authentic.fingerprint,
@@ -568,7 +568,7 @@ impl Visit {
             external_id: authentic.charge.external_id.clone(),
             proof_keys,
             sealed_plan,
-        };
+        });
         let work = settlement::Work::Settle { claim, plan, capture: self.plan.spec.capture };
         let Some(pass) = self.mpp.0.journal.doors().enter() else { return Ok(Outcome::Closed) };
         Ok(settlement::detached(&self.mpp, pass, self.fresh(quoted), offer.method.clone(), work).await)

@@ -34,10 +34,9 @@ use tracing::Instrument as _;
 const RETRY: Duration = Duration::from_secs(2);
 
 /// What a detached task is asked to do.
-#[expect(clippy::large_enum_variant, reason = "made once per payment and taken apart at once")]
 pub(super) enum Work {
     /// Claim and settle, or hold. The claim carries the plan sealed, for whoever has to finish it; we have it in clear.
-    Settle { claim: NewClaim, plan: SettlementPlan, capture: Capture },
+    Settle { claim: Box<NewClaim>, plan: SettlementPlan, capture: Capture },
     /// Finish what a dead process left, or an answer that was lost.
     Recover(Taken),
 }
@@ -120,7 +119,7 @@ impl Task {
     /// `claiming` → `claimed` → settled or held.
     async fn claim(
         &mut self,
-        new: NewClaim,
+        new: Box<NewClaim>,
         plan: &SettlementPlan,
         capture: Capture,
     ) -> Result<Outcome, JournalError> {

@@ -61,6 +61,20 @@ impl Default for Limits {
 ///
 /// Real-money methods on it need `.single_process_volatile_store()` on the builder.
 ///
+/// # Memory
+/// A payment takes two keys: its entry in the journal, and the proof it was made with. Measured at a million keys
+/// (`tests/memory.rs`; the resident size of the process):
+///
+/// | | bytes |
+/// | --- | --- |
+/// | a key of a payment that is over, until its challenge and the grace period are | 286 |
+/// | an open payment, both keys: without what its method wrote (the sealed plan, the payer, the proof) | 553 |
+///
+/// Of those 553 about 165 are the nodes of the two ordered maps, 150 the keys and their counters, and the rest what has to
+/// be known to go on: two SHA-256 hashes (whose payment it is, and for what), the bill, the proof's name a second time and
+/// the challenge's, so that either key leads to the other. The default [`Limits`] bound payments that are over to
+/// 290 MB.
+///
 /// ```
 /// use mpp::store::{Cas, Keep, Key, MemoryStore, Quota, Store, Write};
 ///

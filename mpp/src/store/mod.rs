@@ -180,6 +180,12 @@ impl Key {
         Self { text: [quota.name(), "/", kind, "/", id].concat(), quota }
     }
 
+    /// `quota/kind/owner/id`.
+    #[cfg(feature = "sandbox")]
+    pub(crate) fn within(quota: Quota, kind: &str, owner: &str, id: &str) -> Self {
+        Self { text: [quota.name(), "/", kind, "/", owner, "/", id].concat(), quota }
+    }
+
     /// Reads a key back from its text, for backends.
     ///
     /// ```

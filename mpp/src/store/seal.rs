@@ -32,9 +32,8 @@ impl Sealer {
     pub(crate) fn seal(&self, challenge_id: &str, plain: &[u8]) -> Option<Vec<u8>> {
         let nonce: [u8; NONCE] = rand::random();
         let payload = Payload { msg: plain, aad: challenge_id.as_bytes() };
-        let mut sealed = nonce.to_vec();
-        sealed.extend(self.0.first()?.encrypt(XNonce::from_slice(&nonce), payload).ok()?);
-        Some(sealed)
+        let cipher = self.0.first()?.encrypt(XNonce::from_slice(&nonce), payload).ok()?;
+        Some([&nonce[..], &cipher].concat())
     }
 
     /// `None` when no key of the ring opens it: the secrets were rotated away too early, or it was altered.

@@ -4,8 +4,11 @@
 #![cfg(feature = "testing")]
 
 use mpp::method::sandbox::Wallet;
-use mpp::method::{ClientMethod, Proof};
-use mpp::protocol::{Challenge, Timestamp};
+use mpp::method::{
+    ClientMethod, CredentialCx, MethodCurrency, MethodProblem, Money, OfferCx, Proof, RefundCx,
+    RefundOutcome, RefundPlan, Refunding, Rejection, ServerMethod, SettleCx, Settlement, Step, Verified,
+};
+use mpp::protocol::{Challenge, ChargeRequest, MethodName, Timestamp};
 use mpp::routing::{Router, get};
 use mpp::store::MemoryStore;
 use mpp::testing::{Client, CrashBench, Process, Request, crash_safety, crash_storm, refund_safety};
@@ -143,6 +146,98 @@ async fn a_server_that_is_stopped_at_any_operation_of_a_refund_gives_the_money_b
     println!("{report}");
     report.assert_safe();
     assert!(report.stops() > 30, "{report}");
+}
+
+/// The kit itself: a method that pays again whenever it is asked does not pass.
+#[tokio::test(start_paused = true)]
+async fn a_method_that_refunds_as_often_as_it_is_asked_is_found_out() {
+    let report = refund_safety(&Lavish(PlayMoney::at("/charged"))).await;
+    assert!(!report.breaches().is_empty(), "{report}");
+}
+
+struct Lavish(PlayMoney);
+
+impl CrashBench for Lavish {
+    type Method = LavishMethod;
+
+    async fn method(&self, process: &Process, clock: Arc<dyn Clock>) -> LavishMethod {
+        LavishMethod(self.0.method(process, clock).await)
+    }
+
+    fn client(&self, mpp: Mpp) -> Client {
+        self.0.client(mpp)
+    }
+
+    fn request(&self, client: &Client, payment: &str) -> Request {
+        self.0.request(client, payment)
+    }
+
+    async fn pay(&self, challenge: &Challenge) -> Proof {
+        self.0.pay(challenge).await
+    }
+
+    async fn payments(&self) -> u64 {
+        self.0.payments().await
+    }
+
+    async fn refunds(&self) -> u64 {
+        self.0.refunds().await
+    }
+
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+}
+
+struct LavishMethod(Sandbox);
+
+impl ServerMethod for LavishMethod {
+    fn name(&self) -> &MethodName {
+        ServerMethod::name(&self.0)
+    }
+
+    fn currency(&self, name: &str) -> Option<MethodCurrency> {
+        ServerMethod::currency(&self.0, name)
+    }
+
+    fn currencies(&self) -> Vec<String> {
+        self.0.currencies()
+    }
+
+    fn money(&self) -> Money {
+        self.0.money()
+    }
+
+    fn offer(&self, cx: &OfferCx<'_>) -> Result<ChargeRequest, MethodProblem> {
+        self.0.offer(cx)
+    }
+
+    fn verify<'a>(&'a self, cx: &'a CredentialCx<'a>) -> Step<'a, Result<Verified, Rejection>> {
+        self.0.verify(cx)
+    }
+
+    fn settle<'a>(&'a self, cx: &'a SettleCx<'a>) -> Step<'a, Settlement> {
+        self.0.settle(cx)
+    }
+
+    fn resolve<'a>(&'a self, cx: &'a SettleCx<'a>) -> Step<'a, Settlement> {
+        self.0.resolve(cx)
+    }
+
+    fn refunding(&self) -> Refunding {
+        self.0.refunding()
+    }
+
+    fn plan_refund<'a>(&'a self, cx: &'a RefundCx<'a>) -> Step<'a, Result<RefundPlan, MethodProblem>> {
+        self.0.plan_refund(cx)
+    }
+
+    fn refund<'a>(&'a self, plan: &'a RefundPlan, now: Timestamp) -> Step<'a, RefundOutcome> {
+        // Another refund each time, as without an idempotency key.
+        let mut again = plan.clone();
+        again.0["refund"] = run().into();
+        Step::boxed(async move { self.0.refund(&again, now).await })
+    }
 }
 
 /// `MPP_CRASH_RUNS=10000` for more of them, `MPP_CRASH_SEED=n` for a certain one.

@@ -204,7 +204,7 @@ async fn the_log_tells_refusals_redeliveries_and_failures() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_log_tells_a_request_that_is_refused_before_anything_is_known_of_it() {
+async fn the_log_tells_a_refusal_before_anything_is_known_of_the_request_and_one_that_asks_for_a_payment() {
     let log = Log::listen();
     let lab = Lab::new();
     let twice =
@@ -216,6 +216,11 @@ async fn the_log_tells_a_request_that_is_refused_before_anything_is_known_of_it(
         ("refuse", "cheap", "400")
     );
     assert!(!fields.contains_key("operation"), "the route is looked at later: {fields:?}");
+    assert!(!fields.contains_key("offers"), "and it asks for no payment: {fields:?}");
+    lab.client.get("/cheap").presenting("Payment x").await.assert_problem("malformed-credential");
+    let (step, fields) = log.events.lock().unwrap().pop().expect("a refusal is told");
+    assert_eq!((step.as_str(), fields["status"].as_str(), fields["offers"].as_str()), ("refuse", "402", "1"));
+    assert!(fields.contains_key("challenge"), "{fields:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -433,7 +438,8 @@ mod metrics {
 
     /// Every series that is not zero, as an exporter would show it.
     fn shown(snapshotter: &Snapshotter) -> Vec<String> {
-        let line = |(key, _, _, value): (metrics_util::CompositeKey, _, _, DebugValue)| {
+        let line = |(key, _, described, value): (metrics_util::CompositeKey, _, Option<_>, DebugValue)| {
+            assert!(described.is_some(), "{} is not described", key.key().name());
             let labels: Vec<_> =
                 key.key().labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
             let value = match value {
@@ -501,7 +507,29 @@ mod metrics {
             lab.client.get("/flaky").presenting(&paid).await;
         }
         lab.mpp.recover().await.unwrap();
-        assert_eq!(gauges(), ["mpp_refunds_due{} 1"]);
+        let lines = shown(&snapshotter);
+        assert!(lines.contains(&"mpp_refunds_due_total{} 1".to_owned()), "{lines:?}");
+        assert!(lines.contains(&"mpp_refunds_due{} 1".to_owned()), "{lines:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn metrics_count_what_a_slow_hook_was_not_told() {
+        let recorder = DebuggingRecorder::new();
+        let (open, door) = mpsc::channel::<()>();
+        let slow = |builder: mpp::Builder| {
+            builder.on_event(move |_| {
+                door.recv().ok();
+            })
+        };
+        let lab = ::metrics::with_local_recorder(&recorder, || Lab::on(Network::new("tempo"), slow));
+        for _ in 0..1_100 {
+            lab.client.get("/cheap").unpaid().await;
+        }
+        let dropped = lab.mpp.dropped_events();
+        assert!(dropped > 0);
+        let lines = shown(&recorder.snapshotter());
+        assert!(lines.contains(&format!("mpp_events_dropped_total{{}} {dropped}")), "{lines:?}");
+        drop(open);
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,7 +7,8 @@ pub(crate) const TIME: &str = "time";
 /// Calls of the allocator that return memory: allocations and growing reallocations.
 pub(crate) const ALLOCATIONS: &str = "allocations";
 
-/// The cases of a tree, in its order. One inside of another node is called `node::case`.
+/// The cases of a tree, in its order. One inside of another node is called `node::case`; a node that all of them are in, such as the
+/// file, is not part of their names.
 pub(crate) fn parse(text: &str) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     let mut nodes: Vec<&str> = Vec::new();
@@ -42,6 +43,14 @@ pub(crate) fn parse(text: &str) -> Vec<Case> {
             }
             counting = false; // the next row is the size
         }
+    }
+    while let Some((first, _)) = cases.first().and_then(|case| case.name.split_once("::")) {
+        let outer = format!("{first}::");
+        let has_group = |case: &Case| case.name.strip_prefix(&outer).is_some_and(|rest| rest.contains("::"));
+        if !cases.iter().all(has_group) {
+            break;
+        }
+        cases.iter_mut().for_each(|case| drop(case.name.drain(..outer.len())));
     }
     cases
 }
@@ -111,6 +120,25 @@ router                     fastest       │ slowest       │ median        │
                 (Spread { median: 1_450_000.0, low: 1_400_000.0, high: 3_200_000.0 }, 0.0),
             ]
         );
+    }
+
+    #[test]
+    fn a_node_that_everything_is_in_has_no_part_in_the_names() {
+        let tree = "\
+micro                   fastest       │ slowest       │ median        │ mean          │ samples │ iters
+╰─ steps                              │               │               │               │         │
+   ├─ accept_payment                  │               │               │               │         │
+   │  ├─ official_sdk   349.6 ns      │ 628.1 µs      │ 358.1 ns      │ 2.455 µs      │ 300     │ 9600
+   │  ╰─ ours           291 ns        │ 377.3 µs      │ 299.1 ns      │ 1.557 µs      │ 300     │ 9600
+   │                    alloc:        │               │               │               │         │
+   │                      6           │ 6             │ 6             │ 6             │         │
+   ╰─ canonical_json                  │               │               │               │         │
+      ╰─ ours           291 ns        │ 377.3 µs      │ 299.1 ns      │ 1.557 µs      │ 300     │ 9600
+";
+        let cases = parse(tree);
+        let names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+        assert_eq!(names, ["accept_payment::official_sdk", "accept_payment::ours", "canonical_json::ours"]);
+        assert_eq!(cases[1].values[ALLOCATIONS].median, 6.0);
     }
 
     #[test]

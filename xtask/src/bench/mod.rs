@@ -89,6 +89,7 @@ pub(crate) fn bench(workspace: &Workspace, options: &Options) -> Result<ExitCode
     let groups: Vec<Group> = Group::value_variants().iter().copied().filter(wanted).collect();
     let mut bench = Bench::new(workspace)?;
     println!("building");
+    bench.install(&groups)?;
     bench.build(&groups)?;
     let mut verdict = ExitCode::SUCCESS;
     for group in groups {

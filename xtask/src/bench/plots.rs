@@ -8,9 +8,11 @@ use super::render::{spoken, written};
 use super::results::{Measured, Results, Series};
 use clap::ValueEnum as _;
 
-/// The size of a plot of lines, in pixels; one of bars is as high as it has bars.
+/// The size of a plot of lines, in pixels; one of bars is as high as its bars are many.
 const SIZE: (u32, u32) = (760, 420);
 const BAR: u32 = 44;
+/// How many times as long as the next one a bar may be.
+const BREAKS: f64 = 4.0;
 /// Of a lively and even set that is told apart by those who see fewer colours as well (Okabe and Ito, 2008).
 const COLOURS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
@@ -60,9 +62,10 @@ fn draw(figure: &Figure, measured: &Measured) -> Result<Option<String>, String> 
             let all = || series.iter().flat_map(|one| &one.points);
             let (least, most) = range(all().map(|(_, y)| y / scale));
             let labels = Labels { title: figure.title, x, y };
+            // With room above for the names of the series.
             match axis {
-                Axis::FromZero => lines(&labels, series, scale, 0.0..most * 1.1),
-                Axis::Logarithmic => lines(&labels, series, scale, (least / 2.0..most * 2.0).log_scale()),
+                Axis::FromZero => lines(&labels, series, scale, 0.0..most * 1.4),
+                Axis::Logarithmic => lines(&labels, series, scale, (least / 2.0..most * 30.0).log_scale()),
             }
             .map(Some)
         }
@@ -130,17 +133,24 @@ where
     Ok(svg)
 }
 
-/// Rows with the lowest, the middle and the highest value of each: a bar, and a mark over its spread.
+/// Rows with the lowest, the middle and the highest value of each: a bar, and a mark over its spread. A row that is many times
+/// as long as all others ends at the margin, and says so: the others are to be compared.
 fn bars(title: &str, x: &str, rows: &[(String, [f64; 3])]) -> Result<String, String> {
     const NAMES: i32 = 190;
     const MARGIN: i32 = 20;
     let count = i32::try_from(rows.len()).map_err(said)?;
     let (bar, width) = (i32::try_from(BAR).map_err(said)?, i32::try_from(SIZE.0).map_err(said)?);
     let top = 50;
-    let (_, most) = range(rows.iter().map(|(_, [_, _, high])| *high));
+    let mut longest: Vec<f64> = rows.iter().map(|(_, [_, _, high])| *high).collect();
+    longest.sort_unstable_by(|one, other| other.total_cmp(one));
+    let most = match longest[..] {
+        [first, second, ..] if first > BREAKS * second => second * 1.5,
+        [first, ..] => first,
+        [] => return Ok(String::new()),
+    };
     // Room for the number behind the longest bar.
-    let scale = f64::from(width - NAMES - 2 * MARGIN - 70) / most;
-    let place = |value: f64| NAMES + (value * scale).round() as i32;
+    let scale = f64::from(width - NAMES - 2 * MARGIN - 150) / most;
+    let place = |value: f64| NAMES + (value.min(most) * scale).round() as i32;
     let mut svg = String::new();
     let height = u32::try_from(top + bar * count + 40).map_err(said)?;
     let area = SVGBackend::with_string(&mut svg, (SIZE.0, height)).into_drawing_area();
@@ -157,6 +167,7 @@ fn bars(title: &str, x: &str, rows: &[(String, [f64; 3])]) -> Result<String, Str
         area.draw(&PathElement::new([(place(*low), line), (place(*high), line)], BLACK.stroke_width(2)))
             .map_err(said)?;
         let number = written(*middle, Unit::Ratio).replace(" ×", "");
+        let number = if *middle > most { format!("{number} (not to scale)") } else { number };
         area.draw(&Text::new(number, (place(*high) + 8, y + 10), style(15))).map_err(said)?;
     }
     let below = top + bar * count + 8;
@@ -206,7 +217,7 @@ mod tests {
         let files: Vec<&str> = plots.iter().map(|plot| plot.file.as_str()).collect();
         assert_eq!(files, ["loopback.svg", "stores.svg", "prices.svg"]);
         for (plot, texts) in plots.iter().zip([
-            ["Processor time of the server", "npm mppx on hono", "7.20"],
+            ["Processor time of the server", "npm mppx on hono", "420 (not to scale)"],
             ["Claims a second", "redb", "at once"],
             ["A service of more prices", "payment", "priced routes"],
         ]) {

@@ -11,6 +11,7 @@ use super::BenchError;
 use super::groups::{Cores, Group, Runner};
 use crate::run::{Interrupt, Log, Step};
 use crate::tally::{Counting, Ending};
+use crate::tools;
 use crate::workspace::{Workspace, cargo};
 
 /// Where the peers are compared. Not a member of the workspace.
@@ -70,6 +71,26 @@ impl<'a> Bench<'a> {
             if let Err(error) = self.built_by(build, Whose::Peers) {
                 self.stop_if_interrupted()?;
                 eprintln!("xtask: the peers are left out: {error}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Installs what the benchmarks of these groups use, as the tests do. What cannot be installed is left out later, by
+    /// whoever misses it.
+    pub(crate) fn install(&mut self, groups: &[Group]) -> Result<(), BenchError> {
+        let mut steps = Vec::new();
+        if groups.contains(&Group::Loopback) || groups.contains(&Group::Chain) {
+            steps.extend(tools::npm_packages(self.workspace));
+        }
+        if groups.contains(&Group::Stores) {
+            steps.extend(tools::databases(&[]));
+        }
+        for mut step in steps {
+            let finished = step.run(&mut self.log, &self.interrupt)?;
+            self.stop_if_interrupted()?;
+            if finished.ending == Ending::Failed {
+                eprintln!("xtask: `{}`: {}", step.line(), finished.reason);
             }
         }
         Ok(())

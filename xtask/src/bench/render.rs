@@ -103,6 +103,8 @@ fn cell(column: &Column, case: &Case, measured: &Measured) -> Option<String> {
             )
         }
         Shows::Over(base, _) if base == case.name => return None,
+        // Parts of a request, and no request.
+        Shows::Over(..) if case.name.starts_with("parts::") => return None,
         Shows::Over(base, unit) => written(own.median - of(base)?, unit),
         Shows::Times(base) => written(own.median / of(base)?, Unit::Ratio),
         Shows::TimesOurs => {

@@ -445,11 +445,11 @@ impl Ledger {
     }
 
     fn account_key(&self, account: &str) -> Key {
-        Key::new(Quota::Free, "sandbox-account", &[self.method.as_str(), "/", account].concat())
+        Key::within(Quota::Free, "sandbox-account", self.method.as_str(), account)
     }
 
     fn payment_key(&self, order: Order<'_>) -> Key {
-        Key::new(Quota::Free, "sandbox-payment", &[self.method.as_str(), "/", order.challenge_id].concat())
+        Key::within(Quota::Free, "sandbox-payment", self.method.as_str(), order.challenge_id)
     }
 }
 
@@ -482,7 +482,8 @@ enum Turned {
 }
 
 fn encode(record: &impl Serialize, keep: Keep) -> Result<Write, Trouble> {
-    Ok(Write { value: postcard::to_allocvec(record).map_err(|_| Trouble::Corrupt)?, keep })
+    let buffer = Vec::with_capacity(128);
+    Ok(Write { value: postcard::to_extend(record, buffer).map_err(|_| Trouble::Corrupt)?, keep })
 }
 
 fn decode<T: DeserializeOwned>(there: &Versioned) -> Result<T, Trouble> {

@@ -59,7 +59,8 @@ impl Signed {
             Self::Proof => "mpp sandbox proof v1",
         };
         let parts = [label, &challenge.realm, challenge.method.as_str(), &challenge.id, &challenge.request];
-        let mut message = Vec::new();
+        let length = parts.iter().map(|part| size_of::<u64>() + part.len()).sum();
+        let mut message = Vec::with_capacity(length);
         for part in parts {
             message.extend((part.len() as u64).to_be_bytes());
             message.extend(part.as_bytes());
@@ -79,35 +80,32 @@ pub(super) fn payload(signed: Signed, account: &str, signature: &Signature) -> M
 
 /// The payload of a credential, as it was received.
 #[cfg(feature = "server")]
-pub(super) struct Payload {
+pub(super) struct Payload<'a> {
     pub(super) signed: Signed,
+    /// Its DID. Base58 has one spelling for each key.
+    pub(super) account: &'a str,
     key: [u8; 32],
     signature: Signature,
 }
 
 #[cfg(feature = "server")]
-impl Payload {
+impl<'a> Payload<'a> {
     /// Reads a payload; the error says which member is not as it should be.
-    pub(super) fn parse(members: &Map<String, Value>) -> Result<Self, &'static str> {
+    pub(super) fn parse(members: &'a Map<String, Value>) -> Result<Self, &'static str> {
         let text = |name| members.get(name).and_then(Value::as_str);
         let signed = match text("type") {
             Some("transfer") => Signed::Transfer,
             Some("proof") => Signed::Proof,
             _ => return Err("`type` is neither `transfer` nor `proof`"),
         };
-        let Some(Ok(Did::Key(PublicKey::Ed25519(key)))) = text("account").map(Did::parse) else {
-            return Err("`account` is not the did:key of an ed25519 key");
-        };
+        const NO_ACCOUNT: &str = "`account` is not the did:key of an ed25519 key";
+        let account = text("account").ok_or(NO_ACCOUNT)?;
+        let Ok(Did::Key(PublicKey::Ed25519(key))) = Did::parse(account) else { return Err(NO_ACCOUNT) };
         let signature = text("signature").and_then(|text| b64::decode(text).ok());
         let Some(signature) = signature.and_then(|bytes| Signature::from_slice(&bytes).ok()) else {
             return Err("`signature` is not an ed25519 signature in base64url");
         };
-        Ok(Self { signed, key, signature })
-    }
-
-    /// The account, in the one spelling of its DID.
-    pub(super) fn account(&self) -> String {
-        Did::ed25519(&self.key).to_string()
+        Ok(Self { signed, account, key, signature })
     }
 
     /// Whether the owner of the account signed for this challenge. Strict: one signature per key and message.

@@ -344,7 +344,7 @@ impl Sandbox {
                 Signed::Proof => "an identity proof was signed where a transfer is asked for",
             }));
         }
-        let account = payload.account();
+        let account = payload.account;
         if cx.source.is_some_and(|source| source != account) {
             return Err(Rejection::failed("the credential's source is not the account that pays"));
         }
@@ -361,14 +361,14 @@ impl Sandbox {
                     return Err(Rejection::failed("the challenge's currency is not one of this sandbox"));
                 };
                 let available =
-                    self.ledger.account(&account).await.map_err(unavailable)?.map(|there| there.available);
+                    self.ledger.account(account).await.map_err(unavailable)?.map(|there| there.available);
                 match available {
                     None => return Err(refused(Reason::UnknownAccount)),
                     Some(available) if available < units => return Err(refused(Reason::Insufficient)),
                     Some(_) => {}
                 }
                 Plan::Transfer {
-                    account: account.clone(),
+                    account: account.to_owned(),
                     units: BaseUnits::new(units),
                     until: (cx.expires + GRACE).unix(),
                     taken: Taken::AtOnce,
@@ -376,7 +376,7 @@ impl Sandbox {
             }
         };
         // The challenge id is all that has to be claimed: the signature is for it alone.
-        Ok(Verified { payer: Some(account), proof_keys: Vec::new(), plan: plan.journaled()? })
+        Ok(Verified { payer: Some(account.to_owned()), proof_keys: Vec::new(), plan: plan.journaled()? })
     }
 
     /// The amount of a request in the units of the books.

@@ -42,6 +42,11 @@ impl RefundReport {
         self.stops
     }
 
+    /// What went wrong: money that went back twice or never, and a ledger that says something else.
+    pub fn breaches(&self) -> &[String] {
+        &self.breaches
+    }
+
     /// Asserts that nothing went wrong.
     ///
     /// # Panics

@@ -133,7 +133,8 @@ async fn a_stuck_settlement_is_replaced_at_its_nonce_for_more() {
 
 #[tokio::test]
 async fn a_stuck_settlement_whose_signature_is_void_makes_room_instead_of_reverting() {
-    let scene = Scene::new().await;
+    // On a busy machine too.
+    let scene = Scene::of("usdc", patient).await;
     let verified = verified(&scene, CredentialType::Authorization).await;
     {
         let mut state = scene.chain.state();

@@ -295,6 +295,11 @@ mod tests {
         let page =
             ledger.client_page(&Reservation { window: 10, payer: payer(9), client: client(9), fee: 1 });
         assert_eq!(notebook.read(&page).await, Ok(Some(Risk::default())));
+        let page = ledger.payer_page(&Reservation { window: 10, payer: payer(9), client: client(9), fee: 1 });
+        assert_eq!(notebook.read::<u64>(&page).await, Ok(Some(0)));
+        let page =
+            ledger.client_page(&Reservation { window: 10, payer: payer(1), client: client(4), fee: 1 });
+        assert_eq!(notebook.read(&page).await, Ok(Some(Risk::default())), "its payer's share was spent");
         let next = self::ledger(&notebook, 11 * HOUR);
         assert!(next.reserve(payer(9), client(9), 30).await.unwrap().is_ok());
     }
@@ -354,6 +359,27 @@ mod tests {
         assert_eq!(ledger.reserve(payer(23), client(1), 1).await.unwrap(), Err(Spent::ClientBusy));
         ledger.correct(&last, Cost::Reverted(3)).await.unwrap();
         assert_eq!(ledger.reserve(payer(23), client(1), 1).await.unwrap(), Err(Spent::Client));
+    }
+
+    #[tokio::test]
+    async fn a_client_may_have_as_much_signed_for_at_once_as_may_revert_to_the_unit() {
+        let notebook = Notebook::volatile("tempo");
+        let ledger = ledger(&notebook, 10 * HOUR);
+        assert!(ledger.reserve(payer(1), client(1), 5).await.unwrap().is_ok());
+        assert!(ledger.reserve(payer(2), client(1), 5).await.unwrap().is_ok(), "10 of 10");
+        assert_eq!(ledger.reserve(payer(3), client(1), 1).await.unwrap(), Err(Spent::ClientBusy));
+    }
+
+    #[tokio::test]
+    async fn a_correction_that_finds_no_page_writes_down_what_reverted_and_nothing_else() {
+        let notebook = Notebook::volatile("tempo");
+        let ledger = ledger(&notebook, 10 * HOUR);
+        let forgotten = Reservation { window: 10, payer: payer(1), client: client(1), fee: 10 };
+        let page = ledger.client_page(&forgotten);
+        ledger.correct(&forgotten, Cost::Nothing).await.unwrap();
+        assert_eq!(notebook.read::<Risk>(&page).await, Ok(None));
+        ledger.correct(&forgotten, Cost::Reverted(10)).await.unwrap();
+        assert_eq!(ledger.reserve(payer(2), client(1), 1).await.unwrap(), Err(Spent::Client));
     }
 
     #[tokio::test]

@@ -187,6 +187,7 @@ mod tests {
                 input: Bytes::from_static(&[1, 2, 3]),
             }],
             valid_before: NonZeroU64::new(1_800_000_000),
+            valid_after: NonZeroU64::new(1_700_000_000),
             fee_payer_signature: Some(FEE_PAYER_SIGNATURE_MARKER),
             ..Default::default()
         };
@@ -229,7 +230,9 @@ mod tests {
         let filling = waiting();
         let fill = FakeNode::start(move |method, params| {
             (method == "eth_fillTransaction").then(|| {
-                assert_eq!((&params[0]["feePayer"], &params[0]["gas"]), (&json!(true), &json!("0x7a120")));
+                let asked = ["feePayer", "gas", "validBefore", "validAfter"].map(|name| &params[0][name]);
+                let expected = [json!(true), json!("0x7a120"), json!("0x6b49d200"), json!("0x6553f100")];
+                assert_eq!(asked, expected.each_ref());
                 let mut tx = filling.tx().clone();
                 tx.fee_token = Some(tokens::PATH_USD);
                 let hash = tx.fee_payer_signature_hash(key(1).address());
@@ -246,6 +249,17 @@ mod tests {
             let whole = Sponsor::hosted(&node.url).cosign(&signed, key(1).address()).await.unwrap();
             assert_eq!(whole.tx().recover_fee_payer(key(1).address()).unwrap(), key(9).address());
             assert_eq!(whole.signature_hash(), signed.signature_hash());
+        }
+    }
+
+    #[test]
+    fn the_parity_of_a_signature_is_a_number_or_a_quantity() {
+        for (written, odd) in
+            [(json!(0), false), (json!(1), true), (json!("0x0"), false), (json!("0x1"), true)]
+        {
+            let rsv: Rsv =
+                serde_json::from_value(json!({ "r": "0x1", "s": "0x2", "yParity": written })).unwrap();
+            assert_eq!(rsv.signature(), Signature::new(U256::from(1), U256::from(2), odd), "{written}");
         }
     }
 

@@ -237,3 +237,46 @@ impl fmt::Debug for FeePayer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sponsor() -> Sponsor {
+        Sponsor::signer(PrivateKeySigner::random())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_lasts_to_its_end_and_a_shorter_one_takes_nothing_from_it() {
+        let sponsor = sponsor();
+        for seconds in [10, 5] {
+            sponsor.pause(Pause::Closed, Duration::from_secs(seconds));
+        }
+        tokio::time::advance(Duration::from_secs(9)).await;
+        assert_eq!(sponsor.sponsoring(), Sponsoring::Paused);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(sponsor.sponsoring(), Sponsoring::Open);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn room_in_the_budget_ends_the_pause_for_a_spent_one_and_no_other() {
+        let sponsor = sponsor();
+        sponsor.pause(Pause::Spent, Duration::from_secs(10));
+        sponsor.has_room();
+        assert_eq!(sponsor.sponsoring(), Sponsoring::Open);
+        sponsor.pause(Pause::Closed, Duration::from_secs(10));
+        sponsor.has_room();
+        assert_eq!(sponsor.sponsoring(), Sponsoring::Paused);
+    }
+
+    #[test]
+    fn what_was_broadcast_is_remembered_up_to_a_number_the_oldest_is_forgotten_first() {
+        let sponsor = sponsor();
+        let hash = |n: usize| B256::left_padding_from(&n.to_be_bytes());
+        (0..=RECENT).for_each(|n| sponsor.remember(hash(n)));
+        assert!(!sponsor.remembers(&hash(0)));
+        assert!([1, 2, RECENT].iter().all(|n| sponsor.remembers(&hash(*n))));
+        sponsor.forget(&hash(2));
+        assert_eq!([1, 2, 3].map(|n| sponsor.remembers(&hash(n))), [true, false, true]);
+    }
+}

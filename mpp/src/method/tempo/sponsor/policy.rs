@@ -359,9 +359,44 @@ mod tests {
     }
 
     #[test]
+    fn what_the_operator_sets_holds_instead_of_the_defaults() {
+        let check = |policy: SponsorPolicy| policy.check(&good(), Timestamp::from_unix(NOW)).is_ok();
+        let (gwei, new) = (1_000_000_000, SponsorPolicy::new);
+        assert_eq!([499_999, 500_000].map(|gas| check(new().max_gas(gas))), [false, true]);
+        let prices = [(100 * gwei - 1, 10 * gwei), (100 * gwei, 10 * gwei - 1), (100 * gwei, 10 * gwei)];
+        let prices = prices.map(|(price, tip)| check(new().max_fee_per_gas(price, tip)));
+        assert_eq!(prices, [false, false, true]);
+        assert_eq!([49_999, 50_000].map(|fee| check(new().max_fee(Amount::micros(fee)))), [false, true]);
+        let validity = |seconds| check(new().max_validity(Duration::from_secs(seconds)));
+        assert_eq!([299, 300].map(validity), [false, true]);
+
+        let tokens =
+            ["0x20c0000000000000000000000000000000000001", "0x20c0000000000000000000000000000000000002"];
+        let policy = new().fee_tokens(tokens).allow(Extra::AccessList);
+        assert_eq!(policy.problems(), []);
+        assert_eq!(policy.payable_in(), tokens.map(|token| parse_address(token).unwrap()), "and in no other");
+        let allowed = [Extra::AccessList, Extra::AuthorizationList, Extra::KeyAuthorization];
+        assert_eq!(allowed.map(|extra| policy.allows(extra)), [true, false, false]);
+    }
+
+    #[test]
+    fn a_tip_may_be_all_of_the_price() {
+        let tx = TempoTransaction { max_fee_per_gas: 10_000_000_000, ..good() };
+        assert_eq!(SponsorPolicy::new().check(&tx, Timestamp::from_unix(NOW)), Ok(()));
+    }
+
+    #[test]
     fn contradictions_are_reported_at_start() {
         assert_eq!(SponsorPolicy::new().problems(), []);
         let hour = Duration::from_secs(3600);
+        let one = Amount::micros(50_000);
+        let one_payment = SponsorPolicy::new().max_fee(one).budget(hour, one, one);
+        assert_eq!(one_payment.problems(), [], "a budget for one transaction");
+        let unreadable = SponsorPolicy::new().fee_tokens(["0x20"]).problems();
+        assert!(
+            unreadable[0].to_string().starts_with("the sponsor's fee token is not usable"),
+            "{unreadable:?}"
+        );
         for wrong in [
             SponsorPolicy::new().budget(hour, Amount::whole(2), Amount::whole(1)),
             SponsorPolicy::new().max_fee(Amount::whole(1)),
