@@ -311,8 +311,9 @@ fn who_tries_again_asks_with_what_was_paid_before_anything_is_paid_anew() {
     let upstream = scene.url.strip_prefix("http://").unwrap().to_owned();
     let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/shout", proxy.local_addr().unwrap());
-    // Each with what it prints, its exit code, and whether it pays.
-    let commands: [(&[&str], Vec<Act>, &str, i32, bool); 11] = [
+    /// The options of `mpp pay`, what happens to its exchanges, what it prints, its exit code, and whether it pays.
+    type Run<'r> = (&'r [&'r str], Vec<Act>, &'r str, i32, bool);
+    let commands: [Run<'_>; 11] = [
         (&["-d", "x"], vec![Pass, Lose], "", 4, true),
         (&["-d", "x"], vec![Lose], "", 4, false),
         (&["-d", "x"], vec![Answer("503 Service Unavailable")], "", 4, false),
