@@ -51,9 +51,7 @@ fn make_private(folder: &Path) -> Result<(), Failure> {
 /// Writes a new file that only its owner can read, and never over one that is there. It is there with all of its content or not
 /// at all, because another process may be looking for it.
 pub(crate) fn write_new(path: &Path, content: &[u8]) -> Result<(), Failure> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}", std::process::id()));
-    let beside = PathBuf::from(beside);
+    let beside = beside(path);
     let written = write_private(&beside, content).and_then(|()| {
         match std::fs::hard_link(&beside, path) {
             // Not every file system has links.
@@ -63,6 +61,20 @@ pub(crate) fn write_new(path: &Path, content: &[u8]) -> Result<(), Failure> {
     });
     let _ = std::fs::remove_file(&beside);
     written.map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
+}
+
+/// Writes over a file of ours, at once.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), Failure> {
+    let beside = beside(path);
+    let written = write_private(&beside, content).and_then(|()| std::fs::rename(&beside, path));
+    written.map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
+}
+
+/// Of this process alone.
+fn beside(path: &Path) -> PathBuf {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}", std::process::id()));
+    PathBuf::from(beside)
 }
 
 fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {

@@ -34,6 +34,7 @@ mod shell;
 #[cfg(feature = "stores")]
 mod takings;
 mod terminal;
+mod unsettled;
 mod wallet;
 
 use std::future::Future;

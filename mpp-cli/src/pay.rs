@@ -4,23 +4,23 @@
 //! was paid and not delivered is kept in a file, with its credential, so that it can be asked for again.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use mpp::client::{
     Client, Decision, EntryId, Error, Event, NotPaid, Outcome, Paid, Policy, Proposal, Refusal, Scope,
-    Unsettled, explanation,
+    explanation,
 };
 use mpp::method::Fate;
 use mpp::protocol::b64;
 use reqwest::Response;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::failure::{Code, Failure};
-use crate::home::{self, Home};
+use crate::home::Home;
 use crate::interrupt::{self, Interrupt};
 use crate::progress::Progress;
 use crate::request::{Means, Request, client_that_resumes};
+use crate::unsettled::{self, Shelf};
 use crate::{quote, terminal};
 
 /// Send a request, and pay for it where that is asked and allowed.
@@ -46,6 +46,9 @@ pub(crate) struct Options {
     /// Ask again for what was paid and not delivered; never pays
     #[arg(long, value_name = "ENTRY", conflicts_with_all = ["url", "dry_run"])]
     resume: Option<String>,
+    /// Buy it anew, even where a payment for the same was not delivered: without this, that payment is tried first
+    #[arg(long, conflicts_with_all = ["resume", "dry_run"])]
+    anew: bool,
     /// Print the status and the headers before the body
     #[arg(short, long)]
     include: bool,
@@ -68,7 +71,12 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
     if let Some(entry) = &options.resume {
         // Before anything is sent: what was delivered and cannot be written is lost.
         let target = Target::of(options)?;
-        return target.or_remove(resume(options, &home, entry, &target).await);
+        // An id is a file name; nothing else gets that far.
+        let entry = entry.parse().map_err(Failure::failed)?;
+        return target.or_remove(match resume(options, &home, entry, &target).await {
+            Resumed::Delivered(printed) => printed,
+            Resumed::Refused(failure) | Resumed::Open(failure) => Err(failure),
+        });
     }
     let Some(request) = &options.request else { return Err(Failure::failed("a URL is needed")) };
     let request = request.build()?;
@@ -77,12 +85,34 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
         return quote::show(&client.quote_request(request).await?, options.json);
     }
     let target = Target::of(options)?;
-    target.or_remove(buy(options, &home, request, &target).await)
+    let shelf = Shelf::for_request(&home, &request);
+    if let Some(entry) = shelf.find().filter(|_| !options.anew) {
+        options.say(&format!(
+            "this was paid for and not delivered; asking with payment {entry} (--anew buys it anew)"
+        ));
+        match resume(options, &home, entry, &target).await {
+            Resumed::Delivered(printed) => return target.or_remove(printed),
+            Resumed::Open(failure) => return target.or_remove(Err(failure)),
+            // That was its chance; this is a new purchase.
+            Resumed::Refused(failure) => options.say(&failure.to_string()),
+        }
+    }
+    target.or_remove(buy(options, &home, &shelf, request, &target).await)
+}
+
+impl Options {
+    /// Tells a person what is done, unless that one does not want to know.
+    fn say(&self, line: &str) {
+        if !self.quiet {
+            eprintln!("mpp: {}", terminal::plain(line));
+        }
+    }
 }
 
 async fn buy(
     options: &Options,
     home: &Home,
+    shelf: &Shelf<'_>,
     request: reqwest::Request,
     target: &Target,
 ) -> Result<(), Failure> {
@@ -92,8 +122,8 @@ async fn buy(
     let answer = interrupt.or(client.http()?.execute(request)).await;
     progress.end();
     match answer {
-        Some(answer) => finish(options, home, answer, target, &interrupt).await,
-        None => Err(given_up(home, &client).await),
+        Some(answer) => finish(options, shelf, answer, target, &interrupt).await,
+        None => Err(given_up(shelf, &client).await),
     }
 }
 
@@ -169,7 +199,7 @@ pub(crate) fn tell(event: &Event<'_>, progress: &Progress) {
 
 async fn finish(
     options: &Options,
-    home: &Home,
+    shelf: &Shelf<'_>,
     answer: Result<Response, reqwest_middleware::Error>,
     target: &Target,
     interrupt: &Interrupt,
@@ -179,7 +209,7 @@ async fn finish(
             let paid = response.extensions().get::<Paid>().cloned();
             if let Some(paid) = paid.as_ref().filter(|_| response.status().is_client_error()) {
                 // An answer, and not what was paid for.
-                return Err(kept_paid(home, paid, &answer_of(response).await));
+                return Err(shelf.keep_paid(paid, &answer_of(response).await));
             }
             let printed = interrupt.or(print(options, response, target)).await;
             let printed =
@@ -187,7 +217,7 @@ async fn finish(
             match (printed, paid) {
                 // The answer broke off, or there is no room for it.
                 (Err(failure), Some(paid)) if failure.code == Code::Failed => {
-                    Err(kept_of(home, paid.payment.entry(), &paid.request(), failure))
+                    Err(shelf.keep_request(paid.payment.entry(), &paid.request(), failure))
                 }
                 (printed, _) => printed,
             }
@@ -198,7 +228,7 @@ async fn finish(
             Some(error) => match error.unsettled() {
                 // Its wallet knows that nothing was taken: there is nothing to resume.
                 Some(unsettled) if unsettled.fate == Fate::Never => Failure::new(Code::NotPaid, error),
-                Some(unsettled) => kept(home, unsettled, error),
+                Some(unsettled) => shelf.keep(unsettled, error),
                 None if matches!(error, Error::Wallet { .. } | Error::Stopped) => {
                     Failure::new(Code::Unsettled, error)
                 }
@@ -210,11 +240,11 @@ async fn finish(
 }
 
 /// Somebody ended the command while a payment was under way.
-async fn given_up(home: &Home, client: &Client) -> Failure {
+async fn given_up(shelf: &Shelf<'_>, client: &Client) -> Failure {
     match interrupt::given_up(client).await {
         Some(unsettled) => {
             let why = format!("stopped before the answer to a payment of {}", unsettled.payment.cost());
-            kept_of(home, unsettled.payment.entry(), &unsettled.request(), why)
+            shelf.keep_request(unsettled.payment.entry(), &unsettled.request(), why)
         }
         None => Failure::new(
             Code::Unsettled,
@@ -360,15 +390,6 @@ async fn print_json(mut response: Response) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A payment without a delivery, as it is kept: with its credential, so for its owner alone.
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    url: String,
-    verb: String,
-    headers: Vec<(String, String)>,
-    body: String,
-}
-
 /// What a server answered instead of what was asked for: its status, and its own words with escapes.
 pub(crate) async fn answer_of(response: Response) -> String {
     let status = response.status();
@@ -378,61 +399,30 @@ pub(crate) async fn answer_of(response: Response) -> String {
     }
 }
 
-/// As [`kept`], of a payment that was answered with an error.
-pub(crate) fn kept_paid(home: &Home, paid: &Paid, answer: &str) -> Failure {
-    let payment = &paid.payment;
-    let why = format!("{} may be paid, and {answer}", payment.cost());
-    kept_of(home, payment.entry(), &paid.request(), why)
+/// What became of an earlier payment.
+enum Resumed {
+    /// It was delivered.
+    Delivered(Result<(), Failure>),
+    /// Its server takes it no more.
+    Refused(Failure),
+    /// Nobody knows.
+    Open(Failure),
 }
 
-/// Keeps what was paid for, and says how to get it.
-pub(crate) fn kept(home: &Home, unsettled: &Unsettled, error: &Error) -> Failure {
-    kept_of(home, unsettled.payment.entry(), &unsettled.request(), error)
-}
-
-fn kept_of(
-    home: &Home,
-    entry: EntryId,
-    request: &axum::http::Request<axum::body::Bytes>,
-    error: impl std::fmt::Display,
-) -> Failure {
-    let written = write_kept(home, entry, request);
-    let hint = match written {
-        Ok(()) => format!("`mpp pay --resume {entry}` asks for it again and does not pay again"),
-        Err(error) => format!("and it could not be kept: {error}"),
-    };
-    Failure { entry: Some(entry), ..Failure::new(Code::Unsettled, format!("{error}; {hint}")) }
-}
-
-fn write_kept(
-    home: &Home,
-    entry: EntryId,
-    request: &axum::http::Request<axum::body::Bytes>,
-) -> Result<(), Failure> {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let kept = Kept {
-        url: request.uri().to_string(),
-        verb: request.method().to_string(),
-        headers: request
-            .headers()
-            .iter()
-            .map(|(name, value)| (name.to_string(), text(value.as_bytes())))
-            .collect(),
-        body: b64::encode(request.body()),
-    };
-    let json = zeroize::Zeroizing::new(serde_json::to_vec(&kept).map_err(Failure::failed)?);
-    let path = home.file(&format!("unsettled/{entry}.json"))?;
-    if path.exists() {
-        return Ok(()); // it is a resumption of the same
+async fn resume(options: &Options, home: &Home, entry: EntryId, target: &Target) -> Resumed {
+    match ask_again(options, home, entry, target).await {
+        Ok(resumed) => resumed,
+        Err(failure) => Resumed::Open(failure),
     }
-    home::write_new(&path, &json)
 }
 
-async fn resume(options: &Options, home: &Home, entry: &str, target: &Target) -> Result<(), Failure> {
-    // An id is a file name; nothing else gets that far.
-    let entry: EntryId = entry.parse().map_err(Failure::failed)?;
-    let path = home.path(&format!("unsettled/{entry}.json"));
-    let request = read_kept(&path)?;
+async fn ask_again(
+    options: &Options,
+    home: &Home,
+    entry: EntryId,
+    target: &Target,
+) -> Result<Resumed, Failure> {
+    let request = unsettled::request_of(home, entry)?;
     let client = client_that_resumes(home)?.build()?;
     let response = client.http()?.execute(request).await;
     // The client did not pay for this one, so it did not follow it either.
@@ -448,43 +438,24 @@ async fn resume(options: &Options, home: &Home, entry: &str, target: &Target) ->
             receipt.and_then(|value| mpp::Receipt::parse_header(value).ok()).map(|receipt| receipt.reference);
         let now = mpp::Clock::now(&mpp::SystemClock);
         client.ledger().conclude(&entry, &Outcome::Paid { reference }, now).await?;
-        return match print(options, response, target).await {
+        return Ok(Resumed::Delivered(match print(options, response, target).await {
             // It did not arrive in full: it can be asked for once more.
             Err(failure) if failure.code == Code::Failed => {
                 Err(Failure { code: Code::Unsettled, entry: Some(entry), ..failure })
             }
             printed => {
-                let _ = std::fs::remove_file(&path);
+                unsettled::forget(home, entry);
                 printed
             }
-        };
+        }));
     }
     let answer = answer_of(response).await;
-    let text = match status.as_u16() {
-        402 => format!(
-            "{answer}: it refuses this payment; it may have been taken all the same, and counts as spent"
-        ),
-        _ => format!("{answer}; try again later"),
-    };
-    Err(Failure { entry: Some(entry), ..Failure::new(Code::Unsettled, text) })
-}
-
-fn read_kept(path: &Path) -> Result<reqwest::Request, Failure> {
-    let nothing = || Failure::failed("there is no such unsettled payment; `mpp ledger` lists what was paid");
-    let text = zeroize::Zeroizing::new(std::fs::read(path).map_err(|_| nothing())?);
-    let broken = || Failure::failed(format!("{} cannot be read", path.display()));
-    let kept: Kept = serde_json::from_slice(&text).map_err(|_| broken())?;
-    let url = kept.url.parse().map_err(|_| broken())?;
-    let mut request = reqwest::Request::new(kept.verb.parse().map_err(|_| broken())?, url);
-    for (name, value) in &kept.headers {
-        let name: reqwest::header::HeaderName = name.parse().map_err(|_| broken())?;
-        let mut value = reqwest::header::HeaderValue::from_str(value).map_err(|_| broken())?;
-        value.set_sensitive(name == reqwest::header::AUTHORIZATION);
-        request.headers_mut().append(name, value);
+    let failed = |text| Failure { entry: Some(entry), ..Failure::new(Code::Unsettled, text) };
+    if status.as_u16() != 402 {
+        return Ok(Resumed::Open(failed(format!("{answer}; try again later"))));
     }
-    let body = b64::decode(&kept.body).map_err(|_| broken())?;
-    if !body.is_empty() {
-        *request.body_mut() = Some(body.into());
-    }
-    Ok(request)
+    unsettled::mark_refused(home, entry)?;
+    Ok(Resumed::Refused(failed(format!(
+        "{answer}: it refuses this payment; it may have been taken all the same, and counts as spent"
+    ))))
 }

@@ -298,6 +298,62 @@ fn an_error_after_a_payment_is_no_delivery_and_what_the_server_says_is_told_unti
     assert_eq!(scene.ledger(), [paid("50000")]);
 }
 
+#[test]
+fn who_tries_again_asks_with_what_was_paid_before_anything_is_paid_anew() {
+    /// What happens to one exchange.
+    enum Act {
+        Pass,
+        Lose,
+        Answer(&'static str),
+    }
+    use Act::{Answer, Lose, Pass};
+    let scene = Scene::set("again");
+    let upstream = scene.url.strip_prefix("http://").unwrap().to_owned();
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/shout", proxy.local_addr().unwrap());
+    /// The options of `mpp pay`, what happens to its exchanges, what it prints, its exit code, and whether it pays.
+    type Run<'r> = (&'r [&'r str], Vec<Act>, &'r str, i32, bool);
+    let commands: [Run<'_>; 11] = [
+        (&["-d", "x"], vec![Pass, Lose], "", 4, true),
+        (&["-d", "x"], vec![Lose], "", 4, false),
+        (&["-d", "x"], vec![Answer("503 Service Unavailable")], "", 4, false),
+        (&["-d", "x"], vec![Pass], "X", 0, false),
+        (&["-d", "y"], vec![Pass, Answer("404 Not Found")], "", 4, true),
+        // Other data, or another header, is another purchase.
+        (&["-d", "z"], vec![Pass, Pass], "Z", 0, true),
+        (&["-d", "y", "-H", "x-user: 2"], vec![Pass, Pass], "Y", 0, true),
+        // What the server takes no more is tried once, and bought anew.
+        (&["-d", "y"], vec![Answer("402 Payment Required"), Pass, Pass], "Y", 0, true),
+        (&["-d", "y"], vec![Pass, Pass], "Y", 0, true),
+        (&["-d", "w"], vec![Pass, Lose], "", 4, true),
+        (&["-d", "w", "--anew"], vec![Pass, Pass], "W", 0, true),
+    ];
+    let (scripts, cases): (Vec<_>, Vec<_>) = commands
+        .into_iter()
+        .map(|(args, acts, prints, code, pays)| (acts, (args, prints, code, pays)))
+        .unzip();
+    let exchanges = std::thread::spawn(move || {
+        for act in scripts.into_iter().flatten() {
+            match act {
+                Pass => pass(&proxy, &upstream),
+                Lose => drop(proxy.accept().unwrap()),
+                Answer(head) => answer(&proxy, head, ""),
+            }
+        }
+    });
+    for (number, (args, prints, code, pays)) in cases.into_iter().enumerate() {
+        let output = scene.run(&[&["pay", "-y"], args, &[&url]].concat());
+        let told = err(&output);
+        assert_eq!((output.status.code(), out(&output)), (Some(code), prints), "{number}: {told}");
+        assert_eq!(told.contains("mpp: paying 0.02 usdc"), pays, "{number}: {told}");
+    }
+    exchanges.join().unwrap();
+    let states: Vec<_> = scene.ledger().into_iter().map(|(state, _)| state).collect();
+    assert_eq!(states, ["paid", "unknown", "paid", "paid", "paid", "paid", "unknown", "paid"]);
+    let kept = std::fs::read_dir(scene.home.join("unsettled")).unwrap().count();
+    assert_eq!(kept, 2, "what was never delivered stays, for whoever asks about it");
+}
+
 /// Sends a signal to a program.
 #[cfg(unix)]
 fn tell_to_end(program: &Child, signal: &str) {

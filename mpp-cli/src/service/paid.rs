@@ -11,6 +11,7 @@ use crate::home::Home;
 use crate::pay;
 use crate::progress::Progress;
 use crate::request::Means;
+use crate::unsettled::Shelf;
 use mpp::client::{Error, Event, Paid};
 use mpp::discovery::Sample;
 use mpp::method::Fate;
@@ -67,7 +68,7 @@ impl Buyer {
         if status.is_client_error() {
             // As everywhere: no delivery, and the payment is kept.
             let answer = server.wait(pay::answer_of(answer));
-            report.must(call, PAYMENT, false, || pay::kept_paid(&self.home, &paid, &answer).to_string());
+            report.must(call, PAYMENT, false, || Shelf::of(&self.home).keep_paid(&paid, &answer).to_string());
             return Ok(());
         }
         let received = paid.receipt.as_ref();
@@ -100,7 +101,7 @@ impl Buyer {
             Some(error) => report.must(call, PAYMENT, false, || match error.unsettled() {
                 // Where nothing was paid there is nothing to resume.
                 Some(unsettled) if unsettled.fate != Fate::Never => {
-                    pay::kept(&self.home, unsettled, error).to_string()
+                    Shelf::of(&self.home).keep(unsettled, error).to_string()
                 }
                 _ => error.to_string(),
             }),
