@@ -2,6 +2,7 @@
 //
 //   node stripe_outside.mjs <stripe url> <stripe key> <stripe version>
 //   {"op": "create", "params": {…}, "key": "idempotency key"}  -> {"object": {…}} or {"error": {"class": …, …}}
+//   "refund" with "params" and "key", "refunds" with "params", "refunded" with "id"
 //   "retrieve", "capture", "cancel" with "id"; "search" with "query"; "list"; "token" with "params"
 //   "retries" (default 0) and "secret" (another secret key) belong to every one
 import { createInterface } from 'node:readline'
@@ -21,6 +22,9 @@ const operations = {
   retrieve: (stripe, { id }) => stripe.paymentIntents.retrieve(id),
   capture: (stripe, { id }, options) => stripe.paymentIntents.capture(id, {}, options),
   cancel: (stripe, { id }, options) => stripe.paymentIntents.cancel(id, {}, options),
+  refund: (stripe, { params }, options) => stripe.refunds.create(params, options),
+  refunded: (stripe, { id }) => stripe.refunds.retrieve(id),
+  refunds: (stripe, { params }) => stripe.refunds.list(params),
   search: (stripe, { query }) => stripe.paymentIntents.search({ query }),
   list: (stripe) => stripe.paymentIntents.list({ limit: 3 }),
   token: (stripe, { params }) =>

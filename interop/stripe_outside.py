@@ -28,6 +28,12 @@ def operation(asked):
             return intents.capture(asked["id"], {}, options)
         case "cancel":
             return intents.cancel(asked["id"], {}, options)
+        case "refund":
+            return client.v1.refunds.create(asked["params"], options)
+        case "refunded":
+            return client.v1.refunds.retrieve(asked["id"])
+        case "refunds":
+            return client.v1.refunds.list(asked["params"])
         case "search":
             return intents.search({"query": asked["query"]})
         case "list":

@@ -233,3 +233,39 @@ async fn what_an_sdk_repeats_by_itself_is_paid_once() {
         assert_eq!(scene.stand_in.taken() - taken, 100);
     }
 }
+
+#[tokio::test]
+async fn a_refund_is_made_once_for_its_key_and_never_above_what_was_paid() {
+    for mut scene in scenes().await {
+        let intent = scene.charge("pm_card_visa").await.expect("a payment");
+        let part = |amount: u64| json!({ "payment_intent": intent["id"], "amount": amount, "metadata": { "a": "b" } });
+        let mut refund = async |params: Value, key: &str| {
+            scene.sdk.ask(json!({ "op": "refund", "params": params, "key": key })).await
+        };
+        let first = refund(part(40), "refund-1").await.expect("a refund");
+        assert_eq!((&first["object"], &first["status"]), (&json!("refund"), &json!("succeeded")));
+        assert_eq!((&first["amount"], &first["currency"]), (&json!(40), &json!("usd")));
+        assert_eq!(refund(part(40), "refund-1").await.expect("the same answer"), first);
+        assert_error(refund(part(61), "refund-2").await, "InvalidRequestError", 400, "");
+        assert_error(
+            refund(with(part(1), "amont", json!(1)), "refund-3").await,
+            "InvalidRequestError",
+            400,
+            "parameter_unknown",
+        );
+        // Without an amount it is the rest.
+        let rest = refund(json!({ "payment_intent": intent["id"] }), "refund-4").await.expect("a refund");
+        assert_eq!(rest["amount"], 60);
+        assert_error(
+            refund(part(1), "refund-5").await,
+            "InvalidRequestError",
+            400,
+            "charge_already_refunded",
+        );
+        let ask = json!({ "op": "refunds", "params": { "payment_intent": intent["id"], "limit": 1 } });
+        let newest = scene.sdk.ask(ask).await.expect("a list");
+        assert_eq!((&newest["data"][0]["id"], &newest["has_more"]), (&rest["id"], &json!(true)));
+        let read = scene.sdk.ask(json!({ "op": "refunded", "id": first["id"] })).await.expect("it is there");
+        assert_eq!(read, first);
+    }
+}

@@ -147,9 +147,9 @@ pub(crate) fn steps(workspace: &Workspace) -> Vec<Step> {
             skipped(GuardError::OtherMachine(recorded.machine.differences(&here)).to_string())
         }
         _ => {
-            let own = std::env::current_exe().unwrap_or_else(|_| "xtask".into());
-            let mut guard = Command::new(own);
-            guard.arg("guard");
+            // Not this program's own file: an earlier stage may have built it anew.
+            let mut guard = cargo();
+            guard.args(["xtask", "guard"]);
             let guard = Step::new(guard, Counting::Check, Duration::from_secs(15 * 60));
             install.into_iter().chain([guard]).collect()
         }

@@ -47,20 +47,7 @@ const _: () = {
         type Kind = ::mpp::__private::Always;
         const SPEC: &'static ::mpp::__private::PriceSpec = &__SPEC;
     }
-    impl<A> ::mpp::__private::PriceOf<A> for __mpp_weather {
-        fn quote(
-            _: &A,
-        ) -> impl ::core::future::Future<
-            Output = ::core::result::Result<
-                ::mpp::__private::Quote,
-                ::mpp::__private::Refusal,
-            >,
-        > + ::core::marker::Send {
-            ::core::future::ready(
-                ::core::result::Result::Ok(::mpp::__private::Quote::Fixed),
-            )
-        }
-    }
+    impl<A> ::mpp::__private::PriceOf<A> for __mpp_weather {}
     const _: fn() = || {
         fn fits<T: ::mpp::__private::Evidence<::mpp::__private::Always>>() {}
         fits::<Receipt>()

@@ -63,20 +63,7 @@ const _: () = {
         type Kind = ::mpp::__private::Reserved;
         const SPEC: &'static ::mpp::__private::PriceSpec = &__SPEC;
     }
-    impl<A> ::mpp::__private::PriceOf<A> for __mpp_render {
-        fn quote(
-            _: &A,
-        ) -> impl ::core::future::Future<
-            Output = ::core::result::Result<
-                ::mpp::__private::Quote,
-                ::mpp::__private::Refusal,
-            >,
-        > + ::core::marker::Send {
-            ::core::future::ready(
-                ::core::result::Result::Ok(::mpp::__private::Quote::Fixed),
-            )
-        }
-    }
+    impl<A> ::mpp::__private::PriceOf<A> for __mpp_render {}
     const _: fn() = || {
         fn fits<T: ::mpp::__private::Evidence<::mpp::__private::Reserved>>() {}
         fits::<Hold>()

@@ -40,20 +40,7 @@ const _: () = {
         type Kind = renamed::__private::Always;
         const SPEC: &'static renamed::__private::PriceSpec = &__SPEC;
     }
-    impl<A> renamed::__private::PriceOf<A> for __mpp_plain {
-        fn quote(
-            _: &A,
-        ) -> impl ::core::future::Future<
-            Output = ::core::result::Result<
-                renamed::__private::Quote,
-                renamed::__private::Refusal,
-            >,
-        > + ::core::marker::Send {
-            ::core::future::ready(
-                ::core::result::Result::Ok(renamed::__private::Quote::Fixed),
-            )
-        }
-    }
+    impl<A> renamed::__private::PriceOf<A> for __mpp_plain {}
     const _: fn() = || {
         fn fits<T: renamed::__private::Evidence<renamed::__private::Always>>() {}
         fits::<renamed::Receipt>()

@@ -50,6 +50,11 @@ impl Description {
         Self { json, head, lines }
     }
 
+    /// Without the value, for who keeps it to be read as text.
+    pub(super) fn text_alone(self) -> Self {
+        Self { json: Value::Null, ..self }
+    }
+
     /// As a value: `level` is `overview`, `item` or `contract`.
     ///
     /// ```

@@ -12,6 +12,7 @@ use axum::body::Bytes;
 use axum::http::Method;
 use serde_json::Value;
 use std::collections::HashSet;
+use std::sync::OnceLock;
 use utoipa::openapi::OpenApi;
 
 /// Registries read no more of a document (draft-payment-discovery-00 appendix A.1).
@@ -40,12 +41,9 @@ const LARGEST: usize = 5;
 #[derive(Clone)]
 pub struct Documents {
     openapi: Value,
-    pub(super) json: Prepared,
-    pub(super) llms: Prepared,
-    pub(super) llms_full: Prepared,
-    /// `/describe`, as text of any length and as JSON.
-    pub(super) overview: Description,
-    pub(super) overview_json: Prepared,
+    json: Prepared,
+    llms: Prepared,
+    llms_full: Prepared,
     manifest: Value,
     warnings: Vec<String>,
 }
@@ -70,9 +68,7 @@ impl Documents {
         let llms = Prepared::new(TEXT, llms::index(mpp, info, &operations));
         let llms_full = Prepared::new(TEXT, llms::full(mpp, info, &operations, &document));
         let manifest = manifest::of(mpp, &operations);
-        let overview = describe(&document);
-        let overview_json = Prepared::new(JSON, overview.json().to_string());
-        Self { openapi: document, json, llms, llms_full, overview, overview_json, manifest, warnings }
+        Self { openapi: document, json, llms, llms_full, manifest, warnings }
     }
 
     /// The OpenAPI 3.1 document (draft-payment-discovery-00 section 3). Members are sorted: the same router has the same
@@ -161,6 +157,37 @@ impl Documents {
 /// What is not hidden.
 pub(super) fn shown<'m>(info: &Info, mounted: impl Iterator<Item = &'m Mounted>) -> Vec<Mounted> {
     mounted.filter(|mounted| !info.hidden.contains(mounted.spec.name)).cloned().collect()
+}
+
+/// What a server keeps of its documents: the bytes it sends. As values they are more than ten times as large.
+pub(super) struct Served {
+    pub(super) json: Prepared,
+    pub(super) llms: Prepared,
+    pub(super) llms_full: Prepared,
+    /// `/describe`, as JSON and as text of any length.
+    pub(super) overview: Prepared,
+    pub(super) lines: Description,
+    parsed: OnceLock<Value>,
+}
+
+impl Served {
+    pub(super) fn new(documents: Documents) -> Self {
+        let described = describe(&documents.openapi);
+        let overview = Prepared::new(JSON, described.json().to_string());
+        let Documents { json, llms, llms_full, .. } = documents;
+        Self { json, llms, llms_full, overview, lines: described.text_alone(), parsed: OnceLock::new() }
+    }
+
+    /// The document as a value, if somebody has asked for it.
+    pub(super) fn parsed(&self) -> Option<&Value> {
+        self.parsed.get()
+    }
+
+    /// As [`parsed`](Self::parsed), for the first who asks. Not on a thread of the executor.
+    pub(super) fn parse(&self) -> &Value {
+        // These bytes were made from a value.
+        self.parsed.get_or_init(|| serde_json::from_slice(&self.json.bytes).unwrap_or_default())
+    }
 }
 
 /// The given document without the priced operations that are not listed: what is hidden, and what cannot be paid for now, is not

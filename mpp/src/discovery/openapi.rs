@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use utoipa::openapi::extensions::Extensions;
-use utoipa::openapi::path::{self, Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::path::{self, Parameter, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
@@ -24,7 +24,8 @@ use utoipa::openapi::{ContentBuilder, HeaderBuilder, OpenApi, Ref, RefOr, Requir
 /// What `#[mpp::charge]` above `#[utoipa::path]` leaves on an operation; never published.
 pub(super) const MARK: &str = "x-mpp-price";
 const PAYMENT: &str = "Payment";
-const PROBLEM: &str = "Problem";
+/// Not `Problem`, which services have of their own.
+const PROBLEM: &str = "PaymentProblem";
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 const RECEIPT: &str = "Payment-Receipt";
 const PROBLEM_JSON: &str = "application/problem+json";
@@ -77,38 +78,38 @@ pub(super) fn build(mpp: &Mpp, info: &Info, mut api: OpenApi, operations: &[Oper
     let mut without_example = Vec::new();
     // What the given document asks of every operation that says nothing else.
     let security = api.security.clone().unwrap_or_default();
-    for operation in operations {
-        let item = api.paths.paths.entry(operation.template.path.clone()).or_default();
-        let slot = slot(item, &operation.verb);
-        let mut shape = Shape::default();
-        if let Some(look) = operation.spec.shape {
-            look(&mut shape);
-        }
-        schemas.add(std::mem::take(&mut shape.schemas), operation, &mut warnings);
-        let written = slot.take().or_else(|| shape.operation.take());
-        let draft = Draft {
-            info,
-            security: &security,
-            rate_limited: mpp.limits_rates(),
-            takes_body: shape.body.is_some(),
-            takes_parsed_body: shape
-                .body
-                .as_ref()
-                .is_some_and(|body| matches!(body.media, Some(JSON | FORM))),
-            operation,
-            shape,
-            without_example: &mut without_example,
-        };
-        let drawn = draft.finish(written);
-        *slot = Some(drawn);
-    }
-    for item in api.paths.paths.values_mut() {
-        for verb in VERBS {
-            if let Some(extensions) = slot(item, &verb).as_mut().and_then(|drawn| drawn.extensions.as_mut()) {
-                extensions.remove(MARK);
+    let mut given = std::mem::take(&mut api.paths.paths);
+    // One path at a time: utoipa's description of ten thousand would take hundreds of megabytes.
+    let mut paths = BTreeMap::new();
+    for one_path in operations.chunk_by(|a, b| a.template.path == b.template.path) {
+        let path = &one_path[0].template.path;
+        let mut item = given.remove(path).unwrap_or_default();
+        for operation in one_path {
+            let slot = slot(&mut item, &operation.verb);
+            let mut shape = Shape::default();
+            if let Some(look) = operation.spec.shape {
+                look(&mut shape);
             }
+            schemas.add(std::mem::take(&mut shape.schemas), operation, &mut warnings);
+            let written = slot.take().or_else(|| shape.operation.take());
+            let draft = Draft {
+                info,
+                security: &security,
+                rate_limited: mpp.limits_rates(),
+                takes_body: shape.body.is_some(),
+                takes_parsed_body: shape
+                    .body
+                    .as_ref()
+                    .is_some_and(|body| matches!(body.media, Some(JSON | FORM))),
+                operation,
+                shape,
+                without_example: &mut without_example,
+            };
+            *slot = Some(draft.finish(written));
         }
+        paths.insert(path.clone(), finished(item));
     }
+    paths.extend(given.into_iter().map(|(path, item)| (path, finished(item))));
     if !without_example.is_empty() {
         warnings.push(format!(
             "path parameters without an example ({}): registries and validators cannot call these routes; give one with \
@@ -121,7 +122,14 @@ pub(super) fn build(mpp: &Mpp, info: &Info, mut api: OpenApi, operations: &[Oper
         components.schemas.entry(name).or_insert(schema);
     }
     if !operations.is_empty() {
-        components.schemas.insert(PROBLEM.to_owned(), problem_schema().into());
+        let ours = RefOr::T(problem_schema());
+        let theirs = components.schemas.insert(PROBLEM.to_owned(), ours.clone());
+        if theirs.is_some_and(|theirs| theirs != ours) {
+            warnings.push(format!(
+                "the schema `{PROBLEM}` is what this library's refusals look like, and took the place of yours: give yours \
+                 another name with `#[schema(as = …)]`"
+            ));
+        }
         components.responses.insert("PaymentRequired".to_owned(), payment_required().into());
         let mut later = problem("A problem, without a challenge");
         later
@@ -135,12 +143,27 @@ pub(super) fn build(mpp: &Mpp, info: &Info, mut api: OpenApi, operations: &[Oper
         components.security_schemes.insert(PAYMENT.to_owned(), scheme.into());
     }
     let mut document = sorted(serde_json::to_value(&api).unwrap_or_default());
+    if let Some(Value::Object(all)) = document.get_mut("paths") {
+        paths.extend(std::mem::take(all)); // its extensions
+        all.extend(paths);
+    }
     // utoipa has a closed list of HTTP schemes; OpenAPI takes any registered name.
     if let Some(scheme) = document.pointer_mut("/components/securitySchemes/Payment/scheme") {
         *scheme = Value::String(PAYMENT.to_owned());
     }
     complete_references(&mut document, &mut warnings);
     Built { document, warnings }
+}
+
+/// A path with all its operations.
+fn finished(mut item: PathItem) -> Value {
+    for verb in VERBS {
+        if let Some(extensions) = slot(&mut item, &verb).as_mut().and_then(|drawn| drawn.extensions.as_mut())
+        {
+            extensions.remove(MARK);
+        }
+    }
+    sorted(serde_json::to_value(item).unwrap_or_default())
 }
 
 fn describe_service(mpp: &Mpp, info: &Info, api: &mut OpenApi) {

@@ -5,7 +5,7 @@ use super::openapi::MARK;
 use crate::pricing::{PriceSpec, registry};
 use crate::routing::Mounted;
 use axum::http::Method;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::path::{Operation, PathItem};
 
@@ -68,6 +68,10 @@ pub(super) fn marked(document: &OpenApi, mounted: &[Mounted]) -> Marked {
     let placed = placed(mounted);
     let places: HashSet<(&str, &Method)> =
         placed.iter().map(|price| (price.template.path.as_str(), &price.verb)).collect();
+    let mut prices: HashMap<&str, Vec<&'static PriceSpec>> = HashMap::new();
+    for spec in registry().iter().copied() {
+        prices.entry(spec.name).or_default().push(spec);
+    }
     for (path, item) in &document.paths.paths {
         for verb in VERBS {
             let Some(operation) = operation_at(item, &verb) else { continue };
@@ -75,17 +79,18 @@ pub(super) fn marked(document: &OpenApi, mounted: &[Mounted]) -> Marked {
                 continue;
             }
             match mark(operation) {
-                Some(mark) => match registry().iter().copied().find(|spec| is_called(spec, mark)) {
-                    Some(spec) => {
-                        marked.mounted.push(Mounted { method: Some(verb), path: path.clone(), spec });
+                Some(mark) => {
+                    match named(&prices, mark.rsplit("::").next()).find(|spec| is_called(spec, mark)) {
+                        Some(spec) => {
+                            marked.mounted.push(Mounted { method: Some(verb), path: path.clone(), spec });
+                        }
+                        None => marked
+                            .warnings
+                            .push(format!("`{verb} {path}` is marked as `{mark}`, which has no price")),
                     }
-                    None => marked
-                        .warnings
-                        .push(format!("`{verb} {path}` is marked as `{mark}`, which has no price")),
-                },
+                }
                 None => {
-                    let twin =
-                        registry().iter().find(|spec| operation.operation_id.as_deref() == Some(spec.name));
+                    let twin = named(&prices, operation.operation_id.as_deref()).next();
                     marked.warnings.extend(twin.map(|spec| {
                         format!(
                             "`{verb} {path}` is documented as free and has the name of a price (`{}::{}`, {}); if it is \
@@ -98,6 +103,14 @@ pub(super) fn marked(document: &OpenApi, mounted: &[Mounted]) -> Marked {
         }
     }
     marked
+}
+
+/// The prices of a name.
+fn named<'p>(
+    prices: &'p HashMap<&str, Vec<&'static PriceSpec>>,
+    name: Option<&str>,
+) -> impl Iterator<Item = &'static PriceSpec> + use<'p> {
+    name.and_then(|name| prices.get(name)).into_iter().flatten().copied()
 }
 
 pub(super) fn is_called(spec: &PriceSpec, mark: &str) -> bool {

@@ -9,7 +9,7 @@
 
 use super::conflicts::{Own, conflicts};
 use super::describe::{contract, describe_item};
-use super::documents::{Documents, shown};
+use super::documents::{Documents, Served, shown};
 use super::info::{Info, Unmounted};
 use super::place::marked;
 use super::prepared::{JSON, Prepared, TEXT, preflight, refusal};
@@ -20,6 +20,7 @@ use axum::body::Body;
 use axum::extract::{Path, RawQuery};
 use axum::http::{HeaderMap, Response, StatusCode};
 use axum::routing::{MethodRouter, get};
+use serde_json::Value;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
@@ -61,7 +62,7 @@ impl Published {
         // What is wrong with the priced ones is said already, and axum would stop at the first.
         let taken = mounted.iter().any(|m| own.at(&m.path).is_some());
         let (mpp, mounts) = (mpp.clone(), OnceLock::new());
-        let publication = Publication { mpp, info, own, mounted: mounts, documents: OnceLock::new() };
+        let publication = Publication { mpp, info, own, mounted: mounts, served: OnceLock::new() };
         let publication = Arc::new(publication);
         let served = match taken {
             true => None,
@@ -132,7 +133,7 @@ struct Publication {
     own: Own,
     /// Set when the router is finished.
     mounted: OnceLock<Vec<Mounted>>,
-    documents: OnceLock<Documents>,
+    served: OnceLock<Served>,
 }
 
 impl Publication {
@@ -185,8 +186,8 @@ impl Publication {
         RawQuery(query): RawQuery,
         headers: HeaderMap,
     ) -> Response<Body> {
-        let documents = match self.ready().await {
-            Ok(documents) => documents,
+        let served = match self.ready().await {
+            Ok(served) => served,
             Err(fault) => return fault,
         };
         let query = query.unwrap_or_default();
@@ -199,15 +200,19 @@ impl Publication {
             Some(Ok(tokens)) => Some(tokens),
             Some(Err(_)) => return refusal(StatusCode::BAD_REQUEST, "`text` is a number of tokens"),
         };
-        let described = match (&name, asked("level").as_deref()) {
-            (None, _) => {
-                return match tokens {
-                    None => documents.overview_json.respond(&headers),
-                    Some(tokens) => Prepared::new(TEXT, documents.overview.text(tokens)).respond(&headers),
-                };
-            }
-            (Some(name), Some("contract")) => contract(documents.openapi(), name),
-            (Some(name), _) => describe_item(documents.openapi(), name),
+        let Some(name) = name else {
+            return match tokens {
+                None => served.overview.respond(&headers),
+                Some(tokens) => Prepared::new(TEXT, served.lines.text(tokens)).respond(&headers),
+            };
+        };
+        let document = match self.parsed(served).await {
+            Ok(document) => document,
+            Err(fault) => return fault,
+        };
+        let described = match asked("level").as_deref() {
+            Some("contract") => contract(document, &name),
+            _ => describe_item(document, &name),
         };
         match (described, tokens) {
             (Err(unknown), _) => refusal(StatusCode::NOT_FOUND, &unknown.to_string()),
@@ -217,21 +222,21 @@ impl Publication {
     }
 
     async fn serve(self: Arc<Self>, which: Which, request: &HeaderMap) -> Response<Body> {
-        let documents = match self.ready().await {
-            Ok(documents) => documents,
+        let served = match self.ready().await {
+            Ok(served) => served,
             Err(fault) => return fault,
         };
         let prepared = match which {
-            Which::OpenApi => &documents.json,
-            Which::Llms => &documents.llms,
-            Which::LlmsFull => &documents.llms_full,
+            Which::OpenApi => &served.json,
+            Which::Llms => &served.llms,
+            Which::LlmsFull => &served.llms_full,
         };
         prepared.respond(request)
     }
 
     /// The documents, built off the executor's threads if need be.
-    async fn ready(self: &Arc<Self>) -> Result<&Documents, Response<Body>> {
-        if self.documents.get().is_none() {
+    async fn ready(self: &Arc<Self>) -> Result<&Served, Response<Body>> {
+        if self.served.get().is_none() {
             let publication = self.clone();
             // Waits for whoever builds them already.
             let built = tokio::task::spawn_blocking(move || publication.try_built().is_some());
@@ -240,6 +245,20 @@ impl Publication {
             }
         }
         Ok(self.built())
+    }
+
+    /// The document as a value, for the first who asks for a part of it.
+    async fn parsed<'s>(self: &'s Arc<Self>, served: &'s Served) -> Result<&'s Value, Response<Body>> {
+        if served.parsed().is_none() {
+            let publication = self.clone();
+            let parsed = tokio::task::spawn_blocking(move || {
+                publication.built().parse();
+            });
+            if parsed.await.is_err() {
+                return Err(refusal(StatusCode::INTERNAL_SERVER_ERROR, "the document could not be read"));
+            }
+        }
+        Ok(served.parse())
     }
 
     /// What is worth saying is said while the server starts, to whoever listens to the log of the thread that starts it.
@@ -255,7 +274,7 @@ impl Publication {
     }
 
     /// `None` where a schema of the user's panicked; who asks next tries again.
-    fn try_built(&self) -> Option<&Documents> {
+    fn try_built(&self) -> Option<&Served> {
         attempt(|| self.built())
             .inspect_err(
                 |why| tracing::error!(target: "mpp::startup", "the documents could not be built: {why}"),
@@ -263,14 +282,14 @@ impl Publication {
             .ok()
     }
 
-    fn built(&self) -> &Documents {
-        self.documents.get_or_init(|| {
+    fn built(&self) -> &Served {
+        self.served.get_or_init(|| {
             let mounted = self.mounted.get().map(Vec::as_slice).unwrap_or_default();
             let documents = Documents::build(&self.mpp, &self.info, mounted);
             for warning in documents.warnings() {
                 tracing::warn!(target: "mpp::startup", "{warning}");
             }
-            documents
+            Served::new(documents)
         })
     }
 }

@@ -25,8 +25,11 @@ pub trait Priced: Send + 'static {
 
 /// How one request is priced, given the handler's other arguments, already extracted.
 pub trait PriceOf<A>: Priced {
-    /// The price of this request, or the response that says why there is none.
-    fn quote(args: &A) -> impl Future<Output = Result<Quote, Refusal>> + Send;
+    /// The price of this request, or the response that says why there is none. What the annotation says, unless it computes
+    /// one: the compiler looks at this once, and not for every handler.
+    fn quote(_args: &A) -> impl Future<Output = Result<Quote, Refusal>> + Send {
+        std::future::ready(Ok(Quote::Fixed))
+    }
 }
 
 /// A response that is not a payment: the user's own error from a price expression.
@@ -162,8 +165,4 @@ impl Priced for Poisoned {
     };
 }
 
-impl<A> PriceOf<A> for Poisoned {
-    fn quote(_: &A) -> impl Future<Output = Result<Quote, Refusal>> + Send {
-        std::future::ready(Ok(Quote::Fixed))
-    }
-}
+impl<A> PriceOf<A> for Poisoned {}

@@ -346,8 +346,41 @@ fn a_verb_that_is_not_safe_takes_an_idempotency_key_and_every_success_carries_a_
         assert!(responses["402"].get("headers").is_none() && responses["default"].get("headers").is_none());
     }
     assert!(document["paths"]["/above"]["get"]["responses"]["418"].get("headers").is_none(), "no success");
-    let later = "/components/responses/Problem/headers/Retry-After/schema/type";
+    let later = "/components/responses/PaymentProblem/headers/Retry-After/schema/type";
     assert_eq!(document.pointer(later), Some(&json!("string")));
     let challenge = "/components/responses/PaymentRequired/headers/WWW-Authenticate/schema/type";
     assert_eq!(document.pointer(challenge), Some(&json!("string")));
+}
+
+/// What this service's own errors look like.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+struct Problem {
+    ours: String,
+}
+
+#[mpp::charge(amount = "0.01", currency = "usdc", methods(tempo))]
+async fn troubled(_: mpp::Paid) -> axum::Json<Problem> {
+    axum::Json(Problem { ours: String::new() })
+}
+
+#[derive(serde::Serialize, utoipa::ToSchema)]
+struct PaymentProblem {
+    ours: String,
+}
+
+#[mpp::charge(amount = "0.01", currency = "usdc", methods(tempo))]
+async fn confused(_: mpp::Paid) -> axum::Json<PaymentProblem> {
+    axum::Json(PaymentProblem { ours: String::new() })
+}
+
+#[test]
+fn a_schema_of_the_service_keeps_its_name_and_one_that_cannot_is_said() {
+    let documents = |app: Router<Mpp>| app.documents(&testing::mpp(), &Info::new("Trouble", "1"));
+    let troubled = documents(Router::new().route("/troubled", get(troubled)));
+    let schemas = &troubled.openapi()["components"]["schemas"];
+    assert!(schemas["Problem"]["properties"]["ours"].is_object(), "{schemas}");
+    assert!(schemas["PaymentProblem"]["properties"]["challengeId"].is_object(), "{schemas}");
+    assert_eq!(troubled.warnings(), [""; 0]);
+    let confused = documents(Router::new().route("/confused", get(confused)));
+    assert!(confused.warnings()[0].contains("`PaymentProblem`"), "{:?}", confused.warnings());
 }

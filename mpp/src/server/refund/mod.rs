@@ -252,7 +252,7 @@ impl Mpp {
     /// # Errors
     /// [`RefundError`]; after [`RefundError::Store`] it may have been ordered.
     ///
-    /// ```
+    /// ```standalone_crate
     /// # #[cfg(feature = "testing")] {
     /// # use mpp::{Amount, Mpp, Paid, Sandbox, Secret, method::{ClientMethod, sandbox::Wallet}, protocol::Credential};
     /// # use mpp::{routing::{Router, get}, testing};
