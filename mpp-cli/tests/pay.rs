@@ -307,13 +307,13 @@ fn who_tries_again_asks_with_what_was_paid_before_anything_is_paid_anew() {
         Answer(&'static str),
     }
     use Act::{Answer, Lose, Pass};
+    /// Arguments, what happens to the exchanges, what is printed, the exit code, and whether it pays.
+    type Try<'a> = (&'a [&'a str], Vec<Act>, &'a str, i32, bool);
     let scene = Scene::set("again");
     let upstream = scene.url.strip_prefix("http://").unwrap().to_owned();
     let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/shout", proxy.local_addr().unwrap());
-    /// The options of `mpp pay`, what happens to its exchanges, what it prints, its exit code, and whether it pays.
-    type Run<'r> = (&'r [&'r str], Vec<Act>, &'r str, i32, bool);
-    let commands: [Run<'_>; 11] = [
+    let tries: [Try<'_>; 11] = [
         (&["-d", "x"], vec![Pass, Lose], "", 4, true),
         (&["-d", "x"], vec![Lose], "", 4, false),
         (&["-d", "x"], vec![Answer("503 Service Unavailable")], "", 4, false),
@@ -328,10 +328,8 @@ fn who_tries_again_asks_with_what_was_paid_before_anything_is_paid_anew() {
         (&["-d", "w"], vec![Pass, Lose], "", 4, true),
         (&["-d", "w", "--anew"], vec![Pass, Pass], "W", 0, true),
     ];
-    let (scripts, cases): (Vec<_>, Vec<_>) = commands
-        .into_iter()
-        .map(|(args, acts, prints, code, pays)| (acts, (args, prints, code, pays)))
-        .unzip();
+    let (scripts, cases): (Vec<_>, Vec<_>) =
+        tries.into_iter().map(|(args, acts, prints, code, pays)| (acts, (args, prints, code, pays))).unzip();
     let exchanges = std::thread::spawn(move || {
         for act in scripts.into_iter().flatten() {
             match act {

@@ -709,6 +709,15 @@ impl<S> Claim<S> {
         }
     }
 
+    /// Lets the credential that buys what this one did not have the `Idempotency-Key`.
+    async fn free_key(&mut self) -> Result<(), JournalError> {
+        for key in self.entry.proof_keys.iter().filter(|proof| IdempotencyKey::is_proof(proof)) {
+            self.give_back(key).await?;
+        }
+        self.entry.proof_keys.retain(|proof| !IdempotencyKey::is_proof(proof));
+        Ok(())
+    }
+
     /// Lets others claim a proof key, if it is ours.
     async fn give_back(&self, proof: &str) -> Result<(), JournalError> {
         let key = Key::new(self.quota, PROOF, proof);
@@ -804,10 +813,7 @@ impl Claim<Held> {
     /// The hold was released after its handler failed: this credential is used up and bought nothing. Its
     /// `Idempotency-Key` is free for the one that will.
     pub(crate) async fn released(mut self, now: Timestamp) -> Result<(), JournalError> {
-        for key in self.entry.proof_keys.iter().filter(|proof| IdempotencyKey::is_proof(proof)) {
-            self.give_back(key).await?;
-        }
-        self.entry.proof_keys.retain(|proof| !IdempotencyKey::is_proof(proof));
+        self.free_key().await?;
         self.close(Record::Released, None, now).await
     }
 

@@ -7,7 +7,7 @@
 //! What was [given back](super::refund) of a payment is in its entry.
 //!
 //! Lines are kept for [`Builder::ledger_retention`](crate::Builder::ledger_retention), and erased by
-//! [`Ledger::erase`]. What was paid and is not delivered, and a refund that is due, is kept until it is over.
+//! [`Ledger::erase`]. What was paid and is not delivered, and a refund that is due or pending, is kept until it is over.
 //! `mpp ledger --server` prints it from the store alone; no HTTP endpoint exposes it.
 
 use super::Mpp;

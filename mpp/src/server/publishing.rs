@@ -15,7 +15,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     /// the first request for a document begins it.
     ///
     /// # Errors
-    /// [`BuildError`](crate::BuildError) with everything that is wrong with `info`; two operations with one id that somebody wrote
+    /// [`BuildError`] with everything that is wrong with `info`; two operations with one id that somebody wrote
     /// (`operation_id` of `#[utoipa::path]`; an id that is only the handler's name is qualified with verb and path), or at one verb
     /// and path of the document; a price where a document is served; and every priced handler of the program
     /// that is not mounted here (unless its module is ignored, or `info` [allows](Info::allow_unmounted) it). A free route where

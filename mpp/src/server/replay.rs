@@ -7,8 +7,8 @@
 //! - It is part of the terminal journal record: committed with the delivery, before the first byte leaves, and erased
 //!   with it. It is sealed ([`seal`](crate::store)) under the credential, the request and the challenge it answered, and
 //!   nobody else's credential gets it.
-//! - A key belongs to the payment that used it first, as a proof does: it is claimed with the proofs, given back with them,
-//!   and forgotten with the entry. While it is held, every other request and every other credential that names it is
+//! - A key belongs to the payment that used it first, as a proof does: it is claimed with the proofs, given back with them
+//!   (and when an undelivered payment is refunded), and forgotten with the entry. While it is held, every other request and every other credential that names it is
 //!   answered 409 before anything is claimed.
 //! - Kept are status, headers and body; not `Set-Cookie`, nothing that belongs to a connection, and not
 //!   `Payment-Receipt`, which is written anew from the journaled receipt.

@@ -59,6 +59,8 @@ pub struct Network {
     pub refunded: Mutex<HashMap<String, (String, u128)>>,
     /// Orders that were made plans of.
     pub planned: AtomicUsize,
+    /// Where they wait until a permit is there.
+    pub desk: Semaphore,
     /// Refunds that came as far as the network.
     pub asked_back: AtomicUsize,
 }
@@ -157,6 +159,7 @@ impl Network {
             refund: Mutex::new(Script::Settle),
             refunded: Mutex::default(),
             planned: AtomicUsize::new(0),
+            desk: Semaphore::new(Semaphore::MAX_PERMITS),
             asked_back: AtomicUsize::new(0),
         })
     }
@@ -418,9 +421,12 @@ impl ServerMethod for Wired {
             return Step::ready(Err(MethodProblem("the purse is empty".to_owned())));
         }
         assert!(cx.reference.starts_with("paid-"), "{}", cx.reference);
-        Step::ready(Ok(RefundPlan(json!({
-            "id": cx.refund_id, "to": cx.payer, "units": cx.units, "secret": PLAN_SECRET,
-        }))))
+        Step::boxed(async {
+            drop(self.0.desk.acquire().await.expect("it is never closed"));
+            Ok(RefundPlan(json!({
+                "id": cx.refund_id, "to": cx.payer, "units": cx.units, "secret": PLAN_SECRET,
+            })))
+        })
     }
 
     fn refund<'a>(&'a self, plan: &'a RefundPlan, _: Timestamp) -> Step<'a, RefundOutcome> {

@@ -6,7 +6,7 @@ use mpp::ledger::{Delivery, LedgerEntry, Query};
 use mpp::method::{Money, Refunding};
 use mpp::observe::{Event, Sale};
 use mpp::refund::{Refund, RefundError, RefundOrder, RefundState};
-use mpp::{Amount, Builder};
+use mpp::{Amount, Builder, Secret, SecretRing};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -267,6 +267,92 @@ async fn two_servers_that_are_told_at_once_refund_once() {
     settle_down().await;
     assert_eq!(lab.network.refunded.lock().unwrap().len(), 1);
     assert_eq!((only(&lab).await.delivery, lab.network.given_back()), (Delivery::Refunded, PRICE));
+}
+
+/// A bank may take longer than the ledger keeps its lines.
+#[tokio::test(start_paused = true)]
+async fn a_payment_of_which_a_refund_is_pending_stays_in_the_ledger_and_can_be_refunded_when_that_failed() {
+    let lab = lab();
+    let sale = sold(&lab).await;
+    let order = RefundOrder::rest(&sale);
+    *lab.network.refund.lock().unwrap() = Script::LoseRequest;
+    lab.mpp.refund(&order).await.unwrap();
+    for _ in 0..3 {
+        lab.clock.advance(MONTH - DAY);
+        assert_eq!(lab.mpp.recover().await, Ok(0));
+        assert!(matches!(only(&lab).await.refunds[0].state, RefundState::Pending { .. }));
+    }
+    *lab.network.refund.lock().unwrap() = Script::Decline;
+    assert_eq!(lab.mpp.recover().await, Ok(1));
+    *lab.network.refund.lock().unwrap() = Script::Settle;
+    assert!(is_back(&lab.mpp.refund(&order).await.unwrap()));
+    assert_eq!((only(&lab).await.refunded(), lab.network.given_back()), (micros(PRICE), PRICE));
+    lab.clock.advance(MONTH + DAY + DAY);
+    lab.mpp.recover().await.unwrap();
+    assert_eq!(lab.shelf.scan("", None, 9).await.unwrap(), [], "and no longer than that");
+}
+
+/// What was erased may have been given back already, and nobody knows any more.
+#[tokio::test(start_paused = true)]
+async fn an_order_of_a_payment_that_is_erased_while_its_plan_is_made_gives_nothing_back() {
+    let lab = lab();
+    let sale = sold(&lab).await;
+    let permits = lab.network.desk.forget_permits(usize::MAX);
+    let mpp = lab.mpp.clone();
+    let order = RefundOrder::rest(&sale);
+    let ordered = tokio::spawn(async move { mpp.refund(&order).await });
+    until(|| lab.network.planned.load(Ordering::SeqCst) == 1).await;
+    assert_eq!(lab.mpp.ledger().erase(&Query::new()).await, Ok(1));
+    lab.network.desk.add_permits(permits);
+    assert_eq!(ordered.await.unwrap(), Err(RefundError::NoSuchPayment));
+    assert_eq!((lab.network.given_back(), lab.network.asked_back.load(Ordering::SeqCst)), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_idempotency_key_of_what_was_given_back_is_free_for_another_payment() {
+    let lab = lab();
+    let post = || lab.client.post("/slow-order").header("idempotency-key", "order-1");
+    let quote = async || first(&lab.client.post("/slow-order").unpaid().await);
+    let paid = credential(&quote().await, "tx1");
+    let (first_try, presented) = (post(), paid.clone());
+    let running = tokio::spawn(async move { first_try.presenting(&presented).await });
+    until(|| lab.bench.inside.load(Ordering::SeqCst) == 1).await;
+    running.abort();
+    settle_down().await;
+    let sale = only(&lab).await.sale;
+    // While the first payment may still be delivered, the key is its own.
+    let other = credential(&quote().await, "tx2");
+    post().presenting(&other).await.assert_problem("idempotency-conflict");
+    assert!(is_back(&lab.mpp.refund(&RefundOrder::rest(&sale)).await.unwrap()));
+    settle_down().await;
+    lab.bench.door.add_permits(1);
+    assert_eq!(
+        post().presenting(&other).await.status(),
+        200,
+        "the client pays again for what it still wants"
+    );
+    // And the first credential stays used up.
+    post().presenting(&paid).await.assert_problem("idempotency-conflict");
+    lab.client.post("/slow-order").presenting(&paid).await.assert_problem("invalid-challenge");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pending_refund_outlives_a_rotation_of_the_secrets_and_is_never_guessed_at() {
+    let mut lab = lab();
+    let order = RefundOrder::rest(&sold(&lab).await);
+    *lab.network.refund.lock().unwrap() = Script::LoseRequest;
+    lab.mpp.refund(&order).await.unwrap();
+    *lab.network.refund.lock().unwrap() = Script::Settle;
+    let (old, new) = (lab.secret.clone(), Secret::generate());
+    lab.restart_with(|builder| keeping(builder).secret(new.clone()));
+    assert_eq!(lab.mpp.recover().await, Ok(0));
+    let waiting = lab.mpp.refund(&order).await.unwrap();
+    assert!(matches!(waiting.state, RefundState::Pending { .. }), "{waiting:?}");
+    let another = RefundOrder::part(&only(&lab).await.sale, micros(1), "instead");
+    assert_eq!(lab.mpp.refund(&another).await, Err(RefundError::Underway), "it may be on its way");
+    assert_eq!((lab.network.given_back(), lab.network.planned.load(Ordering::SeqCst)), (0, 1));
+    lab.restart_with(|builder| keeping(builder).secrets(SecretRing::new(new).also(old)));
+    assert_eq!((lab.mpp.recover().await, lab.network.given_back()), (Ok(1), PRICE));
 }
 
 /// Which payment is refunded.

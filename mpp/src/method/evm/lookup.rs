@@ -151,12 +151,21 @@ impl Evm {
     }
 
     async fn trace_broadcast(&self, rpc: &Rpc, plan: &Broadcast) -> Result<Settlement, RpcError> {
-        let final_block = finalized(rpc).await;
+        // In one round trip, so by one node: a receipt missing at a node that is behind the one that knows of a used nonce would
+        // make a payment look like none.
+        let questions = [
+            node::block("finalized"),
+            node::nonce(plan.effect.payer, "finalized"),
+            node::block("latest"),
+            node::receipt(plan.hash),
+        ];
+        let [finalized, used, head, receipt] = rpc.read_all(questions).await?;
+        let final_block = finalized.into_result::<Option<Head>>().ok().flatten();
         // A node that does not know finality does not know this either.
-        let used: Option<u64> =
-            rpc.read::<U64>(node::nonce(plan.effect.payer, "finalized")).await.ok().map(|next| next.to());
-        let head: Head = rpc.read(node::block("latest")).await?;
-        Ok(match self.receipt(rpc, plan.hash).await? {
+        let used: Option<u64> = used.into_result::<U64>().ok().map(|next| next.to());
+        let head: Head = head.into_result()?;
+        let receipt: Option<TxReceipt> = receipt.into_result()?;
+        Ok(match receipt.filter(|receipt| receipt.transaction_hash == plan.hash) {
             Some(receipt) if receipt.succeeded() => match self.is_deep(&receipt, &head) {
                 true => outcome_of(&plan.effect, &receipt),
                 false => unknown("the payment is not deep enough yet"),
@@ -166,6 +175,10 @@ impl Evm {
             }
             Some(_) => unknown("the transaction was reverted; that is not final yet"),
             None if final_block.is_some() && used.is_some_and(|next| next > plan.nonce) => {
+                // The node may have looked for the receipt first, and the transaction been mined and final a moment later.
+                if self.receipt(rpc, plan.hash).await?.is_some() {
+                    return Ok(unknown("the payment has just been mined"));
+                }
                 Settlement::Declined(Rejection::failed(
                     "another transaction of the payer has used the nonce; nothing was paid",
                 ))

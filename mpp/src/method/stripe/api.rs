@@ -325,8 +325,13 @@ impl Api {
             return Ok(made);
         }
         headers.remove(IDEMPOTENCY_KEY);
-        given(self.send(Method::GET, &format!("/v1/refunds/{}", made.id), headers, String::new()).await?)
-            .await
+        let shown = self.send(Method::GET, &format!("/v1/refunds/{}", made.id), headers, String::new()).await;
+        given(shown.map_err(|error| match error {
+            // It was made: that it is not shown is no refusal to make it.
+            CallError::Refused(refusal) => CallError::Garbled(refusal.status),
+            error => error,
+        })?)
+        .await
     }
 
     /// The Refund of a plan, if it is there.

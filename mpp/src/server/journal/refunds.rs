@@ -9,8 +9,8 @@
 //! | `<quota>/refund/<settled at, unix seconds, 12 digits>-<challenge id>` | [`Book`] |
 //!
 //! A book outlives the payment it is about: while the payment is open or an order is pending it is live; after that it is
-//! kept a day longer than the ledger's line, which is written again with every refund. So the sum of what went back is
-//! never forgotten before the payment is.
+//! kept a day longer than the ledger's line, which is written again with every refund, and by every sweep while an order is
+//! pending. So the sum of what went back is never forgotten before the payment is, nor the payment before its refund ended.
 
 use super::archive::{Ending, Line, line_key};
 use super::{Entry, Found, Journal, JournalError, PaymentState, Record, encode_value};
@@ -186,13 +186,17 @@ impl Journal {
         }
     }
 
-    /// Ends an undelivered payment of which everything is back: its credential has bought nothing and buys nothing any more.
+    /// Ends an undelivered payment of which everything is back: its credential has bought nothing and buys nothing any more,
+    /// and its `Idempotency-Key` is free.
     pub(crate) async fn close_refunded(&self, of: &BookOf, now: Timestamp) -> Result<(), JournalError> {
         let found = self.find(of.quota, &of.id).await.map_err(JournalError::Store)?;
         let Some(Found { version, record: Record::Open(entry), .. }) = found else { return Ok(()) };
         let PaymentState::Settled(_) = entry.payment else { return Ok(()) };
         let listing = self.listing(&entry, Ending::Refunded);
-        self.owned(of.quota, of.id.clone(), version, *entry, now).close(Record::Refunded, listing, now).await
+        let mut claim = self.owned(of.quota, of.id.clone(), version, *entry, now);
+        // First the key: after the entry nobody would come back for it.
+        claim.free_key().await?;
+        claim.close(Record::Refunded, listing, now).await
     }
 
     /// A page of books in the order of their payments, after this key.
@@ -222,15 +226,17 @@ impl Journal {
         Ok(())
     }
 
-    /// Keeps the line of a payment that is over for as long as a new one.
-    async fn keep_line_again(&self, of: &BookOf) -> Result<(), StoreError> {
+    /// Keeps the line of a payment that is over for as long as a new one. `false` when it is not there any more, or somebody
+    /// was faster.
+    pub(crate) async fn keep_line_again(&self, of: &BookOf) -> Result<bool, StoreError> {
         let Some((version, value)) = self.line_as_stored(of.quota, of.settled_at, &of.id).await? else {
-            return Ok(());
+            return Ok(false);
         };
         let keep = Keep::For(self.line_keep(of.quota).max(DAY));
         let key = line_key(of.quota, of.settled_at, &of.id);
         // A conflict is somebody who erased it, or who did the same.
-        self.store.cas(&key, Some(version), Some(Write { value, keep })).await.map(drop)
+        let kept = self.store.cas(&key, Some(version), Some(Write { value, keep })).await?;
+        Ok(matches!(kept, Cas::Written(_)))
     }
 }
 

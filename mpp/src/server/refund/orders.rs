@@ -69,6 +69,10 @@ pub(super) async fn make(mpp: &Mpp, order: &RefundOrder) -> Result<Refund, Refun
         if !close_route(mpp, &of, &payment).await? {
             continue;
         }
+        // Erased while the plan was made, its refunds are forgotten as well: nobody could say what is left.
+        if payment.open.is_none() && !journal.keep_line_again(&of).await? {
+            continue;
+        }
         let state = OrderState::Planned { plan, reference: None };
         let ordered = Ordered { name: name.clone(), units, attempt, at: mpp.now().unix(), state };
         match before.and_then(|at| book.orders.get_mut(at)) {
@@ -103,6 +107,8 @@ pub(in crate::server) async fn resume(mpp: &Mpp, of: BookOf, book: &Book) -> Res
         }
         return Ok(false);
     };
+    // Should it fail in the end, the payment has to be known to be ordered back again.
+    mpp.0.journal.keep_line_again(&of).await?;
     match carry_on(mpp, &of, &pending.name).await {
         Ok(refund) => Ok(!matches!(refund.state, super::RefundState::Pending { .. })),
         Err(RefundError::Store(error)) => Err(error),
