@@ -842,10 +842,10 @@ impl Visit {
         challenges
     }
 
-    /// What `WWW-Authenticate` would say.
+    /// The headers of a 402, with its challenges.
     #[cfg(feature = "testing")]
-    pub(crate) fn challenge_lines(&self, quote: &Quote) -> Result<Vec<HeaderValue>, Answer> {
-        Ok(self.challenges(&self.quote(quote)?).into_lines())
+    pub(crate) fn challenge_headers(&self, quote: &Quote) -> Result<HeaderMap, Answer> {
+        Ok(self.challenges(&self.quote(quote)?).into_headers())
     }
 
     /// The client's order of preference; `None` for ours (no header, a malformed one, or no match).

@@ -38,10 +38,10 @@ impl Challenges {
         self.first.get_or_insert(id);
     }
 
-    /// What `WWW-Authenticate` would say.
+    /// The headers as they are so far.
     #[cfg(feature = "testing")]
-    pub(super) fn into_lines(self) -> Vec<HeaderValue> {
-        self.headers.get_all(header::WWW_AUTHENTICATE).iter().cloned().collect()
+    pub(super) fn into_headers(self) -> HeaderMap {
+        self.headers
     }
 }
 

@@ -7,7 +7,7 @@ use crate::server::Mpp;
 use crate::server::gate::Quote;
 use crate::server::pipeline::Visit;
 use axum::extract::Request;
-use axum::http::HeaderValue;
+use axum::http::HeaderMap;
 
 /// A request without a credential on its way through a price.
 pub struct Unpaid(Visit);
@@ -18,10 +18,10 @@ impl Unpaid {
         Visit::open(mpp.clone(), price, &mut request, None).ok().map(Self)
     }
 
-    /// The values of `WWW-Authenticate` for this request: of a fixed price, or of a computed one that came to `amount`.
-    pub fn challenges(&self, amount: Option<Amount>) -> Vec<HeaderValue> {
+    /// The headers of the 402, with a challenge per offer: of a fixed price, or of a computed one that came to `amount`.
+    pub fn challenges(&self, amount: Option<Amount>) -> HeaderMap {
         let quote = amount.map_or(Quote::Fixed, Quote::Computed);
-        self.0.challenge_lines(&quote).unwrap_or_default()
+        self.0.challenge_headers(&quote).unwrap_or_default()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{Request, header};
 use mpp::pricing::PriceSpec;
 use mpp::protocol::{
     AcceptPayment, BaseUnits, BodyDigest, BoundPrefix, Challenge, ChargeRequest, Credential, CredentialBuf,
@@ -107,8 +107,7 @@ pub(crate) fn own_slots() -> [String; 2] {
 
 /// A challenge of our server for its fixed price.
 fn own_challenge() -> Challenge {
-    let lines = unpaid("fixed").challenges(None);
-    Challenge::parse_all(lines.iter().filter_map(|line| line.to_str().ok())).offers.remove(0)
+    Challenge::parse_all([our_line("fixed", None).as_str()]).offers.remove(0)
 }
 
 /// The same as the official SDK's, which read it.
@@ -162,6 +161,12 @@ pub(crate) fn unpaid(name: &str) -> Unpaid {
     Unpaid::open(&our_server(), price(name), request).expect("nothing is wrong with it")
 }
 
+/// `WWW-Authenticate` as our server writes it.
+fn our_line(name: &str, amount: Option<Amount>) -> String {
+    let headers = unpaid(name).challenges(amount);
+    headers[header::WWW_AUTHENTICATE].to_str().expect("it is visible ASCII").to_owned()
+}
+
 /// That what is compared is the same.
 pub(crate) fn check() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -205,13 +210,13 @@ pub(crate) fn check() {
     assert_eq!(theirs.iter().map(|offer| offer.0.0).collect::<Vec<_>>(), ["stripe", "tempo"]);
 
     // A server's own challenge: of the same amount, currency and recipient.
-    let ours = unpaid("fixed").challenges(None).remove(0);
-    let computed = unpaid("computed").challenges(Some(Amount::cents(5))).remove(0);
+    let ours = our_line("fixed", None);
+    let computed = our_line("computed", Some(Amount::cents(5)));
     let theirs = official_server().charge("0.05").expect("a challenge").remove(0);
     let theirs = official::format_www_authenticate(&theirs).expect("a line");
     let asked = |line: &str| Challenge::parse_all([line]).offers.remove(0).charge().expect("a charge");
     for line in [&ours, &computed] {
-        assert_eq!(asked(line.to_str().expect("ASCII")), asked(&theirs));
+        assert_eq!(asked(line), asked(&theirs));
     }
     assert_eq!(offers(&our_server(), price("fixed")), 1);
     eprintln!(
