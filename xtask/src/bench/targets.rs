@@ -92,7 +92,7 @@ const TARGETS: &[Target] = &[
             let of = |member: &str| {
                 results.median("micro", &format!("challenge_of_a_fixed_price::{member}"), TIME)
             };
-            Some(of("ours")? / of("floor_hmac_finish")?)
+            Some(of("ours_header")? / of("floor_hmac_finish")?)
         },
     },
     Target {
