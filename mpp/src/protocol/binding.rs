@@ -718,7 +718,7 @@ mod tests {
             assert_eq!(ring.id(&slots).as_str(), id);
             assert_eq!(ring.verify(&slots, id), Ok(()));
             let offer = ring.prefix(slots.realm, slots.method, slots.intent, slots.request);
-            assert_eq!(offer.id(slots.expires, slots.digest, slots.opaque).as_str(), id);
+            assert_eq!(offer.id(&FreshSlots::new(slots.expires, slots.digest, slots.opaque)).as_str(), id);
         }
     }
 
@@ -873,7 +873,7 @@ mod tests {
             let id = ring.id(&slots);
             prop_assert_eq!(ring.verify(&slots, id.as_str()), Ok(()));
             prop_assert_eq!(ChallengeId::parse(id.as_str()), Ok(id));
-            prop_assert_eq!(ring.prefix(realm, method, intent, request).id(expires, digest, opaque), id);
+            prop_assert_eq!(ring.prefix(realm, method, intent, request).id(&FreshSlots::new(expires, digest, opaque)), id);
         }
 
         #[test]
