@@ -56,10 +56,9 @@ impl Purse {
         told: Option<Progress>,
         interrupt: Interrupt,
     ) -> Result<Purse, Failure> {
-        let person = Person { interrupt: interrupt.clone() };
         let builder = means.client(home, |policy: Policy| match consent {
             Consent::Given => policy,
-            Consent::Asked => policy.approved_by(person),
+            Consent::Asked => policy.approved_by(Person),
         })?;
         let (armed, shown) = (interrupt.clone(), told.clone());
         let observed = builder.observe(move |event: &Event<'_>| {
@@ -139,9 +138,7 @@ impl Purse {
 }
 
 /// The person at the terminal, who is asked.
-struct Person {
-    interrupt: Interrupt,
-}
+struct Person;
 
 impl Approve for Person {
     fn decide<'a>(&'a self, proposal: &'a Proposal<'a>) -> Step<'a, Decision> {
@@ -155,13 +152,11 @@ impl Approve for Person {
                 proposal.cost, proposal.challenge.method, proposal.origin, proposal.resource
             );
             ask(&question);
-            // After an earlier payment the system's own way to end the command does not hold any more.
-            match self.interrupt.or(typed()).await {
-                Some(Some(line)) if matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes") => {
+            match typed().await {
+                Some(line) if matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes") => {
                     Decision::Approved
                 }
-                Some(_) => Decision::Denied("you said no".to_owned()),
-                None => Decision::Denied("you stopped the command".to_owned()),
+                _ => Decision::Denied("you said no".to_owned()),
             }
         })
     }
@@ -172,7 +167,8 @@ fn ask(question: &str) {
     let _ = write!(out, "{} [y/N] ", terminal::plain(question)).and_then(|()| out.flush());
 }
 
-/// The next line that is typed. Read beside the runtime: nothing takes a read back that has begun.
+/// The next line that is typed. Read beside the runtime: after an earlier payment the system's own way to end the command does
+/// not hold any more, and nothing takes a read back that has begun.
 async fn typed() -> Option<String> {
     let (said, line) = oneshot::channel();
     std::thread::spawn(move || {
