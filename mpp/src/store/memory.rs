@@ -2,21 +2,27 @@
 //!
 //! Every call finishes without waiting for I/O, so it costs no allocation for a future. Keys are spread over shards by
 //! a randomly seeded hash; within a shard they are ordered, so that [`scan`](Store::scan) pages need no sorting of
-//! everything. Each shard keeps its expiring keys in order of their end: a write reclaims at most a few ended values
+//! everything. Each shard keeps its expiring keys in order of their end, too: a write reclaims at most a few ended values
 //! of its shard, a write that finds its quota exhausted looks through the shards until it has found one. No call ever
 //! walks over all values.
+//!
+//! [`row`] is what is kept for one key, [`shard`] the keys behind one lock; here is what joins the shards: quotas,
+//! versions and pages over all of them.
 
+mod row;
+mod shard;
+
+use self::row::{LONGEST_NAME, Row};
+use self::shard::Shard;
 use super::deadline::Deadline;
 use super::wakeups::Wakeups;
 use super::{Cas, Durability, Key, Quota, Store, StoreError, Version, Versioned, Write};
 use crate::clock::{Clock, SystemClock};
 use crate::method::Step;
 use crate::protocol::Timestamp;
-use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
-use std::ops::Bound;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -152,7 +158,7 @@ impl MemoryStore {
 
     fn read(&self, key: &Key) -> Option<Versioned> {
         let now = self.clock.now();
-        self.shard(key).get(key.as_str(), now).map(Entry::versioned)
+        self.shard(key).get(key, now).map(Row::versioned)
     }
 
     fn swap(&self, key: &Key, expect: Option<Version>, new: Option<Write>) -> Result<Cas, StoreError> {
@@ -162,20 +168,20 @@ impl MemoryStore {
         loop {
             let mut shard = self.shard(key);
             self.reclaim(&mut shard, key.quota(), now, RECLAIM_PER_WRITE);
-            let current = shard.get(key.as_str(), now);
-            if current.map(|entry| Version(entry.version)) != expect {
-                return Ok(Cas::Conflict(current.map(Entry::versioned)));
+            let current = shard.get(key, now);
+            if current.map(Row::version) != expect {
+                return Ok(Cas::Conflict(current.map(Row::versioned)));
             }
             let Some(write) = &new else {
                 // What is removed may also be the remains of a value that ended.
-                if shard.remove(key).is_some() {
+                if shard.remove(key) {
                     self.give_back(key.quota(), 1);
                 }
                 drop(shard);
                 self.wakeups.ring(key.as_str());
                 return Ok(Cas::Removed);
             };
-            let is_new = !shard.values.contains_key(key.as_str());
+            let is_new = !shard.holds(key);
             if is_new && slot.is_none() {
                 slot = self.reserve(key.quota());
                 if slot.is_none() {
@@ -188,7 +194,11 @@ impl MemoryStore {
                 }
             }
             let version = self.last_version.fetch_add(1, Ordering::Relaxed) + 1;
-            shard.put(key, &write.value, version, Deadline::of(write.keep, now));
+            let deadline = Deadline::of(write.keep, now);
+            let Some(row) = Row::new(key.as_str(), &write.value, version, deadline) else {
+                return Err(StoreError::Backend(format!("a key is longer than {LONGEST_NAME} bytes")));
+            };
+            shard.put(key, row);
             drop(shard);
             if let Some(slot) = slot.filter(|_| is_new) {
                 slot.keep();
@@ -199,45 +209,16 @@ impl MemoryStore {
     }
 
     fn page(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Vec<(Key, Versioned)> {
-        let mut page = Vec::new();
-        let mut after = after.map(|key| Arc::from(key.as_str()));
-        while page.len() < limit {
-            // Keys first, values of the chosen ones only. One that is gone in between is made up for by another round.
-            let wanted = limit - page.len();
-            let names = self.names(prefix, after.as_deref(), wanted);
-            let Some(last) = names.last() else { break };
-            after = Some(last.clone());
-            for name in names {
-                let Some(key) = Key::from_text(name.to_string()) else { continue };
-                if let Some(value) = self.read(&key) {
-                    page.push((key, value));
-                }
-            }
-        }
-        page
-    }
-
-    /// The first `limit` keys of the prefix after `after`, over all shards.
-    fn names(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<Arc<str>> {
-        let now = self.clock.now();
-        let from = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
-        };
-        let mut names = Vec::new();
+        let (now, after) = (self.clock.now(), after.map(|key| key.as_str().as_bytes()));
+        // Rows of every shard first, copies of the chosen ones only.
+        let mut rows = Vec::new();
         for shard in &self.shards {
-            let shard = lock(shard);
-            let keys = shard.values.range::<str, _>((from, Bound::Unbounded));
-            let keys = keys.take_while(|(name, _)| name.starts_with(prefix));
-            names.extend(
-                keys.filter(|(_, entry)| !entry.deadline.passed(now))
-                    .take(limit)
-                    .map(|(name, _)| name.clone()),
-            );
+            rows.extend(lock(shard).page(prefix, after, now).take(limit).cloned());
         }
-        names.sort_unstable();
-        names.truncate(limit);
-        names
+        rows.sort_unstable();
+        rows.truncate(limit);
+        let texts = rows.into_iter().map(|row| (String::from_utf8_lossy(row.name()).into_owned(), row));
+        texts.filter_map(|(text, row)| Some((Key::from_text(text)?, row.versioned()))).collect()
     }
 
     fn reserve(&self, quota: Quota) -> Option<Slot<'_>> {
@@ -326,65 +307,6 @@ impl Store for MemoryStore {
                 written.await;
             }
         })
-    }
-}
-
-/// A part of the keys, and which of them end when.
-#[derive(Default)]
-struct Shard {
-    values: BTreeMap<Arc<str>, Entry>,
-    // Per quota. Exactly the entries whose deadline is not `NEVER`; versions make the index keys unique.
-    ending: [BTreeMap<(Deadline, u64), Arc<str>>; 2],
-}
-
-struct Entry {
-    value: Box<[u8]>,
-    version: u64,
-    deadline: Deadline,
-}
-
-impl Entry {
-    fn versioned(&self) -> Versioned {
-        Versioned { version: Version(self.version), value: self.value.to_vec() }
-    }
-}
-
-impl Shard {
-    fn get(&self, key: &str, now: Timestamp) -> Option<&Entry> {
-        self.values.get(key).filter(|entry| !entry.deadline.passed(now))
-    }
-
-    fn put(&mut self, key: &Key, value: &[u8], version: u64, deadline: Deadline) {
-        let entry = Entry { value: value.into(), version, deadline };
-        let name = match self.remove(key) {
-            Some((name, _)) => name,
-            None => Arc::from(key.as_str()),
-        };
-        if deadline != Deadline::NEVER {
-            self.ending[key.quota().index()].insert((deadline, version), name.clone());
-        }
-        self.values.insert(name, entry);
-    }
-
-    fn remove(&mut self, key: &Key) -> Option<(Arc<str>, Entry)> {
-        let (name, entry) = self.values.remove_entry(key.as_str())?;
-        if entry.deadline != Deadline::NEVER {
-            self.ending[key.quota().index()].remove(&(entry.deadline, entry.version));
-        }
-        Some((name, entry))
-    }
-
-    /// Drops at most `most` values of this quota that have ended; says how many.
-    fn reclaim(&mut self, quota: Quota, now: Timestamp, most: usize) -> usize {
-        let mut reclaimed = 0;
-        while reclaimed < most {
-            let ending = &mut self.ending[quota.index()];
-            let Some(first) = ending.first_entry().filter(|first| first.key().0.passed(now)) else { break };
-            let name = first.remove();
-            self.values.remove(&name);
-            reclaimed += 1;
-        }
-        reclaimed
     }
 }
 
