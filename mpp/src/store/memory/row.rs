@@ -133,7 +133,9 @@ mod tests {
 
     #[test]
     fn a_row_says_what_was_put_into_it() {
-        for deadline in [0, 1, 1_800_000_000, (1 << 48) - 2].map(Deadline).into_iter().chain([Deadline::NEVER]) {
+        for deadline in
+            [0, 1, 1_800_000_000, (1 << 48) - 2].map(Deadline).into_iter().chain([Deadline::NEVER])
+        {
             let row = Row::new("paid/entry/n3vQ", b"value", u64::MAX, deadline).unwrap();
             assert_eq!((row.name(), row.value()), (&b"paid/entry/n3vQ"[..], &b"value"[..]));
             assert_eq!((row.version(), row.deadline()), (Version(u64::MAX), deadline));
