@@ -13,13 +13,14 @@ mod row;
 mod shard;
 
 use self::row::{LONGEST_NAME, Row};
-use self::shard::Shard;
+use self::shard::{Shard, name_of};
 use super::deadline::Deadline;
 use super::wakeups::Wakeups;
 use super::{Cas, Durability, Key, Quota, Store, StoreError, Version, Versioned, Write};
 use crate::clock::{Clock, SystemClock};
 use crate::method::Step;
 use crate::protocol::Timestamp;
+use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
@@ -68,18 +69,19 @@ impl Default for Limits {
 /// Real-money methods on it need `.single_process_volatile_store()` on the builder.
 ///
 /// # Memory
-/// A payment takes two keys: its entry in the journal, and the proof it was made with. Measured at a million keys
+/// A payment takes two keys: its entry in the journal, and the claim of the proof it was made with. Measured at a million keys
 /// (`tests/memory.rs`; the resident size of the process):
 ///
 /// | | bytes |
 /// | --- | --- |
-/// | a key of a payment that is over, until its challenge and the grace period are | 286 |
-/// | an open payment, both keys: without what its method wrote (the sealed plan, the payer, the proof) | 553 |
+/// | a key of a payment that is over, until its challenge and the grace period are | 133 |
+/// | the entry of an open payment, besides what its method wrote (the sealed plan, the payer) | 249 |
+/// | the claim of its proof | 112 |
 ///
-/// Of those 553 about 165 are the nodes of the two ordered maps, 150 the keys and their counters, and the rest what has to
-/// be known to go on: two SHA-256 hashes (whose payment it is, and for what), the bill, the proof's name a second time and
-/// the challenge's, so that either key leads to the other. The default [`Limits`] bound payments that are over to
-/// 290 MB.
+/// Of an open payment's 361 about 100 are the two rows and their places in the map, 90 the challenge's id and the proof's name
+/// in either key, 64 two SHA-256 hashes (whose payment it is, and for what), and the rest what has to be known to go on:
+/// the bill, the lease, and in each key the name of the other. The default [`Limits`] bound payments that are over to
+/// 135 MB.
 ///
 /// ```
 /// use mpp::store::{Cas, Keep, Key, MemoryStore, Quota, Store, Write};
@@ -158,7 +160,7 @@ impl MemoryStore {
 
     fn read(&self, key: &Key) -> Option<Versioned> {
         let now = self.clock.now();
-        self.shard(key).get(key, now).map(Row::versioned)
+        self.shard(key).get(key).filter(|row| !row.deadline().passed(now)).map(Row::versioned)
     }
 
     fn swap(&self, key: &Key, expect: Option<Version>, new: Option<Write>) -> Result<Cas, StoreError> {
@@ -168,7 +170,9 @@ impl MemoryStore {
         loop {
             let mut shard = self.shard(key);
             self.reclaim(&mut shard, key.quota(), now, RECLAIM_PER_WRITE);
-            let current = shard.get(key, now);
+            let there = shard.get(key);
+            let is_new = there.is_none();
+            let current = there.filter(|row| !row.deadline().passed(now));
             if current.map(Row::version) != expect {
                 return Ok(Cas::Conflict(current.map(Row::versioned)));
             }
@@ -181,7 +185,6 @@ impl MemoryStore {
                 self.wakeups.ring(key.as_str());
                 return Ok(Cas::Removed);
             };
-            let is_new = !shard.holds(key);
             if is_new && slot.is_none() {
                 slot = self.reserve(key.quota());
                 if slot.is_none() {
@@ -195,7 +198,7 @@ impl MemoryStore {
             }
             let version = self.last_version.fetch_add(1, Ordering::Relaxed) + 1;
             let deadline = Deadline::of(write.keep, now);
-            let Some(row) = Row::new(key.as_str(), &write.value, version, deadline) else {
+            let Some(row) = Row::new(name_of(key), &write.value, version, deadline) else {
                 return Err(StoreError::Backend(format!("a key is longer than {LONGEST_NAME} bytes")));
             };
             shard.put(key, row);
@@ -209,16 +212,28 @@ impl MemoryStore {
     }
 
     fn page(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Vec<(Key, Versioned)> {
-        let (now, after) = (self.clock.now(), after.map(|key| key.as_str().as_bytes()));
-        // Rows of every shard first, copies of the chosen ones only.
-        let mut rows = Vec::new();
+        let (now, after) = (self.clock.now(), after.map(Key::as_str));
+        // The first rows of every shard; of these the first ones, and only then copies.
+        let mut kinds: BTreeMap<Arc<str>, Vec<Row>> = BTreeMap::new();
         for shard in &self.shards {
-            rows.extend(lock(shard).page(prefix, after, now).take(limit).cloned());
+            for (kind, rows) in lock(shard).page(prefix, after, now) {
+                kinds.entry(kind.clone()).or_default().extend(rows.take(limit).cloned());
+            }
         }
-        rows.sort_unstable();
-        rows.truncate(limit);
-        let texts = rows.into_iter().map(|row| (String::from_utf8_lossy(row.name()).into_owned(), row));
-        texts.filter_map(|(text, row)| Some((Key::from_text(text)?, row.versioned()))).collect()
+        let mut page = Vec::new();
+        for (kind, mut rows) in kinds {
+            let wanted = limit - page.len();
+            if rows.len() > wanted {
+                rows.select_nth_unstable(wanted);
+                rows.truncate(wanted);
+            }
+            rows.sort_unstable();
+            page.extend(rows.iter().filter_map(|row| {
+                let text = [&kind, &*String::from_utf8_lossy(row.name())].concat();
+                Some((Key::from_text(text)?, row.versioned()))
+            }));
+        }
+        page
     }
 
     fn reserve(&self, quota: Quota) -> Option<Slot<'_>> {
