@@ -14,60 +14,54 @@ use super::credential::{ChallengeRef, CredentialRef, RawPayload};
 const DEPTH: usize = 4;
 
 /// The credential, if it is plain.
-pub(super) fn read(json: &str) -> Option<CredentialRef<'_>> {
+pub(super) fn read<'a>(json: &'a str) -> Option<CredentialRef<'a>> {
     // The least byte: without a way out in the middle the compiler looks at many at once.
     let least = json.bytes().fold(u8::MAX, u8::min);
     if least < b' ' || memchr::memchr(b'\\', json.as_bytes()).is_some() {
         return None;
     }
     let mut text = Plain { json, at: 0 };
-    let (mut challenge, mut source, mut payload) = (None, None, None);
+    let (mut echo, mut source, mut payload) = (None, None, None);
     text.object(|name, text| match name {
-        "challenge" => once(&mut challenge, echo(text)?),
+        "challenge" => once(&mut echo, text.echo()?),
         "source" => once(&mut source, text.string()?),
         "payload" => once(&mut payload, text.raw_object()?),
         _ => text.skip(DEPTH),
     })?;
+    let (echo, payload) = (echo?, payload?);
     if !text.is_over() {
         return None;
     }
+    let optional = |text: Option<&'a str>| text.filter(|text| !text.is_empty()).map(Cow::Borrowed);
     Some(CredentialRef {
-        challenge: challenge?,
+        challenge: ChallengeRef {
+            id: Cow::Borrowed(echo.id?),
+            realm: Cow::Borrowed(echo.realm?),
+            method: Cow::Borrowed(echo.method?),
+            intent: Cow::Borrowed(echo.intent?),
+            request: Cow::Borrowed(echo.request?),
+            expires: optional(echo.expires),
+            digest: optional(echo.digest),
+            opaque: optional(echo.opaque),
+            description: optional(echo.description),
+        },
         source: source.map(Cow::Borrowed),
-        payload: RawPayload(payload?),
+        payload: RawPayload(payload),
     })
 }
 
-fn echo<'a>(text: &mut Plain<'a>) -> Option<ChallengeRef<'a>> {
-    let (mut id, mut realm, mut method, mut intent, mut request) = (None, None, None, None, None);
-    let (mut expires, mut digest, mut opaque, mut description) = (None, None, None, None);
-    text.object(|name, text| {
-        let known = match name {
-            "id" => &mut id,
-            "realm" => &mut realm,
-            "method" => &mut method,
-            "intent" => &mut intent,
-            "request" => &mut request,
-            "expires" => &mut expires,
-            "digest" => &mut digest,
-            "opaque" => &mut opaque,
-            "description" => &mut description,
-            _ => return text.skip(DEPTH),
-        };
-        once(known, text.string()?)
-    })?;
-    let optional = |text: Option<&'a str>| text.filter(|text| !text.is_empty()).map(Cow::Borrowed);
-    Some(ChallengeRef {
-        id: Cow::Borrowed(id?),
-        realm: Cow::Borrowed(realm?),
-        method: Cow::Borrowed(method?),
-        intent: Cow::Borrowed(intent?),
-        request: Cow::Borrowed(request?),
-        expires: optional(expires),
-        digest: optional(digest),
-        opaque: optional(opaque),
-        description: optional(description),
-    })
+/// The members of a challenge that were there.
+#[derive(Default)]
+struct Echo<'a> {
+    id: Option<&'a str>,
+    realm: Option<&'a str>,
+    method: Option<&'a str>,
+    intent: Option<&'a str>,
+    request: Option<&'a str>,
+    expires: Option<&'a str>,
+    digest: Option<&'a str>,
+    opaque: Option<&'a str>,
+    description: Option<&'a str>,
 }
 
 /// A member that occurs twice is an error, and errors are not told here.
@@ -96,6 +90,26 @@ impl<'a> Plain<'a> {
                 return self.token(b'}');
             }
         }
+    }
+
+    fn echo(&mut self) -> Option<Echo<'a>> {
+        let mut echo = Echo::default();
+        self.object(|name, text| {
+            let known = match name {
+                "id" => &mut echo.id,
+                "realm" => &mut echo.realm,
+                "method" => &mut echo.method,
+                "intent" => &mut echo.intent,
+                "request" => &mut echo.request,
+                "expires" => &mut echo.expires,
+                "digest" => &mut echo.digest,
+                "opaque" => &mut echo.opaque,
+                "description" => &mut echo.description,
+                _ => return text.skip(DEPTH),
+            };
+            once(known, text.string()?)
+        })?;
+        Some(echo)
     }
 
     /// An object, as text.

@@ -923,9 +923,11 @@ impl Mpp {
             Ok(buffer) => buffer,
             Err(error) => return malformed(error),
         };
-        let credential = match buffer.parse() {
+        // By reference: it is large.
+        let parsed = buffer.parse();
+        let credential = match &parsed {
             Ok(credential) => credential,
-            Err(error) => return malformed(error),
+            Err(error) => return malformed(*error),
         };
         let echo = &credential.challenge;
         let method = self.0.methods.iter().find(|m| m.name().as_str() == echo.method);
