@@ -95,6 +95,16 @@ impl Book {
         !self.has_pending() && self.spoken_for() >= self.paid
     }
 
+    /// Whether all of an undelivered payment went back, and its entry is not closed yet.
+    pub(crate) fn is_to_be_closed(&self) -> bool {
+        self.payment == Whereabouts::Open && self.is_settled()
+    }
+
+    /// Whether there is nothing to carry on.
+    pub(crate) fn is_over(&self) -> bool {
+        !self.has_pending() && !self.is_to_be_closed()
+    }
+
     pub(crate) fn has_pending(&self) -> bool {
         self.orders.iter().any(|order| matches!(order.state, OrderState::Planned { .. }))
     }

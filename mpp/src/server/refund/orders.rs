@@ -79,9 +79,6 @@ pub(super) async fn make(mpp: &Mpp, order: &RefundOrder) -> Result<Refund, Refun
             Some(failed) => *failed = ordered,
             None => book.orders.push(ordered),
         }
-        if payment.open.is_some() {
-            book.payment = Whereabouts::Open;
-        }
         // The commit point: nothing has been handed out before this, and nobody orders it again after it.
         match journal.write_refunds(&of, version, &book).await {
             Ok(_) => {
@@ -96,16 +93,14 @@ pub(super) async fn make(mpp: &Mpp, order: &RefundOrder) -> Result<Refund, Refun
     Err(contended().into())
 }
 
-/// Carries on what a dead process left, or what was not over when it was last looked at. Whether something came to its end.
+/// Carries on what a dead process left, or what was not over when it was last looked at: a book that is not
+/// [over](Book::is_over). Whether something came to its end.
 pub(in crate::server) async fn resume(mpp: &Mpp, of: BookOf, book: &Book) -> Result<bool, StoreError> {
     let pending = book.orders.iter().find(|order| matches!(order.state, OrderState::Planned { .. }));
     let Some(pending) = pending else {
         // It came back, and its entry was not closed yet.
-        if book.is_settled() && book.payment == Whereabouts::Open {
-            close(mpp, &of).await?;
-            return Ok(true);
-        }
-        return Ok(false);
+        close(mpp, &of).await?;
+        return Ok(true);
     };
     // Should it fail in the end, the payment has to be known to be ordered back again.
     mpp.0.journal.keep_line_again(&of).await?;
@@ -242,7 +237,7 @@ async fn record(
             Err(JournalError::Store(error)) => return Err(error.into()),
         }
         tell(mpp, of, &refund).await;
-        if book.is_settled() && book.payment == Whereabouts::Open {
+        if book.is_to_be_closed() {
             close(mpp, of).await?;
         }
         return Ok(refund);
