@@ -138,7 +138,8 @@ impl<'a> CredentialCx<'a> {
 pub struct Verified {
     /// Who pays, as the method established it (not as the credential claims).
     pub payer: Option<String>,
-    /// Single-use keys of the proof besides the challenge id: a transaction hash, a token id. Canonical spelling.
+    /// Single-use keys of the proof besides the challenge id: a transaction hash, a token id. Canonical spelling, of any
+    /// length; the store has a hash of each.
     pub proof_keys: Vec<String>,
     /// All that `settle` needs.
     pub plan: SettlementPlan,
