@@ -2,10 +2,18 @@
 //!
 //! Every call finishes without waiting for I/O, so it costs no allocation for a future. Keys are spread over shards by
 //! a randomly seeded hash; within a shard they are ordered, so that [`scan`](Store::scan) pages need no sorting of
-//! everything. Each shard keeps its expiring keys in order of their end: a write reclaims at most a few ended values
+//! everything. Each shard keeps its expiring keys in order of their end, too: a write reclaims at most a few ended values
 //! of its shard, a write that finds its quota exhausted looks through the shards until it has found one. No call ever
 //! walks over all values.
+//!
+//! [`row`] is what is kept for one key, [`shard`] the keys behind one lock; here is what joins the shards: quotas,
+//! versions and pages over all of them.
 
+mod row;
+mod shard;
+
+use self::row::{LONGEST_NAME, Row};
+use self::shard::{Shard, name_of};
 use super::deadline::Deadline;
 use super::wakeups::Wakeups;
 use super::{Cas, Durability, Key, Quota, Store, StoreError, Version, Versioned, Write};
@@ -16,7 +24,6 @@ use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
-use std::ops::Bound;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -62,18 +69,19 @@ impl Default for Limits {
 /// Real-money methods on it need `.single_process_volatile_store()` on the builder.
 ///
 /// # Memory
-/// A payment takes two keys: its entry in the journal, and the proof it was made with. Measured at a million keys
+/// A payment takes two keys: its entry in the journal, and the claim of the proof it was made with. Measured at a million keys
 /// (`tests/memory.rs`; the resident size of the process):
 ///
 /// | | bytes |
 /// | --- | --- |
-/// | a key of a payment that is over, until its challenge and the grace period are | 286 |
-/// | an open payment, both keys: without what its method wrote (the sealed plan, the payer, the proof) | 553 |
+/// | a key of a payment that is over, until its challenge and the grace period are | 133 |
+/// | the entry of an open payment, besides what its method wrote (the sealed plan, the payer) | 249 |
+/// | the claim of its proof | 112 |
 ///
-/// Of those 553 about 165 are the nodes of the two ordered maps, 150 the keys and their counters, and the rest what has to
-/// be known to go on: two SHA-256 hashes (whose payment it is, and for what), the bill, the proof's name a second time and
-/// the challenge's, so that either key leads to the other. The default [`Limits`] bound payments that are over to
-/// 290 MB.
+/// Of an open payment's 361 about 100 are the two rows and their places in the map, 90 the challenge's id and the proof's name
+/// in either key, 64 two SHA-256 hashes (whose payment it is, and for what), and the rest what has to be known to go on:
+/// the bill, the lease, and in each key the name of the other. The default [`Limits`] bound payments that are over to
+/// 135 MB.
 ///
 /// ```
 /// use mpp::store::{Cas, Keep, Key, MemoryStore, Quota, Store, Write};
@@ -152,7 +160,7 @@ impl MemoryStore {
 
     fn read(&self, key: &Key) -> Option<Versioned> {
         let now = self.clock.now();
-        self.shard(key).get(key.as_str(), now).map(Entry::versioned)
+        self.shard(key).get(key).filter(|row| !row.deadline().passed(now)).map(Row::versioned)
     }
 
     fn swap(&self, key: &Key, expect: Option<Version>, new: Option<Write>) -> Result<Cas, StoreError> {
@@ -162,20 +170,21 @@ impl MemoryStore {
         loop {
             let mut shard = self.shard(key);
             self.reclaim(&mut shard, key.quota(), now, RECLAIM_PER_WRITE);
-            let current = shard.get(key.as_str(), now);
-            if current.map(|entry| Version(entry.version)) != expect {
-                return Ok(Cas::Conflict(current.map(Entry::versioned)));
+            let there = shard.get(key);
+            let is_new = there.is_none();
+            let current = there.filter(|row| !row.deadline().passed(now));
+            if current.map(Row::version) != expect {
+                return Ok(Cas::Conflict(current.map(Row::versioned)));
             }
             let Some(write) = &new else {
                 // What is removed may also be the remains of a value that ended.
-                if shard.remove(key).is_some() {
+                if shard.remove(key) {
                     self.give_back(key.quota(), 1);
                 }
                 drop(shard);
                 self.wakeups.ring(key.as_str());
                 return Ok(Cas::Removed);
             };
-            let is_new = !shard.values.contains_key(key.as_str());
             if is_new && slot.is_none() {
                 slot = self.reserve(key.quota());
                 if slot.is_none() {
@@ -188,7 +197,11 @@ impl MemoryStore {
                 }
             }
             let version = self.last_version.fetch_add(1, Ordering::Relaxed) + 1;
-            shard.put(key, &write.value, version, Deadline::of(write.keep, now));
+            let deadline = Deadline::of(write.keep, now);
+            let Some(row) = Row::new(name_of(key), &write.value, version, deadline) else {
+                return Err(StoreError::Backend(format!("a key is longer than {LONGEST_NAME} bytes")));
+            };
+            shard.put(key, row);
             drop(shard);
             if let Some(slot) = slot.filter(|_| is_new) {
                 slot.keep();
@@ -199,45 +212,28 @@ impl MemoryStore {
     }
 
     fn page(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Vec<(Key, Versioned)> {
-        let mut page = Vec::new();
-        let mut after = after.map(|key| Arc::from(key.as_str()));
-        while page.len() < limit {
-            // Keys first, values of the chosen ones only. One that is gone in between is made up for by another round.
-            let wanted = limit - page.len();
-            let names = self.names(prefix, after.as_deref(), wanted);
-            let Some(last) = names.last() else { break };
-            after = Some(last.clone());
-            for name in names {
-                let Some(key) = Key::from_text(name.to_string()) else { continue };
-                if let Some(value) = self.read(&key) {
-                    page.push((key, value));
-                }
+        let (now, after) = (self.clock.now(), after.map(Key::as_str));
+        // The first rows of every shard; of these the first ones, and only then copies.
+        let mut kinds: BTreeMap<Arc<str>, Vec<Row>> = BTreeMap::new();
+        for shard in &self.shards {
+            for (kind, rows) in lock(shard).page(prefix, after, now) {
+                kinds.entry(kind.clone()).or_default().extend(rows.take(limit).cloned());
             }
         }
-        page
-    }
-
-    /// The first `limit` keys of the prefix after `after`, over all shards.
-    fn names(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<Arc<str>> {
-        let now = self.clock.now();
-        let from = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
-        };
-        let mut names = Vec::new();
-        for shard in &self.shards {
-            let shard = lock(shard);
-            let keys = shard.values.range::<str, _>((from, Bound::Unbounded));
-            let keys = keys.take_while(|(name, _)| name.starts_with(prefix));
-            names.extend(
-                keys.filter(|(_, entry)| !entry.deadline.passed(now))
-                    .take(limit)
-                    .map(|(name, _)| name.clone()),
-            );
+        let mut page = Vec::new();
+        for (kind, mut rows) in kinds {
+            let wanted = limit - page.len();
+            if rows.len() > wanted {
+                rows.select_nth_unstable(wanted);
+                rows.truncate(wanted);
+            }
+            rows.sort_unstable();
+            page.extend(rows.iter().filter_map(|row| {
+                let text = [&kind, &*String::from_utf8_lossy(row.name())].concat();
+                Some((Key::from_text(text)?, row.versioned()))
+            }));
         }
-        names.sort_unstable();
-        names.truncate(limit);
-        names
+        page
     }
 
     fn reserve(&self, quota: Quota) -> Option<Slot<'_>> {
@@ -326,65 +322,6 @@ impl Store for MemoryStore {
                 written.await;
             }
         })
-    }
-}
-
-/// A part of the keys, and which of them end when.
-#[derive(Default)]
-struct Shard {
-    values: BTreeMap<Arc<str>, Entry>,
-    // Per quota. Exactly the entries whose deadline is not `NEVER`; versions make the index keys unique.
-    ending: [BTreeMap<(Deadline, u64), Arc<str>>; 2],
-}
-
-struct Entry {
-    value: Box<[u8]>,
-    version: u64,
-    deadline: Deadline,
-}
-
-impl Entry {
-    fn versioned(&self) -> Versioned {
-        Versioned { version: Version(self.version), value: self.value.to_vec() }
-    }
-}
-
-impl Shard {
-    fn get(&self, key: &str, now: Timestamp) -> Option<&Entry> {
-        self.values.get(key).filter(|entry| !entry.deadline.passed(now))
-    }
-
-    fn put(&mut self, key: &Key, value: &[u8], version: u64, deadline: Deadline) {
-        let entry = Entry { value: value.into(), version, deadline };
-        let name = match self.remove(key) {
-            Some((name, _)) => name,
-            None => Arc::from(key.as_str()),
-        };
-        if deadline != Deadline::NEVER {
-            self.ending[key.quota().index()].insert((deadline, version), name.clone());
-        }
-        self.values.insert(name, entry);
-    }
-
-    fn remove(&mut self, key: &Key) -> Option<(Arc<str>, Entry)> {
-        let (name, entry) = self.values.remove_entry(key.as_str())?;
-        if entry.deadline != Deadline::NEVER {
-            self.ending[key.quota().index()].remove(&(entry.deadline, entry.version));
-        }
-        Some((name, entry))
-    }
-
-    /// Drops at most `most` values of this quota that have ended; says how many.
-    fn reclaim(&mut self, quota: Quota, now: Timestamp, most: usize) -> usize {
-        let mut reclaimed = 0;
-        while reclaimed < most {
-            let ending = &mut self.ending[quota.index()];
-            let Some(first) = ending.first_entry().filter(|first| first.key().0.passed(now)) else { break };
-            let name = first.remove();
-            self.values.remove(&name);
-            reclaimed += 1;
-        }
-        reclaimed
     }
 }
 

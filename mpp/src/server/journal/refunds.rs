@@ -156,7 +156,7 @@ impl Journal {
                 Some(Found { listing: Some(_), .. }) => self.archive(quota, id, now).await?,
                 Some(_) | None => {}
             }
-            if let Some((_, line)) = self.line(quota, settled_at, id).await.map_err(JournalError::Store)? {
+            if let Some(line) = self.line(quota, settled_at, id).await.map_err(JournalError::Store)? {
                 return Ok(Some(Refundable { quota, line, open: None }));
             }
         }
@@ -239,7 +239,7 @@ impl Journal {
     /// Keeps the line of a payment that is over for as long as a new one. `false` when it is not there any more, or somebody
     /// was faster.
     pub(crate) async fn keep_line_again(&self, of: &BookOf) -> Result<bool, StoreError> {
-        let Some((version, value)) = self.line_as_stored(of.quota, of.settled_at, &of.id).await? else {
+        let Some((version, _, value)) = self.line_as_stored(of.quota, of.settled_at, &of.id).await? else {
             return Ok(false);
         };
         let keep = Keep::For(self.line_keep(of.quota).max(DAY));

@@ -1,0 +1,392 @@
+//! A payment that is ours, from the claim to its end, as types.
+//!
+//! A [`Claim`] holds the version of the entry it wrote last, and its state is a type parameter: the only way to
+//! [`Settling`] leads over [`Claimed`], so "settle before claim" does not compile. Every step is one compare-and-swap over
+//! our own version. Whoever takes the entry over bumps it, so the former owner's next write fails and its response is
+//! withheld (ARCHITECTURE section 4, steps 8 to 11).
+
+use super::super::replay::IdempotencyKey;
+use super::archive::{Ending, Listing};
+use super::proofs::Taking;
+use super::record::{apart, encode, encode_open, listed, read};
+use super::{
+    Again, Bill, DeliveryState, Entry, Identity, Journal, JournalError, Kept, Lease, PaymentState, Record,
+    outcome,
+};
+use crate::protocol::{Fingerprint, Timestamp};
+use crate::store::{Cas, Keep, Key, Quota, StoreError, Version, Write};
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+
+/// All that a first claim is made of.
+pub(crate) struct NewClaim {
+    pub(crate) quota: Quota,
+    pub(crate) id: String,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) target: [u8; 32],
+    pub(crate) expires: Timestamp,
+    pub(crate) method: String,
+    pub(crate) bill: Bill,
+    pub(crate) payer: Option<String>,
+    pub(crate) external_id: Option<String>,
+    pub(crate) proof_keys: Vec<String>,
+    pub(crate) sealed_plan: Vec<u8>,
+}
+
+/// An entry we own, in state `S`. Boxed: it goes through a dozen futures, and each would have room for it twice.
+pub(crate) struct Claim<S> {
+    owned: Box<Owned>,
+    state: PhantomData<fn() -> S>,
+}
+
+pub(crate) struct Owned {
+    pub(super) journal: Journal,
+    pub(super) quota: Quota,
+    pub(super) id: String,
+    pub(super) key: Key,
+    pub(super) version: Version,
+    pub(super) entry: Entry,
+    pub(super) sealed_plan: Vec<u8>,
+    pub(super) keep: Keep,
+}
+
+impl<S> Deref for Claim<S> {
+    type Target = Owned;
+
+    fn deref(&self) -> &Owned {
+        &self.owned
+    }
+}
+
+impl<S> DerefMut for Claim<S> {
+    fn deref_mut(&mut self) -> &mut Owned {
+        &mut self.owned
+    }
+}
+
+pub(crate) enum Claiming {}
+pub(crate) enum Claimed {}
+/// Reserving or reserved.
+pub(crate) enum Held {}
+/// Money may be moving.
+pub(crate) enum Settling {}
+/// Paid; the handler may run under our lease.
+pub(crate) enum Settled {}
+
+/// An entry that was taken over, in the state it was left in.
+pub(crate) enum Taken {
+    Claiming(Claim<Claiming>),
+    Claimed(Claim<Claimed>),
+    Held(Claim<Held>),
+    Settling(Claim<Settling>),
+    Settled(Claim<Settled>),
+}
+
+impl<S> Claim<S> {
+    pub(super) fn of(owned: Owned) -> Self {
+        Self { owned: Box::new(owned), state: PhantomData }
+    }
+
+    pub(super) fn enter<T>(self) -> Claim<T> {
+        Claim { owned: self.owned, state: PhantomData }
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(crate) fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    pub(crate) fn sealed_plan(&self) -> &[u8] {
+        &self.sealed_plan
+    }
+
+    /// Writes the entry as it stands.
+    async fn write(&mut self) -> Result<(), JournalError> {
+        let value = encode_open(&self.entry)?;
+        self.put(value, self.keep, None).await
+    }
+
+    /// Writes over our own version. A lost answer is settled by reading back, so that a store that failed after it wrote
+    /// does not make us lose our own entry, or withhold a delivery that is committed. `terminal` is what is written, if it
+    /// is not the entry.
+    async fn put(
+        &mut self,
+        value: Vec<u8>,
+        keep: Keep,
+        terminal: Option<Record>,
+    ) -> Result<(), JournalError> {
+        let write = Write { value, keep };
+        let first = self.journal.store.cas(&self.key, Some(self.version), Some(write.clone())).await;
+        let Err(StoreError::Backend(_)) = first else {
+            self.version = outcome(first)?;
+            return Ok(());
+        };
+        let there = self.journal.store.get(&self.key).await.map_err(JournalError::Store)?;
+        let second = match there {
+            Some(there) if there.version == self.version => {
+                self.journal.store.cas(&self.key, Some(self.version), Some(write)).await
+            }
+            other => Ok(Cas::Conflict(other)),
+        };
+        self.version = match outcome(second) {
+            // A terminal record names the run that wrote it, whatever became of its line.
+            Err(JournalError::Lost(Some(found))) if self.is_ours(&found.record, terminal) => found.version,
+            written => written?,
+        };
+        Ok(())
+    }
+
+    /// Whether a record is what we have just written.
+    fn is_ours(&self, found: &Record, terminal: Option<Record>) -> bool {
+        match (found, terminal) {
+            (found, Some(terminal)) => *found == apart(terminal).0,
+            (Record::Open(entry), None) => **entry == self.entry,
+            (_, None) => false,
+        }
+    }
+
+    /// Extends the lease of a running handler; fails when somebody else took over.
+    pub(crate) async fn renew(&mut self, now: Timestamp) -> Result<(), JournalError> {
+        self.entry.lease = self.journal.lease_from(now);
+        self.write().await
+    }
+
+    async fn advance<T>(mut self, payment: PaymentState) -> Result<Claim<T>, JournalError> {
+        self.entry.payment = payment;
+        self.write().await?;
+        Ok(self.enter())
+    }
+
+    /// Replaces the entry by a terminal record and lets the proof keys expire with it.
+    pub(super) async fn close(
+        &mut self,
+        record: Record,
+        listing: Option<Box<Listing>>,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
+        let keep = self.journal.keep_closed(self.quota, self.entry.expires, listing.as_deref(), now);
+        let archived = listing.is_some();
+        let record = listed(record, listing);
+        self.put(encode(&record)?, keep, Some(record)).await?;
+        let keep = Keep::For(self.journal.retention(self.entry.expires, now));
+        // The response does not wait for this; a key that stays live is only remembered longer than needed.
+        if archived || !self.entry.proof_keys.is_empty() {
+            let (journal, quota, id) = (self.journal.clone(), self.quota, self.id.clone());
+            let pass = self.journal.doors.linger();
+            let proofs = std::mem::take(&mut self.entry.proof_keys);
+            tokio::spawn(async move {
+                for proof in proofs {
+                    drop(journal.let_end(quota, &proof, &id, keep).await);
+                }
+                if archived {
+                    // What fails here is done by the next sweep.
+                    drop(journal.archive(quota, &id, now).await);
+                }
+                drop(pass);
+            });
+        }
+        Ok(())
+    }
+
+    /// Gives the proof keys back and forgets the entry: nothing moved and nothing can.
+    async fn undo(self) -> Result<(), JournalError> {
+        // Keys first: while the entry stands, nobody else can claim this challenge.
+        for proof in &self.entry.proof_keys {
+            self.journal.give_back(self.quota, proof, &self.id).await.map_err(JournalError::Store)?;
+        }
+        match self.journal.store.cas(&self.key, Some(self.version), None).await {
+            Ok(Cas::Removed | Cas::Written(_)) => Ok(()),
+            Ok(Cas::Conflict(current)) => {
+                Err(JournalError::Lost(read(current).map_err(JournalError::Store)?))
+            }
+            Err(e) => Err(JournalError::Store(e)),
+        }
+    }
+
+    /// Lets the credential that buys what this one did not have the `Idempotency-Key`.
+    pub(super) async fn free_key(&mut self) -> Result<(), JournalError> {
+        for key in self.entry.proof_keys.iter().filter(|proof| IdempotencyKey::is_proof(proof)) {
+            self.journal.give_back(self.quota, key, &self.id).await.map_err(JournalError::Store)?;
+        }
+        self.entry.proof_keys.retain(|proof| !IdempotencyKey::is_proof(proof));
+        Ok(())
+    }
+}
+
+/// How taking the proof keys ended.
+pub(crate) enum Proofs {
+    /// All are ours.
+    Taken(Claim<Claimed>),
+    /// One of them belongs to another challenge; everything was given back.
+    UsedElsewhere,
+    /// As [`UsedElsewhere`](Self::UsedElsewhere), and it was the `Idempotency-Key`.
+    KeyInUse,
+}
+
+impl Claim<Claiming> {
+    /// Takes every proof key. A key that already holds our id is ours: taking it again is idempotent.
+    pub(crate) async fn take_proofs(self) -> Result<Proofs, JournalError> {
+        for proof in &self.entry.proof_keys {
+            match self.journal.take(self.quota, proof, &self.id, self.keep).await {
+                Ok(Taking::Ours) => {}
+                Ok(Taking::Theirs) => {
+                    let key = IdempotencyKey::is_proof(proof);
+                    self.undo().await?;
+                    return Ok(if key { Proofs::KeyInUse } else { Proofs::UsedElsewhere });
+                }
+                Err(e) => {
+                    // Nothing was handed to anybody; what cannot be given back is rolled back by the next owner.
+                    drop(self.undo().await);
+                    return Err(JournalError::Store(e));
+                }
+            }
+        }
+        let plan = self.sealed_plan.clone();
+        Ok(Proofs::Taken(self.advance(PaymentState::Claimed(plan)).await?))
+    }
+
+    /// Rolls an abandoned claim back.
+    pub(crate) async fn roll_back(self) -> Result<(), JournalError> {
+        self.undo().await
+    }
+}
+
+impl Claim<Claimed> {
+    /// Durable before a byte goes to the network.
+    pub(crate) async fn begin_settling(mut self, now: Timestamp) -> Result<Claim<Settling>, JournalError> {
+        self.entry.lease = self.journal.lease_over_call(now);
+        let plan = self.sealed_plan.clone();
+        self.advance(PaymentState::Settling(plan)).await
+    }
+
+    /// Durable before the method is asked to reserve anything.
+    pub(crate) async fn begin_holding(mut self, now: Timestamp) -> Result<Claim<Held>, JournalError> {
+        self.entry.lease = self.journal.lease_over_call(now);
+        let plan = self.sealed_plan.clone();
+        self.advance(PaymentState::Holding(plan)).await
+    }
+
+    /// Nothing was handed to the network.
+    pub(crate) async fn release(self) -> Result<(), JournalError> {
+        self.undo().await
+    }
+}
+
+impl Claim<Held> {
+    /// The funds are reserved; the handler may run under our lease.
+    pub(crate) async fn held(mut self, sealed_plan: Vec<u8>, now: Timestamp) -> Result<Self, JournalError> {
+        self.entry.lease = self.journal.lease_from(now);
+        self.entry.payment = PaymentState::Held(sealed_plan.clone());
+        self.entry.delivery = DeliveryState::Running;
+        self.entry.attempts = self.entry.attempts.saturating_add(1);
+        self.sealed_plan = sealed_plan;
+        self.write().await?;
+        Ok(self)
+    }
+
+    /// Durable before the capture.
+    pub(crate) async fn begin_capture(mut self, now: Timestamp) -> Result<Claim<Settling>, JournalError> {
+        self.entry.lease = self.journal.lease_over_call(now);
+        let plan = self.sealed_plan.clone();
+        self.advance(PaymentState::Settling(plan)).await
+    }
+
+    /// The hold was released after its handler failed: this credential is used up and bought nothing. Its
+    /// `Idempotency-Key` is free for the one that will.
+    pub(crate) async fn released(mut self, now: Timestamp) -> Result<(), JournalError> {
+        self.free_key().await?;
+        self.close(Record::Released, None, now).await
+    }
+
+    /// The hold never came to be, or was cancelled before its handler ran.
+    pub(crate) async fn forget(self) -> Result<(), JournalError> {
+        self.undo().await
+    }
+}
+
+impl Claim<Settling> {
+    /// Paid; the handler may run under our lease.
+    pub(crate) async fn settled(
+        mut self,
+        receipt: Vec<u8>,
+        now: Timestamp,
+    ) -> Result<Claim<Settled>, JournalError> {
+        self.entry.lease = self.journal.lease_from(now);
+        // A payment captured after its handler is already running; its attempt was counted when it was held.
+        if self.entry.delivery == DeliveryState::None {
+            self.entry.attempts = self.entry.attempts.saturating_add(1);
+        }
+        self.entry.delivery = DeliveryState::Running;
+        // The plan is erased here.
+        self.entry.payment = PaymentState::Settled(receipt);
+        self.sealed_plan = Vec::new();
+        self.write().await?;
+        Ok(self.enter())
+    }
+
+    /// Nobody knows: others may look it up at once.
+    pub(crate) async fn unknown(mut self) -> Result<(), JournalError> {
+        self.entry.payment = PaymentState::Unknown(self.sealed_plan.clone());
+        self.entry.lease = Lease::NOBODY;
+        self.write().await
+    }
+
+    /// Nothing moved and nothing can.
+    pub(crate) async fn declined(self) -> Result<(), JournalError> {
+        self.undo().await
+    }
+}
+
+impl Claim<Settled> {
+    /// The receipt, as JSON.
+    pub(crate) fn receipt(&self) -> &[u8] {
+        match &self.entry.payment {
+            PaymentState::Settled(receipt) => receipt,
+            _ => &[],
+        }
+    }
+
+    pub(crate) fn identity(&self, now: Timestamp) -> Identity {
+        let Entry { fingerprint, target, expires, .. } = self.entry;
+        let until = (now + self.journal.retention(expires, now)).unix();
+        Identity { quota: self.quota, id: self.id.clone(), fingerprint, target, expires, until }
+    }
+
+    /// The response head is about to leave. Returns the run, which names this delivery.
+    pub(crate) async fn delivered(&mut self, again: Again, now: Timestamp) -> Result<u64, JournalError> {
+        let run = self.version.0;
+        let record = match again {
+            Again::Never => Record::Delivered(run),
+            Again::Kept(response) => {
+                let Entry { fingerprint, target, .. } = self.entry;
+                Record::Kept(Box::new(Kept { run, fingerprint, target, response }))
+            }
+        };
+        let listing = self.journal.listing(&self.entry, Ending::Delivered);
+        self.close(record, listing, now).await.map(|()| run)
+    }
+
+    /// The handler failed or never answered: the same credential opens the route again.
+    pub(crate) async fn undelivered(&mut self, started: Started) -> Result<(), JournalError> {
+        self.entry.delivery = DeliveryState::None;
+        self.entry.lease = Lease::NOBODY;
+        if started == Started::No {
+            self.entry.attempts = self.entry.attempts.saturating_sub(1);
+        }
+        self.write().await
+    }
+}
+
+/// Whether the handler was entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Started {
+    Yes,
+    No,
+}
