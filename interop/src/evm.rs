@@ -2,7 +2,12 @@
 
 use crate::chain::Chain;
 use crate::{CHAIN_ID, Lab};
+use mpp::Evm;
+use mpp::method::evm::{CredentialType, EvmWallet, PrivateKeySigner};
+use mpp::method::{ClientMethod, Proof};
+use mpp::protocol::{Challenge, Timestamp};
 use serde_json::{Value, json};
+use std::time::Duration;
 use tempo_alloy::contracts::contracts::Permit2;
 use tempo_alloy::contracts::{ARACHNID_CREATE2_FACTORY_ADDRESS, PERMIT2_SALT};
 
@@ -12,6 +17,8 @@ const TOKEN: &str = include_str!("../contracts/Token.hex");
 const PERMIT2: &str = "0x000000000022d473030f116ddee9f6b43ac78ba3";
 /// `Transfer(address,address,uint256)`.
 const TRANSFER: &str = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef";
+/// For how long a [stranger](EvmChain::stranger) signs: less time than a challenge lives, so that the end comes sooner.
+const SIGNED_FOR: Duration = Duration::from_secs(15 * 60);
 /// The dev account that deploys, so that the nonces of the first ones stay theirs.
 const DEPLOYER: &str = "0xa0Ee7A142d267C1f36714E4a8F75612F20a79720";
 
@@ -85,6 +92,37 @@ impl EvmChain {
         u128::from_str_radix(&digits, 16).expect("a number")
     }
 
+    /// A method that takes the token for `recipient`, settles with a dev account's key and asks the node at `url`.
+    pub fn method(&self, recipient: &str, url: &str) -> Evm {
+        Evm::new(recipient)
+            .chain(CHAIN_ID)
+            .rpc(url)
+            .eip3009_token("usdc", &self.token, 6)
+            .settlement_key(DEV_KEYS[1])
+            .settle_within(Duration::from_secs(5))
+    }
+
+    /// A new account with a cent of the token and a coin for gas, which can pay once in this way.
+    pub async fn stranger(&self, kind: CredentialType) -> PrivateKeySigner {
+        let key = PrivateKeySigner::random();
+        let account = key.address().to_string();
+        self.mint(&account, 10_000).await;
+        if kind == CredentialType::Permit2 {
+            self.approve_permit2_as(&account).await;
+        }
+        self.give_coins(&account).await;
+        key
+    }
+
+    /// Its payment.
+    pub async fn pay_as(&self, key: PrivateKeySigner, kind: CredentialType, challenge: &Challenge) -> Proof {
+        let wallet = EvmWallet::new(CHAIN_ID, key).rpc(self.url()).expect("a URL");
+        let soon = Timestamp::from_unix(self.time().await) + SIGNED_FOR;
+        let expires = Some(soon.to_rfc3339().as_str().to_owned());
+        let challenge = Challenge { expires, ..challenge.clone() };
+        wallet.pays_by(&[kind]).pay(&challenge).await.expect("the wallet can pay")
+    }
+
     /// Gives an account tokens.
     pub async fn mint(&self, to: &str, amount: u128) {
         let data = format!("0x40c10f19{}{amount:064x}", &word(to)[2..]);
@@ -145,7 +183,7 @@ impl EvmChain {
     }
 
     /// Sets the chain's time ahead, and what is final (two blocks down) with it.
-    pub async fn advance(&self, by: std::time::Duration) {
+    pub async fn advance(&self, by: Duration) {
         self.node.rpc("evm_increaseTime", json!([by.as_secs()])).await;
         self.mine(3).await;
     }

@@ -11,6 +11,7 @@
 //! # }
 //! ```
 
+mod ahead;
 mod answer;
 mod browser;
 mod chain;
@@ -25,6 +26,7 @@ pub mod stripe;
 mod validator;
 mod wallet;
 
+pub use ahead::Ahead;
 pub use answer::{Answer, ask, try_ask};
 pub use browser::{Browser, Scheme, Shown};
 pub use chain::{Chain, Transfer, fresh_address};

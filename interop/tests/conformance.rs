@@ -2,8 +2,8 @@
 
 use interop::stripe::{Limits, Mischief, PROFILE, SECRET_KEY, StandIn};
 use interop::{CHAIN_ID, Chain, DEV_KEYS, EvmChain, Loses, Lossy, Mode, Wallet, fresh_address, lab};
-use mpp::method::evm::{CredentialType, EvmWallet, GasPolicy, PrivateKeySigner};
-use mpp::method::{ClientMethod, Proof};
+use mpp::method::Proof;
+use mpp::method::evm::{CredentialType, GasPolicy};
 use mpp::protocol::{Challenge, Credential, CredentialBuf, Currency, Timestamp};
 use mpp::testing::{MethodBench, method_conformance};
 use mpp::{Amount, Clock, Evm, Stripe, Tempo};
@@ -188,14 +188,8 @@ impl MethodBench for Dollars {
     type Method = Evm;
 
     async fn method(&self, _: Arc<dyn Clock>) -> Evm {
-        Evm::new(&self.recipient)
-            .chain(CHAIN_ID)
-            .rpc(&self.node.url)
-            .eip3009_token("usdc", &self.chain.token, 6)
-            .settlement_key(DEV_KEYS[1])
-            .accept(&[self.kind])
-            .settle_within(Duration::from_secs(5))
-            .gas_policy(GasPolicy { replace_after: Duration::from_secs(1), ..GasPolicy::default() })
+        let replaced_soon = GasPolicy { replace_after: Duration::from_secs(1), ..GasPolicy::default() };
+        self.chain.method(&self.recipient, &self.node.url).accept(&[self.kind]).gas_policy(replaced_soon)
     }
 
     fn price(&self) -> (Amount, Currency) {
@@ -203,20 +197,9 @@ impl MethodBench for Dollars {
     }
 
     async fn pay(&self, challenge: &Challenge) -> Proof {
-        let key = PrivateKeySigner::random();
-        let account = key.address().to_string();
-        self.chain.mint(&account, 10_000).await;
-        if self.kind == CredentialType::Permit2 {
-            self.chain.approve_permit2_as(&account).await;
-        }
-        self.chain.give_coins(&account).await;
-        self.payers.lock().expect("nobody panics").push(account);
-        let wallet = EvmWallet::new(CHAIN_ID, key).rpc(self.chain.url()).expect("a URL");
-        // A payer may sign for less time than the challenge lives (two hours, the kit's): then the end comes sooner.
-        let soon = Timestamp::from_unix(self.chain.time().await) + SIGNED_FOR;
-        let challenge =
-            Challenge { expires: Some(soon.to_rfc3339().as_str().to_owned()), ..challenge.clone() };
-        wallet.pays_by(&[self.kind]).pay(&challenge).await.expect("the wallet can pay")
+        let key = self.chain.stranger(self.kind).await;
+        self.payers.lock().expect("nobody panics").push(key.address().to_string());
+        self.chain.pay_as(key, self.kind, challenge).await
     }
 
     async fn taken(&self) -> u128 {
@@ -252,9 +235,6 @@ impl MethodBench for Dollars {
         self.node.next(if fault == LOST_REQUEST { Loses::Request } else { Loses::Answer });
     }
 }
-
-/// For how long the payer signs.
-const SIGNED_FOR: Duration = Duration::from_secs(15 * 60);
 
 async fn evm_keeps_the_contract(kind: CredentialType) {
     let Some(lab) = lab() else { return };

@@ -1,10 +1,10 @@
 //! Refunds where the money is: ordered of a server, counted on a Tempo chain, on an EVM chain and at the Stripe stand-in;
 //! once, to whoever paid, wherever the server that makes them is stopped.
 
-use interop::stripe::{CONNECTED, Limits, Mischief, PROFILE, SECRET_KEY, StandIn};
-use interop::{CHAIN_ID, Chain, DEV_KEYS, EvmChain, Http, Line, fresh_address, lab};
+use interop::stripe::{CONNECTED, Mischief, PROFILE, SECRET_KEY, StandIn};
+use interop::{Ahead, CHAIN_ID, Chain, EvmChain, Http, Line, fresh_address, lab};
 use mpp::ledger::{Delivery, LedgerEntry, Query};
-use mpp::method::evm::{EvmWallet, PrivateKeySigner};
+use mpp::method::evm::{CredentialType, EvmWallet, PrivateKeySigner};
 use mpp::method::stripe::Share;
 use mpp::method::tempo::TempoWallet;
 use mpp::method::{ClientMethod, Proof, ServerMethod};
@@ -15,7 +15,6 @@ use mpp::routing::{Router, get};
 use mpp::store::MemoryStore;
 use mpp::testing::{Client, CrashBench, Depth, Process, Request, refund_safety};
 use mpp::{Amount, Clock, Evm, ManualClock, Mpp, Paid, Secret, Stripe, SystemClock, Tempo};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -85,6 +84,12 @@ async fn buy(mpp: &Mpp, client: &Client, path: &str, pay: impl AsyncFn(&Challeng
     panic!("what was sold is not in the ledger")
 }
 
+/// As [`buy`], with what this wallet has.
+async fn buy_with(wallet: &impl ClientMethod, mpp: &Mpp, client: &Client, path: &str) -> Sale {
+    let pay = async |challenge: &Challenge| wallet.pay(challenge).await.expect("a wallet with money");
+    buy(mpp, client, path, pay).await
+}
+
 async fn ledger(mpp: &Mpp) -> Vec<LedgerEntry> {
     mpp.ledger().page(&Query::new(), None).await.expect("the store is there").entries
 }
@@ -113,10 +118,7 @@ async fn a_tempo_payment_goes_back_to_the_account_it_came_from_and_no_more_than_
     let tempo = Tempo::new(&fresh_address()).rpc(&chain.url).chain_id(CHAIN_ID).refunds_from(operator);
     let (mpp, client) = server(tempo, Arc::new(SystemClock));
     let wallet = TempoWallet::new(payer, &chain.url, CHAIN_ID).expect("a node on this machine");
-    let sale = buy(&mpp, &client, "/tokens", async |challenge: &Challenge| {
-        wallet.pay(challenge).await.expect("a wallet with money")
-    })
-    .await;
+    let sale = buy_with(&wallet, &mpp, &client, "/tokens").await;
 
     let before = chain.balance(&payers).await;
     let part = RefundOrder::part(&sale, Amount::micros(4_000), "late");
@@ -146,10 +148,7 @@ async fn an_empty_refund_account_is_told_to_the_operator_and_nothing_is_ordered(
     let tempo = Tempo::new(&fresh_address()).rpc(&chain.url).chain_id(CHAIN_ID).refunds_from(operator);
     let (mpp, client) = server(tempo, Arc::new(SystemClock));
     let wallet = TempoWallet::new(payer, &chain.url, CHAIN_ID).expect("a node on this machine");
-    let sale = buy(&mpp, &client, "/tokens", async |challenge: &Challenge| {
-        wallet.pay(challenge).await.expect("a wallet with money")
-    })
-    .await;
+    let sale = buy_with(&wallet, &mpp, &client, "/tokens").await;
     let refused = mpp.refund(&RefundOrder::rest(&sale)).await;
     assert!(matches!(&refused, Err(RefundError::Refused(_))), "{refused:?}");
     assert_eq!(ledger(&mpp).await.remove(0).refunds, []);
@@ -163,13 +162,7 @@ async fn evm(chain: &EvmChain) -> (Mpp, Client, EvmWallet, String) {
         chain.mint(account, 1_000_000).await;
         chain.give_coins(account).await;
     }
-    let method = Evm::new(&fresh_address())
-        .chain(CHAIN_ID)
-        .rpc(chain.url())
-        .eip3009_token("usdc", &chain.token, 6)
-        .native_coin("eth")
-        .settlement_key(DEV_KEYS[1])
-        .refunds_from(operator);
+    let method = chain.method(&fresh_address(), chain.url()).native_coin("eth").refunds_from(operator);
     let (mpp, client) = server(method, Arc::new(SystemClock));
     let wallet = EvmWallet::new(CHAIN_ID, payer).rpc(chain.url()).expect("a node on this machine");
     (mpp, client, wallet, payers)
@@ -180,10 +173,7 @@ async fn an_evm_payment_in_tokens_goes_back_to_the_account_it_came_from() {
     let Some(lab) = lab() else { return };
     let chain = lab.evm_chain().await;
     let (mpp, client, wallet, payers) = evm(&chain).await;
-    let sale = buy(&mpp, &client, "/dollars", async |challenge: &Challenge| {
-        wallet.pay(challenge).await.expect("a wallet with money")
-    })
-    .await;
+    let sale = buy_with(&wallet, &mpp, &client, "/dollars").await;
     let minted = chain.payments_to(&payers).await.len();
     until_back(&mpp, &RefundOrder::part(&sale, Amount::micros(2_500), "late")).await;
     let rest = until_back(&mpp, &RefundOrder::rest(&sale)).await;
@@ -199,10 +189,7 @@ async fn an_evm_payment_in_coins_goes_back_in_coins() {
     let Some(lab) = lab() else { return };
     let chain = lab.evm_chain().await;
     let (mpp, client, wallet, payers) = evm(&chain).await;
-    let sale = buy(&mpp, &client, "/coins", async |challenge: &Challenge| {
-        wallet.pay(challenge).await.expect("a wallet with money")
-    })
-    .await;
+    let sale = buy_with(&wallet, &mpp, &client, "/coins").await;
     let before = chain.coins(&payers).await;
     until_back(&mpp, &RefundOrder::rest(&sale)).await;
     assert_eq!(chain.coins(&payers).await, before + 1_000_000_000_000_000);
@@ -226,18 +213,13 @@ impl Cards {
     }
 
     async fn sold(&self) -> Sale {
-        buy(&self.mpp, &self.client, "/card", async |_: &Challenge| proof(&self.stand_in)).await
+        buy(&self.mpp, &self.client, "/card", async |_: &Challenge| self.stand_in.dollar()).await
     }
 
     fn advance(&self, by: Duration) {
         self.clock.advance(by);
         self.stand_in.advance(by);
     }
-}
-
-fn proof(stand_in: &StandIn) -> Proof {
-    let payload = [("spt".to_owned(), stand_in.token(Limits::of(100, "usd")).into())];
-    Proof { payload: payload.into_iter().collect(), source: None }
 }
 
 /// What went back at Stripe, in cents.
@@ -384,7 +366,7 @@ impl CrashBench for StoppedCards {
     }
 
     async fn pay(&self, _: &Challenge) -> Proof {
-        proof(&self.stand_in)
+        self.stand_in.dollar()
     }
 
     async fn payments(&self) -> u64 {
@@ -422,16 +404,6 @@ struct StoppedTokens {
     ahead: Arc<Ahead>,
 }
 
-/// The clock of a chain whose time was set ahead.
-#[derive(Default)]
-struct Ahead(AtomicU64);
-
-impl Clock for Ahead {
-    fn now(&self) -> Timestamp {
-        SystemClock.now() + Duration::from_secs(self.0.load(Ordering::SeqCst))
-    }
-}
-
 impl CrashBench for StoppedTokens {
     type Method = Tempo;
 
@@ -465,7 +437,7 @@ impl CrashBench for StoppedTokens {
 
     async fn wait(&self, by: Duration) {
         self.chain.skip(by).await;
-        self.ahead.0.fetch_add(by.as_secs(), Ordering::SeqCst);
+        self.ahead.skip(by);
     }
 
     fn depth(&self) -> Depth {
@@ -505,13 +477,7 @@ impl CrashBench for StoppedDollars {
 
     async fn method(&self, process: &Process, _: Arc<dyn Clock>) -> Evm {
         let line = Line::to_node(process, self.chain.url(), &self.http).await;
-        Evm::new(&self.recipient)
-            .chain(CHAIN_ID)
-            .rpc(&line.url)
-            .eip3009_token("usdc", &self.chain.token, 6)
-            .settlement_key(DEV_KEYS[1])
-            .settle_within(Duration::from_secs(5))
-            .refunds_from(self.operator.clone())
+        self.chain.method(&self.recipient, &line.url).refunds_from(self.operator.clone())
     }
 
     fn client(&self, mpp: Mpp) -> Client {
@@ -523,12 +489,9 @@ impl CrashBench for StoppedDollars {
     }
 
     async fn pay(&self, challenge: &Challenge) -> Proof {
-        let key = PrivateKeySigner::random();
-        let account = key.address().to_string();
-        self.chain.mint(&account, 10_000).await;
-        self.payers.lock().expect("nobody panics").push(account);
-        let wallet = EvmWallet::new(CHAIN_ID, key).rpc(self.chain.url()).expect("a URL");
-        wallet.pay(challenge).await.expect("the wallet can pay")
+        let key = self.chain.stranger(CredentialType::Authorization).await;
+        self.payers.lock().expect("nobody panics").push(key.address().to_string());
+        self.chain.pay_as(key, CredentialType::Authorization, challenge).await
     }
 
     async fn payments(&self) -> u64 {

@@ -1,15 +1,15 @@
 //! The methods with a network, in servers that are stopped at every operation of a payment: `mpp::testing::crash_safety` over a
 //! Tempo chain, an Ethereum-like chain and the Stripe stand-in. What the sandbox is stopped at is in `mpp/tests/crash`.
 
-use interop::stripe::{Limits, PROFILE, SECRET_KEY, StandIn};
-use interop::{CHAIN_ID, Chain, DEV_KEYS, EvmChain, Http, Line, fresh_address, lab};
-use mpp::method::evm::{CredentialType, EvmWallet, GasPolicy, PrivateKeySigner};
+use interop::stripe::{PROFILE, SECRET_KEY, StandIn};
+use interop::{Ahead, CHAIN_ID, Chain, DEV_KEYS, EvmChain, Http, Line, fresh_address, lab};
+use mpp::method::evm::{CredentialType, GasPolicy, PrivateKeySigner};
 use mpp::method::tempo::{Mode, Sponsor, SponsorPolicy, TempoWallet};
 use mpp::method::{ClientMethod, Proof};
 use mpp::protocol::{Challenge, Timestamp};
 use mpp::routing::{Router, get};
 use mpp::testing::{Client, CrashBench, CrashReport, Depth, Process, Request, crash_safety};
-use mpp::{Amount, Clock, Evm, Hold, Mpp, Paid, Stripe, SystemClock, Tempo};
+use mpp::{Amount, Clock, Evm, Hold, Mpp, Paid, Stripe, Tempo};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -74,16 +74,6 @@ fn said(what: &str, report: &CrashReport) {
     report.assert_safe();
 }
 
-/// The clock of a chain whose time was set ahead.
-#[derive(Default)]
-struct Ahead(AtomicU64);
-
-impl Clock for Ahead {
-    fn now(&self) -> Timestamp {
-        SystemClock.now() + Duration::from_secs(self.0.load(Ordering::SeqCst))
-    }
-}
-
 /// A Tempo chain, and our own wallet.
 struct Tokens {
     chain: Chain,
@@ -134,7 +124,7 @@ impl CrashBench for Tokens {
 
     async fn wait(&self, by: Duration) {
         self.chain.skip(by).await;
-        self.ahead.0.fetch_add(by.as_secs(), Ordering::SeqCst);
+        self.ahead.skip(by);
     }
 
     fn depth(&self) -> Depth {
@@ -194,14 +184,8 @@ impl CrashBench for Dollars {
 
     async fn method(&self, process: &Process, _: Arc<dyn Clock>) -> Evm {
         let line = Line::to_node(process, self.chain.url(), &self.http).await;
-        Evm::new(&self.recipient)
-            .chain(CHAIN_ID)
-            .rpc(&line.url)
-            .eip3009_token("usdc", &self.chain.token, 6)
-            .settlement_key(DEV_KEYS[1])
-            .accept(&[self.kind])
-            .settle_within(Duration::from_secs(5))
-            .gas_policy(GasPolicy { replace_after: Duration::from_secs(1), ..GasPolicy::default() })
+        let replaced_soon = GasPolicy { replace_after: Duration::from_secs(1), ..GasPolicy::default() };
+        self.chain.method(&self.recipient, &line.url).accept(&[self.kind]).gas_policy(replaced_soon)
     }
 
     fn client(&self, mpp: Mpp) -> Client {
@@ -213,20 +197,9 @@ impl CrashBench for Dollars {
     }
 
     async fn pay(&self, challenge: &Challenge) -> Proof {
-        let key = PrivateKeySigner::random();
-        let account = key.address().to_string();
-        self.chain.mint(&account, 10_000).await;
-        if self.kind == CredentialType::Permit2 {
-            self.chain.approve_permit2_as(&account).await;
-        }
-        self.chain.give_coins(&account).await;
-        *self.payer.lock().expect("nobody panics") = Some(account);
-        let wallet = EvmWallet::new(CHAIN_ID, key).rpc(self.chain.url()).expect("a URL");
-        // A payer may sign for less time than the challenge lives: then the end comes sooner.
-        let soon = Timestamp::from_unix(self.chain.time().await) + SIGNED_FOR;
-        let challenge =
-            Challenge { expires: Some(soon.to_rfc3339().as_str().to_owned()), ..challenge.clone() };
-        wallet.pays_by(&[self.kind]).pay(&challenge).await.expect("the wallet can pay")
+        let key = self.chain.stranger(self.kind).await;
+        *self.payer.lock().expect("nobody panics") = Some(key.address().to_string());
+        self.chain.pay_as(key, self.kind, challenge).await
     }
 
     async fn payments(&self) -> u64 {
@@ -247,9 +220,6 @@ impl CrashBench for Dollars {
         depth()
     }
 }
-
-/// For how long the payer signs.
-const SIGNED_FOR: Duration = Duration::from_secs(15 * 60);
 
 async fn evm(kind: CredentialType) -> Option<CrashReport> {
     let chain = lab()?.evm_chain().await;
@@ -305,8 +275,7 @@ impl CrashBench for Cards {
     }
 
     async fn pay(&self, _: &Challenge) -> Proof {
-        let payload = [("spt".to_owned(), self.stand_in.token(Limits::of(100, "usd")).into())];
-        Proof { payload: payload.into_iter().collect(), source: None }
+        self.stand_in.dollar()
     }
 
     async fn payments(&self) -> u64 {

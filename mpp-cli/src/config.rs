@@ -6,6 +6,7 @@ use std::time::Duration;
 use mpp::Amount;
 use mpp::client::{Budget, Policy, Scope};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::Answer;
@@ -62,7 +63,7 @@ pub(crate) struct Options {
     #[arg(long)]
     explain: bool,
     /// Print JSON
-    #[arg(long, conflicts_with = "explain")]
+    #[arg(long)]
     pub(crate) json: bool,
 }
 
@@ -250,7 +251,9 @@ fn daily(currencies: &[String], most: &Decimal, setting: &str) -> Result<Budget,
 }
 
 pub(crate) fn run(options: &Options) -> Result<Answer, Failure> {
-    let out = if options.explain {
+    let out = if options.explain && options.json {
+        format!("{:#}\n", json!({ "text": EXPLAINED }))
+    } else if options.explain {
         EXPLAINED.to_owned()
     } else {
         let home = Home::find()?;

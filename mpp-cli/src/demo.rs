@@ -66,9 +66,9 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
         true => writeln!(std::io::stdout().lock(), "{}", json!({ "url": base })),
         false => writeln!(std::io::stdout().lock(), "{base}"),
     };
-    eprintln!(
+    crate::terminal::say(&format!(
         "mpp: selling for play money, of which every key has 100 units here; in another terminal try\n    \
          mpp quote {base}/weather\n    mpp pay {base}/weather\nmpp: Ctrl-C stops it"
-    );
+    ));
     axum::serve(listener, router).await.map_err(Failure::failed)
 }

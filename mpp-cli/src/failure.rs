@@ -12,6 +12,8 @@ use crate::home::Home;
 pub(crate) enum Code {
     /// The input, a file or the network.
     Failed = 1,
+    /// The command line.
+    Usage = 2,
     /// Nothing was paid: the policy, or whoever was asked, said no.
     NotPaid = 3,
     /// Something may have been paid, and nothing was delivered.
@@ -35,6 +37,15 @@ impl Failure {
         // Some errors quote servers, and some have several lines.
         let text = text.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
         Failure { code, text: crate::terminal::plain(&text), entry: None }
+    }
+
+    /// The command line cannot be understood.
+    pub(crate) fn misused(error: &clap::Error) -> Failure {
+        // What comes after it is how the command is used, which people are shown.
+        let text = error.to_string();
+        let what = text.split("\n\nUsage:").next().unwrap_or_default();
+        let what = what.split("\n\nFor more information").next().unwrap_or_default();
+        Failure::new(Code::Usage, what.trim_start_matches("error: "))
     }
 
     /// No answer came to a request.

@@ -1,87 +1,129 @@
 //! Ctrl-C, or a polite end from elsewhere, while a payment is under way: the command ends, and what may be paid is kept first.
 //!
-//! Before a payment, at the question above all, the system's own way of ending a program holds. From the moment that the ledger
-//! has an entry it would lose a credential, which exists in this process alone; so from there on signals are waited for here.
+//! Before a payment, at its question above all, the system's own way of ending a program holds. From the moment that the ledger
+//! has an entry it would lose a credential, which exists in this process alone; so from there on signals are waited for here,
+//! to the end of the command: what is done after it runs under [`Interrupt::or`].
 
-use std::future::Future;
-use std::sync::Arc;
-use std::time::Duration;
+use std::future::{Future, poll_fn};
+use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 
-use mpp::client::{Client, Outcome, Unsettled};
-use mpp::{Clock as _, SystemClock};
-use tokio::sync::Notify;
-
-/// The longest that a wallet is waited for, which may be sending something this moment.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(50);
+use mpp::client::EntryId;
+use tokio::sync::watch;
 
 /// Whether somebody wants the command to end. Clones are the same.
 #[derive(Clone, Default)]
-pub(crate) struct Interrupt {
-    armed: Arc<Notify>,
+pub(crate) struct Interrupt(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    /// Signals are waited for.
+    is_armed: OnceLock<()>,
+    /// The payment that is under way.
+    payment: watch::Sender<Option<EntryId>>,
+    /// How often somebody has asked.
+    asked: watch::Sender<usize>,
 }
 
 impl Interrupt {
-    /// A payment begins.
-    pub(crate) fn arm(&self) {
-        self.armed.notify_one();
+    /// A payment begins. Has to be called in a runtime.
+    pub(crate) fn arm(&self, payment: EntryId) {
+        self.0.payment.send_replace(Some(payment));
+        self.0.is_armed.get_or_init(|| {
+            let state = self.0.clone();
+            // From now on, and not from whenever the task is run first.
+            let mut signals = Signals::listen();
+            tokio::spawn(async move {
+                loop {
+                    signals.next().await;
+                    state.asked.send_modify(|times| *times += 1);
+                }
+            });
+        });
     }
 
-    /// Runs this, unless somebody wants the command to end after a payment has begun.
+    /// None is under way: not yet, or it did not happen.
+    pub(crate) fn rest(&self) {
+        self.0.payment.send_replace(None);
+    }
+
+    /// The payment that is under way.
+    pub(crate) fn payment(&self) -> Option<EntryId> {
+        *self.0.payment.borrow()
+    }
+
+    /// Runs this, unless somebody wants the command to end, now or since a payment has begun.
     pub(crate) async fn or<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
             done = work => Some(done),
-            () = self.happens() => None,
+            () = self.beyond(0) => None,
         }
     }
 
-    async fn happens(&self) {
-        self.armed.notified().await;
-        // It stays armed for whatever else is done for that payment.
-        self.armed.notify_one();
-        signal().await;
+    /// The same for what is done because somebody has asked already: whoever asks once more does not want to wait for it either.
+    pub(crate) async fn or_again<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let before = *self.0.asked.borrow();
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = self.beyond(before) => None,
+        }
+    }
+
+    async fn beyond(&self, times: usize) {
+        // The sender is ours, so it is there.
+        let _ = self.0.asked.subscribe().wait_for(|asked| *asked > times).await;
     }
 }
 
-/// The payment that was given up, once its wallet is done with it. None where there is none: a wallet that failed, or that
-/// needs longer than somebody who asks twice wants to wait.
-pub(crate) async fn given_up(client: &Client) -> Option<Unsettled> {
-    let look = async {
-        loop {
-            if let Some(unsettled) = client.unsettled().into_iter().next() {
-                return unsettled;
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-    };
-    let found = tokio::select! {
-        found = tokio::time::timeout(PATIENCE, look) => found.ok(),
-        () = signal() => None,
-    }?;
-    // That fails where the ledger cannot be written: then it is open, and counts all the same.
-    let entry = found.payment.entry();
-    let _ = client.ledger().conclude(&entry, &Outcome::Unknown, SystemClock.now()).await;
-    Some(found)
-}
+/// What asks a program to end: Ctrl-C, the system, and a terminal that is closed.
+#[cfg(unix)]
+struct Signals(Vec<tokio::signal::unix::Signal>);
 
-/// Comes when the program is asked to end.
-async fn signal() {
-    let interrupted = tokio::signal::ctrl_c();
-    #[cfg(unix)]
-    {
+#[cfg(unix)]
+impl Signals {
+    /// One that cannot be listened to ends the program as ever.
+    fn listen() -> Signals {
         use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminated) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = interrupted => {}
-                _ = terminated.recv() => {}
-            }
-            return;
-        }
+        let closed = (!outlives_its_terminal()).then(SignalKind::hangup);
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate()].into_iter().chain(closed);
+        Signals(kinds.flat_map(signal).collect())
     }
-    if interrupted.await.is_err() {
-        // Nobody can ask; whoever wants to end it ends it.
-        std::future::pending::<()>().await;
+
+    async fn next(&mut self) {
+        poll_fn(|context| match self.0.iter_mut().any(|signal| signal.poll_recv(context).is_ready()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        })
+        .await;
+    }
+}
+
+/// Whether this runs under `nohup`: whoever listens to what a program was told to ignore no longer ignores it.
+#[cfg(unix)]
+fn outlives_its_terminal() -> bool {
+    // Linux says so there; elsewhere a payment that is stopped so is kept as any other.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    // Signals are counted from 1, which is this one.
+    ignored & 1 == 1
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn listen() -> Signals {
+        Signals
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            // Nobody can ask; whoever wants to end it ends it.
+            std::future::pending::<()>().await;
+        }
     }
 }

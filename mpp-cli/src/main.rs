@@ -9,7 +9,8 @@
 //! given a URL.
 //!
 //! Exit codes: 0 done, 1 it failed (one sentence on standard error) or a check found something, 2 wrong usage, 3 not paid, 4 paid and not delivered,
-//! 22 the server answered with an error and `--fail` was given.
+//! 22 the server answered with an error and `--fail` was given. With `--json`, which every command has, standard output is one
+//! JSON document: the answer, or the failure.
 
 #[cfg(feature = "chains")]
 mod balance;
@@ -24,8 +25,10 @@ mod input;
 mod interrupt;
 mod keys;
 mod ledger;
+mod man;
 mod pay;
 mod progress;
+mod purse;
 mod quote;
 mod request;
 mod secret;
@@ -43,7 +46,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use failure::Failure;
+use failure::{Code, Failure};
 
 #[derive(Parser)]
 #[command(name = "mpp", version, about = "Tools for the Machine Payments Protocol (HTTP 402)")]
@@ -68,8 +71,8 @@ enum Command {
     Describe(service::documents::Describe),
     Validate(Box<service::validate::Options>),
     Register(service::register::Options),
-    Completions(shell::Completions),
-    Man(shell::Man),
+    Completions(shell::Options),
+    Man(man::Options),
 }
 
 impl Command {
@@ -90,14 +93,17 @@ impl Command {
             Command::Openapi(options) => options.json,
             Command::Llms(options) => options.json,
             Command::Manifest(options) => options.json,
-            // Read by shells and by `man`.
-            Command::Completions(_) | Command::Man(_) => false,
+            Command::Completions(options) => options.json,
+            Command::Man(options) => options.json,
         }
     }
 }
 
 fn main() -> ExitCode {
-    let command = Cli::parse().command;
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => return misused(&error),
+    };
     let is_for_a_program = command.is_for_a_program();
     let outcome = match command {
         Command::Pay(options) => online(pay::run(&options)).map(|()| Answer::default()),
@@ -114,8 +120,8 @@ fn main() -> ExitCode {
         Command::Describe(options) => service::documents::describe_service(&options).map_err(Failure::from),
         Command::Validate(options) => service::validate::run(&options),
         Command::Register(options) => service::register::run(&options).map_err(Failure::from),
-        Command::Completions(options) => Ok(shell::completions(&options)),
-        Command::Man(options) => shell::man(&options),
+        Command::Completions(options) => Ok(shell::run(&options)),
+        Command::Man(options) => man::run(&options),
     };
     match outcome {
         Ok(answer) => {
@@ -136,6 +142,18 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code as u8)
         }
     }
+}
+
+/// Wrong usage, or a question about the usage.
+fn misused(error: &clap::Error) -> ExitCode {
+    let is_wrong = error.use_stderr();
+    // What was meant is not known; what was written is.
+    let mut written = std::env::args_os().take_while(|argument| argument != "--");
+    if is_wrong && written.any(|argument| argument == "--json") {
+        let _ = writeln!(std::io::stdout().lock(), "{}", Failure::misused(error).json());
+    }
+    let _ = error.print();
+    ExitCode::from(if is_wrong { Code::Usage as u8 } else { 0 })
 }
 
 /// Runs what needs the network or the disk in the background.

@@ -3,22 +3,20 @@
 //! The body of the answer goes to standard output, as with curl; everything that is about money goes to standard error. What
 //! was paid and not delivered is kept in a file, with its credential, so that it can be asked for again.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 
-use mpp::client::{
-    Client, Decision, EntryId, Error, Event, NotPaid, Outcome, Paid, Policy, Proposal, Refusal, Scope,
-    explanation,
-};
+use mpp::client::{EntryId, Error, NotPaid, Outcome, Paid, Refusal, Scope};
 use mpp::method::Fate;
 use mpp::protocol::b64;
-use reqwest::Response;
+use reqwest::{Response, StatusCode};
 use serde_json::json;
 
 use crate::failure::{Code, Failure};
 use crate::home::Home;
-use crate::interrupt::{self, Interrupt};
+use crate::interrupt::Interrupt;
 use crate::progress::Progress;
+use crate::purse::{Consent, Purse, answer_of};
 use crate::request::{Means, Request, client_that_resumes};
 use crate::unsettled::{self, Shelf};
 use crate::{quote, terminal};
@@ -104,7 +102,7 @@ impl Options {
     /// Tells a person what is done, unless that one does not want to know.
     fn say(&self, line: &str) {
         if !self.quiet {
-            eprintln!("mpp: {}", terminal::plain(line));
+            terminal::say(&format!("mpp: {}", terminal::plain(line)));
         }
     }
 }
@@ -116,140 +114,61 @@ async fn buy(
     request: reqwest::Request,
     target: &Target,
 ) -> Result<(), Failure> {
-    let progress = if options.quiet { Progress::none() } else { Progress::at_a_terminal() };
-    let interrupt = Interrupt::default();
-    let client = client(options, home, progress.clone(), interrupt.clone())?;
-    let answer = interrupt.or(client.http()?.execute(request)).await;
-    progress.end();
-    match answer {
-        Some(answer) => finish(options, shelf, answer, target, &interrupt).await,
-        None => Err(given_up(shelf, &client).await),
+    let consent = if options.yes { Consent::Given } else { Consent::Asked };
+    let told = (!options.quiet).then(Progress::at_a_terminal);
+    let purse = Purse::open(&options.means, home, consent, told, Interrupt::default())?;
+    match purse.send(request, shelf).await? {
+        Ok(response) => received(options, shelf, response, target, &purse).await,
+        Err(error) => Err(unpaid(options, shelf, &error)),
     }
 }
 
-fn client(
-    options: &Options,
-    home: &Home,
-    progress: Progress,
-    interrupt: Interrupt,
-) -> Result<Client, Failure> {
-    let quiet = options.quiet;
-    let builder = options.means.client(home, asking(options.yes))?;
-    Ok(builder
-        .observe(move |event: &Event<'_>| {
-            if let Event::Paying { .. } = event {
-                interrupt.arm();
-            }
-            if !quiet {
-                tell(event, &progress)
-            }
-        })
-        .build()?)
-}
-
-/// Makes a policy ask the person at the terminal, unless that one has said `--yes`.
-pub(crate) fn asking(yes: bool) -> impl FnOnce(Policy) -> Policy {
-    move |policy| match yes {
-        true => policy,
-        false => policy.approved_by(ask),
-    }
-}
-
-/// Asks the person at the terminal.
-fn ask(proposal: &Proposal<'_>) -> Decision {
-    if !std::io::stderr().is_terminal() || !std::io::stdin().is_terminal() {
-        return Decision::Denied("nobody is at a terminal to be asked; --yes pays without asking".to_owned());
-    }
-    let question = format!(
-        "Pay {} by {} to {} for {}?",
-        proposal.cost, proposal.challenge.method, proposal.origin, proposal.resource
-    );
-    eprint!("{} [y/N] ", terminal::plain(&question));
-    let _ = std::io::stderr().flush();
-    let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer);
-    match answer.trim().to_ascii_lowercase().as_str() {
-        "y" | "yes" if read.is_ok() => Decision::Approved,
-        _ => Decision::Denied("you said no".to_owned()),
-    }
-}
-
-pub(crate) fn tell(event: &Event<'_>, progress: &Progress) {
-    let line = match event {
-        Event::Paying { cost, origin, .. } => format!("paying {cost} to {origin} ..."),
-        Event::Waiting { status, after, .. } => {
-            format!(
-                "the server answered {status}; sending the same payment again in {} s",
-                after.as_secs_f32()
-            )
-        }
-        Event::Delivered { receipt: Some(receipt), .. } => format!("paid, receipt {}", receipt.reference),
-        Event::Delivered { receipt: None, .. } => "paid; the server gave no receipt".to_owned(),
-        Event::Released { .. } => "that payment did not happen".to_owned(),
-        Event::Sending { .. } => return progress.wait_for("the server confirms the payment"),
-        _ => return,
-    };
-    progress.say(&format!("mpp: {}", terminal::plain(&line)));
-    match event {
-        Event::Paying { .. } => progress.wait_for("the payment is made"),
-        Event::Waiting { .. } => progress.wait_for("the server is not ready"),
-        _ => progress.end(),
-    }
-}
-
-async fn finish(
+/// There is an answer.
+async fn received(
     options: &Options,
     shelf: &Shelf<'_>,
-    answer: Result<Response, reqwest_middleware::Error>,
+    response: Response,
     target: &Target,
-    interrupt: &Interrupt,
+    purse: &Purse,
 ) -> Result<(), Failure> {
-    match answer {
-        Ok(response) => {
-            let paid = response.extensions().get::<Paid>().cloned();
-            if let Some(paid) = paid.as_ref().filter(|_| response.status().is_client_error()) {
-                // An answer, and not what was paid for.
-                return Err(shelf.keep_paid(paid, &answer_of(response).await));
-            }
-            let printed = interrupt.or(print(options, response, target)).await;
-            let printed =
-                printed.unwrap_or_else(|| Err(Failure::failed("stopped before all of it was there")));
-            match (printed, paid) {
-                // The answer broke off, or there is no room for it.
-                (Err(failure), Some(paid)) if failure.code == Code::Failed => {
-                    Err(shelf.keep_request(paid.payment.entry(), &paid.request(), failure))
-                }
-                (printed, _) => printed,
-            }
+    let paid = response.extensions().get::<Paid>().cloned();
+    if let Some(paid) = paid.as_ref().filter(|_| response.status().is_client_error()) {
+        return Err(purse.keep_undelivered(shelf, paid, response).await);
+    }
+    if paid.is_none() && response.status() == StatusCode::PAYMENT_REQUIRED {
+        // Of another protocol, to a verb that buys nothing, or to a credential of the caller's own.
+        let answer = answer_of(response).await;
+        return Err(Failure::new(
+            Code::NotPaid,
+            format!("{answer}, and there is nothing that can be paid here"),
+        ));
+    }
+    let printed = purse.unless_stopped(print(options, response, target)).await;
+    let printed = printed.unwrap_or_else(|| Err(Failure::failed("stopped before all of it was there")));
+    match (printed, paid) {
+        // The answer broke off, or there is no room for it.
+        (Err(failure), Some(paid)) if failure.code == Code::Failed => {
+            Err(shelf.keep_request(paid.payment.entry(), &paid.request(), failure))
         }
-        Err(error) => Err(match Error::find(&error) {
-            Some(Error::NotPaid(refused)) => not_paid(refused, &options.means),
-            Some(Error::Ledger(ledger)) => Failure::ledger(ledger),
-            Some(error) => match error.unsettled() {
-                // Its wallet knows that nothing was taken: there is nothing to resume.
-                Some(unsettled) if unsettled.fate == Fate::Never => Failure::new(Code::NotPaid, error),
-                Some(unsettled) => shelf.keep(unsettled, error),
-                None if matches!(error, Error::Wallet { .. } | Error::Stopped) => {
-                    Failure::new(Code::Unsettled, error)
-                }
-                None => Failure::failed(error),
-            },
-            None => Failure::unanswered(&error),
-        }),
+        (printed, _) => printed,
     }
 }
 
-/// Somebody ended the command while a payment was under way.
-async fn given_up(shelf: &Shelf<'_>, client: &Client) -> Failure {
-    match interrupt::given_up(client).await {
-        Some(unsettled) => {
-            let why = format!("stopped before the answer to a payment of {}", unsettled.payment.cost());
-            shelf.keep_request(unsettled.payment.entry(), &unsettled.request(), why)
-        }
-        None => Failure::new(
-            Code::Unsettled,
-            "stopped while a payment was made; `mpp ledger` says whether it counts",
-        ),
+/// There is none, or it asks for a payment that is not made.
+fn unpaid(options: &Options, shelf: &Shelf<'_>, error: &reqwest_middleware::Error) -> Failure {
+    match Error::find(error) {
+        Some(Error::NotPaid(refused)) => not_paid(refused, &options.means),
+        Some(Error::Ledger(ledger)) => Failure::ledger(ledger),
+        Some(error) => match error.unsettled() {
+            // Its wallet knows that nothing was taken: there is nothing to resume.
+            Some(unsettled) if unsettled.fate == Fate::Never => Failure::new(Code::NotPaid, error),
+            Some(unsettled) => shelf.keep(unsettled, error),
+            None if matches!(error, Error::Wallet { .. } | Error::Stopped) => {
+                Failure::new(Code::Unsettled, error)
+            }
+            None => Failure::failed(error),
+        },
+        None => Failure::unanswered(error),
     }
 }
 
@@ -388,15 +307,6 @@ async fn print_json(mut response: Response) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(&document).map_err(Failure::failed)?;
     let _ = writeln!(std::io::stdout().lock(), "{}", crate::harmless(&text));
     Ok(())
-}
-
-/// What a server answered instead of what was asked for: its status, and its own words with escapes.
-pub(crate) async fn answer_of(response: Response) -> String {
-    let status = response.status();
-    match explanation(response).await {
-        Some(said) => format!("the server answered {status} ({said:?})"),
-        None => format!("the server answered {status}"),
-    }
 }
 
 /// What became of an earlier payment.

@@ -45,7 +45,7 @@ pub(crate) fn show(quote: &Quote, as_json: bool) -> Result<(), Failure> {
     let text = if as_json { document(quote)? } else { words(quote) };
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
     for error in &quote.malformed {
-        eprintln!("mpp: refused: {}", terminal::plain(&error.to_string()));
+        terminal::say(&format!("mpp: refused: {}", terminal::plain(&error.to_string())));
     }
     Ok(())
 }

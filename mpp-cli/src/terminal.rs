@@ -1,6 +1,8 @@
 //! Writing for people: printable ASCII only, because much of what is shown comes from servers and a terminal acts on what it
 //! is sent; and aligned columns.
 
+use std::io::Write as _;
+
 /// One line of printable ASCII: everything else as `\u{…}`.
 pub(crate) fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -11,6 +13,11 @@ pub(crate) fn plain(text: &str) -> String {
         }
     }
     out
+}
+
+/// Tells a person something, unless that one has closed standard error and does not want to know.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 /// Rows under a heading, in columns as wide as they need to be.

@@ -20,7 +20,7 @@ const FOLDER: &str = "unsettled";
 /// Where payments for one request are kept.
 pub(crate) struct Shelf<'a> {
     home: &'a Home,
-    asked: Option<Asked>,
+    asked: Asked,
 }
 
 /// A request as its user has written it.
@@ -48,11 +48,6 @@ struct Kept {
 }
 
 impl<'a> Shelf<'a> {
-    /// For payments that are asked for again only by their entry.
-    pub(crate) fn of(home: &'a Home) -> Shelf<'a> {
-        Shelf { home, asked: None }
-    }
-
     /// For payments of this request.
     pub(crate) fn for_request(home: &'a Home, request: &reqwest::Request) -> Shelf<'a> {
         let asked = Asked {
@@ -61,18 +56,17 @@ impl<'a> Shelf<'a> {
             headers: lines(request.headers()),
             body: b64::encode(request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default()),
         };
-        Shelf { home, asked: Some(asked) }
+        Shelf { home, asked }
     }
 
     /// A payment for the same request that may still be taken.
     pub(crate) fn find(&self) -> Option<EntryId> {
-        let asked = self.asked.as_ref()?;
         // Without the folder nothing was ever kept, and what cannot be read is none of ours.
         let files = std::fs::read_dir(self.home.path(FOLDER)).ok()?;
         files.flatten().find_map(|file| {
             let kept = read(&file.path()).ok()?;
             let entry = file.file_name().to_str()?.strip_suffix(".json")?.parse().ok()?;
-            (kept.asked.as_ref() == Some(asked) && !kept.is_refused).then_some(entry)
+            (kept.asked.as_ref() == Some(&self.asked) && !kept.is_refused).then_some(entry)
         })
     }
 
@@ -106,7 +100,7 @@ impl<'a> Shelf<'a> {
             verb: request.method().to_string(),
             headers: lines(request.headers()),
             body: b64::encode(request.body()),
-            asked: self.asked.clone(),
+            asked: Some(self.asked.clone()),
             is_refused: false,
         };
         let path = path(self.home, entry);

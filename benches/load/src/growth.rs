@@ -22,48 +22,20 @@ use tower::Service as _;
 
 const BODY: &str = "sunny, 21 degrees\n";
 
-#[mpp::charge(amount = "0.05", currency = "usdc", methods(sandbox))]
-async fn one_offer(_: Paid) -> &'static str {
-    BODY
+/// A handler with a price in each of these currencies.
+macro_rules! offers {
+    ($handler:ident: $($currency:literal)+) => {
+        #[mpp::charge(amount = "0.05", methods($(sandbox(currency = $currency)),+))]
+        async fn $handler(_: Paid) -> &'static str {
+            BODY
+        }
+    };
 }
 
-#[mpp::charge(amount = "0.05", methods(sandbox(currency = "usdc"), sandbox(currency = "eurc")))]
-async fn two_offers(_: Paid) -> &'static str {
-    BODY
-}
-
-#[mpp::charge(
-    amount = "0.05",
-    methods(
-        sandbox(currency = "usdc"),
-        sandbox(currency = "eurc"),
-        sandbox(currency = "usd"),
-        sandbox(currency = "eur"),
-        sandbox(currency = "gbp"),
-    )
-)]
-async fn five_offers(_: Paid) -> &'static str {
-    BODY
-}
-
-#[mpp::charge(
-    amount = "0.05",
-    methods(
-        sandbox(currency = "usdc"),
-        sandbox(currency = "eurc"),
-        sandbox(currency = "usd"),
-        sandbox(currency = "eur"),
-        sandbox(currency = "gbp"),
-        sandbox(currency = "pathusd"),
-        sandbox(currency = "alphausd"),
-        sandbox(currency = "eth"),
-        sandbox(currency = "pol"),
-        sandbox(currency = "avax"),
-    )
-)]
-async fn ten_offers(_: Paid) -> &'static str {
-    BODY
-}
+offers!(one_offer: "usdc");
+offers!(two_offers: "usdc" "eurc");
+offers!(five_offers: "usdc" "eurc" "usd" "eur" "gbp");
+offers!(ten_offers: "usdc" "eurc" "usd" "eur" "gbp" "pathusd" "alphausd" "eth" "pol" "avax");
 
 /// Measures every figure and reports.
 pub(crate) fn measure(effort: Effort) {

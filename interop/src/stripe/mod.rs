@@ -32,6 +32,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http_body::Frame;
+use mpp::method::Proof;
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::Pin;
@@ -146,6 +147,12 @@ impl StandIn {
     /// Makes a token, as its payer would.
     pub fn token(&self, limits: Limits) -> String {
         self.desk().books.issue(limits)
+    }
+
+    /// The payment of a dollar: a token of that worth.
+    pub fn dollar(&self) -> Proof {
+        let payload = [("spt".to_owned(), self.token(Limits::of(100, "usd")).into())];
+        Proof { payload: payload.into_iter().collect(), source: None }
     }
 
     /// Revokes one.

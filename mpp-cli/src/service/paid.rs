@@ -2,22 +2,21 @@
 //! the receipt (draft-httpauth-payment-00 section 5.3), who may store it, and that the payment opens the operation once.
 //!
 //! The limits of the configuration hold. What they refuse is skipped and counted; a payment without a delivery is kept for
-//! `mpp pay --resume`.
+//! `mpp pay --resume`, also where somebody stops the command before its answer.
 
 use super::report::Report;
 use super::server::{Server, ServerError};
 use crate::failure::Failure;
 use crate::home::Home;
-use crate::pay;
 use crate::progress::Progress;
+use crate::purse::{Consent, Purse};
 use crate::request::Means;
 use crate::unsettled::Shelf;
-use mpp::client::{Error, Event, Paid};
+use mpp::client::{Error, Paid};
 use mpp::discovery::Sample;
 use mpp::method::Fate;
 use mpp::protocol::Challenge;
 use mpp::{Clock, SystemClock};
-use reqwest_middleware::ClientWithMiddleware;
 use std::time::Duration;
 
 /// The check that needs money.
@@ -27,20 +26,21 @@ const RECENT: Duration = Duration::from_secs(60);
 
 /// Who pays.
 pub(super) struct Buyer {
-    client: ClientWithMiddleware,
+    purse: Purse,
     home: Home,
 }
 
 impl Buyer {
-    pub(super) fn new(means: &Means, yes: bool) -> Result<Self, Failure> {
+    /// At this server, which is asked nothing more either once somebody stops the command.
+    pub(super) fn at(server: &Server, means: &Means, consent: Consent) -> Result<Self, Failure> {
         let home = Home::find()?;
-        let progress = Progress::at_a_terminal();
-        let builder = means.client(&home, pay::asking(yes))?;
-        let builder = builder.observe(move |event: &Event<'_>| pay::tell(event, &progress));
-        Ok(Self { client: builder.build()?.http()?, home })
+        let told = Some(Progress::at_a_terminal());
+        let purse = Purse::open(means, &home, consent, told, server.interrupt.clone())?;
+        Ok(Self { purse, home })
     }
 
-    /// Buys one operation and looks at what it gets.
+    /// Buys one operation and looks at what it gets. Fails where somebody stops the command; a payment that is under way is
+    /// kept then.
     pub(super) fn buy(&self, server: &Server, sample: &Sample, report: &mut Report) -> Result<(), Failure> {
         let call = sample.call.as_str();
         let mut request = reqwest::Request::new(sample.verb.clone(), server.url(&sample.target)?);
@@ -53,10 +53,11 @@ impl Buyer {
         if !sample.body.is_empty() {
             *request.body_mut() = Some(sample.body.clone().into());
         }
-        let answer = match server.wait(self.client.execute(request)) {
+        let shelf = Shelf::for_request(&self.home, &request);
+        let answer = match server.wait(self.purse.send(request, &shelf))? {
             Ok(answer) => answer,
             Err(error) => {
-                self.not_bought(call, &error, report);
+                not_bought(call, &error, &shelf, report);
                 return Ok(());
             }
         };
@@ -67,8 +68,8 @@ impl Buyer {
         };
         if status.is_client_error() {
             // As everywhere: no delivery, and the payment is kept.
-            let answer = server.wait(pay::answer_of(answer));
-            report.must(call, PAYMENT, false, || Shelf::of(&self.home).keep_paid(&paid, &answer).to_string());
+            let kept = server.wait(self.purse.keep_undelivered(&shelf, &paid, answer));
+            report.must(call, PAYMENT, false, || kept.to_string());
             return Ok(());
         }
         let received = paid.receipt.as_ref();
@@ -94,19 +95,17 @@ impl Buyer {
         replay(server, sample, &paid, report)?;
         Ok(())
     }
+}
 
-    fn not_bought(&self, call: &str, error: &reqwest_middleware::Error, report: &mut Report) {
-        match Error::find(error) {
-            Some(Error::NotPaid(refused)) => report.skip(call, PAYMENT, refused.to_string()),
-            Some(error) => report.must(call, PAYMENT, false, || match error.unsettled() {
-                // Where nothing was paid there is nothing to resume.
-                Some(unsettled) if unsettled.fate != Fate::Never => {
-                    Shelf::of(&self.home).keep(unsettled, error).to_string()
-                }
-                _ => error.to_string(),
-            }),
-            None => report.must(call, PAYMENT, false, || Failure::unanswered(error).to_string()),
-        }
+fn not_bought(call: &str, error: &reqwest_middleware::Error, shelf: &Shelf<'_>, report: &mut Report) {
+    match Error::find(error) {
+        Some(Error::NotPaid(refused)) => report.skip(call, PAYMENT, refused.to_string()),
+        Some(error) => report.must(call, PAYMENT, false, || match error.unsettled() {
+            // Where nothing was paid there is nothing to resume.
+            Some(unsettled) if unsettled.fate != Fate::Never => shelf.keep(unsettled, error).to_string(),
+            _ => error.to_string(),
+        }),
+        None => report.must(call, PAYMENT, false, || Failure::unanswered(error).to_string()),
     }
 }
 

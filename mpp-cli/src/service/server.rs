@@ -1,5 +1,6 @@
 //! A server, asked over HTTP: short deadlines, bounded answers, no redirects, no proxies, and no payment.
 
+use crate::interrupt::Interrupt;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Client, Method, StatusCode};
 use rustls::{ClientConfig, RootCertStore};
@@ -32,6 +33,8 @@ pub(crate) enum ServerError {
     TooLarge { url: String },
     #[error("the answer of {url} is not text")]
     NotText { url: String },
+    #[error("{}", crate::purse::STOPPED)]
+    Stopped,
 }
 
 /// A server.
@@ -39,6 +42,8 @@ pub(crate) struct Server {
     pub(crate) base: Url,
     client: Client,
     runtime: Runtime,
+    /// Nothing more is asked once somebody wants the command to end; never, where nothing is paid.
+    pub(super) interrupt: Interrupt,
 }
 
 /// An answer.
@@ -79,7 +84,7 @@ impl Server {
         }
         let client = http_client()?;
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|_| ServerError::Client)?;
-        Ok(Self { base, client, runtime })
+        Ok(Self { base, client, runtime, interrupt: Interrupt::default() })
     }
 
     /// Gets a text below the base URL; anything but a success is an error.
@@ -105,7 +110,7 @@ impl Server {
             url: url.to_string(),
             why: if why.is_timeout() { "it takes too long".to_owned() } else { root(&why) },
         };
-        self.runtime.block_on(async {
+        let answered = async {
             let mut request = self.client.request(verb.clone(), url.clone()).body(body.to_vec());
             for (name, value) in headers {
                 request = request.header(*name, *value);
@@ -120,7 +125,8 @@ impl Server {
                 reply.body.extend_from_slice(&chunk);
             }
             Ok(reply)
-        })
+        };
+        self.runtime.block_on(self.interrupt.or(answered)).unwrap_or(Err(ServerError::Stopped))
     }
 
     /// Runs something beside what is asked.

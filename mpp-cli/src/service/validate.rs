@@ -11,6 +11,7 @@ use super::server::{Reply, Server, ServerError};
 use super::{rules, undeclared};
 use crate::Answer;
 use crate::failure::Failure;
+use crate::purse::Consent;
 use crate::request::Means;
 use mpp::discovery::{Sample, samples};
 use mpp::protocol::{Challenge, Timestamp};
@@ -52,7 +53,8 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<Answer, Failure> {
     let server = Server::at(&options.url)?;
-    let buyer = options.pay.then(|| Buyer::new(&options.means, options.yes)).transpose()?;
+    let consent = if options.yes { Consent::Given } else { Consent::Asked };
+    let buyer = options.pay.then(|| Buyer::at(&server, &options.means, consent)).transpose()?;
     let mut report = Report::default();
     if let Some(document) = document(&server, &mut report)? {
         operations(&server, &document, buyer.as_ref(), &mut report)?;

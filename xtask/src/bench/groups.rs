@@ -300,17 +300,13 @@ const CHAIN: Page = Page {
         column("of the payers", "payers cpu", Median(Time)),
         column("calls per payment", "calls", Median(Count)),
     ],
-    figures: &[Figure {
-        name: "chain",
-        title: "Paid requests on a local Tempo chain",
-        draws: Draws::Lines {
-            x: "payers at once",
-            y: "payments a second",
-            scale: 1.0,
-            axis: Axis::FromZero,
-            verdict: Verdict::None,
-        },
-    }],
+    figures: &[rate(
+        "chain",
+        "Paid requests on a local Tempo chain",
+        "payers at once",
+        "payments a second",
+        Axis::FromZero,
+    )],
 };
 
 const STORES: Page = Page {
@@ -329,18 +325,19 @@ const STORES: Page = Page {
         column("64: p50", "64 p50", Median(Time)),
         column("64: p99", "64 p99", Median(Time)),
     ],
-    figures: &[Figure {
-        name: "stores",
-        title: "Claims a second",
-        draws: Draws::Lines {
-            x: "at once",
-            y: "claims a second",
-            scale: 1.0,
-            axis: Axis::Logarithmic,
-            verdict: Verdict::None,
-        },
-    }],
+    figures: &[rate("stores", "Claims a second", "at once", "claims a second", Axis::Logarithmic)],
 };
+
+/// How much is done in a second, by how many ask at once.
+const fn rate(
+    name: &'static str,
+    title: &'static str,
+    x: &'static str,
+    y: &'static str,
+    axis: Axis,
+) -> Figure {
+    Figure { name, title, draws: Draws::Lines { x, y, scale: 1.0, axis, verdict: Verdict::None } }
+}
 
 const GROWTH: Page = Page {
     title: "Growth",

@@ -1,16 +1,11 @@
-//! The `mpp` command at a terminal: it asks before it pays, shows what it waits for, and uses colours; and does none of that
-//! where nobody sits in front of it.
-//!
 //! The terminal is the one of `script` (util-linux), so that the command cannot tell it from a real one.
 
-#![cfg(target_os = "linux")]
-
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::io::{Read as _, Write as _};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
+
+use crate::scene::{Scene, mpp};
 
 /// The longest that anything is waited for; it takes a fraction of it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,7 +19,7 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn run(home: &Path, environment: &[(&str, &str)], args: &[&str]) -> Terminal {
+    fn run(scene: &Scene, environment: &[(&str, &str)], args: &[&str]) -> Terminal {
         let words = [&[env!("CARGO_BIN_EXE_mpp")], args].concat();
         let words: Vec<_> = words.iter().map(|word| format!("'{word}'")).collect();
         // The first line says which terminal it is.
@@ -32,7 +27,7 @@ impl Terminal {
         let mut program = Command::new("script");
         program
             .args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"])
-            .env("MPP_HOME", home)
+            .env("MPP_HOME", &scene.home)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         let mut program = with(&mut program, environment).spawn().expect("util-linux has `script`");
@@ -95,53 +90,9 @@ impl Drop for Terminal {
     }
 }
 
-/// A folder, and the demo's server.
-struct Scene {
-    home: PathBuf,
-    server: Child,
-    url: String,
-}
-
-impl Scene {
-    fn set(name: &str) -> Scene {
-        let home = std::env::temp_dir().join(format!("mpp-terminal-{name}-{}", std::process::id()));
-        let mut server = mpp(&home, &["demo", "--port", "0"]);
-        let mut server =
-            server.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the demo starts");
-        let mut url = String::new();
-        BufReader::new(server.stdout.take().expect("a pipe"))
-            .read_line(&mut url)
-            .expect("it says where it is");
-        Scene { home, server, url: url.trim().to_owned() }
-    }
-
-    fn weather(&self) -> String {
-        format!("{}/weather", self.url)
-    }
-
-    fn payments(&self) -> usize {
-        let ledger = mpp(&self.home, &["ledger", "--csv"]).output().expect("it runs");
-        String::from_utf8_lossy(&ledger.stdout).lines().count() - 1
-    }
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-        let _ = std::fs::remove_dir_all(&self.home);
-    }
-}
-
-fn mpp(home: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mpp"));
-    command.args(args).env("MPP_HOME", home).stdin(Stdio::null());
-    command
-}
-
 /// Both streams, of a command that no terminal sees.
-fn piped(home: &Path, environment: &[(&str, &str)], args: &[&str]) -> Output {
-    with(&mut mpp(home, args), environment).output().expect("it runs")
+fn piped(scene: &Scene, environment: &[(&str, &str)], args: &[&str]) -> Output {
+    with(mpp(&scene.home).args(args).stdin(Stdio::null()), environment).output().expect("it runs")
 }
 
 /// In this environment, whatever the one of the tests says about colours; a continuous integration's `CI` asks for them everywhere.
@@ -158,8 +109,8 @@ const ESCAPE: char = '\u{1b}';
 fn a_person_is_asked_and_only_a_yes_pays() {
     let scene = Scene::set("asked");
     for (answer, code) in [("n\n", 3), ("\n", 3), ("yess\n", 3), ("\u{4}", 3), ("y\n", 0), ("YES\n", 0)] {
-        let before = scene.payments();
-        let mut terminal = Terminal::run(&scene.home, &[], &["pay", &scene.weather()]);
+        let before = scene.ledger().len();
+        let mut terminal = Terminal::run(&scene, &[], &["pay", &scene.url("/weather")]);
         terminal.shows("Pay 0.05 usdc by sandbox to http://127.0.0.1:");
         terminal.shows("for GET /weather? [y/N] ");
         terminal.types(answer);
@@ -167,8 +118,21 @@ fn a_person_is_asked_and_only_a_yes_pays() {
         assert_eq!(ended, code, "{answer:?}: {shown}");
         assert_eq!(shown.contains("sunny"), code == 0, "{answer:?}: {shown}");
         assert_eq!(shown.contains("you said no"), code == 3, "{answer:?}: {shown}");
-        assert_eq!(scene.payments() - before, usize::from(code == 0), "{answer:?}");
+        assert_eq!(scene.ledger().len() - before, usize::from(code == 0), "{answer:?}");
     }
+}
+
+#[test]
+fn ctrl_c_at_a_question_ends_the_command_also_after_a_payment() {
+    let scene = Scene::set("asked-twice");
+    let mut terminal = Terminal::run(&scene, &[], &["validate", "--pay", &scene.url]);
+    terminal.shows("Pay 0.02 usdc by sandbox");
+    terminal.types("y\n");
+    terminal.shows("Pay 0.05 usdc by sandbox");
+    terminal.types("\u{3}");
+    let (shown, code) = terminal.ends();
+    assert!(code == 1 && shown.contains("mpp: stopped; `mpp ledger` lists"), "{code} {shown}");
+    assert_eq!(scene.ledger().len(), 1);
 }
 
 #[test]
@@ -180,21 +144,30 @@ fn what_is_waited_for_is_shown_at_a_terminal_alone() {
         (&[("TERM", "dumb")], &[], false),
         (&[], &["--quiet"], false),
     ] {
-        let slow = Slow::before(&scene.url);
+        let (arrived, has_arrived) = channel();
+        let (goes_on, may_go_on) = channel::<()>();
+        let (slow, _) = scene.between(move |server| {
+            server.pass();
+            let (mut near, payment) = server.take();
+            arrived.send(()).expect("somebody waits");
+            may_go_on.recv().expect("it goes on");
+            near.write_all(&server.ask(&payment)).expect("somebody waits");
+        });
+        let slow = format!("{slow}/weather");
         let mut terminal =
-            Terminal::run(&scene.home, environment, &[&["pay", "--yes", &slow.url][..], quiet].concat());
-        slow.waits();
+            Terminal::run(&scene, environment, &[&["pay", "--yes", &slow][..], quiet].concat());
+        has_arrived.recv_timeout(PATIENCE).expect("a payment arrives");
         if shown_there {
             terminal.shows("the server confirms the payment");
         }
-        slow.goes_on();
+        goes_on.send(()).expect("it waits");
         let (shown, code) = terminal.ends();
         assert_eq!(code, 0, "{shown}");
         assert!(shown.contains("sunny"), "{shown}");
         assert_eq!(shown.contains(ESCAPE), shown_there, "{environment:?} {quiet:?} {shown:?}");
         assert_eq!(shown.contains("mpp: paying 0.05 usdc"), quiet.is_empty(), "{shown}");
     }
-    let bought = piped(&scene.home, &[], &["pay", "--yes", &scene.weather()]);
+    let bought = piped(&scene, &[], &["pay", "--yes", &scene.url("/weather")]);
     let told = String::from_utf8_lossy(&bought.stderr).into_owned();
     assert!(told.starts_with("mpp: paying") && !told.contains(ESCAPE) && !told.contains('\r'), "{told:?}");
     assert!(!told.contains("confirms"), "{told:?}");
@@ -204,16 +177,15 @@ fn what_is_waited_for_is_shown_at_a_terminal_alone() {
 fn colours_are_for_terminals_and_can_be_switched_off() {
     let scene = Scene::set("colours");
     for args in [&["pay", "--nonsense"][..], &["--help"], &["pay", "--max", "ten", "x"]] {
-        let coloured =
-            |environment: &[_]| Terminal::run(&scene.home, environment, args).ends().0.contains(ESCAPE);
+        let coloured = |environment: &[_]| Terminal::run(&scene, environment, args).ends().0.contains(ESCAPE);
         assert!(coloured(&[]), "{args:?}");
         assert!(!coloured(&[("NO_COLOR", "1")]) && !coloured(&[("TERM", "dumb")]), "{args:?}");
-        let output = piped(&scene.home, &[], args);
+        let output = piped(&scene, &[], args);
         assert!(![output.stdout, output.stderr].concat().contains(&(ESCAPE as u8)), "{args:?}");
     }
     // What is printed about money has none anywhere.
-    for args in [&["quote", &scene.weather()][..], &["ledger"], &["config"], &["secret"]] {
-        let (shown, code) = Terminal::run(&scene.home, &[], args).ends();
+    for args in [&["quote", &scene.url("/weather")][..], &["ledger"], &["config"], &["secret"]] {
+        let (shown, code) = Terminal::run(&scene, &[], args).ends();
         assert!(code == 0 && !shown.contains(ESCAPE), "{args:?} {shown:?}");
     }
 }
@@ -222,7 +194,7 @@ fn colours_are_for_terminals_and_can_be_switched_off() {
 fn a_password_is_asked_for_twice_and_never_shown() {
     let scene = Scene::set("password");
     for (again, made) in [("correct hose", false), ("correct horse", true)] {
-        let mut terminal = Terminal::run(&scene.home, &[], &["wallet", "new", "main"]);
+        let mut terminal = Terminal::run(&scene, &[], &["wallet", "new", "main"]);
         terminal.shows("Password for the new key: ");
         terminal.types_unseen("correct horse\n");
         terminal.shows("The same again: ");
@@ -232,51 +204,9 @@ fn a_password_is_asked_for_twice_and_never_shown() {
         assert!(!shown.contains("horse") && !shown.contains("hose"), "{shown}");
     }
     let mut terminal =
-        Terminal::run(&scene.home, &[], &["pay", "-yq", "--key-file", "main", &scene.weather()]);
+        Terminal::run(&scene, &[], &["pay", "-yq", "--key-file", "main", &scene.url("/weather")]);
     terminal.shows("Password for ");
     terminal.types_unseen("correct horse\n");
     let (shown, code) = terminal.ends();
     assert!(code == 0 && shown.contains("sunny") && !shown.contains("horse"), "{shown}");
-}
-
-/// Something in between that lets the first exchange through, and the payment when it is told to.
-struct Slow {
-    url: String,
-    has_arrived: Receiver<()>,
-    go: std::sync::mpsc::Sender<()>,
-}
-
-impl Slow {
-    fn before(server: &str) -> Slow {
-        let upstream = server.strip_prefix("http://").expect("a URL").to_owned();
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let url = format!("http://{}/weather", listener.local_addr().expect("it is bound"));
-        let (arrived, has_arrived) = channel();
-        let (go, may_go) = channel();
-        std::thread::spawn(move || {
-            for is_paid in [false, true] {
-                let (mut near, _) = listener.accept().expect("a connection");
-                let mut head = [0; 16 * 1024];
-                let length = near.read(&mut head).expect("a request");
-                if is_paid {
-                    arrived.send(()).expect("somebody waits");
-                    may_go.recv().expect("it goes on");
-                }
-                let mut far = TcpStream::connect(&upstream).expect("the demo is there");
-                let head = String::from_utf8_lossy(&head[..length]).into_owned();
-                let head = head.replacen("\r\n", "\r\nconnection: close\r\n", 1);
-                far.write_all(head.as_bytes()).expect("it listens");
-                std::io::copy(&mut far, &mut near).expect("an answer");
-            }
-        });
-        Slow { url, has_arrived, go }
-    }
-
-    fn waits(&self) {
-        self.has_arrived.recv_timeout(PATIENCE).expect("a payment arrives");
-    }
-
-    fn goes_on(&self) {
-        self.go.send(()).expect("it waits");
-    }
 }

@@ -1,0 +1,133 @@
+use std::io::{Read as _, Write as _};
+use std::process::{Child, Command};
+use std::sync::mpsc::channel;
+
+use crate::between::Between;
+use crate::scene::{Scene, document, entry_in, err, out, paid};
+
+/// Sends a signal to a program.
+fn tell_to_end(program: &Child, signal: &str) {
+    let told = Command::new("sh").args(["-c", &format!("kill -{signal} {}", program.id())]).status();
+    assert!(told.expect("a shell").success());
+}
+
+/// Hands everything on until a payment comes, which waits then.
+fn until_a_payment(server: &Between) -> std::net::TcpStream {
+    loop {
+        let (mut near, request) = server.take();
+        // What is sent to see whether it is refused is shorter.
+        let is_payment = |line: &str| line.starts_with("authorization: Payment ") && line.len() > 100;
+        if request.lines().any(is_payment) {
+            return near;
+        }
+        near.write_all(&server.ask(&request)).unwrap();
+    }
+}
+
+#[test]
+fn whoever_stops_a_payment_keeps_what_was_paid() {
+    let scene = Scene::set("stopped");
+    for (signal, answered) in [("INT", false), ("TERM", false), ("HUP", false), ("INT", true)] {
+        let (reached, is_reached) = channel();
+        let (ended, is_ended) = channel::<()>();
+        let (url, exchanges) = scene.between(move |server| {
+            let mut near = until_a_payment(server);
+            if answered {
+                // The beginning of an answer, and no more.
+                near.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 18\r\n\r\nsunny").unwrap();
+            }
+            reached.send(()).unwrap();
+            let _ = is_ended.recv();
+            drop(near);
+            server.pass();
+        });
+        let mut paying = scene.start(&["pay", "-yq", &format!("{url}/weather")]);
+        is_reached.recv().unwrap();
+        if answered {
+            paying.stdout.as_mut().unwrap().read_exact(&mut [0; 5]).unwrap();
+        }
+        tell_to_end(&paying, signal);
+        let stopped = paying.wait_with_output().expect("it ends");
+        ended.send(()).unwrap();
+        assert_eq!(stopped.status.code(), Some(4), "{signal}: {}", err(&stopped));
+        assert!(err(&stopped).starts_with("mpp: stopped before"), "{}", err(&stopped));
+        let (state, _) = scene.ledger().pop().unwrap();
+        assert_eq!(state, if answered { "paid" } else { "unknown" });
+        let resumed = scene.run(&["pay", "--resume", &entry_in(&stopped)]);
+        assert_eq!(out(&resumed), "sunny, 21 degrees\n", "{}", err(&resumed));
+        exchanges.join().unwrap();
+        assert_eq!(scene.ledger().pop().unwrap(), paid("50000"));
+    }
+}
+
+#[test]
+fn whoever_stops_a_validation_that_pays_keeps_what_was_paid_and_nothing_more_is_bought() {
+    let scene = Scene::set("stopped-validation");
+    for (signal, is_for_a_program) in [("INT", false), ("TERM", true)] {
+        let before = scene.ledger().len();
+        let (reached, is_reached) = channel();
+        let (ended, is_ended) = channel::<()>();
+        let (url, exchanges) = scene.between(move |server| {
+            let near = until_a_payment(server);
+            reached.send(()).unwrap();
+            let _ = is_ended.recv();
+            drop(near);
+            server.pass();
+        });
+        let json = if is_for_a_program { &["--json"][..] } else { &[] };
+        let validating = scene.start(&[&["validate", "--pay", "--yes", &url], json].concat());
+        is_reached.recv().unwrap();
+        tell_to_end(&validating, signal);
+        let stopped = validating.wait_with_output().expect("it ends");
+        ended.send(()).unwrap();
+        assert_eq!(stopped.status.code(), Some(4), "{signal}: {}", err(&stopped));
+        assert!(
+            err(&stopped).contains("\nmpp: stopped before the answer to a payment of 0.02 usdc"),
+            "{}",
+            err(&stopped)
+        );
+        let entry = entry_in(&stopped);
+        if is_for_a_program {
+            let error = &document(&stopped)["error"];
+            assert_eq!((&error["exitCode"], &error["resume"]), (&4.into(), &entry.as_str().into()));
+        }
+        let bought = scene.ledger().split_off(before);
+        assert_eq!(bought, [("unknown".to_owned(), "20000".to_owned())]);
+        let resumed = scene.run(&["pay", "--resume", &entry]);
+        assert!(resumed.status.success(), "{}", err(&resumed));
+        exchanges.join().unwrap();
+        assert_eq!(scene.ledger().pop().unwrap(), paid("20000"));
+    }
+}
+
+#[test]
+fn whoever_stops_a_validation_between_two_payments_is_told_that_nothing_is_lost() {
+    let scene = Scene::set("stopped-between");
+    let (reached, is_reached) = channel();
+    let (url, exchanges) = scene.between(move |server| {
+        let (mut near, mut request) = server.take();
+        let mut payments = 0;
+        // The credential that was delivered is sent again, to see that it opens nothing: that one waits.
+        loop {
+            payments += usize::from(
+                request.lines().any(|line| line.len() > 100 && line.starts_with("authorization: ")),
+            );
+            if payments == 2 {
+                reached.send(()).unwrap();
+                // Until the command has gone.
+                return near.read(&mut [0; 1]).unwrap_or(0);
+            }
+            near.write_all(&server.ask(&request)).unwrap();
+            (near, request) = server.take();
+        }
+    });
+    let validating = scene.start(&["validate", "--pay", "--yes", &url]);
+    is_reached.recv().unwrap();
+    tell_to_end(&validating, "INT");
+    let stopped = validating.wait_with_output().expect("it ends");
+    assert_eq!(exchanges.join().unwrap(), 0);
+    assert_eq!(stopped.status.code(), Some(1), "{}", err(&stopped));
+    assert!(err(&stopped).ends_with("mpp: stopped; `mpp ledger` lists what was paid\n"), "{}", err(&stopped));
+    assert_eq!(scene.ledger(), [paid("20000")]);
+    assert!(!scene.home.join("unsettled").exists());
+}
