@@ -434,7 +434,7 @@ async fn a_refund_that_nobody_can_carry_on_ends_with_what_a_person_found_out() {
             assert_eq!(lab.network.given_back(), 0, "nothing was paid for a word");
             settle_down().await;
             let entry = only(&lab).await;
-            assert_eq!(entry.refunds, [closed.clone()]);
+            assert_eq!(entry.refunds, std::slice::from_ref(&closed));
             let next = || told.recv_timeout(Duration::from_secs(20)).unwrap();
             assert_eq!(next(), (closed.state.name(), SaidBy::Operator));
             match (found, kind) {
