@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use mpp::client::{EntryId, Error, NotPaid, Outcome, Paid, Refusal, Scope};
 use mpp::method::Fate;
 use mpp::protocol::b64;
-use reqwest::Response;
+use reqwest::{Response, StatusCode};
 use serde_json::json;
 
 use crate::failure::{Code, Failure};
@@ -134,6 +134,14 @@ async fn received(
     let paid = response.extensions().get::<Paid>().cloned();
     if let Some(paid) = paid.as_ref().filter(|_| response.status().is_client_error()) {
         return Err(purse.keep_undelivered(shelf, paid, response).await);
+    }
+    if paid.is_none() && response.status() == StatusCode::PAYMENT_REQUIRED {
+        // Of another protocol, to a verb that buys nothing, or to a credential of the caller's own.
+        let answer = answer_of(response).await;
+        return Err(Failure::new(
+            Code::NotPaid,
+            format!("{answer}, and there is nothing that can be paid here"),
+        ));
     }
     let printed = purse.unless_stopped(print(options, response, target)).await;
     let printed = printed.unwrap_or_else(|| Err(Failure::failed("stopped before all of it was there")));

@@ -19,7 +19,11 @@ fn what_is_neither_priced_nor_free_is_no_quote() {
             }
         }
         // Of another protocol.
-        server.answer("402 Payment Required\r\nwww-authenticate: L402 macaroon=x", "");
+        for _ in 0..2 {
+            let head =
+                "402 Payment Required\r\ncontent-type: text/plain\r\nwww-authenticate: L402 macaroon=x";
+            server.answer(head, "by lightning");
+        }
     });
     let other = format!("{url}/weather");
     for head in heads {
@@ -35,6 +39,12 @@ fn what_is_neither_priced_nor_free_is_no_quote() {
     let foreign = scene.run(&["quote", &other]);
     assert_eq!(foreign.status.code(), Some(1), "{}", out(&foreign));
     assert!(err(&foreign).contains("no way to pay"), "{}", err(&foreign));
+    let unpaid = scene.run(&["pay", "-y", "--json", &other]);
+    assert_eq!(unpaid.status.code(), Some(3), "what was not paid is no success: {}", out(&unpaid));
+    let said = "mpp: the server answered 402 Payment Required (\"by lightning\"), and there is nothing that can be paid here\n";
+    assert_eq!(err(&unpaid), said);
+    assert_eq!(document(&unpaid)["error"]["exitCode"], 3);
+    assert_eq!(scene.run(&["pay", "-y", "-X", "HEAD", &scene.url("/weather")]).status.code(), Some(3));
     answers.join().unwrap();
     assert_eq!(scene.run(&["quote", &scene.url("/")]).status.code(), Some(0), "free is an answer");
 }

@@ -21,7 +21,7 @@ pub(crate) enum Reply {
     Silence,
 }
 
-type Script = dyn Fn(&str, &Value) -> Option<Reply> + Send + Sync;
+pub(crate) type Script = dyn Fn(&str, &Value) -> Option<Reply> + Send + Sync;
 
 /// A running node.
 pub(crate) struct FakeNode {
@@ -33,7 +33,9 @@ pub(crate) struct FakeNode {
 
 #[derive(Clone)]
 struct Shared {
-    script: Arc<Script>,
+    nodes: Arc<[Box<Script>]>,
+    /// Which of them answers the n-th request.
+    choose: Arc<dyn Fn(usize) -> usize + Send + Sync>,
     asked: Arc<Mutex<Vec<String>>>,
     rounds: Arc<AtomicUsize>,
 }
@@ -43,10 +45,19 @@ impl FakeNode {
     pub(crate) async fn start(
         script: impl Fn(&str, &Value) -> Option<Reply> + Send + Sync + 'static,
     ) -> Self {
+        Self::balancing([Box::new(script) as _], |_| 0).await
+    }
+
+    /// Starts nodes behind one address: `choose` says which of them answers the n-th request, and all that is in it.
+    pub(crate) async fn balancing<const N: usize>(
+        nodes: [Box<Script>; N],
+        choose: impl Fn(usize) -> usize + Send + Sync + 'static,
+    ) -> Self {
         let asked = Arc::<Mutex<Vec<String>>>::default();
         let rounds = Arc::<AtomicUsize>::default();
-        let shared =
-            Shared { script: Arc::new(script), asked: Arc::clone(&asked), rounds: Arc::clone(&rounds) };
+        let nodes: Arc<[Box<Script>]> = nodes.into_iter().collect();
+        let choose = Arc::new(choose);
+        let shared = Shared { nodes, choose, asked: Arc::clone(&asked), rounds: Arc::clone(&rounds) };
         let app = axum::Router::new().fallback(answer).with_state(shared);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -66,12 +77,12 @@ impl FakeNode {
 }
 
 async fn answer(State(node): State<Shared>, Json(body): Json<Value>) -> Response {
-    node.rounds.fetch_add(1, Ordering::SeqCst);
+    let round = node.rounds.fetch_add(1, Ordering::SeqCst);
+    let script = &node.nodes[(node.choose)(round)];
     let one = |question: &Value| {
         let method = question["method"].as_str().unwrap_or_default();
         node.asked.lock().unwrap().push(method.to_owned());
-        let reply =
-            (node.script)(method, &question["params"]).unwrap_or(Reply::Error(-32601, "no such method"));
+        let reply = script(method, &question["params"]).unwrap_or(Reply::Error(-32601, "no such method"));
         (question["id"].clone(), reply)
     };
     let replies: Vec<_> = match &body {

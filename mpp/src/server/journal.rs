@@ -20,7 +20,7 @@ mod proofs;
 mod record;
 mod refunds;
 
-pub(crate) use archive::{Ending, FoundLine, Line, Listing, lines_since};
+pub(crate) use archive::{Ending, FoundLine, Line, LinePage, Listing, lines_since};
 pub(crate) use claim::{Claim, Claimed, Claiming, Held, NewClaim, Proofs, Settled, Settling, Started, Taken};
 #[cfg(feature = "testing")]
 pub(crate) use record::state_of;

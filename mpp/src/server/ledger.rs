@@ -12,8 +12,8 @@
 
 use super::Mpp;
 use super::journal::{
-    Book, BookOf, DeliveryState, Ending, Entry, FoundLine, Journal, Line, PaymentState, Record, books_from,
-    lines_since,
+    Book, BookOf, DeliveryState, Ending, Entry, FoundLine, Journal, Line, LinePage, PaymentState, Record,
+    books_from, lines_since,
 };
 use super::observe::Sale;
 use super::refund::{Refund, RefundState};
@@ -348,7 +348,8 @@ impl Ledger {
     }
 
     /// Erases lines of payments that are over, with what was given back of them; what is open stays, and so does a payment of
-    /// which a refund is pending. Returns how many.
+    /// which a refund is pending. Returns how many. In the place of each, and for a day, the store knows that a payment of this
+    /// challenge id and time was erased, and nothing else of it.
     ///
     /// # Errors
     /// [`StoreError`] when the store fails; what was erased until then stays erased.
@@ -380,16 +381,16 @@ impl Ledger {
             }
             let mut after = self.first(quota, query);
             loop {
-                let lines = self.journal.lines(quota, &after).await?;
-                let Some(last) = lines.last() else { break };
-                after = last.key.clone();
+                let LinePage { lines, last } = self.journal.lines(quota, &after).await?;
+                let Some(last) = last else { break };
+                after = last;
                 for found in lines.iter().filter(|found| query.wants(&found.line)) {
                     let of = BookOf { quota, settled_at: found.line.settled_at, id: found.id.clone() };
                     if self.journal.refunds(&of).await?.is_some_and(|(_, book)| book.has_pending()) {
                         continue;
                     }
                     // The line first: without it nothing more can be ordered.
-                    erased += usize::from(self.journal.erase(found).await?);
+                    erased += usize::from(self.journal.erase(found).await.map_err(store)?);
                     self.journal.forget_refunds(&of).await?;
                 }
             }
@@ -441,10 +442,10 @@ impl Ledger {
         query: &Query,
     ) -> Result<(Vec<LedgerEntry>, Option<Place>), StoreError> {
         let after = after.cloned().unwrap_or_else(|| self.first(quota, query));
-        let lines = self.journal.lines(quota, &after).await?;
+        let LinePage { lines, last } = self.journal.lines(quota, &after).await?;
         let late = |found: &FoundLine| query.until.is_some_and(|until| found.line.settled_at >= until.unix());
         let next =
-            lines.last().filter(|last| !late(last)).map(|last| Place::Lines(quota, Some(last.key.clone())));
+            last.filter(|_| !lines.last().is_some_and(late)).map(|last| Place::Lines(quota, Some(last)));
         let books = self.books_beside(quota, &lines).await?;
         let wanted = lines.into_iter().filter(|found| query.wants(&found.line));
         let entry = |found: FoundLine| {

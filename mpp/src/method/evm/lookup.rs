@@ -1,7 +1,7 @@
 //! `resolve`: what became of a payment, read from the chain. Never pays.
 //!
-//! What ends a payment without money is read from the *finalized* chain, before anything else is asked, so that a payment
-//! cannot appear in between unnoticed.
+//! What ends a payment without money is read from the *finalized* chain, in one round trip with what would speak for the
+//! payment: behind one address there may be several nodes, and one that lags knows of no payment.
 
 use super::Evm;
 use super::abi::{IPermit2, IToken};
@@ -12,10 +12,10 @@ use crate::chain::{Head, Rpc, RpcError, TxLog, TxReceipt};
 use crate::method::{Rejection, Settlement};
 use alloy::primitives::{B256, Bytes, U64, U256};
 use alloy::sol_types::SolEvent;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::time::Duration;
 
-/// How far finalized time has to be past a deadline: the state may come from a node a little behind.
+/// How far finalized time has to be past a deadline: who takes a round trip apart may have a node a little behind answer a part.
 const SETTLED_FOR: Duration = Duration::from_secs(10);
 /// Where looking for events starts, below the newest block when the credential was verified: the payer may have used the
 /// signature before showing it to us. Also how many blocks are asked for at once, which is what public nodes allow.
@@ -44,8 +44,12 @@ impl Evm {
     }
 
     async fn trace(&self, rpc: &Rpc, plan: &Submit) -> Result<Settlement, RpcError> {
-        let final_block = finalized(rpc).await;
-        if !self.is_used(rpc, plan).await? {
+        // In one round trip, so by one node: a node that is behind the one that knows of a final block has not seen the
+        // signature used, and would make a payment look like none.
+        let [finalized, state] = rpc.read_all([node::block("finalized"), state_of(plan)]).await?;
+        // A node may not know finality.
+        let final_block = finalized.into_result::<Option<Head>>().ok().flatten();
+        if !used(plan, &state.into_result()?).ok_or(RpcError::Garbled)? {
             let ended =
                 final_block.is_some_and(|block| block.time() >= node::at(plan.deadline) + SETTLED_FOR);
             return Ok(match ended {
@@ -285,12 +289,6 @@ async fn authorization_in(
 
 fn paid_by(event: &Event) -> Use {
     Use::Paid { hash: event.transaction_hash, block: event.block_number.to() }
-}
-
-/// The newest final block; `None` where the node does not know or does not say.
-async fn finalized(rpc: &Rpc) -> Option<Head> {
-    let block: Option<Value> = rpc.read(node::block("finalized")).await.ok()?;
-    serde_json::from_value(block?).ok()
 }
 
 fn unknown(why: &str) -> Settlement {

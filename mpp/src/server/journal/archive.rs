@@ -8,17 +8,23 @@
 //!
 //! | key | value |
 //! | --- | --- |
-//! | `<quota>/ledger/<settled at, unix seconds, 12 digits>-<challenge id>` | [`Line`] |
+//! | `<quota>/ledger/<settled at, unix seconds, 12 digits>-<challenge id>` | [`Shelved`] |
+//!
+//! A line that is erased leaves a mark in its place for a day. Whoever had read it from its record, and stood still before it
+//! wrote it, would bring it back otherwise.
 
 use super::{Bill, ENTRY, Entry, Journal, JournalError, PaymentState, Record, encode, encode_value};
 use crate::protocol::{Receipt, Timestamp};
-use crate::store::{Cas, Keep, Key, Quota, StoreError, Version, Write};
+use crate::store::{Cas, Keep, Key, Quota, StoreError, Version, Versioned, Write};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 const LEDGER: &str = "ledger";
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Play money is remembered for no longer than this.
-const TEST_MONEY: Duration = Duration::from_secs(24 * 60 * 60);
+const TEST_MONEY: Duration = DAY;
+/// How long a mark is kept. No process stands still for longer between two calls of its store and goes on with the second.
+const MARK: Duration = DAY;
 
 /// What is left of a payment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,6 +38,14 @@ pub(crate) struct Line {
     pub(crate) settled_at: i64,
     pub(crate) runs: u32,
     pub(crate) ending: Ending,
+}
+
+/// What is in the ledger in the place of a payment.
+#[derive(Serialize, Deserialize)]
+enum Shelved {
+    Line(Box<Line>),
+    /// The mark: nothing of the payment.
+    Erased,
 }
 
 /// How a payment stands.
@@ -109,9 +123,9 @@ impl Journal {
             let Some(listing) = found.listing else { return Ok(()) };
             let Listing { line, expires } = *listing;
             let keep = Keep::For(self.line_keep(quota).max(Duration::from_secs(1)));
-            let write = Write { value: encode_value("line", &line)?, keep };
             let key = line_key(quota, line.settled_at, id);
-            // Somebody may have put it there before and died: it is the same line.
+            let write = Write { value: encode_value("line", &Shelved::Line(Box::new(line)))?, keep };
+            // Somebody may have put it there before and died: it is the same line. Or it has been erased since.
             self.store.cas(&key, None, Some(write)).await.map_err(JournalError::Store)?;
             let keep = Keep::For(self.retention(expires, now));
             let write = Write { value: encode(&found.record)?, keep };
@@ -125,9 +139,9 @@ impl Journal {
         Ok(())
     }
 
-    /// Whether a line is in the ledger.
+    /// Whether a line has come to the ledger; it may have been erased since.
     pub(crate) async fn has_line(&self, quota: Quota, id: &str, line: &Line) -> Result<bool, StoreError> {
-        Ok(self.line_as_stored(quota, line.settled_at, id).await?.is_some())
+        Ok(self.store.get(&line_key(quota, line.settled_at, id)).await?.is_some())
     }
 
     /// The line of a payment that is over.
@@ -136,43 +150,55 @@ impl Journal {
         quota: Quota,
         settled_at: i64,
         id: &str,
-    ) -> Result<Option<(Version, Line)>, StoreError> {
-        let there = self.line_as_stored(quota, settled_at, id).await?;
-        there.map(|(version, value)| Ok((version, read_line(&value)?))).transpose()
+    ) -> Result<Option<Line>, StoreError> {
+        Ok(self.line_as_stored(quota, settled_at, id).await?.map(|(_, line, _)| line))
     }
 
+    /// The line with its version and its bytes.
     pub(super) async fn line_as_stored(
         &self,
         quota: Quota,
         settled_at: i64,
         id: &str,
-    ) -> Result<Option<(Version, Vec<u8>)>, StoreError> {
+    ) -> Result<Option<(Version, Line, Vec<u8>)>, StoreError> {
         let there = self.store.get(&line_key(quota, settled_at, id)).await?;
-        Ok(there.map(|there| (there.version, there.value)))
+        let Some(Versioned { version, value }) = there else { return Ok(None) };
+        Ok(read_line(&value)?.map(|line| (version, line, value)))
     }
 
     /// A page of lines, oldest first, after this key.
-    pub(crate) async fn lines(&self, quota: Quota, after: &Key) -> Result<Vec<FoundLine>, StoreError> {
+    pub(crate) async fn lines(&self, quota: Quota, after: &Key) -> Result<LinePage, StoreError> {
         const PAGE: usize = 100;
         let prefix = format!("{}/{LEDGER}/", quota.name());
         let page = self.store.scan(&prefix, Some(after), PAGE).await?;
-        let lines = page.into_iter().map(|(key, versioned)| {
-            let line = read_line(&versioned.value)?;
+        let last = page.last().map(|(key, _)| key.clone());
+        let mut lines = Vec::with_capacity(page.len());
+        for (key, Versioned { version, value }) in page {
             let id = key.as_str().get(prefix.len() + 13..).unwrap_or_default().to_owned();
-            Ok(FoundLine { key, version: versioned.version, id, line })
-        });
-        lines.collect()
+            lines.extend(read_line(&value)?.map(|line| FoundLine { key, version, id, line }));
+        }
+        Ok(LinePage { lines, last })
     }
 
-    /// Removes a line; `false` when it is gone already.
-    pub(crate) async fn erase(&self, found: &FoundLine) -> Result<bool, StoreError> {
-        Ok(self.store.cas(&found.key, Some(found.version), None).await? == Cas::Removed)
+    /// Erases a line; `false` when it is gone already.
+    pub(crate) async fn erase(&self, found: &FoundLine) -> Result<bool, JournalError> {
+        let mark = Write { value: encode_value("mark", &Shelved::Erased)?, keep: Keep::For(MARK) };
+        let erased = self.store.cas(&found.key, Some(found.version), Some(mark)).await;
+        Ok(matches!(erased.map_err(JournalError::Store)?, Cas::Written(_)))
     }
+}
+
+/// Some lines.
+pub(crate) struct LinePage {
+    /// Without those that are erased: there may be none before the end.
+    pub(crate) lines: Vec<FoundLine>,
+    /// Where to go on; `None` at the end.
+    pub(crate) last: Option<Key>,
 }
 
 /// A line as read.
 pub(crate) struct FoundLine {
-    pub(crate) key: Key,
+    key: Key,
     version: Version,
     /// Of the challenge.
     pub(crate) id: String,
@@ -188,6 +214,123 @@ pub(super) fn line_key(quota: Quota, settled_at: i64, id: &str) -> Key {
     Key::new(quota, LEDGER, &format!("{:012}-{id}", settled_at.max(0)))
 }
 
-fn read_line(value: &[u8]) -> Result<Line, StoreError> {
-    postcard::from_bytes(value).map_err(|e| StoreError::Backend(format!("unreadable ledger line: {e}")))
+/// `None` of one that is erased.
+fn read_line(value: &[u8]) -> Result<Option<Line>, StoreError> {
+    match postcard::from_bytes(value) {
+        Ok(Shelved::Line(line)) => Ok(Some(*line)),
+        Ok(Shelved::Erased) => Ok(None),
+        Err(e) => Err(StoreError::Backend(format!("unreadable ledger line: {e}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ManualClock;
+    use crate::ledger::{Ledger, Query};
+    use crate::method::Step;
+    use crate::store::{Durability, MemoryStore, Store};
+    use std::sync::Arc;
+    use tokio::sync::Notify;
+
+    const ID: &str = "n3vQ";
+    const SETTLED: i64 = 1_800_000_000;
+
+    /// A store whose user stands still before its first write.
+    struct Stalled {
+        inner: Arc<MemoryStore>,
+        arrived: Notify,
+        goes_on: Notify,
+    }
+
+    impl Store for Stalled {
+        fn durability(&self) -> Durability {
+            self.inner.durability()
+        }
+
+        fn get<'a>(&'a self, key: &'a Key) -> Step<'a, Result<Option<Versioned>, StoreError>> {
+            self.inner.get(key)
+        }
+
+        fn cas<'a>(
+            &'a self,
+            key: &'a Key,
+            expect: Option<Version>,
+            new: Option<Write>,
+        ) -> Step<'a, Result<Cas, StoreError>> {
+            Step::boxed(async move {
+                self.arrived.notify_one();
+                self.goes_on.notified().await;
+                // A permit for the writes that follow.
+                self.goes_on.notify_one();
+                self.inner.cas(key, expect, new).await
+            })
+        }
+
+        fn scan<'a>(
+            &'a self,
+            prefix: &'a str,
+            after: Option<&'a Key>,
+            limit: usize,
+        ) -> Step<'a, Result<Vec<(Key, Versioned)>, StoreError>> {
+            self.inner.scan(prefix, after, limit)
+        }
+    }
+
+    fn listing() -> Listing {
+        let bill = Bill {
+            operation: "GET /weather".to_owned(),
+            units: 50_000,
+            decimals: 6,
+            currency: "usdc".to_owned(),
+            asset: "0x20c0".to_owned(),
+        };
+        let line = Line {
+            bill,
+            method: "tempo".to_owned(),
+            payer: Some("did:key:alice".to_owned()),
+            reference: "0xabc".to_owned(),
+            external_id: None,
+            settled_at: SETTLED,
+            runs: 1,
+            ending: Ending::Delivered,
+        };
+        Listing { line, expires: SETTLED + 300 }
+    }
+
+    fn journal(store: Arc<dyn Store>) -> Journal {
+        let minute = Duration::from_secs(60);
+        Journal::new(store, minute, minute, minute).keeping_lines(90 * DAY)
+    }
+
+    #[tokio::test]
+    async fn a_line_that_was_erased_while_another_process_stood_still_does_not_come_back() {
+        let now = Timestamp::from_unix(SETTLED + 1);
+        let clock = Arc::new(ManualClock::at(now));
+        let inner = Arc::new(MemoryStore::new().with_clock(clock.clone()));
+        let record = super::super::listed(Record::Delivered(7), Some(Box::new(listing())));
+        let write = Write { value: encode(&record).unwrap(), keep: Keep::Live };
+        inner.cas(&Key::new(Quota::Paid, ENTRY, ID), None, Some(write)).await.unwrap();
+
+        let (arrived, goes_on) = (Notify::new(), Notify::new());
+        let stalled = Arc::new(Stalled { inner: inner.clone(), arrived, goes_on });
+        let other = journal(stalled.clone());
+        let archiving = tokio::spawn(async move { other.archive(Quota::Paid, ID, now).await });
+        stalled.arrived.notified().await;
+
+        let ours = journal(inner.clone());
+        let ledger = Ledger::new(ours.clone(), clock.clone());
+        let alices = Query::new().payer("did:key:alice");
+        assert_eq!(ledger.erase(&alices).await, Ok(1));
+
+        stalled.goes_on.notify_one();
+        assert_eq!(archiving.await.unwrap(), Ok(()));
+        assert_eq!(ledger.page(&Query::new(), None).await.unwrap().entries, []);
+        assert_eq!(ours.line(Quota::Paid, SETTLED, ID).await, Ok(None));
+        assert_eq!(ledger.erase(&alices).await, Ok(0), "once");
+        let left = inner.scan("", None, 10).await.unwrap();
+        assert!(!left.iter().any(|(_, there)| there.value.windows(5).any(|part| part == b"alice")));
+        clock.advance(MARK);
+        assert_eq!(inner.scan("paid/ledger/", None, 10).await, Ok(vec![]), "the mark goes, too");
+    }
 }

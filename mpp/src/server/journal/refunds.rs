@@ -12,6 +12,7 @@
 //! kept a day longer than the ledger's line, which is written again with every refund, and by every sweep while an order is
 //! pending. So the sum of what went back is never forgotten before the payment is, nor the payment before its refund ended.
 
+use super::super::refund::SaidBy;
 use super::archive::{Ending, Line, line_key};
 use super::{Entry, Found, Journal, JournalError, PaymentState, Record, encode_value};
 use crate::protocol::Timestamp;
@@ -45,6 +46,8 @@ pub(crate) struct Ordered {
     /// Unix seconds.
     pub(crate) at: i64,
     pub(crate) state: OrderState,
+    /// Who says that it stands so.
+    pub(crate) said_by: SaidBy,
 }
 
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -93,6 +96,16 @@ impl Book {
     /// Whether all of the payment went back.
     pub(crate) fn is_settled(&self) -> bool {
         !self.has_pending() && self.spoken_for() >= self.paid
+    }
+
+    /// Whether all of an undelivered payment went back, and its entry is not closed yet.
+    pub(crate) fn is_to_be_closed(&self) -> bool {
+        self.payment == Whereabouts::Open && self.is_settled()
+    }
+
+    /// Whether there is nothing to carry on.
+    pub(crate) fn is_over(&self) -> bool {
+        !self.has_pending() && !self.is_to_be_closed()
     }
 
     pub(crate) fn has_pending(&self) -> bool {
@@ -146,7 +159,7 @@ impl Journal {
                 Some(Found { listing: Some(_), .. }) => self.archive(quota, id, now).await?,
                 Some(_) | None => {}
             }
-            if let Some((_, line)) = self.line(quota, settled_at, id).await.map_err(JournalError::Store)? {
+            if let Some(line) = self.line(quota, settled_at, id).await.map_err(JournalError::Store)? {
                 return Ok(Some(Refundable { quota, line, open: None }));
             }
         }
@@ -229,7 +242,7 @@ impl Journal {
     /// Keeps the line of a payment that is over for as long as a new one. `false` when it is not there any more, or somebody
     /// was faster.
     pub(crate) async fn keep_line_again(&self, of: &BookOf) -> Result<bool, StoreError> {
-        let Some((version, value)) = self.line_as_stored(of.quota, of.settled_at, &of.id).await? else {
+        let Some((version, _, value)) = self.line_as_stored(of.quota, of.settled_at, &of.id).await? else {
             return Ok(false);
         };
         let keep = Keep::For(self.line_keep(of.quota).max(DAY));

@@ -4,7 +4,7 @@
 
 use super::super::abi::{IPermit2, IToken};
 use super::super::typed::token_domain;
-use crate::chain::fake::{FakeNode, Reply};
+use crate::chain::fake::{FakeNode, Reply, Script};
 use alloy::consensus::{Signed, TxEip1559};
 use alloy::eips::eip2718::Decodable2718;
 use alloy::primitives::{Address, B256, Bytes, TxKind, U256, address, hex, keccak256};
@@ -32,7 +32,7 @@ pub(super) enum Fate {
     Refused(i64, &'static str),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct State {
     /// For the broadcasts to come; [`Fate::Mined`] when there is none left.
     pub(super) fates: VecDeque<Fate>,
@@ -86,6 +86,16 @@ impl FakeChain {
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
+}
+
+/// Two nodes behind one address, as they stand. The n-th request goes to the second if the n-th bit of `turns` is set.
+pub(super) async fn balanced(nodes: [State; 2], turns: usize) -> FakeNode {
+    let nodes = nodes.map(|state| {
+        let state = Mutex::new(state);
+        Box::new(move |method: &str, params: &Value| Some(state.lock().unwrap().answer(method, params)))
+            as Box<Script>
+    });
+    FakeNode::balancing(nodes, move |round| turns >> round.min(31) & 1).await
 }
 
 impl State {

@@ -646,6 +646,58 @@ async fn a_transaction_is_declined_only_when_finality_excludes_it() {
 }
 
 #[tokio::test]
+async fn a_node_that_lags_behind_a_balancer_makes_no_payment_look_like_none() {
+    for kind_of in [CredentialType::Authorization, CredentialType::Transaction] {
+        let scene = Scene::new().await;
+        let plan = verified(&scene, kind_of).await;
+        let mut behind = scene.chain.state().clone();
+        behind.finalized = Some((90, NOW - 60));
+        let paid = reference(&scene.settle(&plan).await);
+        let mut ahead = scene.chain.state().clone();
+        // Long after every deadline: had it not been paid, it would be over.
+        ahead.number += 10;
+        ahead.time = EXPIRES + 3_600;
+        ahead.finalized = Some((ahead.number, ahead.time));
+        let mut found = 0;
+        for turns in 0..32 {
+            let node = chain::balanced([ahead.clone(), behind.clone()], turns).await;
+            let evm = shop_at(&node.url, &scene.settler);
+            let cx = SettleCx::new("id", &plan.plan, Timestamp::from_unix(NOW));
+            match evm.resolve(&cx).await {
+                Settlement::Unknown { .. } => {}
+                settled => {
+                    assert_eq!(reference(&settled), paid, "{kind_of:?} {turns:b}");
+                    found += 1;
+                }
+            }
+        }
+        assert!(found > 0, "{kind_of:?}: by the node that knows it");
+    }
+}
+
+#[tokio::test]
+async fn a_nonce_that_another_transaction_used_ends_a_payment_by_the_word_of_a_node_that_knows() {
+    let scene = Scene::new().await;
+    let (_, plan) = transaction(&scene, |_| {}).await;
+    let mut behind = scene.chain.state().clone();
+    behind.finalized = Some((90, NOW - 60));
+    let mut ahead = behind.clone();
+    ahead.nonces.insert(scene.key.address(), 1);
+    ahead.finalized = Some((110, NOW));
+    for (turns, expected) in [
+        (0b00, "declined: another transaction of the payer has used the nonce"),
+        (0b10, "declined: another transaction of the payer has used the nonce"),
+        (0b01, "unknown: evm: the transaction may still be mined"),
+        (0b11, "unknown: evm: the transaction may still be mined"),
+    ] {
+        let node = chain::balanced([ahead.clone(), behind.clone()], turns).await;
+        let evm = shop_at(&node.url, &scene.settler);
+        let cx = SettleCx::new("id", &plan.plan, Timestamp::from_unix(NOW));
+        assert_said(&kind(&evm.resolve(&cx).await), expected);
+    }
+}
+
+#[tokio::test]
 async fn a_payment_counts_only_as_deep_as_configured_and_a_reorganisation_takes_it_back() {
     for kind_of in [CredentialType::Authorization, CredentialType::Transaction] {
         let scene = Scene::of("usdc", |evm| evm.confirmations(3)).await;
