@@ -162,6 +162,10 @@ const VOLATILE: [&str; 25] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::method::{Asset, ClientMethod, Cost, PayError, Proof, Step};
+    use crate::protocol::{BaseUnits, Challenge, MethodName};
+    use bytes::Bytes;
+    use http::{HeaderValue, Method};
 
     fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
         let line = |(name, value): &(&'static str, &'static str)| {
@@ -172,6 +176,59 @@ mod tests {
             headers.append(name, value);
         }
         headers
+    }
+
+    struct NoWallet(MethodName);
+
+    impl ClientMethod for NoWallet {
+        fn name(&self) -> &MethodName {
+            &self.0
+        }
+
+        fn pay<'a>(&'a self, _: &'a Challenge) -> Step<'a, Result<Proof, PayError>> {
+            Step::ready(Err(PayError::Declined("no".into())))
+        }
+    }
+
+    fn payment(entry: u128) -> Payment {
+        let line = r#"Payment id="a", realm="r", method="tempo", intent="charge", request="e30""#;
+        let cost = Cost::new(BaseUnits::new(1), Asset::known("eip155:4217", "0xa", "usdc", 6));
+        let proof = Proof { payload: serde_json::Map::new(), source: None };
+        Payment::new(
+            format!("{entry:032x}").parse().unwrap(),
+            Challenge::parse_all([line]).offers.remove(0),
+            cost,
+            proof,
+            HeaderValue::from_static("Payment e30"),
+            Arc::new(NoWallet(MethodName::from_static("tempo"))),
+        )
+    }
+
+    /// A list of open payments for requests with these bodies, oldest first; what is left of it.
+    fn kept(bodies: impl IntoIterator<Item = Bytes>) -> Vec<u128> {
+        let list = OpenPayments::default();
+        for (entry, body) in (0..).zip(bodies) {
+            let url = "https://api.example.com/".parse().unwrap();
+            let asked = Asked { method: Method::POST, url, headers: HeaderMap::new(), body };
+            drop(list.begin(payment(entry), Arc::new(asked)));
+        }
+        let entry = |open: Unsettled| u128::from_str_radix(&open.payment.entry().to_string(), 16).unwrap();
+        list.idle().into_iter().map(entry).collect()
+    }
+
+    #[test]
+    fn so_many_payments_are_kept_open_and_the_oldest_goes_first() {
+        let most = MOST as u128;
+        assert_eq!(kept((0..most).map(|_| Bytes::new())), (0..most).collect::<Vec<_>>());
+        assert_eq!(kept((0..most + 2).map(|_| Bytes::new())), (2..most + 2).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn so_much_of_what_is_to_be_sent_again_is_kept_and_the_newest_however_large() {
+        let (half, more) = (Bytes::from(vec![0; MOST_BYTES / 2]), Bytes::from(vec![0; MOST_BYTES + 1]));
+        assert_eq!(kept([half.clone(), half.clone()]), [0, 1], "to the byte");
+        assert_eq!(kept([half.clone(), half.clone(), Bytes::from_static(b"x")]), [1, 2]);
+        assert_eq!(kept([half, more]), [1]);
     }
 
     #[test]

@@ -197,3 +197,48 @@ fn is_no_worse(further: &Cost, first: &Cost) -> bool {
         && fees_covered
         && accounts(further) == accounts(first)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::method::{Asset, Payee};
+    use crate::protocol::BaseUnits;
+
+    fn asset(id: &str) -> Asset {
+        Asset::known("eip155:4217", id, "usdc", 6)
+    }
+
+    fn payee(account: &str) -> Payee {
+        Payee { account: account.into(), units: BaseUnits::new(1) }
+    }
+
+    #[test]
+    fn a_further_price_is_no_worse_if_it_takes_no_more_of_the_same_for_the_same_people() {
+        let mut first = Cost::new(BaseUnits::new(5), asset("0xa"));
+        first.payees = vec![payee("0xb"), payee("0xc")];
+        first.fees = vec![(BaseUnits::new(2), asset("0xd")), (BaseUnits::new(3), asset("0xd"))];
+        type Change = fn(&mut Cost);
+        let no_worse: [Change; 5] = [
+            |_| {},
+            |cost| cost.amount = BaseUnits::new(4),
+            |cost| cost.payees.reverse(),
+            |cost| cost.fees = vec![(BaseUnits::new(3), asset("0xd"))],
+            |cost| cost.fees.clear(),
+        ];
+        let worse: [Change; 6] = [
+            |cost| cost.amount = BaseUnits::new(6),
+            |cost| cost.asset = asset("0xe"),
+            |cost| cost.payees[1] = payee("0xe"),
+            |cost| cost.payees.push(payee("0xe")),
+            |cost| cost.fees = vec![(BaseUnits::new(4), asset("0xd"))],
+            |cost| cost.fees = vec![(BaseUnits::new(1), asset("0xe"))],
+        ];
+        for (changes, expected) in [(&no_worse[..], true), (&worse[..], false)] {
+            for (n, change) in changes.iter().enumerate() {
+                let mut further = first.clone();
+                change(&mut further);
+                assert_eq!(is_no_worse(&further, &first), expected, "{n}: {further:?}");
+            }
+        }
+    }
+}

@@ -9,7 +9,7 @@ use super::Mpp;
 use super::drain::Pass;
 use super::journal::{
     Again, Book, BookOf, Claim, Claimed, DeliveryState, Entry, Found, Held, JournalError, NewClaim,
-    PaymentState, Proofs, Record, Settled, Settling, Started, Taken, Whereabouts,
+    PaymentState, Proofs, Record, Settled, Settling, Started, Taken,
 };
 use super::observe::{Failure, TARGET, Verdict};
 use super::paid::{Delivery, Hold, Proved};
@@ -357,8 +357,7 @@ impl Finishing {
     /// # Errors
     /// The first failure of the store. What has begun goes on.
     pub(super) async fn refund(&mut self, mpp: &Mpp, of: BookOf, book: Book) -> Result<usize, StoreError> {
-        let is_over = !book.has_pending() && (book.payment == Whereabouts::Over || !book.is_settled());
-        if is_over {
+        if book.is_over() {
             return Ok(0);
         }
         let mut finished = 0;

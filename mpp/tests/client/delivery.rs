@@ -293,8 +293,22 @@ async fn a_wallet_that_declines_frees_the_limits_and_one_that_failed_does_not() 
     ] {
         let wallet = Wallet::generate();
         let told = Told { fails: Some(fails), ..Told::around(&wallet) };
-        let world = World::paying(wallet, Policy::unlimited(), |builder| builder.method(told));
+        let steps = Arc::new(Mutex::new(Vec::new()));
+        let log = steps.clone();
+        let world = World::paying(wallet, Policy::unlimited(), |builder| {
+            builder
+                .method(told)
+                .observe(move |event: &Event<'_>| log.lock().unwrap().push(format!("{event:?}")))
+        });
         let error = world.get("/weather").await.unwrap_err();
+        let steps: Vec<_> = steps
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|event| event.split([' ', '(']).next().unwrap().to_owned())
+            .collect();
+        let expected: &[&str] = if counts { &["Unsettled"] } else { &["Released", "Refused"] };
+        assert_eq!(steps, [&["Challenged", "Paying"], expected].concat());
         assert_eq!(matches!(error, Error::Wallet { .. }), counts, "{error}");
         assert_eq!(world.client.ledger().entries().await.unwrap()[0].outcome.counts(), counts);
         assert_eq!(world.server.requests(), 1, "nothing is sent");

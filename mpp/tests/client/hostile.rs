@@ -4,7 +4,7 @@ use crate::world::{Act, Told, World, answer, change, edited, text, url};
 use http::Request;
 use http::header::WWW_AUTHENTICATE;
 use mpp::Amount;
-use mpp::client::{Budget, Error, Event, Outcome, Policy, Refusal, RefusedOffer};
+use mpp::client::{Budget, Cause, Error, Event, Outcome, Policy, Refusal, RefusedOffer};
 use mpp::method::Fate;
 use mpp::method::sandbox::Wallet;
 use mpp::protocol::{BaseUnits, BodyDigest, Challenge};
@@ -160,6 +160,25 @@ async fn a_lost_answer_is_told_as_a_payment_without_a_delivery() {
     world.server.will([Act::Pass, Act::LoseAnswer]);
     world.get("/weather").await.unwrap_err();
     assert!(told.lock().unwrap().last().unwrap().starts_with("Unsettled"));
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_ready_has_not_refused_the_payment_whatever_the_wallet_says() {
+    let wallet = Wallet::generate();
+    let told = Told { fate: Fate::Never, ..Told::around(&wallet) };
+    let world = World::paying(wallet, policy(), |builder| builder.method(told));
+    let problem = r#"{"type": "https://paymentauth.org/problems/unavailable", "status": 503}"#;
+    let busy = http::Response::builder()
+        .status(503)
+        .header("content-type", "application/problem+json")
+        .body(problem.into())
+        .unwrap();
+    world.server.will([Act::Pass, Act::Answer(busy)]);
+    let error = world.get("/weather").await.unwrap_err();
+    let Error::OutcomeUnknown(unsettled) = &error else { panic!("{error}") };
+    assert!(matches!(&unsettled.cause, Cause::Status { problem: Some(_), .. }), "{:?}", unsettled.cause);
+    assert_eq!(world.client.ledger().entries().await.unwrap()[0].outcome, Outcome::Unknown);
+    assert_eq!(world.client.unsettled().len(), 1, "the credential can be sent again");
 }
 
 #[tokio::test]

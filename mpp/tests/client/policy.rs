@@ -196,6 +196,16 @@ async fn the_first_wallet_is_preferred_and_an_own_selection_overrules_it() {
     }
 }
 
+#[tokio::test]
+async fn a_selection_of_no_offer_or_of_one_that_is_not_there_pays_nothing() {
+    for selected in [None, Some(1), Some(usize::MAX)] {
+        let world = World::with(Policy::unlimited(), |builder| builder.select(move |_| selected));
+        let refused = refused(&world, "/weather").await;
+        assert!(refused.is_because(|why| matches!(why, Refusal::NotSelected)), "{refused}");
+        assert_eq!(world.till().await, Amount::ZERO);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_the_account_does_not_hold_is_refused_before_anybody_is_asked_or_anything_entered() {
     let asked = Arc::new(Mutex::new(0));

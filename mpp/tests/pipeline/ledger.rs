@@ -4,7 +4,9 @@
 use crate::common::{Fault, Network, Script, credential};
 use crate::lab::*;
 use mpp::ledger::{Delivery, Ledger, LedgerEntry, Query};
+use mpp::observe::Event;
 use mpp::protocol::Timestamp;
+use mpp::refund::{RefundError, RefundOrder};
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -144,6 +146,7 @@ async fn queries_filter_by_time_method_operation_and_payer_and_pages_miss_nothin
     };
     assert_eq!(of(Query::new().since(since).until(until)).await, 10);
     assert_eq!(of(Query::new().since(since).until(until).operation("GET /dear")).await, 5);
+    assert_eq!(of(Query::new().until(Timestamp::from_unix(START + 240))).await, 240, "over several pages");
     assert_eq!(of(Query::new().method("tempo")).await, 250);
     assert_eq!(of(Query::new().method("stripe")).await, 0);
     assert_eq!(of(Query::new().payer("nobody")).await, 0);
@@ -166,6 +169,55 @@ async fn what_is_owed_is_never_erased_and_never_too_old() {
     lab.clock.advance(2 * MONTH);
     lab.mpp.recover().await.unwrap();
     assert_eq!(shown(&lab.mpp.ledger(), &Query::new().undelivered()).await, ["GET /flaky refund due"]);
+}
+
+/// A process that dies between a delivery and the ledger leaves the line in the record that refuses the credential.
+#[tokio::test(start_paused = true)]
+async fn what_is_to_be_forgotten_is_erased_also_on_its_way_into_the_ledger() {
+    let lab = lab();
+    let paid = credential(&lab.challenge("/cheap").await, "tx1");
+    lab.store.after(OPERATIONS_BEFORE_COMMIT + 1, Fault::Dies);
+    lab.client.get("/cheap").presenting(&paid).await.assert_ok();
+    settle_down().await;
+    let ledger = Ledger::in_store(lab.shelf.clone());
+    let lines = || async { lab.shelf.scan("paid/ledger/", None, 9).await.unwrap().len() };
+    assert_eq!(lines().await, 0, "it has not come there yet");
+    assert_eq!(shown(&ledger, &Query::new()).await, ["GET /cheap delivered"]);
+    let unwanted = ledger.erase(&Query::new().method("stripe")).await;
+    assert_eq!((unwanted, lines().await), (Ok(0), 0), "what is not wanted is left where it is");
+    assert_eq!(ledger.erase(&Query::new()).await, Ok(1));
+    assert_eq!(shown(&ledger, &Query::new()).await, [""; 0]);
+    // Nor does a recovery bring it back, and the credential stays used up.
+    lab.store.heal();
+    lab.mpp.recover().await.unwrap();
+    assert_eq!(shown(&ledger, &Query::new()).await, [""; 0]);
+    lab.client.get("/cheap").presenting(&paid).await.assert_problem("invalid-challenge");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proof_of_identity_that_was_not_delivered_is_owed_nothing() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let lab = Lab::on(Network::with_money("tempo", mpp::method::Money::Real), |builder| {
+        builder.single_process_volatile_store().ledger_retention(MONTH).on_event(move |event| {
+            if let Event::PaymentSettled { sale, .. } = event {
+                tell.send(sale.clone()).ok();
+            }
+        })
+    });
+    let paid = credential(&lab.challenge("/whoami").await, "me");
+    lab.store.after(OPERATIONS_BEFORE_COMMIT, Fault::Dies);
+    lab.client.get("/whoami").presenting(&paid).await.assert_problem("unavailable");
+    settle_down().await;
+    lab.store.heal();
+    let sale = told.recv_timeout(Duration::from_secs(20)).expect("it is told as any other");
+    assert_eq!(shown(&lab.mpp.ledger(), &Query::new()).await, [""; 0]);
+    assert_eq!(lab.mpp.refund(&RefundOrder::rest(&sale)).await, Err(RefundError::NoSuchPayment));
+    lab.clock.advance(Duration::from_secs(91));
+    assert_eq!(
+        lab.client.get("/whoami").presenting(&paid).await.text(),
+        "did:example:payer",
+        "it is still open"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -427,7 +427,9 @@ async fn a_hook_that_hangs_or_panics_touches_no_payment_and_no_other_hook() {
 mod metrics {
     use super::*;
     use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
+    use mpp::ledger::Query;
     use mpp::method::{Money, SponsorBudget};
+    use mpp::refund::RefundOrder;
 
     /// A lab whose configuration is built under a recorder.
     fn metered(network: Arc<Network>) -> (Lab, Snapshotter) {
@@ -510,6 +512,30 @@ mod metrics {
         let lines = shown(&snapshotter);
         assert!(lines.contains(&"mpp_refunds_due_total{} 1".to_owned()), "{lines:?}");
         assert!(lines.contains(&"mpp_refunds_due{} 1".to_owned()), "{lines:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn metrics_count_refunds_by_their_end_and_none_that_is_pending() {
+        let recorder = DebuggingRecorder::new();
+        let keeping = |builder: mpp::Builder| builder.ledger_retention(Duration::from_secs(3600));
+        let lab = ::metrics::with_local_recorder(&recorder, || Lab::on(Network::new("tempo"), keeping));
+        let snapshotter = recorder.snapshotter();
+        let refunds = || -> Vec<_> {
+            shown(&snapshotter).into_iter().filter(|line| line.starts_with("mpp_refunds_total")).collect()
+        };
+        lab.pay("/cheap", "tx1").await.1.assert_ok();
+        settle_down().await;
+        let sold = lab.mpp.ledger().page(&Query::new(), None).await.unwrap();
+        let order = RefundOrder::rest(&sold.entries[0].sale);
+        for (script, told) in [
+            (Script::LoseRequest, &[][..]),
+            (Script::Decline, &["mpp_refunds_total{outcome=failed} 1"]),
+            (Script::Settle, &["mpp_refunds_total{outcome=refunded} 1"]),
+        ] {
+            *lab.network.refund.lock().unwrap() = script;
+            lab.mpp.refund(&order).await.unwrap();
+            assert_eq!(refunds(), told, "{script:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use crate::lab::*;
 use mpp::ledger::{Delivery, LedgerEntry, Query};
 use mpp::method::{Money, Refunding};
 use mpp::observe::{Event, Sale};
-use mpp::refund::{Refund, RefundError, RefundOrder, RefundState};
+use mpp::refund::{Finding, Refund, RefundError, RefundOrder, RefundState, SaidBy};
 use mpp::{Amount, Builder, Secret, SecretRing};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -121,7 +121,7 @@ async fn parts_go_back_by_name_once_each_and_never_more_than_was_paid() {
     );
     assert_eq!(order(part(1, "")).await, Err(RefundError::Name));
     assert_eq!(order(part(1, &"n".repeat(101))).await, Err(RefundError::Name));
-    assert!(is_back(&order(part(5_000, "wrong")).await.unwrap()));
+    assert!(is_back(&order(part(5_000, &"n".repeat(100))).await.unwrap()));
     let rest = order(RefundOrder::rest(&sale)).await.unwrap();
     assert_eq!(rest.amount, micros(1_000));
     assert_eq!(order(part(1, "more")).await, Err(RefundError::TooMuch { left: Amount::ZERO }));
@@ -135,6 +135,22 @@ async fn parts_go_back_by_name_once_each_and_never_more_than_was_paid() {
     assert_eq!(lab.mpp.ledger().erase(&Query::new()).await, Ok(1));
     lab.clock.advance(DAY);
     assert_eq!(lab.shelf.scan("paid/", None, 9).await.unwrap(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_payment_goes_back_in_at_most_a_hundred_parts_and_one_of_them_that_failed_can_be_ordered_again() {
+    let lab = lab();
+    let sale = sold(&lab).await;
+    let part = async |name: &str| lab.mpp.refund(&RefundOrder::part(&sale, micros(1), name)).await;
+    for n in 1..100 {
+        assert!(is_back(&part(&n.to_string()).await.unwrap()), "{n}");
+    }
+    *lab.network.refund.lock().unwrap() = Script::Decline;
+    assert!(matches!(part("100").await.unwrap().state, RefundState::Failed { .. }));
+    *lab.network.refund.lock().unwrap() = Script::Settle;
+    assert_eq!(part("101").await, Err(RefundError::TooMany));
+    assert!(is_back(&part("100").await.unwrap()));
+    assert_eq!(lab.network.given_back(), 100);
 }
 
 #[tokio::test(start_paused = true)]
@@ -187,6 +203,8 @@ async fn a_payment_that_is_being_delivered_is_not_refunded_and_one_that_is_refun
     *lab.network.refund.lock().unwrap() = Script::Settle;
     assert_eq!(lab.mpp.recover().await, Ok(1));
     assert_eq!(only(&lab).await.delivery, Delivery::RefundDue, "half of it is back");
+    assert_eq!(lab.mpp.recover().await, Ok(0), "and the other half waits for an order");
+    assert_eq!(only(&lab).await.delivery, Delivery::RefundDue);
     assert!(is_back(&lab.mpp.refund(&RefundOrder::rest(&sale)).await.unwrap()));
     assert_eq!((only(&lab).await.delivery, lab.network.given_back()), (Delivery::Refunded, PRICE));
 }
@@ -240,7 +258,9 @@ async fn a_lost_answer_is_asked_for_again_and_the_money_goes_back_once() {
         *lab.network.refund.lock().unwrap() = script;
         let order = RefundOrder::rest(&sale);
         let pending = lab.mpp.refund(&order).await.unwrap();
-        assert!(matches!(pending.state, RefundState::Pending { .. }), "{script:?}: {pending:?}");
+        let RefundState::Pending { reference } = &pending.state else { panic!("{script:?}: {pending:?}") };
+        assert_eq!(reference.is_some(), script == Script::LoseAnswer, "{script:?}: what it will be known by");
+        assert_eq!(only(&lab).await.refunds, [pending], "{script:?}");
         assert_eq!(
             lab.mpp.ledger().erase(&Query::new()).await,
             Ok(0),
@@ -290,6 +310,21 @@ async fn a_payment_of_which_a_refund_is_pending_stays_in_the_ledger_and_can_be_r
     lab.clock.advance(MONTH + DAY + DAY);
     lab.mpp.recover().await.unwrap();
     assert_eq!(lab.shelf.scan("", None, 9).await.unwrap(), [], "and no longer than that");
+}
+
+/// Or longer than anybody has looked after it.
+#[tokio::test(start_paused = true)]
+async fn a_refund_that_ends_on_the_last_day_of_its_payments_line_is_in_the_ledger_as_long_as_any() {
+    let lab = lab();
+    let sale = sold(&lab).await;
+    let order = RefundOrder::rest(&sale);
+    *lab.network.refund.lock().unwrap() = Script::LoseRequest;
+    lab.mpp.refund(&order).await.unwrap();
+    lab.clock.advance(MONTH - DAY);
+    *lab.network.refund.lock().unwrap() = Script::Settle;
+    assert!(is_back(&lab.mpp.refund(&order).await.unwrap()));
+    lab.clock.advance(MONTH - DAY);
+    assert_eq!(only(&lab).await.refunded(), micros(PRICE));
 }
 
 /// What was erased may have been given back already, and nobody knows any more.
@@ -346,13 +381,100 @@ async fn a_pending_refund_outlives_a_rotation_of_the_secrets_and_is_never_guesse
     let (old, new) = (lab.secret.clone(), Secret::generate());
     lab.restart_with(|builder| keeping(builder).secret(new.clone()));
     assert_eq!(lab.mpp.recover().await, Ok(0));
-    let waiting = lab.mpp.refund(&order).await.unwrap();
-    assert!(matches!(waiting.state, RefundState::Pending { .. }), "{waiting:?}");
+    assert_eq!(lab.mpp.refund(&order).await, Err(RefundError::Unreadable));
     let another = RefundOrder::part(&only(&lab).await.sale, micros(1), "instead");
     assert_eq!(lab.mpp.refund(&another).await, Err(RefundError::Underway), "it may be on its way");
     assert_eq!((lab.network.given_back(), lab.network.planned.load(Ordering::SeqCst)), (0, 1));
     lab.restart_with(|builder| keeping(builder).secrets(SecretRing::new(new).also(old)));
     assert_eq!((lab.mpp.recover().await, lab.network.given_back()), (Ok(1), PRICE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refund_that_nobody_can_carry_on_ends_with_what_a_person_found_out() {
+    let lost = Finding::NotRefunded { why: "not at the bank, ticket 4711".to_owned() };
+    let back = Finding::Refunded { reference: "seen at the bank".to_owned() };
+    for kind in [Kind::Delivered, Kind::Undelivered] {
+        for found in [&lost, &back] {
+            let mut lab = lab();
+            let sale = match kind {
+                Kind::Delivered => sold(&lab).await,
+                Kind::Undelivered => owed(&lab).await.0,
+            };
+            let order = RefundOrder::rest(&sale);
+            assert_eq!(
+                lab.mpp.close_refund(&order, found.clone()).await,
+                Err(RefundError::NotStuck),
+                "no order"
+            );
+            *lab.network.refund.lock().unwrap() = Script::LoseRequest;
+            lab.mpp.refund(&order).await.unwrap();
+            assert_eq!(
+                lab.mpp.close_refund(&order, found.clone()).await,
+                Err(RefundError::NotStuck),
+                "who can ask the network has no word to take"
+            );
+            *lab.network.refund.lock().unwrap() = Script::Settle;
+            let (tell, told) = std::sync::mpsc::channel();
+            lab.restart_with(|builder| {
+                keeping(builder).secret(Secret::generate()).on_event(move |event| {
+                    if let Event::Refund { refund, .. } = event {
+                        tell.send((refund.state.name(), refund.said_by)).unwrap();
+                    }
+                })
+            });
+            assert_eq!(lab.mpp.refund(&order).await, Err(RefundError::Unreadable));
+            let another = RefundOrder::part(&sale, micros(PRICE), "another");
+            assert_eq!(lab.mpp.close_refund(&another, found.clone()).await, Err(RefundError::NotStuck));
+
+            let closed = lab.mpp.close_refund(&order, found.clone()).await.unwrap();
+            assert_eq!((closed.amount, closed.said_by), (micros(PRICE), SaidBy::Operator));
+            assert_eq!(lab.mpp.close_refund(&order, found.clone()).await, Ok(closed.clone()), "once more");
+            let other = if found == &lost { &back } else { &lost };
+            assert_eq!(lab.mpp.close_refund(&order, other.clone()).await, Err(RefundError::NotStuck));
+            assert_eq!(lab.network.given_back(), 0, "nothing was paid for a word");
+            settle_down().await;
+            let entry = only(&lab).await;
+            assert_eq!(entry.refunds, std::slice::from_ref(&closed));
+            let next = || told.recv_timeout(Duration::from_secs(20)).unwrap();
+            assert_eq!(next(), (closed.state.name(), SaidBy::Operator));
+            match (found, kind) {
+                (Finding::Refunded { .. }, kind) => {
+                    assert_eq!(entry.refunded(), micros(PRICE));
+                    let due = matches!(kind, Kind::Undelivered);
+                    let delivery = if due { Delivery::Refunded } else { Delivery::Delivered };
+                    assert_eq!(entry.delivery, delivery, "{kind:?}");
+                    assert_eq!(lab.mpp.refund(&order).await, Ok(closed), "it is the same refund");
+                }
+                (Finding::NotRefunded { .. }, _) => {
+                    assert_eq!(entry.refunded(), Amount::ZERO);
+                    let made = lab.mpp.refund(&order).await.unwrap();
+                    assert!(is_back(&made) && made.said_by == SaidBy::Network, "{made:?}");
+                    assert_eq!(lab.network.given_back(), PRICE);
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_is_closed_under_its_name_and_amount() {
+    let mut lab = lab();
+    let sale = sold(&lab).await;
+    let part = |units| RefundOrder::part(&sale, micros(units), "late");
+    *lab.network.refund.lock().unwrap() = Script::LoseRequest;
+    lab.mpp.refund(&part(4_000)).await.unwrap();
+    lab.restart_with(|builder| keeping(builder).secret(Secret::generate()));
+    let back = Finding::Refunded { reference: "seen at the bank".to_owned() };
+    let other_amount = lab.mpp.close_refund(&part(4_001), back.clone()).await;
+    assert_eq!(other_amount, Err(RefundError::NameTaken(micros(4_000))));
+    assert_eq!(
+        lab.mpp.close_refund(&RefundOrder::rest(&sale), back.clone()).await,
+        Err(RefundError::NotStuck)
+    );
+    lab.mpp.close_refund(&part(4_000), back).await.unwrap();
+    *lab.network.refund.lock().unwrap() = Script::Settle;
+    let rest = lab.mpp.refund(&RefundOrder::rest(&sale)).await.unwrap();
+    assert_eq!(rest.amount, micros(6_000), "what a person found counts");
 }
 
 /// Which payment is refunded.
@@ -382,6 +504,14 @@ async fn wherever_a_process_dies_the_money_goes_back_once_and_the_ledger_knows()
                 stopped += usize::from(said.is_err());
                 // Another process: it is stopped, too, once.
                 lab.restart_with(keeping);
+                let left = only(&lab).await;
+                if matches!(kind, Kind::Undelivered) {
+                    let (due, back) =
+                        (left.delivery == Delivery::RefundDue, left.refunded() == micros(PRICE));
+                    assert_ne!(due, back, "{kind:?}, {fault:?} at {operation}: as it was left: {left:?}");
+                } else {
+                    assert_eq!(left.delivery, Delivery::Delivered, "{kind:?}, {fault:?} at {operation}");
+                }
                 lab.store.after(operation / 2, fault);
                 if operation % 2 == 0 {
                     drop(lab.mpp.recover().await);

@@ -21,10 +21,11 @@ use self::tree::Tree;
 use crate::Error;
 use crate::workspace::Workspace;
 
-/// The rooms in which a removed check lets somebody in unpaid or twice, or lets a client pay what its owner
-/// forbade.
-const EXAMINED: [&str; 11] = [
+/// The rooms in which a removed check lets somebody in unpaid or twice, lets strangers spend a sponsor's money, or lets a
+/// client pay what its owner forbade.
+const EXAMINED: [&str; 12] = [
     "mpp/src/server/",
+    "mpp/src/method/tempo/sponsor/",
     "mpp/src/pricing/plan.rs",
     "mpp/src/pricing/split.rs",
     "mpp/src/pricing/spec.rs",

@@ -295,6 +295,9 @@ struct Edit {
 /// inner. Two changes of one range nest by number.
 type Order = (usize, u8, isize, i64);
 
+/// More than any number of a mutant.
+const INNERMOST: i64 = 1 << 32;
+
 impl Change {
     fn edits(&self, id: u32) -> Vec<Edit> {
         let call = |name: &str| format!("crate::mutants::{name}({id}, ");
@@ -307,7 +310,13 @@ impl Change {
             Change::Boundary { left, right, compare } => {
                 let operator =
                     Edit { at: left.end..right.start, text: "), &(".to_owned(), order: (left.end, 1, 0, 0) };
-                let whole = wrap(id, &(left.start..right.end), format!("{}&(", call(compare)), "))");
+                // Innermost, whatever the numbers: a change of the whole comparison may not come between its operands.
+                let [open, close] = wrap(id, &(left.start..right.end), format!("{}&(", call(compare)), "))");
+                let nested = |edit: Edit, by| {
+                    let (at, side, length, id) = edit.order;
+                    Edit { order: (at, side, length, id + by), ..edit }
+                };
+                let whole = [nested(open, INNERMOST), nested(close, -INNERMOST)];
                 whole.into_iter().chain([operator]).collect()
             }
         }
@@ -366,6 +375,13 @@ mod tests {
         let (what, text) = mutated("if a < b + 1 {}");
         assert_eq!(what, ["not `a < b + 1`", "`<=` in `a < b + 1`"]);
         assert_eq!(text, "if flip(1, below(2, &(a), &(b + 1))) {}");
+    }
+
+    #[test]
+    fn a_comparison_that_is_a_term_on_several_lines_keeps_its_operands_together() {
+        // Sites are numbered by their lines, so the comparison has a lower number than what it is a term of.
+        let (_, text) = mutated("if a > b\n|| c {}");
+        assert_eq!(text, "if flip(3, flip(1, flip(3, above(2, &(a), &(b))))\n|| flip(3, flip(4, c))) {}");
     }
 
     #[test]

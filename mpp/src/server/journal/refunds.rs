@@ -12,6 +12,7 @@
 //! kept a day longer than the ledger's line, which is written again with every refund, and by every sweep while an order is
 //! pending. So the sum of what went back is never forgotten before the payment is, nor the payment before its refund ended.
 
+use super::super::refund::SaidBy;
 use super::archive::{Ending, Line, line_key};
 use super::{Entry, Found, Journal, JournalError, PaymentState, Record, encode_value};
 use crate::protocol::Timestamp;
@@ -45,6 +46,8 @@ pub(crate) struct Ordered {
     /// Unix seconds.
     pub(crate) at: i64,
     pub(crate) state: OrderState,
+    /// Who says that it stands so.
+    pub(crate) said_by: SaidBy,
 }
 
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -93,6 +96,16 @@ impl Book {
     /// Whether all of the payment went back.
     pub(crate) fn is_settled(&self) -> bool {
         !self.has_pending() && self.spoken_for() >= self.paid
+    }
+
+    /// Whether all of an undelivered payment went back, and its entry is not closed yet.
+    pub(crate) fn is_to_be_closed(&self) -> bool {
+        self.payment == Whereabouts::Open && self.is_settled()
+    }
+
+    /// Whether there is nothing to carry on.
+    pub(crate) fn is_over(&self) -> bool {
+        !self.has_pending() && !self.is_to_be_closed()
     }
 
     pub(crate) fn has_pending(&self) -> bool {
