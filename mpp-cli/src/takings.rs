@@ -177,6 +177,7 @@ fn refund(refund: &Refund) -> Value {
         "amount": refund.amount.to_string(),
         "orderedAt": refund.ordered_at.to_string(),
         "state": refund.state.name(),
+        "saidBy": refund.said_by.name(),
         "reference": reference,
         "why": why,
     })

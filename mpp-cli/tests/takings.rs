@@ -9,10 +9,15 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mpp::ledger::Query;
+use mpp::method::Step;
+use mpp::refund::{Finding, RefundError, RefundOrder};
 use mpp::routing::{Router, get};
-use mpp::store::{PostgresStore, RedbStore, RedisStore, Store};
+use mpp::store::{
+    Cas, Durability, Key, PostgresStore, RedbStore, RedisStore, Store, StoreError, Version, Versioned, Write,
+};
 use mpp::testing::{self, Client};
-use mpp::{Paid, SystemClock};
+use mpp::{Mpp, Paid, Secret, SystemClock};
 use serde_json::Value;
 use servers::Server;
 
@@ -37,8 +42,8 @@ async fn sold(store: impl Store) {
     mpp.drained().await;
 }
 
-fn folder() -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("mpp-takings-{}", std::process::id()));
+fn folder(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("mpp-takings-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     folder
 }
@@ -53,7 +58,7 @@ fn ledger(store: &str, more: &[&str]) -> (String, Option<i32>) {
 
 #[test]
 fn a_servers_ledger_is_a_table_csv_or_json_and_the_undelivered_are_one_query() {
-    let folder = folder();
+    let folder = folder("sold");
     let path = folder.join("payments.redb");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(sold(RedbStore::open(&path).unwrap()));
@@ -85,6 +90,89 @@ fn a_servers_ledger_is_a_table_csv_or_json_and_the_undelivered_are_one_query() {
     assert!(!nowhere.exists(), "reading makes nothing");
     let said = Command::new(env!("CARGO_BIN_EXE_mpp")).args(["ledger", "--server"]).output().unwrap();
     assert_eq!(said.status.code(), Some(2), "a server is named by its store");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// A store that takes the order of a refund, and loses its connection before it is told how that ended.
+struct Severed(RedbStore);
+
+impl Store for Severed {
+    fn durability(&self) -> Durability {
+        self.0.durability()
+    }
+
+    fn get<'a>(&'a self, key: &'a Key) -> Step<'a, Result<Option<Versioned>, StoreError>> {
+        self.0.get(key)
+    }
+
+    fn cas<'a>(
+        &'a self,
+        key: &'a Key,
+        expect: Option<Version>,
+        new: Option<Write>,
+    ) -> Step<'a, Result<Cas, StoreError>> {
+        if key.as_str().contains("/refund/") && expect.is_some() {
+            return Step::ready(Err(StoreError::Backend("the connection is gone".to_owned())));
+        }
+        self.0.cas(key, expect, new)
+    }
+
+    fn scan<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a Key>,
+        limit: usize,
+    ) -> Step<'a, Result<Vec<(Key, Versioned)>, StoreError>> {
+        self.0.scan(prefix, after, limit)
+    }
+}
+
+/// A server that gives back, with a secret of its own.
+fn refunding(store: impl Store) -> Mpp {
+    let clock = Arc::new(SystemClock);
+    let sandbox = testing::sandbox("sandbox", clock.clone()).refunds();
+    let builder = Mpp::builder("https://test.example").secret(Secret::generate()).clock(clock);
+    builder.method(sandbox).allow_test_money().store(store).build().unwrap()
+}
+
+#[test]
+fn a_refund_that_a_person_closed_is_marked_as_their_word() {
+    let folder = folder("refund");
+    let path = folder.join("payments.redb");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let sale = runtime.block_on(async {
+        let mpp = refunding(Severed(RedbStore::open(&path).unwrap()));
+        let routes = Router::new().route("/weather/{city}", get(weather)).with_state(mpp.clone());
+        assert_eq!(Client::new(routes).get("/weather/oslo").paying("sandbox").await.status(), 200);
+        let sale = mpp.ledger().page(&Query::new(), None).await.unwrap().entries.remove(0).sale;
+        let cut = mpp.refund(&RefundOrder::rest(&sale)).await;
+        assert!(matches!(cut, Err(RefundError::Store(_))), "{cut:?}");
+        mpp.drain();
+        mpp.drained().await;
+        sale
+    });
+    drop(runtime);
+    let store = format!("file:{}", path.display());
+    let refunds = || {
+        let (json, _) = ledger(&store, &["--json"]);
+        let json: Value = serde_json::from_str(&json).unwrap();
+        let refund = &json["payments"][0]["refunds"][0];
+        ["state", "saidBy", "reference"].map(|member| refund[member].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(refunds(), ["pending", "network", ""]);
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mpp = refunding(RedbStore::open(&path).unwrap());
+        let order = RefundOrder::rest(&sale);
+        assert_eq!(mpp.refund(&order).await, Err(RefundError::Unreadable));
+        let found = Finding::Refunded { reference: "seen in the books".to_owned() };
+        mpp.close_refund(&order, found).await.unwrap();
+        mpp.drain();
+        mpp.drained().await;
+    });
+    drop(runtime);
+    assert_eq!(refunds(), ["refunded", "operator", "seen in the books"]);
     std::fs::remove_dir_all(folder).unwrap();
 }
 

@@ -5,7 +5,7 @@ use crate::lab::*;
 use mpp::ledger::{Delivery, LedgerEntry, Query};
 use mpp::method::{Money, Refunding};
 use mpp::observe::{Event, Sale};
-use mpp::refund::{Refund, RefundError, RefundOrder, RefundState};
+use mpp::refund::{Finding, Refund, RefundError, RefundOrder, RefundState, SaidBy};
 use mpp::{Amount, Builder, Secret, SecretRing};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -409,13 +409,100 @@ async fn a_pending_refund_outlives_a_rotation_of_the_secrets_and_is_never_guesse
     let (old, new) = (lab.secret.clone(), Secret::generate());
     lab.restart_with(|builder| keeping(builder).secret(new.clone()));
     assert_eq!(lab.mpp.recover().await, Ok(0));
-    let waiting = lab.mpp.refund(&order).await.unwrap();
-    assert!(matches!(waiting.state, RefundState::Pending { .. }), "{waiting:?}");
+    assert_eq!(lab.mpp.refund(&order).await, Err(RefundError::Unreadable));
     let another = RefundOrder::part(&only(&lab).await.sale, micros(1), "instead");
     assert_eq!(lab.mpp.refund(&another).await, Err(RefundError::Underway), "it may be on its way");
     assert_eq!((lab.network.given_back(), lab.network.planned.load(Ordering::SeqCst)), (0, 1));
     lab.restart_with(|builder| keeping(builder).secrets(SecretRing::new(new).also(old)));
     assert_eq!((lab.mpp.recover().await, lab.network.given_back()), (Ok(1), PRICE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refund_that_nobody_can_carry_on_ends_with_what_a_person_found_out() {
+    let lost = Finding::NotRefunded { why: "not at the bank, ticket 4711".to_owned() };
+    let back = Finding::Refunded { reference: "seen at the bank".to_owned() };
+    for kind in [Kind::Delivered, Kind::Undelivered] {
+        for found in [&lost, &back] {
+            let mut lab = lab();
+            let sale = match kind {
+                Kind::Delivered => sold(&lab).await,
+                Kind::Undelivered => owed(&lab).await.0,
+            };
+            let order = RefundOrder::rest(&sale);
+            assert_eq!(
+                lab.mpp.close_refund(&order, found.clone()).await,
+                Err(RefundError::NotStuck),
+                "no order"
+            );
+            *lab.network.refund.lock().unwrap() = Script::LoseRequest;
+            lab.mpp.refund(&order).await.unwrap();
+            assert_eq!(
+                lab.mpp.close_refund(&order, found.clone()).await,
+                Err(RefundError::NotStuck),
+                "who can ask the network has no word to take"
+            );
+            *lab.network.refund.lock().unwrap() = Script::Settle;
+            let (tell, told) = std::sync::mpsc::channel();
+            lab.restart_with(|builder| {
+                keeping(builder).secret(Secret::generate()).on_event(move |event| {
+                    if let Event::Refund { refund, .. } = event {
+                        tell.send((refund.state.name(), refund.said_by)).unwrap();
+                    }
+                })
+            });
+            assert_eq!(lab.mpp.refund(&order).await, Err(RefundError::Unreadable));
+            let another = RefundOrder::part(&sale, micros(PRICE), "another");
+            assert_eq!(lab.mpp.close_refund(&another, found.clone()).await, Err(RefundError::NotStuck));
+
+            let closed = lab.mpp.close_refund(&order, found.clone()).await.unwrap();
+            assert_eq!((closed.amount, closed.said_by), (micros(PRICE), SaidBy::Operator));
+            assert_eq!(lab.mpp.close_refund(&order, found.clone()).await, Ok(closed.clone()), "once more");
+            let other = if found == &lost { &back } else { &lost };
+            assert_eq!(lab.mpp.close_refund(&order, other.clone()).await, Err(RefundError::NotStuck));
+            assert_eq!(lab.network.given_back(), 0, "nothing was paid for a word");
+            settle_down().await;
+            let entry = only(&lab).await;
+            assert_eq!(entry.refunds, std::slice::from_ref(&closed));
+            let next = || told.recv_timeout(Duration::from_secs(20)).unwrap();
+            assert_eq!(next(), (closed.state.name(), SaidBy::Operator));
+            match (found, kind) {
+                (Finding::Refunded { .. }, kind) => {
+                    assert_eq!(entry.refunded(), micros(PRICE));
+                    let due = matches!(kind, Kind::Undelivered);
+                    let delivery = if due { Delivery::Refunded } else { Delivery::Delivered };
+                    assert_eq!(entry.delivery, delivery, "{kind:?}");
+                    assert_eq!(lab.mpp.refund(&order).await, Ok(closed), "it is the same refund");
+                }
+                (Finding::NotRefunded { .. }, _) => {
+                    assert_eq!(entry.refunded(), Amount::ZERO);
+                    let made = lab.mpp.refund(&order).await.unwrap();
+                    assert!(is_back(&made) && made.said_by == SaidBy::Network, "{made:?}");
+                    assert_eq!(lab.network.given_back(), PRICE);
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_is_closed_under_its_name_and_amount() {
+    let mut lab = lab();
+    let sale = sold(&lab).await;
+    let part = |units| RefundOrder::part(&sale, micros(units), "late");
+    *lab.network.refund.lock().unwrap() = Script::LoseRequest;
+    lab.mpp.refund(&part(4_000)).await.unwrap();
+    lab.restart_with(|builder| keeping(builder).secret(Secret::generate()));
+    let back = Finding::Refunded { reference: "seen at the bank".to_owned() };
+    let other_amount = lab.mpp.close_refund(&part(4_001), back.clone()).await;
+    assert_eq!(other_amount, Err(RefundError::NameTaken(micros(4_000))));
+    assert_eq!(
+        lab.mpp.close_refund(&RefundOrder::rest(&sale), back.clone()).await,
+        Err(RefundError::NotStuck)
+    );
+    lab.mpp.close_refund(&part(4_000), back).await.unwrap();
+    *lab.network.refund.lock().unwrap() = Script::Settle;
+    let rest = lab.mpp.refund(&RefundOrder::rest(&sale)).await.unwrap();
+    assert_eq!(rest.amount, micros(6_000), "what a person found counts");
 }
 
 /// Which payment is refunded.

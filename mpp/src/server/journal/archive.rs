@@ -43,7 +43,7 @@ pub(crate) struct Line {
 /// What is in the ledger in the place of a payment.
 #[derive(Serialize, Deserialize)]
 enum Shelved {
-    Line(Line),
+    Line(Box<Line>),
     /// The mark: nothing of the payment.
     Erased,
 }
@@ -124,7 +124,7 @@ impl Journal {
             let Listing { line, expires } = *listing;
             let keep = Keep::For(self.line_keep(quota).max(Duration::from_secs(1)));
             let key = line_key(quota, line.settled_at, id);
-            let write = Write { value: encode_value("line", &Shelved::Line(line))?, keep };
+            let write = Write { value: encode_value("line", &Shelved::Line(Box::new(line)))?, keep };
             // Somebody may have put it there before and died: it is the same line. Or it has been erased since.
             self.store.cas(&key, None, Some(write)).await.map_err(JournalError::Store)?;
             let keep = Keep::For(self.retention(expires, now));
@@ -217,7 +217,7 @@ pub(super) fn line_key(quota: Quota, settled_at: i64, id: &str) -> Key {
 /// `None` of one that is erased.
 fn read_line(value: &[u8]) -> Result<Option<Line>, StoreError> {
     match postcard::from_bytes(value) {
-        Ok(Shelved::Line(line)) => Ok(Some(line)),
+        Ok(Shelved::Line(line)) => Ok(Some(*line)),
         Ok(Shelved::Erased) => Ok(None),
         Err(e) => Err(StoreError::Backend(format!("unreadable ledger line: {e}"))),
     }

@@ -12,6 +12,7 @@
 //! kept a day longer than the ledger's line, which is written again with every refund, and by every sweep while an order is
 //! pending. So the sum of what went back is never forgotten before the payment is, nor the payment before its refund ended.
 
+use super::super::refund::SaidBy;
 use super::archive::{Ending, Line, line_key};
 use super::{Entry, Found, Journal, JournalError, PaymentState, Record, encode_value};
 use crate::protocol::Timestamp;
@@ -45,6 +46,8 @@ pub(crate) struct Ordered {
     /// Unix seconds.
     pub(crate) at: i64,
     pub(crate) state: OrderState,
+    /// Who says that it stands so.
+    pub(crate) said_by: SaidBy,
 }
 
 #[derive(Clone, PartialEq, Serialize, Deserialize)]

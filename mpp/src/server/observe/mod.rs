@@ -248,12 +248,13 @@ impl Observers {
         #[cfg(feature = "metrics")]
         self.meters.refund(&refund.state);
         let (amount, method) = (refund.amount, sale.as_ref().map(|sale| sale.method.as_str()));
+        let said_by = refund.said_by.name();
         match &refund.state {
             RefundState::Refunded { reference } => {
-                tracing::info!(target: "mpp::ledger", challenge = id, method, %amount, reference, outcome = "refunded", "refund");
+                tracing::info!(target: "mpp::ledger", challenge = id, method, %amount, reference, outcome = "refunded", said_by, "refund");
             }
             RefundState::Failed { why } => {
-                tracing::error!(target: "mpp::ledger", challenge = id, method, %amount, why, outcome = "failed", "refund");
+                tracing::error!(target: "mpp::ledger", challenge = id, method, %amount, why, outcome = "failed", said_by, "refund");
             }
             RefundState::Pending { .. } => return,
         }

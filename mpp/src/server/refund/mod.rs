@@ -15,11 +15,16 @@
 //! | [`Refunded`](RefundState::Refunded) | the network says that the money went back |
 //! | [`Failed`](RefundState::Failed) | it did not and will not; the same order again makes a new attempt |
 //!
+//! A pending order whose plan no secret of the server opens any more is [`RefundError::Unreadable`]. It ends with what a person
+//! found out: [`Mpp::close_refund`].
+//!
 //! An undelivered payment that is to be refunded opens its route no more. When all of it is back it is
 //! [`Delivery::Refunded`](super::ledger::Delivery::Refunded) in the ledger, and its credential is used up.
 
+mod closing;
 mod orders;
 
+pub use closing::Finding;
 pub(super) use orders::resume;
 
 use super::Mpp;
@@ -28,6 +33,7 @@ use super::observe::Sale;
 use crate::method::MethodProblem;
 use crate::protocol::{Amount, BaseUnits, Timestamp};
 use crate::store::StoreError;
+use serde::{Deserialize, Serialize};
 
 /// What to give back of which payment.
 ///
@@ -121,6 +127,38 @@ pub struct Refund {
     pub ordered_at: Timestamp,
     /// How it stands.
     pub state: RefundState,
+    /// Who says so.
+    pub said_by: SaidBy,
+}
+
+/// On whose word a refund stands as it does.
+///
+/// ```
+/// use mpp::refund::SaidBy;
+/// assert_eq!(SaidBy::Operator.name(), "operator");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum SaidBy {
+    /// The payment network's, as far as it has been asked.
+    Network,
+    /// A person's, who [closed](Mpp::close_refund) what nobody could carry on.
+    Operator,
+}
+
+impl SaidBy {
+    /// In a word.
+    ///
+    /// ```
+    /// # use mpp::refund::SaidBy;
+    /// assert_eq!(SaidBy::Network.name(), "network");
+    /// ```
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Network => "network",
+            Self::Operator => "operator",
+        }
+    }
 }
 
 /// How a refund stands.
@@ -178,11 +216,12 @@ impl Refund {
                 OrderState::Refunded { reference } => RefundState::Refunded { reference: reference.clone() },
                 OrderState::Failed { why } => RefundState::Failed { why: why.clone() },
             },
+            said_by: order.said_by,
         }
     }
 }
 
-/// Why nothing was ordered. No money has moved for this order.
+/// Why nothing was ordered, or carried on. No money has moved for this order by this call.
 ///
 /// ```
 /// use mpp::{Amount, refund::RefundError};
@@ -228,6 +267,15 @@ pub enum RefundError {
     /// The payment has as many orders as are kept.
     #[error("the payment has been refunded in {MAX_ORDERS} parts already")]
     TooMany,
+    /// It was ordered before, and none of the configured secrets opens its plan: the one that sealed it was rotated away.
+    /// Whether the money went back is for a person to find out, and for [`Mpp::close_refund`] to be told.
+    #[error(
+        "the plan of this refund cannot be opened: its secret was rotated away; look for it and close it"
+    )]
+    Unreadable,
+    /// There is nothing to [close](Mpp::close_refund): it is over, was never ordered, or can be carried on.
+    #[error("this refund is not stuck: it is over, was never ordered, or this server can carry it on")]
+    NotStuck,
     /// The method made no plan.
     #[error(transparent)]
     Refused(#[from] MethodProblem),
@@ -250,7 +298,7 @@ impl Mpp {
     /// committed. Orders of one process are made one after the other.
     ///
     /// # Errors
-    /// [`RefundError`]; after [`RefundError::Store`] it may have been ordered.
+    /// [`RefundError`]; after [`RefundError::Store`] it may have been ordered, and what is [`RefundError::Unreadable`] was.
     ///
     /// ```standalone_crate
     /// # #[cfg(feature = "testing")] {

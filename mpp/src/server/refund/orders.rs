@@ -13,14 +13,14 @@ use super::super::journal::{
     Book, BookOf, DeliveryState, JournalError, OrderState, Ordered, Refundable, Whereabouts,
 };
 use super::super::observe::Sale;
-use super::{MAX_NAME, MAX_ORDERS, Refund, RefundError, RefundOrder, Wanted};
+use super::{MAX_NAME, MAX_ORDERS, Refund, RefundError, RefundOrder, SaidBy, Wanted};
 use crate::method::{RefundCx, RefundOutcome, RefundPlan, Refunding, ServerMethod};
 use crate::protocol::{Amount, BaseUnits, b64};
-use crate::store::StoreError;
+use crate::store::{StoreError, Version};
 use sha2::{Digest, Sha256};
 
 /// How often somebody else may be faster before it is called trouble.
-const TURNS: usize = 20;
+pub(super) const TURNS: usize = 20;
 
 /// Commits an order and carries it out, or carries on what stands under its name.
 pub(super) async fn make(mpp: &Mpp, order: &RefundOrder) -> Result<Refund, RefundError> {
@@ -45,7 +45,7 @@ pub(super) async fn make(mpp: &Mpp, order: &RefundOrder) -> Result<Refund, Refun
                 OrderState::Refunded { .. } | OrderState::Planned { .. }
                     if asked.is_some_and(|asked| asked != there.units) =>
                 {
-                    return Err(RefundError::NameTaken(amount(&book, there.units)));
+                    return Err(RefundError::NameTaken(amount(book.decimals, there.units)));
                 }
                 OrderState::Refunded { .. } => return Ok(Refund::of(there, book.decimals)),
                 OrderState::Planned { .. } => return carry_on(mpp, &of, &name).await,
@@ -58,7 +58,7 @@ pub(super) async fn make(mpp: &Mpp, order: &RefundOrder) -> Result<Refund, Refun
         let left = book.paid.saturating_sub(book.spoken_for());
         let units = asked.unwrap_or(left);
         if units > left || left == 0 {
-            return Err(RefundError::TooMuch { left: amount(&book, left) });
+            return Err(RefundError::TooMuch { left: amount(book.decimals, left) });
         }
         if book.orders.len() >= MAX_ORDERS && before.is_none() {
             return Err(RefundError::TooMany);
@@ -74,7 +74,8 @@ pub(super) async fn make(mpp: &Mpp, order: &RefundOrder) -> Result<Refund, Refun
             continue;
         }
         let state = OrderState::Planned { plan, reference: None };
-        let ordered = Ordered { name: name.clone(), units, attempt, at: mpp.now().unix(), state };
+        let (at, said_by) = (mpp.now().unix(), SaidBy::Network);
+        let ordered = Ordered { name: name.clone(), units, attempt, at, state, said_by };
         match before.and_then(|at| book.orders.get_mut(at)) {
             Some(failed) => *failed = ordered,
             None => book.orders.push(ordered),
@@ -82,7 +83,7 @@ pub(super) async fn make(mpp: &Mpp, order: &RefundOrder) -> Result<Refund, Refun
         // The commit point: nothing has been handed out before this, and nobody orders it again after it.
         match journal.write_refunds(&of, version, &book).await {
             Ok(_) => {
-                let amount = amount(&book, units);
+                let amount = amount(book.decimals, units);
                 tracing::info!(target: "mpp::ledger", challenge = of.id, method = book.method, %amount, refund = id, "refund ordered");
                 return carry_on(mpp, &of, &name).await;
             }
@@ -107,6 +108,11 @@ pub(in crate::server) async fn resume(mpp: &Mpp, of: BookOf, book: &Book) -> Res
     match carry_on(mpp, &of, &pending.name).await {
         Ok(refund) => Ok(!matches!(refund.state, super::RefundState::Pending { .. })),
         Err(RefundError::Store(error)) => Err(error),
+        // It needs a person, at every look.
+        Err(error @ RefundError::Unreadable) => {
+            tracing::error!(target: "mpp::ledger", challenge = of.id, name = pending.name, %error, "a refund is stuck");
+            Ok(false)
+        }
         // Its method is switched off, for now.
         Err(error) => {
             tracing::warn!(target: "mpp::ledger", challenge = of.id, %error, "a refund is pending and cannot be carried on");
@@ -116,7 +122,7 @@ pub(in crate::server) async fn resume(mpp: &Mpp, of: BookOf, book: &Book) -> Res
 }
 
 /// The name and, for a part, the units of an order.
-fn read(order: &RefundOrder, book: &Book) -> Result<(String, Option<u128>), RefundError> {
+pub(super) fn read(order: &RefundOrder, book: &Book) -> Result<(String, Option<u128>), RefundError> {
     let Wanted::Part { amount, name } = &order.wanted else { return Ok((String::new(), None)) };
     if name.is_empty() || name.chars().count() > MAX_NAME {
         return Err(RefundError::Name);
@@ -182,22 +188,24 @@ async fn carry_on(mpp: &Mpp, of: &BookOf, name: &str) -> Result<Refund, RefundEr
     let Some(order) = book.orders.iter().find(|order| order.name == name) else {
         return Err(contended().into());
     };
-    let OrderState::Planned { plan: sealed, .. } = &order.state else {
+    if !matches!(order.state, OrderState::Planned { .. }) {
         return Ok(Refund::of(order, book.decimals));
-    };
+    }
     let method = method(mpp, &book.method)?;
-    let id = refund_id(of, name, order.attempt);
-    let plan = mpp.0.sealer.open(&id, sealed).and_then(|plain| serde_json::from_slice(&plain).ok());
-    let Some(plan) = plan.map(RefundPlan) else {
-        tracing::error!(target: "mpp::ledger", challenge = of.id, refund = id, "a refund's plan cannot be opened: was its secret rotated away? It needs a person");
-        return Ok(Refund::of(order, book.decimals));
-    };
+    let plan = plan_of(mpp, of, order).ok_or(RefundError::Unreadable)?;
     let outcome = tokio::time::timeout(mpp.0.settle_timeout, method.refund(&plan, mpp.now())).await;
     let outcome = outcome.unwrap_or_else(|_| RefundOutcome::Pending {
         reference: None,
         detail: "no answer in time".to_owned(),
     });
     record(mpp, of, name, order.attempt, outcome).await
+}
+
+/// What a pending order is carried on by. `None` when no secret of this server opens it.
+pub(super) fn plan_of(mpp: &Mpp, of: &BookOf, order: &Ordered) -> Option<RefundPlan> {
+    let OrderState::Planned { plan: sealed, .. } = &order.state else { return None };
+    let plain = mpp.0.sealer.open(&refund_id(of, &order.name, order.attempt), sealed)?;
+    serde_json::from_slice(&plain).ok().map(RefundPlan)
 }
 
 /// What the network said, into the book.
@@ -231,18 +239,29 @@ async fn record(
         };
         order.state = next;
         let refund = Refund::of(order, decimals);
-        match journal.write_refunds(of, Some(version), &book).await {
-            Ok(_) => {}
-            Err(JournalError::Lost(_)) => continue,
+        match write_end(mpp, of, version, &book, &refund).await {
+            Ok(()) => return Ok(refund),
+            Err(JournalError::Lost(_)) => {}
             Err(JournalError::Store(error)) => return Err(error.into()),
         }
-        tell(mpp, of, &refund).await;
-        if book.is_to_be_closed() {
-            close(mpp, of).await?;
-        }
-        return Ok(refund);
     }
     Err(contended().into())
+}
+
+/// Writes a book in which this refund has just changed, tells of it, and ends a payment of which everything is back.
+pub(super) async fn write_end(
+    mpp: &Mpp,
+    of: &BookOf,
+    expect: Version,
+    book: &Book,
+    refund: &Refund,
+) -> Result<(), JournalError> {
+    mpp.0.journal.write_refunds(of, Some(expect), book).await?;
+    tell(mpp, of, refund).await;
+    if book.is_to_be_closed() {
+        close(mpp, of).await.map_err(JournalError::Store)?;
+    }
+    Ok(())
 }
 
 /// Everything is back: the entry ends, and then the book waits for nothing any more.
@@ -288,8 +307,8 @@ fn refund_id(of: &BookOf, name: &str, attempt: u32) -> String {
     b64::encode(&digest[..24])
 }
 
-fn amount(book: &Book, units: u128) -> Amount {
-    BaseUnits::new(units).to_amount(book.decimals)
+pub(super) fn amount(decimals: u8, units: u128) -> Amount {
+    BaseUnits::new(units).to_amount(decimals)
 }
 
 fn trouble(error: JournalError) -> RefundError {
@@ -299,6 +318,6 @@ fn trouble(error: JournalError) -> RefundError {
     }
 }
 
-fn contended() -> StoreError {
+pub(super) fn contended() -> StoreError {
     StoreError::Backend("the refunds of this payment are being changed by others".to_owned())
 }
