@@ -122,8 +122,10 @@ impl<'a> Plain<'a> {
 
     /// A string, or an object of such, up to a depth.
     fn skip(&mut self, depth: usize) -> Option<()> {
-        if self.string().is_some() {
-            return Some(());
+        self.skip_spaces();
+        // What begins as a string is one, or nothing: its quote is read, and what follows must not pass for an object.
+        if self.peek() == Some(b'"') {
+            return self.string().map(drop);
         }
         let deeper = depth.checked_sub(1)?;
         self.object(|_, text| text.skip(deeper))
@@ -241,6 +243,9 @@ mod tests {
             format!("{{\"challenge\":{ECHO},\n{payload}}}"),
             format!("{{\"challenge\":{ECHO},\"payload\":{{\"n\":\"\t\"}}}}"),
             format!(r#"{{"challenge":{ECHO},"payload":{{"a":"b}}}}"#),
+            format!(r#"{{"challenge":{ECHO},"payload":{{"a":"{{}}}}}}"#),
+            format!(r#"{{"challenge":{ECHO},{payload},"new":" {{"a":"b"}}}}"#),
+            format!(r#"{{"challenge":{ECHO},{payload},"new":"{{}}}}"#),
             format!(r#"{{"challenge":{},{payload}}}"#, ECHO.replace(r#""id":"a","#, "")),
             format!(r#"{{"challenge":{},{payload}}}"#, ECHO.replace(r#""id":"a""#, r#""id":"a","id":"b""#)),
             format!(r#"{{"challenge":{ECHO},"payload":{}{}}}"#, r#"{"a":"#.repeat(9), "}".repeat(9)),
@@ -265,6 +270,14 @@ mod tests {
             let end = if what == 0 { at } else { at + 1 };
             let byte = if what == 1 { "" } else { byte.as_str() };
             is_read(&[&json[..at], byte, &json[end..]].concat());
+        }
+
+        #[test]
+        fn whatever_a_payload_or_an_unknown_member_is_both_read_it_alike(
+            payload in prop_oneof![Just("{}".to_owned()), r#"("|[{][}]|[{}:,]|a| ){0,4}"#],
+            new in r#"("|[{][}]|[{}:,]|a| ){0,4}"#,
+        ) {
+            is_read(&format!(r#"{{"challenge":{ECHO},"payload":{payload},"new":{new}}}"#));
         }
     }
 }

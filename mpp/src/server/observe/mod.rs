@@ -23,6 +23,9 @@
 //! | `redeliver` | info | `challenge`, `operation`, `method`, `run` |
 //! | `deliver` | info, warn | `challenge`, `operation`, `method`, `run`, `outcome` = `delivered`, `failed`, `dropped`, `withheld`; `status` |
 //! | `refund due` | error | `challenge`, `operation`, `method`, `amount`, `currency`, `reference`, `runs`; target `mpp::ledger` |
+//! | `refund ordered` | info | `challenge`, `method`, `amount`, `refund` (its id at the method); target `mpp::ledger` |
+//! | `refund pending` | warn | `challenge`, `detail`; target `mpp::ledger` |
+//! | `refund` | info, error | `challenge`, `method`, `amount`, `outcome` = `refunded`, `failed`, `said_by` = `network`, `operator`; refunded: `reference`; failed: `why`; target `mpp::ledger` |
 //!
 //! Steps that take time have a span of the level info and the same target, with `challenge` and `method`: `verify`,
 //! `claim` (around everything from the first claim on), `settle`, `resolve`, `hold`, `capture`, `release`, `deliver`.

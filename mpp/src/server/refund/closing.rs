@@ -57,12 +57,14 @@ impl Mpp {
     /// written: close it again.
     ///
     /// ```
-    /// use mpp::refund::{Finding, Refund, RefundError, RefundOrder};
+    /// use mpp::refund::{Finding, Refund, RefundError, RefundOrder, RefundState};
     /// use mpp::{Mpp, ledger::LedgerEntry};
     ///
     /// /// Looks for every refund of a payment that nobody can carry on.
     /// async fn close_what_is_stuck(mpp: &Mpp, entry: &LedgerEntry) -> Result<(), RefundError> {
-    ///     for refund in &entry.refunds {
+    ///     // Of those that are pending: one that has failed would be ordered anew, and paid.
+    ///     let is_pending = |refund: &&Refund| matches!(refund.state, RefundState::Pending { .. });
+    ///     for refund in entry.refunds.iter().filter(is_pending) {
     ///         let order = match &refund.name {
     ///             None => RefundOrder::rest(&entry.sale),
     ///             Some(name) => RefundOrder::part(&entry.sale, refund.amount, name),
