@@ -20,8 +20,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use mpp::method::ClientMethod as _;
 use mpp::method::sandbox::Wallet;
 use mpp::protocol::{
-    BaseUnits, BodyDigest, Challenge, ChargeRequest, Credential, CredentialBuf, Intent, MethodName,
-    PreparedChallenge, Realm, Receipt, Timestamp, b64, to_jcs,
+    BaseUnits, BodyDigest, Challenge, ChargeRequest, Credential, CredentialBuf, FreshSlots, Intent,
+    MethodName, PreparedChallenge, Realm, Receipt, Timestamp, b64, to_jcs,
 };
 use mpp::routing::{get, post};
 use mpp::{Amount, ManualClock, Mpp, Paid, Sandbox, Secret, SecretRing};
@@ -273,7 +273,8 @@ const OPAQUE: &str = "eyJuIjoiMWYyZTNkNGM1YjZhNzk4OGY2ZTVkNGMzIiwib3AiOiJHRVQgL2
 /// A fixed price: the id and the header line.
 fn challenge_header() -> usize {
     let prepared = prepared();
-    repeated(|| prepared.issue(black_box(EXPIRES), black_box(""), black_box(OPAQUE)))
+    let fresh = FreshSlots::new(EXPIRES, "", OPAQUE);
+    repeated(|| prepared.issue(black_box(&fresh)))
 }
 
 /// The bare HMAC over the same bytes, from the same prepared state.

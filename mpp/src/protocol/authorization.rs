@@ -167,7 +167,8 @@ enum Scheme<'a> {
 }
 
 fn scheme_of(element: &str) -> Scheme<'_> {
-    let word_ends = element.find([' ', '\t', '=']).unwrap_or(element.len());
+    let ends = |byte: u8| matches!(byte, b' ' | b'\t' | b'=');
+    let word_ends = element.bytes().position(ends).unwrap_or(element.len());
     let (word, rest) = element.split_at(word_ends);
     let value = rest.trim_start_matches([' ', '\t']);
     if value.starts_with('=') {

@@ -38,6 +38,7 @@ mod finite;
 pub mod jcs;
 pub mod name;
 pub mod opaque;
+mod plain;
 pub mod prepared;
 pub mod problem;
 pub mod receipt;
@@ -48,12 +49,13 @@ pub use self::accept::{AcceptError, AcceptPayment};
 pub use self::amount::{Amount, AmountError, BaseUnits, BaseUnitsError};
 pub use self::authorization::{Authorization, PaymentElement};
 pub use self::binding::{
-    BoundPrefix, ChallengeId, ChallengeIdError, DerivedKey, NotOurs, Secret, SecretError, SecretRing, Slots,
+    BoundPrefix, ChallengeId, ChallengeIdError, DerivedKey, FreshSlots, NotOurs, Secret, SecretError,
+    SecretRing, Slots,
 };
 pub use self::challenge::{Challenge, ChallengeError, Challenges, write_quoted};
 pub use self::charge::{ChargeRequest, RequestError};
 pub use self::credential::{
-    ChallengeRef, Credential, CredentialBuf, CredentialError, CredentialRef, Fingerprint,
+    ChallengeRef, Credential, CredentialBuf, CredentialError, CredentialRef, Fingerprint, RawPayload,
 };
 pub use self::currency::Currency;
 pub use self::did::{Did, DidError, PublicKey};

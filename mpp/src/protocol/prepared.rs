@@ -4,17 +4,19 @@
 //! Four of the seven bound slots (realm, method, intent, request) are the same for every challenge of a fixed price, and
 //! so is most of the header. [`PreparedChallenge`] holds the HMAC state that has absorbed those slots and the text between
 //! the id and the expiry. What is left per challenge is one HMAC finish and one buffer of exactly the right size, which
-//! becomes the header value as it is.
+//! becomes the header value as it is. The other three slots ([`FreshSlots`]) are written once for all offers of an answer.
 
 use std::fmt;
 
-use super::{BoundPrefix, ChallengeId, Intent, MethodName, NotOurs, Realm, SecretRing, write_quoted};
+use super::{
+    BoundPrefix, ChallengeId, FreshSlots, Intent, MethodName, NotOurs, Realm, SecretRing, write_quoted,
+};
 
 /// A challenge but for its id, digest, expiry and opaque.
 ///
 /// ```
 /// use mpp::protocol::{
-///     BaseUnits, Challenge, ChargeRequest, Intent, MethodName, PreparedChallenge, Realm, Secret, SecretRing,
+///     BaseUnits, Challenge, ChargeRequest, FreshSlots, Intent, MethodName, PreparedChallenge, Realm, Secret, SecretRing,
 /// };
 ///
 /// let ring = SecretRing::new(Secret::generate());
@@ -22,7 +24,7 @@ use super::{BoundPrefix, ChallengeId, Intent, MethodName, NotOurs, Realm, Secret
 /// let (realm, method) = (Realm::parse("api.example.com")?, MethodName::from_static("tempo"));
 /// let prepared = PreparedChallenge::new(&ring, &realm, &method, &Intent::CHARGE, request, None);
 ///
-/// let (id, header) = prepared.issue("2026-11-21T10:05:00Z", "", "e30");
+/// let (id, header) = prepared.issue(&FreshSlots::new("2026-11-21T10:05:00Z", "", "e30"));
 /// let challenge = Challenge::parse_all([header.as_str()]).offers.remove(0);
 /// assert_eq!(challenge.id, id.as_str());
 /// assert!(ring.verify(&challenge.slots(), &challenge.id).is_ok());
@@ -41,11 +43,11 @@ impl PreparedChallenge {
     /// verified by all of them.
     ///
     /// ```
-    /// # use mpp::protocol::{Intent, MethodName, PreparedChallenge, Realm, Secret, SecretRing};
+    /// # use mpp::protocol::{FreshSlots, Intent, MethodName, PreparedChallenge, Realm, Secret, SecretRing};
     /// let ring = SecretRing::new(Secret::generate());
     /// let (realm, method) = (Realm::parse("api.example.com")?, MethodName::from_static("tempo"));
     /// let prepared = PreparedChallenge::new(&ring, &realm, &method, &Intent::CHARGE, "e30".into(), Some("a forecast"));
-    /// assert!(prepared.issue("2026-11-21T10:05:00Z", "", "e30").1.contains(r#"description="a forecast""#));
+    /// assert!(prepared.issue(&FreshSlots::new("2026-11-21T10:05:00Z", "", "e30")).1.contains(r#"description="a forecast""#));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn new(
@@ -78,7 +80,7 @@ impl PreparedChallenge {
     /// The `request` parameter.
     ///
     /// ```
-    /// # use mpp::protocol::{Intent, MethodName, PreparedChallenge, Realm, Secret, SecretRing};
+    /// # use mpp::protocol::{FreshSlots, Intent, MethodName, PreparedChallenge, Realm, Secret, SecretRing};
     /// # let ring = SecretRing::new(Secret::generate());
     /// # let (realm, method) = (Realm::parse("api.example.com")?, MethodName::from_static("tempo"));
     /// let prepared = PreparedChallenge::new(&ring, &realm, &method, &Intent::CHARGE, "e30".into(), None);
@@ -94,22 +96,23 @@ impl PreparedChallenge {
         self.head.len()
     }
 
-    /// One challenge: its id, and the value of its `WWW-Authenticate` header. An absent digest is empty.
+    /// One challenge: its id, and the value of its `WWW-Authenticate` header.
     ///
-    /// The header is visible ASCII if `expires`, `digest` and `opaque` are; they are written as they are, so that they must
-    /// not contain `"` or `|`. The three this library writes (RFC 3339, RFC 9530, base64url) never do.
+    /// The header is visible ASCII if the fresh slots are; they are written as they are, so that they must not contain `"` or
+    /// `|`. The three this library writes (RFC 3339, RFC 9530, base64url) never do.
     ///
     /// ```
-    /// # use mpp::protocol::{Intent, MethodName, PreparedChallenge, Realm, Secret, SecretRing};
+    /// # use mpp::protocol::{FreshSlots, Intent, MethodName, PreparedChallenge, Realm, Secret, SecretRing};
     /// # let ring = SecretRing::new(Secret::generate());
     /// # let (realm, method) = (Realm::parse("api.example.com")?, MethodName::from_static("tempo"));
     /// let prepared = PreparedChallenge::new(&ring, &realm, &method, &Intent::CHARGE, "e30".into(), None);
-    /// let (id, header) = prepared.issue("2026-11-21T10:05:00Z", "", "e30");
+    /// let (id, header) = prepared.issue(&FreshSlots::new("2026-11-21T10:05:00Z", "", "e30"));
     /// assert!(header.starts_with(&format!(r#"Payment id="{id}", realm="api.example.com", method="tempo""#)));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn issue(&self, expires: &str, digest: &str, opaque: &str) -> (ChallengeId, String) {
-        let id = self.prefix.id(expires, digest, opaque);
+    pub fn issue(&self, fresh: &FreshSlots) -> (ChallengeId, String) {
+        let id = self.prefix.id(fresh);
+        let (expires, digest, opaque) = (fresh.expires(), fresh.digest(), fresh.opaque());
         let digest_len = if digest.is_empty() { 0 } else { ", digest=\"\"".len() + digest.len() };
         let fixed = "Payment id=\", expires=\"\", opaque=\"\"".len();
         let length = fixed + id.as_str().len() + self.head.len() + digest_len + expires.len() + opaque.len();
@@ -139,11 +142,11 @@ impl PreparedChallenge {
     /// [`NotOurs`] when no secret made this id, or when a slot contains the separator `|`.
     ///
     /// ```
-    /// # use mpp::protocol::{Intent, MethodName, PreparedChallenge, Realm, Secret, SecretRing};
+    /// # use mpp::protocol::{FreshSlots, Intent, MethodName, PreparedChallenge, Realm, Secret, SecretRing};
     /// # let ring = SecretRing::new(Secret::generate());
     /// # let (realm, method) = (Realm::parse("api.example.com")?, MethodName::from_static("tempo"));
     /// let prepared = PreparedChallenge::new(&ring, &realm, &method, &Intent::CHARGE, "e30".into(), None);
-    /// let (id, _) = prepared.issue("2026-11-21T10:05:00Z", "", "e30");
+    /// let (id, _) = prepared.issue(&FreshSlots::new("2026-11-21T10:05:00Z", "", "e30"));
     /// assert!(prepared.verify("2026-11-21T10:05:00Z", "", "e30", id.as_str()).is_ok());
     /// assert!(prepared.verify("2027-11-21T10:05:00Z", "", "e30", id.as_str()).is_err());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -172,7 +175,7 @@ mod tests {
             let prepared =
                 PreparedChallenge::new(&ring, &realm, &method, &Intent::CHARGE, "e30".into(), description);
             for digest in ["", "sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:"] {
-                let (id, header) = prepared.issue("2026-11-21T10:05:00Z", digest, "e30");
+                let (id, header) = prepared.issue(&FreshSlots::new("2026-11-21T10:05:00Z", digest, "e30"));
                 let challenge = Challenge {
                     id: id.to_string(),
                     realm: realm.to_string(),

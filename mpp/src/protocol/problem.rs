@@ -154,8 +154,18 @@ impl ProblemType {
     /// assert_eq!(kind.to_json("used \"up\"", Some("x7Tg")), Problem::new(kind, "used \"up\"").with_challenge("x7Tg").to_json());
     /// ```
     pub fn to_json(self, detail: &str, challenge_id: Option<&str>) -> String {
+        self.body(detail, challenge_id.map(json_text))
+    }
+
+    /// As [`to_json`](Self::to_json), with a challenge of our own: nothing in its id is escaped.
+    #[cfg(feature = "server")]
+    pub(crate) fn to_json_with(self, detail: &str, challenge_id: Option<&super::ChallengeId>) -> String {
+        self.body(detail, challenge_id.map(|id| Cow::Borrowed(id.as_str())))
+    }
+
+    fn body(self, detail: &str, id: Option<Cow<'_, str>>) -> String {
         let detail = json_text(detail);
-        let id = challenge_id.filter(|_| self.carries_challenge()).map(json_text);
+        let id = id.filter(|_| self.carries_challenge());
         let id_len = id.as_deref().map_or(0, |id| ",\"challengeId\":\"\"".len() + id.len());
         let head = self.json_head();
         // Exactly as long as the body, so that it is not copied when it becomes one.

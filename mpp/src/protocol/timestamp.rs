@@ -8,13 +8,12 @@ use std::ops::{Add, Sub};
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use arrayvec::ArrayString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 const MIN: i64 = -62_167_219_200; // 0000-01-01T00:00:00Z
 const MAX: i64 = 253_402_300_799; // 9999-12-31T23:59:59Z
 const DAY: i64 = 86_400;
-#[cfg(feature = "server")]
-const EPOCH: Rfc3339 = Rfc3339(*b"1970-01-01T00:00:00Z");
 
 /// A moment, in whole seconds since 1970-01-01T00:00:00Z, between the years 0000 and 9999.
 ///
@@ -85,7 +84,7 @@ impl Timestamp {
         write_digits(&mut text[11..13], second / 3600);
         write_digits(&mut text[14..16], second / 60 % 60);
         write_digits(&mut text[17..19], second % 60);
-        Rfc3339(text)
+        Rfc3339(ArrayString::from_byte_string(&text).expect("digits and separators are ASCII"))
     }
 
     /// [`to_rfc3339`](Self::to_rfc3339), formatted once per thread for as long as it is asked for the same moment: all
@@ -93,15 +92,16 @@ impl Timestamp {
     #[cfg(feature = "server")]
     pub(crate) fn to_rfc3339_shared(self) -> Rfc3339 {
         thread_local! {
-            static LAST: Cell<(Timestamp, Rfc3339)> = const { Cell::new((Timestamp(0), EPOCH)) };
+            static LAST: Cell<Option<(Timestamp, Rfc3339)>> = const { Cell::new(None) };
         }
-        let (moment, text) = LAST.get();
-        if moment == self {
-            return text;
+        match LAST.get() {
+            Some((moment, text)) if moment == self => text,
+            _ => {
+                let text = self.to_rfc3339();
+                LAST.set(Some((self, text)));
+                text
+            }
         }
-        let text = self.to_rfc3339();
-        LAST.set((self, text));
-        text
     }
 
     /// How long after `earlier` this is; zero if it is not.
@@ -189,7 +189,7 @@ impl<'de> Deserialize<'de> for Timestamp {
 /// assert_eq!(text.as_str().len(), 20);
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Rfc3339([u8; 20]);
+pub struct Rfc3339(ArrayString<20>);
 
 impl Rfc3339 {
     /// The text.
@@ -199,7 +199,7 @@ impl Rfc3339 {
     /// assert!(Timestamp::from_unix(0).to_rfc3339().as_str().ends_with('Z'));
     /// ```
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("only `to_rfc3339` makes one, and it writes ASCII")
+        &self.0
     }
 }
 

@@ -23,11 +23,11 @@ pub(super) fn take(
     let mut credential = None;
     let mut kept: Vec<HeaderValue> = Vec::new();
     for line in lines {
-        // One char per byte, whatever the charset: a byte beyond ASCII must neither hide a payment nor be lost.
         let bytes = line.as_bytes();
-        let text: Cow<'_, str> = match simdutf8::basic::from_utf8(bytes) {
-            Ok(ascii) if bytes.is_ascii() => Cow::Borrowed(ascii),
-            Ok(_) | Err(_) => Cow::Owned(bytes.iter().copied().map(char::from).collect()),
+        // What is not UTF-8 becomes one char per byte: a strange byte must neither hide a payment nor be lost.
+        let text = match simdutf8::basic::from_utf8(bytes) {
+            Ok(text) => Cow::Borrowed(text),
+            Err(_) => Cow::Owned(bytes.iter().copied().map(char::from).collect::<String>()),
         };
         let found = split(&text);
         match found.payment {
@@ -45,11 +45,12 @@ pub(super) fn take(
                 ));
             }
         }
-        if let Some(rest) = found.rest
-            && let Ok(value) =
-                HeaderValue::from_bytes(&rest.chars().map(|byte| byte as u8).collect::<Vec<_>>())
-        {
-            kept.push(value);
+        if let Some(rest) = found.rest {
+            let rest = match &text {
+                Cow::Borrowed(_) => HeaderValue::from_bytes(rest.as_bytes()),
+                Cow::Owned(_) => HeaderValue::from_bytes(&rest.chars().map(|c| c as u8).collect::<Vec<_>>()),
+            };
+            kept.extend(rest.ok());
         }
     }
     headers.remove(header::AUTHORIZATION);

@@ -40,13 +40,14 @@ use crate::pricing::{
 };
 use crate::protocol::{
     AcceptPayment, Amount, BaseUnits, BodyDigest, ChargeRequest, Credential, CredentialBuf, CredentialError,
-    Fingerprint, Intent, Problem, ProblemType, Timestamp,
+    Fingerprint, FreshSlots, Intent, Problem, ProblemType, Timestamp,
 };
 use crate::store::{Quota, StoreError, Version};
 use axum::extract::{MatchedPath, OriginalUri, Request};
 use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use http_body::Body as _;
 use sha2::{Digest, Sha256};
+use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -477,7 +478,7 @@ impl Visit {
             Ok(quoted) => quoted,
             // Today's price cannot be offered. What was quoted before still stands if it covers that price, or was promised.
             Err(answer) => match self.paid_offer(authentic, self.mpp.now()) {
-                Ok(offer) if self.check_price(authentic, offer, quote).is_ok() => Vec::new(),
+                Ok(offer) if self.check_price(authentic, offer, quote).is_ok() => Offered::new(),
                 Ok(_) | Err(_) => return Err(answer),
             },
         };
@@ -654,7 +655,7 @@ impl Visit {
 
     /// The same offers, with the network's fee on the payer. After a settlement that came to nothing the sponsor has spent
     /// money, or does not want to: whoever pays its own fee is welcome to try again.
-    fn unsponsored<'q>(&self, quoted: &[Quoted<'q>]) -> Vec<Quoted<'q>> {
+    fn unsponsored<'q>(&self, quoted: &[Quoted<'q>]) -> Offered<'q> {
         let inner = &self.mpp.0;
         let plain = |q: &Quoted<'q>| {
             let prepared = q.offer.unsponsored(&q.prepared, self.plan.spec, &inner.realm, &inner.ring)?;
@@ -664,10 +665,10 @@ impl Visit {
     }
 
     /// What this request costs, per offer that can be made now; empty when there is none.
-    fn quote<'p>(&'p self, quote: &Quote) -> Result<Vec<Quoted<'p>>, Answer> {
+    fn quote<'p>(&'p self, quote: &Quote) -> Result<Offered<'p>, Answer> {
         let spec = self.plan.spec;
         let inner = &self.mpp.0;
-        let mut quoted = Vec::with_capacity(self.plan.offers.len());
+        let mut quoted = Offered::new();
         for offer in &self.plan.offers {
             if !offer.method.available() {
                 continue;
@@ -828,11 +829,13 @@ impl Visit {
     /// One header per offer, best first by the client's `Accept-Payment`, and the id of the first.
     fn challenges(&self, quoted: &[Quoted<'_>]) -> Challenges {
         let expires = (self.mpp.now() + self.mpp.0.lifetime).to_rfc3339_shared();
-        let opaque = self.scope.opaque(self.target.as_ref());
         let digest = self.digest.map(|d| d.to_string()).unwrap_or_default();
+        let (scope, target) = (&self.scope, self.target.as_ref());
+        let opaque = |text: &mut String| scope.write_opaque(target, text);
+        let fresh = FreshSlots::ending_in(&expires, &digest, scope.opaque_len(target), opaque);
         let mut challenges = Challenges::for_offers(quoted.len());
         let mut write = |offer: &Quoted<'_>| {
-            let (id, line) = offer.prepared.challenge.issue(&expires, &digest, &opaque);
+            let (id, line) = offer.prepared.challenge.issue(&fresh);
             challenges.push(id, line);
         };
         match self.ranking(quoted) {
@@ -860,6 +863,9 @@ impl Visit {
         (self.plan.spec.capture == Capture::OnSuccess && !quoted.is_empty()).then(|| self.challenges(quoted))
     }
 }
+
+/// The offers of one request. Nearly every price has one or two, which are no reason to allocate.
+type Offered<'p> = SmallVec<[Quoted<'p>; 2]>;
 
 /// An offer and what it asks for this request.
 struct Quoted<'p> {
@@ -917,9 +923,11 @@ impl Mpp {
             Ok(buffer) => buffer,
             Err(error) => return malformed(error),
         };
-        let credential = match buffer.parse() {
+        // By reference: it is large.
+        let parsed = buffer.parse();
+        let credential = match &parsed {
             Ok(credential) => credential,
-            Err(error) => return malformed(error),
+            Err(error) => return malformed(*error),
         };
         let echo = &credential.challenge;
         let method = self.0.methods.iter().find(|m| m.name().as_str() == echo.method);

@@ -138,8 +138,7 @@ impl Answer {
         let Challenges { mut headers, offers, first } = challenges;
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        let mut response =
-            Response::new(Body::from(kind.to_json(detail, first.as_ref().map(ChallengeId::as_str))));
+        let mut response = Response::new(Body::from(kind.to_json_with(detail, first.as_ref())));
         *response.status_mut() = StatusCode::PAYMENT_REQUIRED;
         *response.headers_mut() = headers;
         Self(Box::new(Told { kind: Some(kind), offers, first, response }))

@@ -5,6 +5,7 @@ mod challenge_of_a_fixed_price {
     use crate::input;
     use divan::{Bencher, black_box};
     use hmac::{Hmac, KeyInit as _, Mac as _};
+    use mpp::protocol::FreshSlots;
     use mpp_peers::REALM;
     use mpp_peers::official::SECRET;
 
@@ -18,7 +19,8 @@ mod challenge_of_a_fixed_price {
     #[divan::bench(sample_count = 300, sample_size = 32)]
     fn ours_header(bencher: Bencher) {
         let (prepared, [expires, opaque]) = (input::prepared(), input::own_slots());
-        bencher.bench_local(|| prepared.issue(black_box(&expires), "", black_box(&opaque)));
+        let fresh = FreshSlots::new(&expires, "", &opaque);
+        bencher.bench_local(|| prepared.issue(black_box(&fresh)));
     }
 
     #[divan::bench(sample_count = 300, sample_size = 32)]
@@ -95,7 +97,8 @@ mod challenge_id {
     #[divan::bench(sample_count = 300, sample_size = 32)]
     fn ours_prepared(bencher: Bencher) {
         let prefix = input::prefix();
-        bencher.bench_local(|| prefix.id(black_box(input::EXPIRES), "", black_box(input::OPAQUE)));
+        let fresh = FreshSlots::new(input::EXPIRES, "", input::OPAQUE);
+        bencher.bench_local(|| prefix.id(black_box(&fresh)));
     }
 
     #[divan::bench(sample_count = 300, sample_size = 32)]
