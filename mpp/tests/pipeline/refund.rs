@@ -289,6 +289,34 @@ async fn two_servers_that_are_told_at_once_refund_once() {
     assert_eq!((only(&lab).await.delivery, lab.network.given_back()), (Delivery::Refunded, PRICE));
 }
 
+#[tokio::test(start_paused = true)]
+async fn pending_refunds_are_carried_on_sixteen_at_a_time_and_none_is_left_out() {
+    let lab = lab();
+    for n in 0..20 {
+        lab.pay("/cheap", &format!("tx{n}")).await.1.assert_ok();
+    }
+    settle_down().await;
+    let sold = lab.mpp.ledger().page(&Query::new(), None).await.unwrap().entries;
+    assert_eq!(sold.len(), 20);
+    *lab.network.refund.lock().unwrap() = Script::LoseRequest;
+    for entry in &sold {
+        lab.mpp.refund(&RefundOrder::rest(&entry.sale)).await.unwrap();
+    }
+    let asked = || lab.network.asked_back.load(Ordering::SeqCst);
+    assert_eq!(asked(), 20);
+    *lab.network.refund.lock().unwrap() = Script::Hang;
+    let mpp = lab.mpp.clone();
+    let recovery = tokio::spawn(async move { mpp.recover().await });
+    until(|| asked() == 20 + 16).await;
+    settle_down().await;
+    assert_eq!(asked(), 20 + 16, "the others wait until one is over");
+    assert_eq!(recovery.await.unwrap(), Ok(0));
+    assert_eq!(asked(), 20 + 20);
+    *lab.network.refund.lock().unwrap() = Script::Settle;
+    assert_eq!(lab.mpp.recover().await, Ok(20));
+    assert_eq!(lab.network.given_back(), 20 * PRICE);
+}
+
 /// A bank may take longer than the ledger keeps its lines.
 #[tokio::test(start_paused = true)]
 async fn a_payment_of_which_a_refund_is_pending_stays_in_the_ledger_and_can_be_refunded_when_that_failed() {
