@@ -111,13 +111,14 @@ impl Purse {
     async fn given_up(&self, shelf: &Shelf<'_>) -> Failure {
         let Some(entry) = self.interrupt.payment() else { return Failure::failed(STOPPED) };
         match self.interrupt.or_again(tokio::time::timeout(PATIENCE, self.abandoned(entry))).await {
-            Some(Ok(unsettled)) => {
+            Some(Ok(Some(unsettled))) => {
                 // That fails where the ledger cannot be written: then it is open, and counts all the same.
                 let _ = self.client.ledger().conclude(&entry, &Outcome::Unknown, SystemClock.now()).await;
                 let why = format!("stopped before the answer to a payment of {}", unsettled.payment.cost());
                 shelf.keep_request(entry, &unsettled.request(), why)
             }
-            // A wallet that failed, or that needs longer than somebody who asks twice wants to wait.
+            Some(Ok(None)) => Failure::new(Code::NotPaid, "stopped; the payment did not happen"),
+            // A wallet that failed without saying so, or that needs longer than somebody who asks twice wants to wait.
             _ => Failure::new(
                 Code::Unsettled,
                 "stopped while a payment was made; `mpp ledger` says whether it counts",
@@ -125,14 +126,23 @@ impl Purse {
         }
     }
 
-    /// A payment that nobody waits for any more, once its wallet is done with it.
-    async fn abandoned(&self, entry: EntryId) -> Unsettled {
+    /// A payment that nobody waits for any more, once its wallet is done with it; none where nothing was paid.
+    async fn abandoned(&self, entry: EntryId) -> Option<Unsettled> {
+        let mut is_told = false;
         loop {
             let idle = self.client.unsettled();
             if let Some(unsettled) = idle.into_iter().find(|idle| idle.payment.entry() == entry) {
-                return unsettled;
+                return Some(unsettled);
+            }
+            if self.interrupt.payment() != Some(entry) {
+                return None;
             }
             tokio::time::sleep(LOOK).await;
+            if let Some(progress) = self.told.as_ref().filter(|_| !is_told) {
+                progress
+                    .say("mpp: stopping, once the wallet is done with the payment; once more ends it now");
+                is_told = true;
+            }
         }
     }
 }

@@ -5,8 +5,10 @@
 //! moment in which its request was due, not from when a late connection came to send it; otherwise a server that stalls would stop
 //! the clock of those who wait for it ("coordinated omission").
 //!
-//! One event loop over non-blocking sockets and no runtime: the generator shares nothing with the servers it measures, and keeps
-//! the time of requests that are due by spinning on a core of its own.
+//! One event loop over non-blocking sockets and no runtime: the generator shares nothing with the servers it measures. It has a
+//! core of its own and hardly sleeps: requests that are due are waited for by spinning, and in the closed model it spins all the
+//! time. Whoever wakes a sleeping client pays for it, so a server would be charged for the client's idleness: the more, the
+//! slower it is.
 
 use hdrhistogram::Histogram;
 use mio::net::TcpStream;
@@ -94,8 +96,12 @@ pub(crate) fn run(load: &Load<'_>) -> Answered {
         assert!(now - heard < PATIENCE, "{} does not answer", load.server);
         let next =
             connections.iter_mut().filter_map(|connection| connection.send_what_is_due(load, now)).min();
-        let wait = next.unwrap_or(end).min(end).saturating_duration_since(now);
-        let wait = if wait < SPIN { Duration::ZERO } else { wait - SPIN };
+        let wait = match load.model {
+            Model::Closed => Duration::ZERO,
+            Model::Open { .. } => {
+                next.unwrap_or(end).min(end).saturating_duration_since(now).saturating_sub(SPIN)
+            }
+        };
         if let Err(error) = poll.poll(&mut events, Some(wait)) {
             assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}");
             continue;
