@@ -233,8 +233,8 @@ fn check_realm(challenge: &Challenge, cost: &Cost, origin: &Origin, policy: &Pol
 mod tests {
     use super::*;
     use crate::client::Budget;
-    use crate::method::{Asset, Payee};
-    use crate::protocol::{Amount, BaseUnits};
+    use crate::method::{Asset, PayError, Payee, Proof, Step};
+    use crate::protocol::{Amount, BaseUnits, MethodName};
 
     const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
 
@@ -298,10 +298,44 @@ mod tests {
         assert_eq!(check(Some(&at(0)), &policy()), Err(Refusal::Expired));
         assert_eq!(check(Some(&at(2)), &policy()), Err(Refusal::Expired), "it would expire on its way");
         let longest = Duration::from_secs(3600);
+        assert_eq!(check(Some(&at(3600)), &policy()), Ok(()), "as long as is allowed");
         assert_eq!(check(Some(&at(3601)), &policy()), Err(Refusal::ValidTooLong { longest }));
         assert_eq!(check(Some("2999-01-01T00:00:00Z"), &policy()), Err(Refusal::ValidTooLong { longest }));
         assert_eq!(check(None, &policy()), Err(Refusal::Endless));
         assert_eq!(check(None, &policy().allow_endless_challenges()), Ok(()));
+    }
+
+    struct NoWallet(MethodName);
+
+    impl ClientMethod for NoWallet {
+        fn name(&self) -> &MethodName {
+            &self.0
+        }
+
+        fn pay<'a>(&'a self, _: &'a Challenge) -> Step<'a, Result<Proof, PayError>> {
+            Step::ready(Err(PayError::Declined("no".into())))
+        }
+    }
+
+    #[test]
+    fn the_cheapest_offer_of_an_asset_stands_where_the_assets_first_one_was_and_a_wallet_before_the_next() {
+        let wallet: Arc<dyn ClientMethod> = Arc::new(NoWallet(MethodName::from_static("tempo")));
+        let offers =
+            [(1, "usdc", 2), (0, "usdc", 5), (0, "eurc", 1), (0, "usdc", 3), (0, "eurc", 9), (1, "eurc", 1)];
+        let mut candidates = offers.map(|(preference, asset, units)| Candidate {
+            challenge: challenge("r"),
+            cost: Cost::new(BaseUnits::new(units), Asset::known("eip155:4217", asset, asset, 6)),
+            wallet: wallet.clone(),
+            preference,
+        });
+        rank(&mut candidates);
+        let ranked = candidates.map(|offer| (offer.preference, offer.cost.asset.id, offer.cost.amount.get()));
+        let ranked =
+            ranked.each_ref().map(|(preference, asset, units)| (*preference, asset.as_str(), *units));
+        assert_eq!(
+            ranked,
+            [(0, "usdc", 3), (0, "usdc", 5), (0, "eurc", 1), (0, "eurc", 9), (1, "usdc", 2), (1, "eurc", 1)]
+        );
     }
 
     #[test]

@@ -191,7 +191,10 @@ mod tests {
     }
 
     fn payment(entry: u128) -> Payment {
-        let line = r#"Payment id="a", realm="r", method="tempo", intent="charge", request="e30""#;
+        paying(entry, r#"Payment id="a", realm="r", method="tempo", intent="charge", request="e30""#)
+    }
+
+    fn paying(entry: u128, line: &str) -> Payment {
         let cost = Cost::new(BaseUnits::new(1), Asset::known("eip155:4217", "0xa", "usdc", 6));
         let proof = Proof { payload: serde_json::Map::new(), source: None };
         Payment::new(
@@ -214,6 +217,37 @@ mod tests {
         }
         let entry = |open: Unsettled| u128::from_str_radix(&open.payment.entry().to_string(), 16).unwrap();
         list.idle().into_iter().map(entry).collect()
+    }
+
+    #[test]
+    fn what_was_never_sent_is_not_sent_at_the_end_of_its_challenge_and_what_was_is() {
+        let end = Timestamp::from_unix(1_800_000_000);
+        let line = format!(
+            r#"Payment id="a", realm="r", method="tempo", intent="charge", request="e30", expires="{}""#,
+            end.to_rfc3339().as_str()
+        );
+        let payment = paying(1, &line);
+        let times = [-1, 0, 1].map(|seconds| Timestamp::from_unix(end.unix() + seconds));
+        assert_eq!(times.map(|now| payment.may_be_sent(now)), [true, false, false]);
+        payment.mark_sent();
+        assert_eq!(times.map(|now| payment.may_be_sent(now)), [true; 3], "it may have been taken");
+    }
+
+    #[test]
+    fn another_verb_url_or_body_is_another_request() {
+        let asked = |method, path: &str, body: &'static [u8]| {
+            let url = format!("https://api.example.com/{path}").parse().unwrap();
+            Asked { method, url, headers: HeaderMap::new(), body: Bytes::from_static(body) }
+        };
+        let one = asked(Method::POST, "a", b"x");
+        for (other, same) in [
+            (asked(Method::POST, "a", b"x"), true),
+            (asked(Method::PUT, "a", b"x"), false),
+            (asked(Method::POST, "a?b", b"x"), false),
+            (asked(Method::POST, "a", b"y"), false),
+        ] {
+            assert_eq!(is_same(&one, &other, &[]), same, "{} {}", other.method, other.url);
+        }
     }
 
     #[test]

@@ -310,7 +310,8 @@ async fn a_wallet_that_declines_frees_the_limits_and_one_that_failed_does_not() 
         let expected: &[&str] = if counts { &["Unsettled"] } else { &["Released", "Refused"] };
         assert_eq!(steps, [&["Challenged", "Paying"], expected].concat());
         assert_eq!(matches!(error, Error::Wallet { .. }), counts, "{error}");
-        assert_eq!(world.client.ledger().entries().await.unwrap()[0].outcome.counts(), counts);
+        let outcome = world.client.ledger().entries().await.unwrap().remove(0).outcome;
+        assert_eq!((outcome.counts(), outcome == Outcome::Unknown), (counts, counts));
         assert_eq!(world.server.requests(), 1, "nothing is sent");
     }
 }
@@ -421,7 +422,9 @@ async fn every_step_is_told_and_no_step_tells_a_secret() {
     let told = told.lock().unwrap();
     let steps: Vec<&str> = told.iter().map(|event| event.split([' ', '(']).next().unwrap()).collect();
     assert_eq!(steps, ["Challenged", "Paying", "Sending", "Delivered"]);
-    let credential = world.server.headers(1)["authorization"].to_str().unwrap()[8..].to_owned();
+    let authorization = world.server.headers(1).remove("authorization").unwrap();
+    assert!(authorization.is_sensitive(), "who prints headers does not print it");
+    let credential = authorization.to_str().unwrap()[8..].to_owned();
     for event in told.iter() {
         assert!(!event.contains(&credential[..20]) && !event.contains("signature"), "{event}");
     }

@@ -2,7 +2,7 @@
 
 use crate::world::{Act, HOME, Has, Told, World, challenges, change, edited, text, url};
 use http::Request;
-use mpp::client::{Budget, Decision, Error, NotPaid, Policy, Proposal, Refusal, Scope};
+use mpp::client::{Budget, Decision, Error, Event, NotPaid, Policy, Proposal, Refusal, Scope};
 use mpp::method::sandbox::Wallet;
 use mpp::{Amount, protocol::MethodName};
 use std::sync::{Arc, Mutex};
@@ -118,6 +118,58 @@ async fn only_origins_that_the_policy_names_are_told_how_they_can_be_paid() {
     named.send(request, "").await.unwrap();
     let said: Vec<_> = named.server.headers(2).get_all("accept-payment").iter().cloned().collect();
     assert_eq!(said, ["sandbox/*"]);
+}
+
+#[tokio::test]
+async fn a_server_is_told_of_every_method_once_that_the_policy_allows_and_a_wallet_pays() {
+    let wallet = mpp::method::sandbox::Wallet::generate();
+    let home = || Policy::unlimited().origins([HOME]);
+    for (policy, told) in
+        [(home(), "sandbox/charge, stripe/charge"), (home().methods(["stripe"]), "stripe/charge")]
+    {
+        let (first, second) = (wallet.clone(), wallet.for_method(MethodName::from_static("stripe")));
+        let again = wallet.clone();
+        let world = World::paying(wallet.clone(), policy, |builder| {
+            builder.method(first).method(second).method(again)
+        });
+        let _ = world.get("/weather").await;
+        assert_eq!(world.server.headers(0)["accept-payment"], told);
+    }
+    let none = mpp::client::Client::builder(home(), mpp::client::MemoryLedger::new()).build().unwrap_err();
+    assert_eq!(none.problems().len(), 1, "nothing to pay with: {none}");
+}
+
+#[tokio::test]
+async fn an_offer_that_the_policy_refuses_is_told() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let log = told.clone();
+    let world = World::with(Policy::unlimited().methods(["tempo"]), |builder| {
+        builder.observe(move |event: &Event<'_>| log.lock().unwrap().push(format!("{event:?}")))
+    });
+    refused(&world, "/weather").await;
+    let told = told.lock().unwrap();
+    assert!(
+        matches!(&told[..], [first, second] if first.starts_with("Challenged") && second.starts_with("Refused")),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn an_error_of_ours_is_found_behind_others() {
+    #[derive(Debug)]
+    struct Around(Error);
+    impl std::fmt::Display for Around {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("around")
+        }
+    }
+    impl std::error::Error for Around {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+    assert!(matches!(Error::find(&Around(Error::BodyNotReplayable)), Some(Error::BodyNotReplayable)));
+    assert!(Error::find(&std::fmt::Error).is_none());
 }
 
 #[tokio::test]

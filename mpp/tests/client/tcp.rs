@@ -49,6 +49,7 @@ impl Shop {
             .route("/get/{path}", any(async |Path(path): Path<String>| Redirect::to(&format!("/{path}"))))
             .route("/broken", any(async || (http::StatusCode::UNPROCESSABLE_ENTITY, "no such unit\n")))
             .route("/again", any(async || Redirect::temporary("/again")))
+            .route("/twice", any(async || Redirect::temporary("/here/weather")))
             .route("/seen", any(see));
         let router = server.router().merge(redirects);
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -175,7 +176,18 @@ async fn what_a_request_carries_for_one_origin_does_not_travel_to_another() {
     assert_eq!((response.text().await.unwrap().as_str(), shop.till().await), ("seen", Amount::cents(3)));
     let arrived = shop.arrived();
     assert!(personal.iter().all(|name| !arrived.contains_key(*name)), "{arrived:?}");
-    // Neither is it told when it only asks for the price.
+    // Who says how it can pay is not overruled, neither when only the price is asked for.
+    let seen = |path: &str| format!("{}{path}", shop.base).parse::<reqwest::Url>().unwrap();
+    assert!(shop.client.quote(&seen("/seen")).await.unwrap().is_free());
+    assert_eq!(shop.arrived()["accept-payment"], "sandbox/charge");
+    let mut said = reqwest::Request::new(http::Method::GET, seen("/seen"));
+    said.headers_mut().insert("accept-payment", "sandbox/*".parse().unwrap());
+    shop.client.quote_request(said).await.unwrap();
+    assert_eq!(shop.arrived()["accept-payment"], "sandbox/*");
+    let unnamed = Shop::open(policy()).await;
+    unnamed.client.quote(&format!("{}/seen", unnamed.base).parse().unwrap()).await.unwrap();
+    assert!(!unnamed.arrived().contains_key("accept-payment"));
+    // Neither is a stranger told.
     let quote = shop.client.quote(&format!("{}/away/seen", shop.base).parse().unwrap()).await.unwrap();
     assert!(quote.is_free() && !shop.arrived().contains_key("accept-payment"));
 }
@@ -191,6 +203,8 @@ async fn redirects_end_somewhere_and_take_a_body_along_where_the_verb_goes() {
     assert_eq!(post("/here/echo").await.text().await.unwrap(), "hello 1");
     // By 303 it is asked for by GET: `/echo` has none.
     assert_eq!(post("/get/echo").await.status(), 405);
+    // What is paid for goes the same way.
+    assert_eq!(post("/get/weather").await.text().await.unwrap(), "sunny");
     let lost = shop.http.get(format!("{}/again", shop.base)).send().await.unwrap();
     assert_eq!(lost.status(), 307, "the last of ten");
     // A stream cannot be sent to a second place.
@@ -198,7 +212,12 @@ async fn redirects_end_somewhere_and_take_a_body_along_where_the_verb_goes() {
     let moved = shop.http.post(format!("{}/here/seen", shop.base)).body(stream).send().await.unwrap();
     assert_eq!(moved.status(), 307);
     assert_eq!(shop.seen.lock().unwrap().len(), 0);
-    assert_eq!(shop.till().await, Amount::cents(1));
+    // Where the body is not asked for the rest goes on.
+    let stream = reqwest::Body::wrap(http_body_util::StreamBody::new(Once(Some("hello".into()))));
+    let request = shop.http.post(format!("{}/get/seen", shop.base)).header("x-mine", "1").body(stream);
+    assert_eq!(request.send().await.unwrap().text().await.unwrap(), "seen");
+    assert_eq!(shop.arrived()["x-mine"], "1");
+    assert_eq!(shop.till().await, Amount::cents(6));
 }
 
 #[tokio::test]
@@ -284,6 +303,43 @@ async fn a_quote_tells_prices_and_verdicts_and_pays_nothing() {
 }
 
 #[tokio::test]
+async fn a_quote_has_what_can_be_paid_first_the_cheapest_before_others_and_then_every_refusal() {
+    let shop = Shop::open(Policy::new(Budget::total("usdc", Amount::whole(1)))).await;
+    let url = |path: &str| format!("{}{path}", shop.base).parse::<reqwest::Url>().unwrap();
+    let offer = async |method: http::Method, path: &str| {
+        let quote = shop.client.quote_request(reqwest::Request::new(method, url(path))).await.unwrap();
+        quote.offers.into_iter().next().expect("an offer").challenge
+    };
+    let weather = offer(http::Method::GET, "/twice").await;
+    let paid = offer(http::Method::POST, "/echo").await;
+    let elsewhere = offer(http::Method::GET, "/elsewhere/x").await;
+    let mut unknown = weather.clone();
+    unknown.method = "tempo".parse().unwrap();
+    let dear = offer(http::Method::GET, "/dear").await;
+    let mut lines: Vec<_> =
+        [&unknown, &weather, &elsewhere, &paid, &dear].map(|offer| offer.to_header_value()).to_vec();
+    lines.push(r#"Payment id="x", realm="127.0.0.1""#.to_owned());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let there = format!("http://{}/", listener.local_addr().unwrap()).parse::<reqwest::Url>().unwrap();
+    let answer = async move || {
+        let lines = lines.into_iter().map(|line| (http::header::WWW_AUTHENTICATE, line));
+        (http::StatusCode::PAYMENT_REQUIRED, axum::response::AppendHeaders(lines.collect::<Vec<_>>()))
+    };
+    let router = axum::Router::new().route("/", any(answer));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    shop.client.pay(&there, &paid).await.unwrap();
+
+    let quote = shop.client.quote(&there).await.unwrap();
+    let told: Vec<_> =
+        quote.offers.iter().map(|offer| (&offer.challenge.id, offer.verdict.is_ok())).collect();
+    let expected = [(&elsewhere, true), (&weather, true), (&paid, false), (&dear, false), (&unknown, false)];
+    assert_eq!(told, expected.map(|(offer, payable)| (&offer.id, payable)));
+    assert!(matches!(quote.offers[2].verdict, Err(Refusal::PaidAlready)));
+    assert!(matches!(quote.offers[4].verdict, Err(Refusal::NoWallet(_))));
+    assert_eq!(quote.malformed.len(), 1);
+}
+
+#[tokio::test]
 async fn a_payment_by_hand_is_entered_for_the_verb_it_is_for() {
     let shop = Shop::open(policy()).await;
     let quote = shop.client.quote(&format!("{}/weather", shop.base).parse().unwrap()).await.unwrap();
@@ -291,6 +347,7 @@ async fn a_payment_by_hand_is_entered_for_the_verb_it_is_for() {
     shop.client.pay_for(http::Method::POST, &quote.url, challenge, "x").await.unwrap();
     let entries = shop.client.ledger().entries().await.unwrap();
     assert_eq!(entries[0].resource.as_deref(), Some("POST /weather"));
+    assert!(shop.client.unsettled().is_empty(), "whoever asked for it sends it");
 }
 
 #[tokio::test]
