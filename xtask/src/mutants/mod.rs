@@ -1,5 +1,5 @@
-//! `cargo xtask mutants`: every check of the gate, the pipeline and the client's wallet is removed in turn, and a test
-//! must fail each time.
+//! `cargo xtask mutants`: every check of the gate, the pipeline, a sponsor and the client is removed in turn, and a test must
+//! fail each time.
 //!
 //! A surviving mutant is a check that no test holds. All mutants are compiled into one program and chosen at run time
 //! ([`sites`], `runtime.rs`), so that a mutant costs one run of the tests that come by it ([`campaign`]) instead of one
