@@ -257,14 +257,35 @@ impl Attr {
 
     fn unknown(&mut self, key: &Ident, of: Macro) -> syn::Error {
         let name = key.to_string();
-        let near = nearest(&name, of.keys());
+        let near = match other_word(&name).filter(|known| of.keys().contains(known)) {
+            Some(known) => vec![known],
+            None => nearest(&name, of.keys()),
+        };
         self.attempted.extend(near.first().map(|near| (*near).to_owned()));
-        let hint = did_you_mean(&near).unwrap_or_else(|| format!("known keys: {}", list(of.keys())));
+        let hint = if PAYEE.contains(&name.as_str()) {
+            "who is paid is said once, where the method is configured: `Tempo::new(\"0x…\")`".to_owned()
+        } else {
+            did_you_mean(&near).unwrap_or_else(|| format!("known keys: {}", list(of.keys())))
+        };
         if Macro::Charge.keys().contains(&name.as_str()) {
             let whose = of.name();
             return syn::Error::new(key.span(), format!("`{name}` is not a key of `{whose}`\nhelp: {hint}"));
         }
         syn::Error::new(key.span(), format!("unknown key `{name}`\nhelp: {hint}"))
+    }
+}
+
+/// What others call the payee of a price. It is no key here: a price says what is due, the method's configuration to whom.
+const PAYEE: [&str; 4] = ["pay_to", "payee", "recipient", "to"];
+
+/// The key that is meant by a word of other libraries, which no slip of the finger leads to.
+fn other_word(name: &str) -> Option<&'static str> {
+    match name {
+        "price" | "cost" | "value" => Some("amount"),
+        "asset" | "token" | "unit" => Some("currency"),
+        "accepts" | "networks" => Some("methods"),
+        "max" | "max_amount" => Some("up_to"),
+        _ => None,
     }
 }
 
