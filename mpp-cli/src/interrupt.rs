@@ -4,9 +4,8 @@
 //! has an entry it would lose a credential, which exists in this process alone; so from there on signals are waited for here,
 //! to the end of the command: what is done after it runs under [`Interrupt::or`].
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::sync::{Arc, OnceLock};
-use std::task::Poll;
 
 use mpp::client::EntryId;
 use tokio::sync::watch;
@@ -92,9 +91,12 @@ impl Signals {
     }
 
     async fn next(&mut self) {
-        poll_fn(|context| match self.0.iter_mut().any(|signal| signal.poll_recv(context).is_ready()) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
+        use std::task::Poll;
+        std::future::poll_fn(|context| {
+            match self.0.iter_mut().any(|signal| signal.poll_recv(context).is_ready()) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
         })
         .await;
     }

@@ -122,8 +122,9 @@ impl<'a> Plain<'a> {
 
     /// A string, or an object of such, up to a depth.
     fn skip(&mut self, depth: usize) -> Option<()> {
-        if self.string().is_some() {
-            return Some(());
+        self.skip_spaces();
+        if self.peek() == Some(b'"') {
+            return self.string().map(|_| ());
         }
         let deeper = depth.checked_sub(1)?;
         self.object(|_, text| text.skip(deeper))
@@ -192,10 +193,32 @@ mod tests {
 
     const ECHO: &str = r#"{"id":"a","realm":"r","method":"tempo","intent":"charge","request":"e30","expires":"2026-11-21T10:05:00Z","opaque":"e30"}"#;
 
+    const PIECES: &[&str] = &[
+        "\"",
+        "{",
+        "}",
+        "{}",
+        ":",
+        ",",
+        " ",
+        "\"a\"",
+        "\"b\":",
+        "\"c\":\"d\"",
+        "\"new\":",
+        "\"payload\":{}",
+        "\"source\":\"s\"",
+        "}}",
+        "[]",
+        "1",
+        "null",
+        "é",
+    ];
+
     fn is_read(json: &str) -> bool {
         let read = read(json);
         if let Some(read) = &read {
-            assert!(read.is(&serde_json::from_str(json).unwrap()), "{json}");
+            let general = serde_json::from_str(json);
+            assert!(general.is_ok_and(|general| read.is(&general)), "{json}");
         }
         read.is_some()
     }
@@ -241,6 +264,8 @@ mod tests {
             format!("{{\"challenge\":{ECHO},\n{payload}}}"),
             format!("{{\"challenge\":{ECHO},\"payload\":{{\"n\":\"\t\"}}}}"),
             format!(r#"{{"challenge":{ECHO},"payload":{{"a":"b}}}}"#),
+            format!(r#"{{"challenge":{ECHO},"payload":{{"a":"{{}}}}}}"#),
+            format!(r#"{{"challenge":{ECHO},{payload},"new":"{{}}}}"#),
             format!(r#"{{"challenge":{},{payload}}}"#, ECHO.replace(r#""id":"a","#, "")),
             format!(r#"{{"challenge":{},{payload}}}"#, ECHO.replace(r#""id":"a""#, r#""id":"a","id":"b""#)),
             format!(r#"{{"challenge":{ECHO},"payload":{}{}}}"#, r#"{"a":"#.repeat(9), "}".repeat(9)),
@@ -250,6 +275,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn pieces_of_json_in_any_order_are_read_as_the_general_parser_reads_them(
+            pieces in prop::collection::vec(prop::sample::select(PIECES), 0..12),
+        ) {
+            is_read(&format!(r#"{{"challenge":{ECHO},"payload":{{"a":{}"#, pieces.concat()));
+            is_read(&format!(r#"{{"challenge":{ECHO},"payload":{{}}{}"#, pieces.concat()));
+        }
+
         #[test]
         fn a_quote_is_found_in_a_word_where_it_is(bytes in proptest::array::uniform8(prop_oneof![Just(b'"'), any::<u8>()])) {
             let first = bytes.iter().position(|byte| *byte == b'"');

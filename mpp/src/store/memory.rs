@@ -75,10 +75,10 @@ impl Default for Limits {
 /// | | bytes |
 /// | --- | --- |
 /// | a key of a payment that is over, until its challenge and the grace period are | 133 |
-/// | the entry of an open payment, besides what its method wrote (the sealed plan, the payer) | 249 |
+/// | the entry of an open payment, besides what its method wrote (the sealed plan, the payer) | 255 |
 /// | the claim of its proof | 112 |
 ///
-/// Of an open payment's 361 about 100 are the two rows and their places in the map, 90 the challenge's id and the proof's name
+/// Of an open payment's 367 about 100 are the two rows and their places in the map, 90 the challenge's id and the proof's name
 /// in either key, 64 two SHA-256 hashes (whose payment it is, and for what), and the rest what has to be known to go on:
 /// the bill, the lease, and in each key the name of the other. The default [`Limits`] bound payments that are over to
 /// 135 MB.
@@ -163,7 +163,7 @@ impl MemoryStore {
         self.shard(key).get(key).filter(|row| !row.deadline().passed(now)).map(Row::versioned)
     }
 
-    fn swap(&self, key: &Key, expect: Option<Version>, new: Option<Write>) -> Result<Cas, StoreError> {
+    fn swap(&self, key: &Key, expect: Option<Version>, mut new: Option<Write>) -> Result<Cas, StoreError> {
         let now = self.clock.now();
         // Held only if this call turns out to add a key; given back when dropped unused.
         let mut slot = None;
@@ -176,7 +176,7 @@ impl MemoryStore {
             if current.map(Row::version) != expect {
                 return Ok(Cas::Conflict(current.map(Row::versioned)));
             }
-            let Some(write) = &new else {
+            let Some(write) = &mut new else {
                 // What is removed may also be the remains of a value that ended.
                 if shard.remove(key) {
                     self.give_back(key.quota(), 1);
@@ -198,7 +198,8 @@ impl MemoryStore {
             }
             let version = self.last_version.fetch_add(1, Ordering::Relaxed) + 1;
             let deadline = Deadline::of(write.keep, now);
-            let Some(row) = Row::new(name_of(key), &write.value, version, deadline) else {
+            let value = std::mem::take(&mut write.value);
+            let Some(row) = Row::new(name_of(key), value, version, deadline) else {
                 return Err(StoreError::Backend(format!("a key is longer than {LONGEST_NAME} bytes")));
             };
             shard.put(key, row);

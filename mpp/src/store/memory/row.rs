@@ -1,7 +1,7 @@
 //! One key of the memory store and what is there, in a single allocation.
 //!
-//! A million of them are kept, so a row is a thin pointer to its counter, a head of two words and the bytes of name and
-//! value. It never changes: a write puts another in its place. So the two orders of a shard, by name and by end, share
+//! A million of them are kept, so a row is a thin pointer to its counter, a head of two words and the bytes of value and
+//! name. It never changes: a write puts another in its place. So the two orders of a shard, by name and by end, share
 //! it, and a reader may keep it when the shard is no longer locked.
 
 use super::super::deadline::Deadline;
@@ -30,7 +30,7 @@ const NEVER: u64 = 0xffff_ffff_ffff;
 
 impl Row {
     /// `None` when the name is longer than [`LONGEST_NAME`].
-    pub(super) fn new(name: &str, value: &[u8], version: u64, deadline: Deadline) -> Option<Self> {
+    pub(super) fn new(name: &str, value: Vec<u8>, version: u64, deadline: Deadline) -> Option<Self> {
         let name_length = u16::try_from(name.len()).ok()?;
         let ends = match deadline {
             Deadline::NEVER => NEVER,
@@ -38,15 +38,18 @@ impl Row {
             Deadline(at) => u64::try_from(at).unwrap_or(0).min(NEVER - 1),
         };
         let head = Head { version, packed: (ends << 16) | u64::from(name_length) };
-        Some(Self(ThinArc::from_header_and_slice(head, &[name.as_bytes(), value].concat())))
+        // The name comes last: what was just encoded has room for it, as a rule.
+        let mut bytes = value;
+        bytes.extend_from_slice(name.as_bytes());
+        Some(Self(ThinArc::from_header_and_slice(head, &bytes)))
     }
 
     pub(super) fn name(&self) -> &[u8] {
-        self.parts().0
+        self.parts().1
     }
 
     pub(super) fn value(&self) -> &[u8] {
-        self.parts().1
+        self.parts().0
     }
 
     pub(super) fn version(&self) -> Version {
@@ -65,10 +68,11 @@ impl Row {
         Versioned { version: self.version(), value: self.value().to_vec() }
     }
 
+    /// Value and name.
     fn parts(&self) -> (&[u8], &[u8]) {
-        let name_length = self.0.header.header.packed & NAME_BITS;
+        let name_length = (self.0.header.header.packed & NAME_BITS) as usize;
         // As many as were put there.
-        self.0.slice.split_at(name_length as usize)
+        self.0.slice.split_at(self.0.slice.len() - name_length)
     }
 }
 
@@ -136,18 +140,18 @@ mod tests {
         for deadline in
             [0, 1, 1_800_000_000, (1 << 48) - 2].map(Deadline).into_iter().chain([Deadline::NEVER])
         {
-            let row = Row::new("paid/entry/n3vQ", b"value", u64::MAX, deadline).unwrap();
+            let row = Row::new("paid/entry/n3vQ", b"value".to_vec(), u64::MAX, deadline).unwrap();
             assert_eq!((row.name(), row.value()), (&b"paid/entry/n3vQ"[..], &b"value"[..]));
             assert_eq!((row.version(), row.deadline()), (Version(u64::MAX), deadline));
         }
         let longest = "n".repeat(LONGEST_NAME);
-        assert_eq!(Row::new(&longest, b"v", 1, Deadline::NEVER).unwrap().value(), b"v");
-        assert!(Row::new(&format!("{longest}n"), b"v", 1, Deadline::NEVER).is_none());
+        assert_eq!(Row::new(&longest, b"v".to_vec(), 1, Deadline::NEVER).unwrap().value(), b"v");
+        assert!(Row::new(&format!("{longest}n"), b"v".to_vec(), 1, Deadline::NEVER).is_none());
     }
 
     #[test]
     fn a_row_that_ends_in_ages_is_not_one_that_never_does() {
-        let ends = |at| Row::new("n", b"", 1, Deadline(at)).unwrap().deadline();
+        let ends = |at| Row::new("n", Vec::new(), 1, Deadline(at)).unwrap().deadline();
         assert_eq!(ends(i64::MAX - 1), Deadline((1 << 48) - 2));
         assert_eq!(ends(-1), Deadline(0), "and one before 1970 has ended");
     }

@@ -148,9 +148,10 @@ pub(super) fn name_of(key: &Key) -> &str {
 }
 
 fn split(key: &Key) -> (&str, &str) {
-    let text = key.as_str();
-    let second = text.match_indices('/').nth(1).map_or(text.len(), |(at, slash)| at + slash.len());
-    text.split_at(second)
+    let (text, quota) = (key.as_str(), key.quota().name().len());
+    // After the one behind the quota.
+    let second = text.as_bytes().get(quota + 1..).and_then(|rest| memchr::memchr(b'/', rest));
+    text.split_at(second.map_or(text.len(), |at| quota + 1 + at + 1))
 }
 
 #[cfg(test)]
@@ -169,7 +170,7 @@ mod tests {
             let mut shard = Shard::default();
             for (version, text) in (1..).zip(&texts) {
                 let key = Key::from_text(text.clone()).unwrap();
-                shard.put(&key, Row::new(name_of(&key), b"", version, Deadline::NEVER).unwrap());
+                shard.put(&key, Row::new(name_of(&key), Vec::new(), version, Deadline::NEVER).unwrap());
             }
             let page = shard.page(&prefix, after.as_deref(), NOW);
             let text = |kind: &str, row: &Row| format!("{kind}{}", String::from_utf8_lossy(row.name()));
@@ -187,7 +188,7 @@ mod tests {
         let mut shard = Shard::default();
         let (one, other) = (Key::new(Quota::Paid, "a", "x"), Key::new(Quota::Free, "b", "x"));
         for (key, deadline) in [(&one, Deadline(NOW.unix())), (&other, Deadline::NEVER)] {
-            shard.put(key, Row::new(name_of(key), b"", 1, deadline).unwrap());
+            shard.put(key, Row::new(name_of(key), Vec::new(), 1, deadline).unwrap());
         }
         assert_eq!(shard.reclaim(Quota::Free, NOW, 9), 0, "of another quota");
         assert_eq!(shard.reclaim(Quota::Paid, NOW, 9), 1);

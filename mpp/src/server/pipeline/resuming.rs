@@ -1,0 +1,188 @@
+//! A credential that the journal knows: it opens the route again, waits for the one that uses it, gets what was kept for it, or
+//! is refused (ARCHITECTURE section 4, step 4).
+
+use super::{Admission, Authentic, Presented, USED, Visit, store_trouble};
+use crate::pricing::Replay;
+use crate::protocol::Timestamp;
+use crate::server::journal::{DeliveryState, Entry, Found, JournalError, PaymentState, Record, Taken};
+use crate::server::replay::IdempotencyKey;
+use crate::server::respond::Answer;
+use crate::server::settlement::{self, Outcome};
+use crate::store::{Quota, Version};
+use std::time::Duration;
+
+/// How long a copy of a credential in use waits for its twin.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Visit {
+    pub(super) async fn look_up(&mut self) -> Result<Option<Admission>, Answer> {
+        let authentic = match &self.presented {
+            Presented::Authentic(authentic) => authentic,
+            Presented::Misplaced(authentic, _) => {
+                return match self.key_holder(authentic).await? {
+                    Some(_) => Err(key_in_use()),
+                    None => Ok(None),
+                };
+            }
+            Presented::Nothing | Presented::Refused(_) => return Ok(None),
+        };
+        let (journal, id) = (&self.mpp.0.journal, authentic.credential.challenge.id.as_str());
+        let found = journal.find(authentic.quota, id).await;
+        match found.map_err(|e| store_trouble(&e))? {
+            None => match self.key_holder(authentic).await? {
+                Some(holder) if holder != id => Err(key_in_use()),
+                Some(_) | None => Ok(None),
+            },
+            Some(found) => match self.existing(authentic, found).await? {
+                Standing::Open(admission) => Ok(Some(admission)),
+                Standing::Vacant => Ok(None),
+                Standing::Used => {
+                    self.presented = Presented::Refused(USED);
+                    Ok(None)
+                }
+            },
+        }
+    }
+
+    /// An entry stands under this challenge: deliver, wait, take over, or refuse.
+    pub(super) async fn existing(&self, authentic: &Authentic, mut found: Found) -> Result<Standing, Answer> {
+        let (mpp, quota, id) = (&self.mpp, authentic.quota, authentic.credential.challenge.id.as_str());
+        let patience = tokio::time::Instant::now() + PATIENCE;
+        let mut place = None;
+        loop {
+            let Some(entry) = authentic.own_entry(&found.record) else {
+                return self.over(authentic, &found.record).await;
+            };
+            let (version, mut entry) = (found.version, entry.clone());
+            let now = mpp.now();
+            if entry.lease.is_live(now) {
+                // At most two copies wait, and not for long; the others come back later.
+                if place.is_none() {
+                    place = mpp.0.waits.enter(id);
+                }
+                let changed = mpp.0.journal.changed(quota, id, version);
+                if place.is_none() || tokio::time::timeout_at(patience, changed).await.is_err() {
+                    return Err(Answer::in_progress());
+                }
+            } else {
+                // Before the key is taken: nothing at all is claimed any more.
+                if mpp.0.journal.doors().are_closed() {
+                    return Err(Answer::closed());
+                }
+                // A key that came with a later attempt only.
+                if let Some(key) = authentic.key.as_ref().map(IdempotencyKey::proof)
+                    && !entry.proof_keys.iter().any(|proof| proof == key)
+                {
+                    let holder = mpp.0.journal.hold(quota, key, id, entry.expires, now).await;
+                    if holder.map_err(|e| store_trouble(&e))?.is_some() {
+                        return Err(key_in_use());
+                    }
+                    entry.proof_keys.push(key.to_owned());
+                }
+                if let Some(outcome) = self.take_over(quota, id, version, entry, now).await {
+                    return match self.conclude(outcome, None)? {
+                        Some(admission) => Ok(Standing::Open(admission)),
+                        None => Ok(Standing::Vacant),
+                    };
+                }
+            }
+            match mpp.0.journal.find(quota, id).await.map_err(|e| store_trouble(&e))? {
+                Some(next) => found = next,
+                // Rolled back meanwhile: a request like any other.
+                None => return Ok(Standing::Vacant),
+            }
+        }
+    }
+
+    /// The entry is closed, or another credential's or request's: answered again with what was kept, or refused.
+    pub(super) async fn over(&self, authentic: &Authentic, record: &Record) -> Result<Standing, Answer> {
+        let id = authentic.credential.challenge.id.as_str();
+        let holder = self.key_holder(authentic).await?;
+        let own = match record {
+            Record::Kept(kept) if authentic.is_own(&kept.fingerprint, &kept.target) => Some(kept),
+            _ => None,
+        };
+        let Some(kept) = own else {
+            return if holder.is_some() { Err(key_in_use()) } else { Ok(Standing::Used) };
+        };
+        let by_key = holder.as_deref() == Some(id);
+        if !by_key && self.plan.spec.replay == Replay::Refused {
+            return Ok(Standing::Used);
+        }
+        let expires = authentic.credential.challenge.expires_at().ok().flatten();
+        let in_time = expires.is_some_and(|expires| self.mpp.now() <= expires + self.mpp.0.journal.grace());
+        match self.mpp.0.shelf.open(id, kept).filter(|_| in_time) {
+            Some(again) => Err(again),
+            None if by_key => Err(Answer::conflict(
+                "the request of this Idempotency-Key was answered, and the response is not kept",
+            )),
+            None => Ok(Standing::Used),
+        }
+    }
+
+    /// The challenge that holds the `Idempotency-Key` of this request.
+    pub(super) async fn key_holder(&self, authentic: &Authentic) -> Result<Option<String>, Answer> {
+        let Some(key) = &authentic.key else { return Ok(None) };
+        self.mpp.0.journal.holder(authentic.quota, key.proof()).await.map_err(|e| store_trouble(&e))
+    }
+
+    /// Nobody works on this entry: do. Paid for and undelivered is delivered; anything else is finished first. `None` when
+    /// somebody else was quicker.
+    pub(super) async fn take_over(
+        &self,
+        quota: Quota,
+        id: &str,
+        version: Version,
+        entry: Entry,
+        now: Timestamp,
+    ) -> Option<Outcome> {
+        let mpp = &self.mpp;
+        let journal = &mpp.0.journal;
+        if matches!(entry.payment, PaymentState::Settled(_)) {
+            if entry.delivery == DeliveryState::RefundDue {
+                return Some(Outcome::RefundDue);
+            }
+            if settlement::is_over(mpp, &entry, now) {
+                return match journal.refund_due(quota, id, version, entry.clone(), now).await {
+                    Ok(()) => {
+                        mpp.0.observers.refund_due(id, &entry);
+                        Some(Outcome::RefundDue)
+                    }
+                    Err(JournalError::Lost(_)) => None,
+                    Err(JournalError::Store(e)) => Some(Outcome::Store(e)),
+                };
+            }
+        }
+        let method = mpp.0.methods.iter().find(|m| m.name().as_str() == entry.method).cloned();
+        let Some(method) = method else {
+            tracing::error!(target: "mpp", method = entry.method, "a payment is open whose method is no longer configured");
+            return Some(Outcome::Unknown);
+        };
+        let Some(pass) = journal.doors().enter() else { return Some(Outcome::Closed) };
+        match journal.take_over(quota, id.to_owned(), version, entry, now).await {
+            Ok(Taken::Settled(claim)) => Some(settlement::redeliver(mpp, claim)),
+            Ok(taken) => {
+                Some(settlement::detached(mpp, pass, None, method, settlement::Work::Recover(taken)).await)
+            }
+            Err(JournalError::Lost(_)) => None,
+            Err(JournalError::Store(e)) => Some(Outcome::Store(e)),
+        }
+    }
+}
+
+/// What an existing entry means for a request.
+pub(super) enum Standing {
+    /// The route is open.
+    Open(Admission),
+    /// The entry is gone: a request like any other.
+    Vacant,
+    /// Delivered, or another credential's.
+    Used,
+}
+
+/// The key stands for something else.
+pub(super) fn key_in_use() -> Answer {
+    Answer::conflict(
+        "this Idempotency-Key belongs to another request or payment; nothing was taken for this one",
+    )
+}
