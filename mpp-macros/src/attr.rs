@@ -454,3 +454,30 @@ fn headers(input: ParseStream, errors: &Sink) -> Vec<String> {
 pub(crate) fn whole() -> Span {
     Span::call_site()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Attr, Macro, PAYEE, other_word};
+    use crate::diag::Sink;
+    use quote::{format_ident, quote};
+
+    fn said_of(word: &str) -> String {
+        let (errors, word) = (Sink::default(), format_ident!("{word}"));
+        Attr::parse(quote!(#word = "0.05"), Macro::Charge, &errors);
+        errors.into_tokens().to_string()
+    }
+
+    #[test]
+    fn a_word_of_another_library_leads_to_the_key_that_is_meant() {
+        for (word, key) in
+            [("price", "amount"), ("asset", "currency"), ("networks", "methods"), ("max_amount", "up_to")]
+        {
+            assert!(Macro::Charge.keys().contains(&key) && other_word(word) == Some(key), "{word}");
+            assert!(said_of(word).contains(&format!("did you mean `{key}`?")), "{}", said_of(word));
+        }
+        for word in PAYEE {
+            assert!(said_of(word).contains("where the method is configured"), "{}", said_of(word));
+        }
+        assert!(said_of("discount").contains("known keys: `amount`"));
+    }
+}
