@@ -257,14 +257,35 @@ impl Attr {
 
     fn unknown(&mut self, key: &Ident, of: Macro) -> syn::Error {
         let name = key.to_string();
-        let near = nearest(&name, of.keys());
+        let near = match other_word(&name).filter(|known| of.keys().contains(known)) {
+            Some(known) => vec![known],
+            None => nearest(&name, of.keys()),
+        };
         self.attempted.extend(near.first().map(|near| (*near).to_owned()));
-        let hint = did_you_mean(&near).unwrap_or_else(|| format!("known keys: {}", list(of.keys())));
+        let hint = if PAYEE.contains(&name.as_str()) {
+            "who is paid is said once, where the method is configured: `Tempo::new(\"0x…\")`".to_owned()
+        } else {
+            did_you_mean(&near).unwrap_or_else(|| format!("known keys: {}", list(of.keys())))
+        };
         if Macro::Charge.keys().contains(&name.as_str()) {
             let whose = of.name();
             return syn::Error::new(key.span(), format!("`{name}` is not a key of `{whose}`\nhelp: {hint}"));
         }
         syn::Error::new(key.span(), format!("unknown key `{name}`\nhelp: {hint}"))
+    }
+}
+
+/// What others call the payee of a price. It is no key here: a price says what is due, the method's configuration to whom.
+const PAYEE: [&str; 4] = ["pay_to", "payee", "recipient", "to"];
+
+/// The key that is meant by a word of other libraries, which no slip of the finger leads to.
+fn other_word(name: &str) -> Option<&'static str> {
+    match name {
+        "price" | "cost" | "value" => Some("amount"),
+        "asset" | "token" | "unit" => Some("currency"),
+        "accepts" | "networks" => Some("methods"),
+        "max" | "max_amount" => Some("up_to"),
+        _ => None,
     }
 }
 
@@ -432,4 +453,31 @@ fn headers(input: ParseStream, errors: &Sink) -> Vec<String> {
 /// Where errors about the annotation as a whole go.
 pub(crate) fn whole() -> Span {
     Span::call_site()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Attr, Macro, PAYEE, other_word};
+    use crate::diag::Sink;
+    use quote::{format_ident, quote};
+
+    fn said_of(word: &str) -> String {
+        let (errors, word) = (Sink::default(), format_ident!("{word}"));
+        Attr::parse(quote!(#word = "0.05"), Macro::Charge, &errors);
+        errors.into_tokens().to_string()
+    }
+
+    #[test]
+    fn a_word_of_another_library_leads_to_the_key_that_is_meant() {
+        for (word, key) in
+            [("price", "amount"), ("asset", "currency"), ("networks", "methods"), ("max_amount", "up_to")]
+        {
+            assert!(Macro::Charge.keys().contains(&key) && other_word(word) == Some(key), "{word}");
+            assert!(said_of(word).contains(&format!("did you mean `{key}`?")), "{}", said_of(word));
+        }
+        for word in PAYEE {
+            assert!(said_of(word).contains("where the method is configured"), "{}", said_of(word));
+        }
+        assert!(said_of("discount").contains("known keys: `amount`"));
+    }
 }

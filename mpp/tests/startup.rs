@@ -227,9 +227,12 @@ fn public_urls_are_https_or_loopback() {
     }
     only(build("ws://localhost"), "has the scheme `ws`; it must be https");
     only(build("ws://localhost").allow_insecure(), "has the scheme `ws`; it must be https");
-    for (url, why) in
-        [("api.example.com", "is not a URL"), ("", "is not a URL"), ("data:text/plain,x", "names no host")]
-    {
+    for (url, why) in [
+        ("api.example.com", "is not a URL"),
+        ("", "is not a URL"),
+        ("data:text/plain,x", "names no host"),
+        ("localhost:3000", "names no host; write e.g. `https://api.example.com` or `http://localhost:3000`"),
+    ] {
         only(build(url), why);
     }
 }

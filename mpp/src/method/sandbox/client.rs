@@ -90,7 +90,10 @@ impl Wallet {
         }
         let request = challenge.charge().map_err(|e| PayError::Unsupported(e.to_string()))?;
         if !is_test_money(&request) {
-            return Err(PayError::Unsupported("it asks for real money".to_owned()));
+            // Whoever has made no key yet reads this: nothing is wrong but that the purse holds none.
+            let why =
+                format!("it asks for real money by `{}`, and this wallet has play money only", self.method);
+            return Err(PayError::Unsupported(why));
         }
         Ok(request)
     }
@@ -206,7 +209,11 @@ mod tests {
             [None, Some(Map::new()), Some(Map::from_iter([("testMoney".to_owned(), json!("true"))]))]
         {
             real.method_details = details;
-            assert!(matches!(wallet.sign(&challenge(real.clone())), Err(PayError::Unsupported(_))));
+            let refused = wallet.sign(&challenge(real.clone())).unwrap_err().to_string();
+            assert!(
+                refused.ends_with("it asks for real money by `sandbox`, and this wallet has play money only"),
+                "{refused}"
+            );
         }
     }
 

@@ -186,7 +186,10 @@ impl Builder {
             }
         };
         let Some(host) = url.host() else {
-            problems.push(format!("the public URL `{url}` names no host"));
+            // `localhost:3000` is one: a URL of the scheme `localhost`.
+            problems.push(format!(
+                "the public URL `{url}` names no host; write e.g. `https://api.example.com` or `http://localhost:3000`"
+            ));
             return None;
         };
         let loopback = match host {

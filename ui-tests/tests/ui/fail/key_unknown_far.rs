@@ -1,6 +1,6 @@
 use mpp::Paid;
 
-#[mpp::charge(price = "0.05", amount = "0.05", currency = "usdc", methods(tempo))]
+#[mpp::charge(amount = "0.05", discount = "10%", currency = "usdc", methods(tempo))]
 async fn weather(_: Paid) {}
 
 fn main() {}
