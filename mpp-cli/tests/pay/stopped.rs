@@ -34,10 +34,18 @@ fn until_a_payment(server: &Between) -> std::net::TcpStream {
     }
 }
 
+/// Whether the tests were started under `nohup`: so is what they start, and a closed terminal stops none of it.
+fn under_nohup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or("0");
+    u64::from_str_radix(ignored.trim(), 16).expect("a mask") & 1 == 1
+}
+
 #[test]
 fn whoever_stops_a_payment_keeps_what_was_paid() {
     let scene = Scene::set("stopped");
-    for (signal, answered) in [("INT", false), ("TERM", false), ("HUP", false), ("INT", true)] {
+    let stops = [("INT", false), ("TERM", false), ("HUP", false), ("INT", true)];
+    for (signal, answered) in stops.into_iter().filter(|(signal, _)| *signal != "HUP" || !under_nohup()) {
         let (reached, is_reached) = channel();
         let (ended, is_ended) = channel::<()>();
         let (url, exchanges) = scene.between(move |server| {
