@@ -7,7 +7,7 @@ use axum::http::{Request, header};
 use mpp::pricing::PriceSpec;
 use mpp::protocol::{
     AcceptPayment, BaseUnits, BodyDigest, BoundPrefix, Challenge, ChargeRequest, Credential, CredentialBuf,
-    Intent, MethodName, PreparedChallenge, Realm, SecretRing, Slots, Timestamp, b64, to_jcs,
+    FreshSlots, Intent, MethodName, PreparedChallenge, Realm, SecretRing, Slots, Timestamp, b64, to_jcs,
 };
 use mpp::testing::hot_path::{Unpaid, offers};
 use mpp::{Amount, Mpp, Receipt, Secret, Tempo};
@@ -182,7 +182,7 @@ pub(crate) fn check() {
     // The challenge: the same id, and the same line for the same challenge.
     let challenge = challenge();
     assert_eq!(official_id(&challenge.slots()), challenge.id);
-    assert_eq!(prefix().id(EXPIRES, "", OPAQUE).as_str(), challenge.id);
+    assert_eq!(prefix().id(&FreshSlots::new(EXPIRES, "", OPAQUE)).as_str(), challenge.id);
     let line = official::format_www_authenticate(&official_challenge()).expect("a line");
     assert_eq!(Challenge::parse_all([line.as_str()]).offers, [challenge]);
 

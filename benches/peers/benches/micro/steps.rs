@@ -93,6 +93,7 @@ mod challenge_of_a_computed_price {
 mod challenge_id {
     use crate::input;
     use divan::{Bencher, black_box};
+    use mpp::protocol::FreshSlots;
 
     #[divan::bench(sample_count = 300, sample_size = 32)]
     fn ours_prepared(bencher: Bencher) {
