@@ -55,6 +55,25 @@ pub(crate) fn parse(text: &str) -> Vec<Case> {
     cases
 }
 
+/// Of each case the run with the median time; cases that are not in all runs count where they are.
+pub(crate) fn middle(runs: Vec<Vec<Case>>) -> Vec<Case> {
+    let time = |case: &Case| case.values.get(TIME).map_or(f64::NAN, |time| time.median);
+    let mut by_case: Vec<Vec<Case>> = Vec::new();
+    for case in runs.into_iter().flatten() {
+        match by_case.iter_mut().find(|others| others[0].name == case.name) {
+            Some(others) => others.push(case),
+            None => by_case.push(vec![case]),
+        }
+    }
+    by_case
+        .into_iter()
+        .map(|mut runs| {
+            runs.sort_by(|one, other| time(one).total_cmp(&time(other)));
+            runs.swap_remove(runs.len() / 2)
+        })
+        .collect()
+}
+
 /// Columns after the name and the fastest time.
 const SLOWEST: usize = 1;
 const MEDIAN: usize = 2;
@@ -103,6 +122,23 @@ router                     fastest       │ slowest       │ median        │
 │                            5 B         │ 5 B           │ 5 B           │ 5 B           │         │
 ╰─ start                   1.4 ms        │ 3.2 ms        │ 1.45 ms       │ 1.5 ms        │ 100     │ 25600
 ";
+
+    #[test]
+    fn of_several_runs_the_middle_one_of_each_case_counts() {
+        let run = |times: &[(&str, f64)]| -> Vec<Case> {
+            let case = |(name, time): &(&str, f64)| Case {
+                name: (*name).to_owned(),
+                values: [(TIME.to_owned(), Spread::only(*time))].into(),
+            };
+            times.iter().map(case).collect()
+        };
+        let runs = vec![
+            run(&[("ours", 1.0), ("theirs", 90.0)]),
+            run(&[("ours", 7.0), ("theirs", 5.0)]),
+            run(&[("ours", 2.0), ("theirs", 6.0)]),
+        ];
+        assert_eq!(middle(runs), run(&[("ours", 2.0), ("theirs", 6.0)]));
+    }
 
     #[test]
     fn times_and_allocations_are_read_from_the_tree_of_divan() {

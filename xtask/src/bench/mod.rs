@@ -138,14 +138,24 @@ fn measured(
     if runner == Runner::Compile {
         return compile::measure(bench, effort).map(Some);
     }
-    let Some(output) = bench.output(runner, &options)? else { return Ok(None) };
     let mut measured = Measured::default();
-    match runner {
-        Runner::Load(..) => lines::collect(&output, &mut measured),
-        _ => measured.cases = divan::parse(&output),
+    if let Runner::Load(..) = runner {
+        let Some(output) = bench.output(runner, &options)? else { return Ok(None) };
+        lines::collect(&output, &mut measured);
+        return Ok(Some(measured));
     }
+    let mut runs = Vec::new();
+    for _ in 0..if effort == Effort::Full { RUNS } else { 1 } {
+        let Some(output) = bench.output(runner, &options)? else { return Ok(None) };
+        runs.push(divan::parse(&output));
+    }
+    measured.cases = divan::middle(runs);
     Ok(Some(measured))
 }
+
+/// How often a program of divan's is run. What slows a machine for a moment slows a case from its first sample to its last; of
+/// several runs it slows one, and the middle one counts.
+const RUNS: usize = 5;
 
 fn load(folder: &Path) -> Result<Results, BenchError> {
     let path = folder.join(DATA);

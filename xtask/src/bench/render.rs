@@ -25,9 +25,9 @@ pub(crate) fn page(results: &Results) -> String {
 const HEAD: &str = "\
 # Results
 
-Written by `cargo xtask bench` from `results.json`; do not edit. A group is measured as a whole, in one run on one machine, and only ratios
-within it mean anything: an absolute number says as much about the machine as about the code. `cargo xtask bench --only <group>`
-measures one group again and leaves the others.
+Written by `cargo xtask bench` from `results.json`; do not edit. A group is measured as a whole, at one time on one machine, and only
+ratios within it mean anything: an absolute number says as much about the machine as about the code. What runs in one process is run five
+times, and of each case the run in the middle counts. `cargo xtask bench --only <group>` measures one group again and leaves the others.
 
 ";
 
