@@ -5,7 +5,7 @@
 
 use crate::protocol::Timestamp;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 /// Where the time comes from.
 ///
@@ -31,8 +31,7 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_unix(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+        SystemTime::now().into()
     }
 }
 

@@ -1,4 +1,4 @@
-//! The start-up report: every problem of every price at once, with file and line (ARCHITECTURE section 5).
+//! The start-up report: every problem of every price at once, with file and line.
 #![cfg(feature = "testing")]
 #![allow(unreachable_pub, reason = "the modules of a test program")]
 
@@ -232,8 +232,25 @@ fn public_urls_are_https_or_loopback() {
         ("", "is not a URL"),
         ("data:text/plain,x", "names no host"),
         ("localhost:3000", "names no host; write e.g. `https://api.example.com` or `http://localhost:3000`"),
+        ("https://api.example.com/?tenant=7", "has a query or a fragment"),
+        ("https://api.example.com/#top", "has a query or a fragment"),
     ] {
         only(build(url), why);
+    }
+}
+
+#[test]
+fn a_password_in_the_public_url_is_a_problem_and_not_in_the_report() {
+    for url in
+        ["https://me:hunter2@api.example.com", "http://:hunter2@api.example.com", "https://hunter2@localhost"]
+    {
+        let builder = Mpp::builder(url).secret(Secret::generate()).ignore_module("startup");
+        let found = problems(builder);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(
+            found[0].contains("has a user or a password in it") && !found[0].contains("hunter2"),
+            "{found:#?}"
+        );
     }
 }
 

@@ -198,7 +198,14 @@ fn make_private(headers: &mut HeaderMap) {
         .get_all(header::CACHE_CONTROL)
         .iter()
         .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
+        .flat_map(|line| {
+            // A comma in quotes is part of an argument: `private="x-a, x-b"`.
+            let mut quoted = false;
+            line.split(move |c| {
+                quoted ^= c == '"';
+                c == ',' && !quoted
+            })
+        })
         .map(|d| d.trim().to_owned())
         .filter(|d| {
             let name = d.split('=').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -234,5 +241,7 @@ mod tests {
         assert_eq!(private(&["max-age=60"]), "max-age=60, private");
         assert_eq!(private(&["public, max-age=60", "s-maxage=9"]), "max-age=60, private");
         assert_eq!(private(&["Private", "no-store"]), "no-store, private");
+        assert_eq!(private(&["private=\"x-a, x-b\", max-age=60"]), "max-age=60, private");
+        assert_eq!(private(&["no-cache=\"x-a, public\", public"]), "no-cache=\"x-a, public\", private");
     }
 }

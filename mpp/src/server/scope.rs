@@ -1,4 +1,4 @@
-//! What a challenge is good for, written into its `opaque` (ARCHITECTURE section 5, "route scope").
+//! What a challenge is good for, written into its `opaque` (draft-httpauth-payment-00 section 5.1.2).
 //!
 //! `opaque` is the JCS of a string map: `n`, a 104-bit random nonce in base64url; `op`, the operation as `"GET /weather/{city}"`; `s`,
 //! the service's name if it has one; `t`, for a computed price the hash of verb, path, query and bound headers. It is one

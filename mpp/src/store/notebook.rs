@@ -131,6 +131,9 @@ pub enum NotebookError {
 impl Notebook {
     /// A notebook in memory, for tests of a method outside the pipeline.
     ///
+    /// # Panics
+    /// When `method` is not a [method's name](MethodName::from_static).
+    ///
     /// ```
     /// # use mpp::store::{Keep, Notebook, Turn};
     /// # #[tokio::main(flavor = "current_thread")]
