@@ -62,7 +62,17 @@ impl Receipt {
     /// assert!(json.starts_with(br#"{"method":"tempo","reference":"0xabc","status":"success","#));
     /// ```
     pub fn to_header_value(&self) -> String {
-        b64::encode(jcs::canonical(self))
+        Self::header_value(&self.to_json())
+    }
+
+    /// The canonical JSON.
+    pub(crate) fn to_json(&self) -> Vec<u8> {
+        jcs::canonical(self)
+    }
+
+    /// The header's value, of [`to_json`](Self::to_json).
+    pub(crate) fn header_value(json: &[u8]) -> String {
+        b64::encode(json)
     }
 
     /// Reads a header's value of at most 16 KiB.

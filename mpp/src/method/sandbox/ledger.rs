@@ -509,7 +509,8 @@ enum Turned {
 }
 
 fn encode(record: &impl Serialize, keep: Keep) -> Result<Write, Trouble> {
-    let buffer = Vec::with_capacity(128);
+    // With room for the name, which the memory store puts behind it.
+    let buffer = Vec::with_capacity(256);
     Ok(Write { value: postcard::to_extend(record, buffer).map_err(|_| Trouble::Corrupt)?, keep })
 }
 
