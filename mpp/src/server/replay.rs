@@ -23,7 +23,7 @@ use super::Mpp;
 use super::drain::Pass;
 use super::journal::{Again, Identity, Kept};
 use super::respond::{Answer, PAYMENT_RECEIPT, deliver};
-use crate::protocol::{ProblemType, Receipt, SecretRing, Timestamp, b64};
+use crate::protocol::{ProblemType, SecretRing, Timestamp, b64};
 use crate::store::seal::Sealer;
 use axum::body::{Body, Bytes};
 use axum::http::response::Parts;
@@ -150,8 +150,7 @@ impl Shelf {
             let (name, value) = (HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?);
             response.headers_mut().append(name, value);
         }
-        let receipt: Receipt = serde_json::from_slice(&stored.receipt).ok()?;
-        Some(Answer::again(deliver(response, Some(&receipt))))
+        Some(Answer::again(deliver(response, Some(&stored.receipt))))
     }
 
     /// Seals what is to be kept; `None` when there is no room for it.

@@ -175,14 +175,14 @@ pub(super) fn as_page(answer: Answer, html: String) -> Answer {
     Answer(Box::new(Told { kind, offers, first, response }))
 }
 
-/// Puts the receipt on a success, and takes away what must not leave.
-pub(super) fn deliver(mut response: Response, receipt: Option<&Receipt>) -> Response {
+/// Puts the receipt, of which this is the canonical JSON, on a success, and takes away what must not leave.
+pub(super) fn deliver(mut response: Response, receipt: Option<&[u8]>) -> Response {
     let headers = response.headers_mut();
     // A receipt of somebody upstream is not ours to pass on.
     headers.remove(PAYMENT_RECEIPT);
     if let Some(receipt) = receipt
         && response.status().is_success()
-        && let Ok(mut value) = HeaderValue::try_from(receipt.to_header_value())
+        && let Ok(mut value) = HeaderValue::try_from(Receipt::header_value(receipt))
     {
         value.set_sensitive(true);
         let headers = response.headers_mut();
@@ -194,6 +194,11 @@ pub(super) fn deliver(mut response: Response, receipt: Option<&Receipt>) -> Resp
 
 /// Merges `private` into `Cache-Control` and removes what contradicts it.
 fn make_private(headers: &mut HeaderMap) {
+    const PRIVATE: HeaderValue = HeaderValue::from_static("private");
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, PRIVATE);
+        return;
+    }
     let mut directives: Vec<String> = headers
         .get_all(header::CACHE_CONTROL)
         .iter()
@@ -213,7 +218,7 @@ fn make_private(headers: &mut HeaderMap) {
         })
         .collect();
     directives.push("private".to_owned());
-    let value = HeaderValue::try_from(directives.join(", ")).unwrap_or(HeaderValue::from_static("private"));
+    let value = HeaderValue::try_from(directives.join(", ")).unwrap_or(PRIVATE);
     headers.insert(header::CACHE_CONTROL, value);
 }
 

@@ -18,6 +18,7 @@ mod redb;
 #[cfg(feature = "redis")]
 mod redis;
 pub(crate) mod seal;
+#[cfg(feature = "redb")]
 mod wakeups;
 
 #[cfg(feature = "postgres")]

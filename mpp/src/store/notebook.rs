@@ -152,7 +152,7 @@ impl Notebook {
 
     /// The pages of `method` in `store`.
     pub(crate) fn new(store: Arc<dyn Store>, sealer: Arc<Sealer>, method: &MethodName, quota: Quota) -> Self {
-        Self { store, sealer, kind: format!("note/{method}"), quota }
+        Self { store, sealer, kind: ["note/", method.as_str()].concat(), quota }
     }
 
     /// What the page says; `None` when there is none.

@@ -72,6 +72,8 @@ pub(crate) enum Held {}
 pub(crate) enum Settling {}
 /// Paid; the handler may run under our lease.
 pub(crate) enum Settled {}
+/// Rolled back: what it was, for whoever tells of it.
+pub(crate) enum Undone {}
 
 /// An entry that was taken over, in the state it was left in.
 pub(crate) enum Taken {
@@ -191,7 +193,7 @@ impl<S> Claim<S> {
     }
 
     /// Gives the proof keys back and forgets the entry: nothing moved and nothing can.
-    async fn undo(self) -> Result<(), JournalError> {
+    async fn undo(&self) -> Result<(), JournalError> {
         // Keys first: while the entry stands, nobody else can claim this challenge.
         for proof in &self.entry.proof_keys {
             self.journal.give_back(self.quota, proof, &self.id).await.map_err(JournalError::Store)?;
@@ -220,9 +222,9 @@ pub(crate) enum Proofs {
     /// All are ours.
     Taken(Claim<Claimed>),
     /// One of them belongs to another challenge; everything was given back.
-    UsedElsewhere,
+    UsedElsewhere(Claim<Undone>),
     /// As [`UsedElsewhere`](Self::UsedElsewhere), and it was the `Idempotency-Key`.
-    KeyInUse,
+    KeyInUse(Claim<Undone>),
 }
 
 impl Claim<Claiming> {
@@ -232,9 +234,12 @@ impl Claim<Claiming> {
             match self.journal.take(self.quota, proof, &self.id, self.keep).await {
                 Ok(Taking::Ours) => {}
                 Ok(Taking::Theirs) => {
-                    let key = IdempotencyKey::is_proof(proof);
+                    let why = match IdempotencyKey::is_proof(proof) {
+                        true => Proofs::KeyInUse,
+                        false => Proofs::UsedElsewhere,
+                    };
                     self.undo().await?;
-                    return Ok(if key { Proofs::KeyInUse } else { Proofs::UsedElsewhere });
+                    return Ok(why(self.enter()));
                 }
                 Err(e) => {
                     // Nothing was handed to anybody; what cannot be given back is rolled back by the next owner.
