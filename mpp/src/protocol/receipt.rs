@@ -92,16 +92,17 @@ impl Receipt {
 impl Serialize for Receipt {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut members = serializer.serialize_map(None)?;
-        members.serialize_entry("status", "success")?;
-        members.serialize_entry("method", &self.method)?;
-        members.serialize_entry("reference", &self.reference)?;
-        members.serialize_entry("timestamp", &self.timestamp)?;
+        // In the order of canonical JSON, which then is as it is written.
         if let Some(id) = &self.challenge_id {
             members.serialize_entry("challengeId", id)?;
         }
         if let Some(id) = &self.external_id {
             members.serialize_entry("externalId", id)?;
         }
+        members.serialize_entry("method", &self.method)?;
+        members.serialize_entry("reference", &self.reference)?;
+        members.serialize_entry("status", "success")?;
+        members.serialize_entry("timestamp", &self.timestamp)?;
         for (name, value) in &self.extra {
             if !OWN_MEMBERS.contains(&name.as_str()) {
                 members.serialize_entry(name, value)?;
