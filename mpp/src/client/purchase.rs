@@ -21,7 +21,7 @@ use super::payment::Payment;
 use super::policy::{Decision, Proposal};
 use super::refusal::{NotPaid, Refusal};
 use super::{Client, offers::Offers};
-use crate::method::{Cost, PayError};
+use crate::method::{Asset, Cost, PayError};
 use crate::protocol::{ChallengeError, Credential};
 
 /// The longest a wallet is waited for when it looks at its account.
@@ -188,10 +188,11 @@ fn is_no_worse(further: &Cost, first: &Cost) -> bool {
         accounts.sort();
         accounts
     };
-    let fees_covered = further.fees.iter().all(|(units, asset)| {
-        let known = first.fees.iter().filter(|(_, known)| known == asset).map(|(units, _)| *units).max();
-        known.is_some_and(|most| *units <= most)
-    });
+    let fee = |cost: &Cost, in_asset: &Asset| {
+        let units = cost.fees.iter().filter(|(_, asset)| asset == in_asset).map(|(units, _)| units.get());
+        units.fold(0, u128::saturating_add)
+    };
+    let fees_covered = further.fees.iter().all(|(_, asset)| fee(further, asset) <= fee(first, asset));
     further.asset == first.asset
         && further.amount <= first.amount
         && fees_covered
@@ -201,7 +202,7 @@ fn is_no_worse(further: &Cost, first: &Cost) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::method::{Asset, Payee};
+    use crate::method::Payee;
     use crate::protocol::BaseUnits;
 
     fn asset(id: &str) -> Asset {
@@ -218,19 +219,21 @@ mod tests {
         first.payees = vec![payee("0xb"), payee("0xc")];
         first.fees = vec![(BaseUnits::new(2), asset("0xd")), (BaseUnits::new(3), asset("0xd"))];
         type Change = fn(&mut Cost);
-        let no_worse: [Change; 5] = [
+        let no_worse: [Change; 6] = [
             |_| {},
             |cost| cost.amount = BaseUnits::new(4),
             |cost| cost.payees.reverse(),
-            |cost| cost.fees = vec![(BaseUnits::new(3), asset("0xd"))],
+            |cost| cost.fees = vec![(BaseUnits::new(5), asset("0xd"))],
+            |cost| cost.fees.push((BaseUnits::ZERO, asset("0xe"))),
             |cost| cost.fees.clear(),
         ];
-        let worse: [Change; 6] = [
+        let worse: [Change; 7] = [
             |cost| cost.amount = BaseUnits::new(6),
             |cost| cost.asset = asset("0xe"),
             |cost| cost.payees[1] = payee("0xe"),
             |cost| cost.payees.push(payee("0xe")),
-            |cost| cost.fees = vec![(BaseUnits::new(4), asset("0xd"))],
+            |cost| cost.fees = vec![(BaseUnits::new(6), asset("0xd"))],
+            |cost| cost.fees.push((BaseUnits::new(1), asset("0xd"))),
             |cost| cost.fees = vec![(BaseUnits::new(1), asset("0xe"))],
         ];
         for (changes, expected) in [(&no_worse[..], true), (&worse[..], false)] {
