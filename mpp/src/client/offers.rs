@@ -376,6 +376,17 @@ mod tests {
     }
 
     #[test]
+    fn an_intent_that_its_wallets_do_not_take_is_the_reason_and_not_what_they_say_of_themselves() {
+        let says = PayError::Unsupported("a sandbox knows no `session`".into());
+        let session = Challenge { intent: Intent::SESSION, ..challenge("r") };
+        let expected = Refusal::UnsupportedIntent { intent: Intent::SESSION, error: says.clone() };
+        assert_eq!(unsupported(&session, says.clone()), expected);
+        assert_eq!(unsupported(&challenge("r"), says.clone()), Refusal::Unsupported(says));
+        let no = PayError::Declined("no".into());
+        assert_eq!(unsupported(&session, no.clone()), Refusal::Unsupported(no));
+    }
+
+    #[test]
     fn a_digest_has_to_be_that_of_the_body() {
         let mut offer = challenge("r");
         assert_eq!(check_digest(&offer, b"anything"), Ok(()));

@@ -1,7 +1,7 @@
 //! Paying one offer: limits, approval, the ledger, and only then the wallet.
 //!
 //! The order is what keeps the promises. The limits and the account are looked at before anybody is asked, so that nobody
-//! approves what cannot be paid; the challenge is looked at again after the answer, which may have taken its time; the ledger's entry is
+//! approves what cannot be paid; the challenge is looked at again after both, which may have taken their time; the ledger's entry is
 //! durable before the wallet sees the challenge. The wallet runs on a task of its own: a caller that gives up waiting
 //! loses the response, not the credential of a payment that was made.
 
@@ -102,11 +102,11 @@ impl Client {
             if let Decision::Denied(why) = approver.decide(&proposal).await {
                 return Ok(Err(Refusal::Denied(why)));
             }
-            // A window begins with the payment, not with the question.
-            entry.at = self.inner.clock.now();
-            if let Err(why) = check_validity(&candidate.challenge, policy, entry.at) {
-                return Ok(Err(why));
-            }
+        }
+        // Looking and asking take their time: what is over by now is not paid, and a window begins with the payment.
+        entry.at = self.inner.clock.now();
+        if let Err(why) = check_validity(&candidate.challenge, policy, entry.at) {
+            return Ok(Err(why));
         }
         // From here to the credential nothing may be lost to a caller that stops waiting.
         let (client, origin) = (self.clone(), origin.clone());
