@@ -274,7 +274,7 @@ fn a_method_that_is_not_configured_is_named_with_those_that_are() {
     let alone = builder(&["weather"]).method(wired("tempo", Terms::default()));
     only(
         alone,
-        "takes `stripe`, which is not configured (configured: `tempo`); add it, or `.switched_off(\"stripe\")`",
+        "takes `stripe`, which is not configured (configured: `tempo`); add it with `.method(…)`, or say `.switched_off(\"stripe\")`",
     );
     let none = problems(builder(&["weather"]));
     assert_eq!(none.len(), 2);

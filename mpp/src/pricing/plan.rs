@@ -111,7 +111,7 @@ impl Plan {
             }
             let Some(method) = cx.methods.iter().find(|m| m.name().as_str() == offer.method) else {
                 report.problem(format!(
-                    "{who} takes `{}`, which is not configured (configured: {}); add it, or `.switched_off(\"{}\")`",
+                    "{who} takes `{}`, which is not configured (configured: {}); add it with `.method(…)`, or say `.switched_off(\"{}\")`",
                     offer.method,
                     names(cx.methods.iter().map(|m| m.name().to_string())),
                     offer.method,
