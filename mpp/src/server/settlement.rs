@@ -266,9 +266,8 @@ impl Task {
     /// Finishes an entry whose owner is gone.
     async fn recover(&mut self, taken: Taken) -> Result<Outcome, JournalError> {
         match taken {
-            Taken::Claiming(claim) => claim.roll_back().await.map(|()| Outcome::Vacant),
             // Nothing was handed to the network yet.
-            Taken::Claimed(claim) => claim.release().await.map(|()| Outcome::Vacant),
+            Taken::Claiming(claim) => claim.roll_back().await.map(|()| Outcome::Vacant),
             Taken::Held(claim) => {
                 let Some(plan) = self.plan(&claim) else { return Ok(Outcome::Unknown) };
                 let notebook = self.mpp.notebook(&*self.method);
@@ -297,7 +296,7 @@ impl Task {
 
     /// Opens the sealed plan.
     fn plan<S>(&self, claim: &Claim<S>) -> Option<SettlementPlan> {
-        let plain = self.mpp.0.sealer.open(claim.id(), claim.sealed_plan());
+        let plain = self.mpp.0.sealer.open(claim.id(), claim.entry().payment.plan());
         let plan = plain.and_then(|plain| serde_json::from_slice(&plain).ok()).map(SettlementPlan);
         if plan.is_none() {
             tracing::error!(target: "mpp", challenge = claim.id(), "a settlement plan cannot be opened: was its secret rotated away?");

@@ -246,6 +246,14 @@ impl Quota {
         }
     }
 
+    /// The one that this is not.
+    pub(crate) const fn other(self) -> Self {
+        match self {
+            Self::Paid => Self::Free,
+            Self::Free => Self::Paid,
+        }
+    }
+
     /// Its place in a backend's tables.
     pub(crate) const fn index(self) -> usize {
         match self {
