@@ -228,6 +228,14 @@ mod tests {
         assert_eq!(budget.open(client(9), Reader::Payer).take(1), Ok(()));
     }
 
+    #[tokio::test]
+    async fn a_body_in_one_piece_is_not_copied() {
+        let sent = Bytes::from("all of it".repeat(1000));
+        let mut held = BodyBudget::new(1 << 20).open(client(0), Reader::Stranger);
+        let read = collect(Body::from(sent.clone()), &mut held).await.unwrap();
+        assert_eq!((read.as_ptr(), read.len()), (sent.as_ptr(), sent.len()));
+    }
+
     #[test]
     fn a_credential_that_has_cost_nothing_yet_does_not_let_one_client_fill_the_room() {
         let budget = BodyBudget::new(400);
