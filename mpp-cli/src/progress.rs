@@ -23,7 +23,7 @@ impl Progress {
             return Progress::none();
         }
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        // A template without a variable of its own is one.
+        // It names nothing but what the library knows, so it is a template.
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
             bar.set_style(style.tick_strings(&["-", "\\", "|", "/", "+"]));
         }
