@@ -62,19 +62,6 @@ fn keeping(builder: Builder) -> Builder {
     builder.single_process_volatile_store().ledger_retention(MONTH)
 }
 
-/// Every payment that a query wants, page by page.
-async fn all(ledger: &Ledger, query: &Query) -> Vec<LedgerEntry> {
-    let (mut entries, mut after) = (Vec::new(), None);
-    loop {
-        let page = ledger.page(query, after.as_ref()).await.expect("the store is there");
-        entries.extend(page.entries);
-        after = page.next;
-        if after.is_none() {
-            return entries;
-        }
-    }
-}
-
 async fn keeps_a_ledger(store: Arc<dyn Store>, clock: Arc<mpp::ManualClock>) {
     let network = Network::with_money("tempo", Money::Real);
     let lab = Lab::over(clock, store, network, Network::new("stripe"), keeping);
