@@ -117,6 +117,19 @@ impl Lab {
         builder(url, &self.network, &self.cards, &self.clock, self.store.clone(), &self.secret)
     }
 
+    /// A configuration on this lab's store that takes the place of `old`, with another network.
+    pub fn successor(&self, old: &Mpp, network: Arc<Network>) -> Mpp {
+        Mpp::builder(URL)
+            .method(Wired(network))
+            .method(Wired(self.cards.clone()))
+            .allow_test_money()
+            .clock(self.clock.clone())
+            .shared_store(self.store.clone())
+            .replaces(old)
+            .build()
+            .unwrap_or_else(|report| panic!("{report}"))
+    }
+
     /// A client of the shop under another configuration.
     pub fn client_of(&self, mpp: &Mpp) -> Client {
         client(mpp, &self.bench)

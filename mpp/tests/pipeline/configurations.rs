@@ -51,18 +51,7 @@ async fn a_successor_honours_its_predecessors_fixed_prices_until_they_expire() {
     let old: Vec<_> =
         [lab.challenge("/cheap").await, lab.challenge("/cheap").await, lab.challenge("/cheap").await].into();
     let computed = credential(&lab.challenge("/units/1").await, "tx9");
-    let next = |old: &Mpp, network: &Arc<Network>| {
-        Mpp::builder("https://api.example.com")
-            .method(Wired(network.clone()))
-            .method(Wired(lab.cards.clone()))
-            .allow_test_money()
-            .clock(lab.clock.clone())
-            .shared_store(lab.store.clone())
-            .replaces(old)
-            .build()
-            .unwrap()
-    };
-    let successor = next(&lab.mpp, &coarse);
+    let successor = lab.successor(&lab.mpp, coarse);
     let client = lab.client_of(&successor);
     let now = first(&client.get("/cheap").unpaid().await);
     assert_ne!(now.request, old[0].request, "it asks for something else now");
@@ -71,8 +60,8 @@ async fn a_successor_honours_its_predecessors_fixed_prices_until_they_expire() {
     client.get("/units/1").presenting(&computed).await.assert_problem("invalid-challenge");
     client.get("/dear").presenting(&credential(&old[1], "tx3")).await.assert_problem("invalid-challenge");
     // Through a second successor, whose price is the first one's again.
-    let client =
-        lab.client_of(&next(&successor, &Network::on("tempo", Terms { recipient: 3, ..Terms::default() })));
+    let finer = Network::on("tempo", Terms { recipient: 3, ..Terms::default() });
+    let client = lab.client_of(&lab.successor(&successor, finer));
     lab.clock.advance(Duration::from_secs(899));
     client.get("/cheap").presenting(&credential(&old[1], "tx4")).await.assert_ok();
     lab.clock.advance(Duration::from_secs(1));
@@ -106,15 +95,7 @@ async fn a_retired_request_is_good_for_no_longer_than_its_configuration_lasted()
     // A credential minted by the old instance after the new one took over, with the same secret: its request is retired.
     let lab = Lab::new();
     let network = Network::on("tempo", Terms { recipient: 9, ..Terms::default() });
-    let successor = Mpp::builder("https://api.example.com")
-        .method(Wired(network))
-        .method(Wired(lab.cards.clone()))
-        .allow_test_money()
-        .clock(lab.clock.clone())
-        .shared_store(lab.store.clone())
-        .replaces(&lab.mpp)
-        .build()
-        .unwrap();
+    let successor = lab.successor(&lab.mpp, network);
     let client = lab.client_of(&successor);
     lab.clock.advance(Duration::from_secs(299));
     let late = lab.challenge("/cheap").await;
