@@ -155,8 +155,7 @@ fn cipher(password: &str, salt: &[u8], memory: u32, passes: u32) -> Result<ChaCh
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
         .hash_password_into(password.as_bytes(), salt, &mut *derived)
         .map_err(|_| Failure::failed("the key file's parameters are out of range"))?;
-    Ok(ChaCha20Poly1305::new_from_slice(&*derived)
-        .unwrap_or_else(|_| ChaCha20Poly1305::new(&(*derived).into())))
+    Ok(ChaCha20Poly1305::new((&*derived).into()))
 }
 
 /// What signs with a key of an EVM chain. Nearly every 32 bytes are one.

@@ -15,8 +15,8 @@ pub(crate) const FILE: &str = "spent.jsonl";
 
 /// Print what was spent: every payment, and how it ended.
 ///
-/// `paid` was accepted by the server. `open` and `unknown` may have been paid, and count against the limits; so does nothing
-/// that is `released`.
+/// `paid` was accepted by the server. `open` and `unknown` may have been paid, and count against the limits as well. What is
+/// `released` was not taken, and does not.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     #[command(flatten)]

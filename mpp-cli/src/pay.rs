@@ -172,11 +172,11 @@ fn unpaid(options: &Options, shelf: &Shelf<'_>, error: &reqwest_middleware::Erro
     }
 }
 
-/// What was refused, and where that can be changed, if it is the configuration that refuses.
+/// What was refused, and where that can be changed, if it is the configuration or the command's own `--method` that refuses.
 fn not_paid(refused: &NotPaid, means: &Means) -> Failure {
     let is_configured = refused.is_because(|why| match why {
         Refusal::Limit(broken) => broken.scope != Scope::Request || !means.has_max(),
-        Refusal::MethodNotAllowed(_) => !means.has_method(),
+        Refusal::MethodNotAllowed(_) => means.method().is_none(),
         Refusal::OriginNotAllowed(_)
         | Refusal::NetworkNotAllowed(_)
         | Refusal::RecipientNotAllowed(_)
@@ -184,13 +184,16 @@ fn not_paid(refused: &NotPaid, means: &Means) -> Failure {
         | Refusal::CurrencyNotAllowed(_) => true,
         _ => false,
     });
-    match is_configured {
-        true => {
-            let where_to_look = "`mpp config` shows what is allowed, and the file to change that in";
-            Failure::new(Code::NotPaid, format!("{refused}; {where_to_look}"))
+    let hint = match means.method() {
+        _ if is_configured => {
+            "; `mpp config` shows what is allowed, and the file to change that in".to_owned()
         }
-        false => Failure::new(Code::NotPaid, refused),
-    }
+        Some(only) if refused.is_because(|why| matches!(why, Refusal::MethodNotAllowed(_))) => {
+            format!("; the command says --method {only}")
+        }
+        _ => String::new(),
+    };
+    Failure::new(Code::NotPaid, format!("{refused}{hint}"))
 }
 
 /// Where the body goes.
@@ -347,7 +350,10 @@ async fn ask_again(
         let reference =
             receipt.and_then(|value| mpp::Receipt::parse_header(value).ok()).map(|receipt| receipt.reference);
         let now = mpp::Clock::now(&mpp::SystemClock);
-        client.ledger().conclude(&entry, &Outcome::Paid { reference }, now).await?;
+        // What is delivered is not withheld for the ledger's sake: there the payment goes on counting.
+        if let Err(error) = client.ledger().conclude(&entry, &Outcome::Paid { reference }, now).await {
+            options.say(&format!("it is not written down as paid: {}", Failure::ledger(&error)));
+        }
         return Ok(Resumed::Delivered(match print(options, response, target).await {
             // It did not arrive in full: it can be asked for once more.
             Err(failure) if failure.code == Code::Failed => {

@@ -20,6 +20,9 @@ use crate::ledger;
 /// The largest body that is sent: it is held in memory, because it is sent twice.
 const MAX_BODY: u64 = 64 * 1024 * 1024;
 
+/// Every method that is paid here, in the order of preference.
+const METHODS: [&str; 4] = ["tempo", "stripe", "evm", "sandbox"];
+
 /// What a command says that names a chain and no key for it.
 #[cfg(feature = "chains")]
 const NO_KEY: &str = "a chain is paid on with a key of kind `evm`; add --key-file NAME (`mpp wallet new NAME --kind evm` makes one)";
@@ -47,7 +50,7 @@ pub(crate) struct Means {
     #[arg(long, value_name = "AMOUNT")]
     max: Option<Amount>,
     /// Pay by this method alone
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = METHODS)]
     method: Option<String>,
     /// The key to pay with: a file that `mpp wallet new` made, or its name
     #[arg(long, value_name = "PATH")]
@@ -106,7 +109,7 @@ impl Request {
 }
 
 /// A user and a password before the host go where they belong: into a header, as with curl, and into no message.
-fn without_user(mut url: url::Url, headers: &mut HeaderMap) -> url::Url {
+pub(crate) fn without_user(mut url: url::Url, headers: &mut HeaderMap) -> url::Url {
     if url.username().is_empty() && url.password().is_none() {
         return url;
     }
@@ -155,9 +158,9 @@ impl Means {
         self.max.is_some()
     }
 
-    /// Whether the command says by which method.
-    pub(crate) fn has_method(&self) -> bool {
-        self.method.is_some()
+    /// The only method that the command wants to pay by.
+    pub(crate) fn method(&self) -> Option<&str> {
+        self.method.as_deref()
     }
 
     /// The client of this configuration, before approval and events are added to it.
@@ -203,9 +206,9 @@ impl Means {
             None => keys::play_money(home)?,
         };
         // A sandbox may play other methods. What asks for real money the wallet of play money does not sign.
-        for name in ["tempo", "stripe", "evm"] {
+        for name in METHODS {
             builder = builder.method(play_money.for_method(MethodName::from_static(name)));
         }
-        Ok(builder.method(play_money))
+        Ok(builder)
     }
 }

@@ -82,7 +82,7 @@ pub(crate) async fn run(options: &Options) -> Result<Answer, Failure> {
             file.write(&path)?;
             one(&file, name, *json)
         }
-        Command::List { json } => list(&home, *json)?,
+        Command::List { json } => return list(&home, *json),
         Command::Address { name: Some(name), json } => {
             one(&KeyFile::read(&home.path(&key_path(name)?))?, name, *json)
         }
@@ -126,7 +126,7 @@ fn one(file: &KeyFile, name: &str, json: bool) -> String {
     }
 }
 
-fn list(home: &Home, json: bool) -> Result<String, Failure> {
+fn list(home: &Home, json: bool) -> Result<Answer, Failure> {
     let folder = home.path("keys");
     let mut names: Vec<String> = match std::fs::read_dir(&folder) {
         Ok(files) => files
@@ -146,7 +146,10 @@ fn list(home: &Home, json: bool) -> Result<String, Failure> {
             .iter()
             .map(|[name, kind, address]| json!({ "name": name, "kind": kind, "address": address }))
             .collect();
-        return Ok(format!("{}\n", json!({ "keys": keys })));
+        return Ok(Answer { out: format!("{}\n", json!({ "keys": keys })).into(), ..Answer::default() });
     }
-    Ok(terminal::table(["name", "kind", "address"], &rows))
+    let hint = "mpp: there is no key yet; `mpp wallet new NAME` makes one (play money needs none)\n";
+    let warnings = if rows.is_empty() { hint.to_owned() } else { String::new() };
+    let out = terminal::table(["name", "kind", "address"], &rows).into();
+    Ok(Answer { out, warnings, ..Answer::default() })
 }

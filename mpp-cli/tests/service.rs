@@ -372,7 +372,10 @@ fn a_server_without_a_document_is_told_so_once() {
     let page =
         served(|_| axum::Router::new().route("/openapi.json", axum::routing::get(|| async { "<html>" })));
     for (url, said) in [
-        (nothing, "answers 404 Not Found; nothing else can be checked without it\n"),
+        (
+            nothing,
+            "answers 404 Not Found (with this library `Router::publish` serves it); nothing else can be checked without it\n",
+        ),
         (other, "is no OpenAPI document; nothing else can be checked without it\n"),
         (page, "is not JSON: expected value at line 1 column 1; nothing else can be checked without it\n"),
     ] {
@@ -391,6 +394,35 @@ fn a_server_without_a_document_is_told_so_once() {
         let (code, out, _) = mpp(&["register", "--dry-run", &url, "--json"], "");
         let seen: Value = serde_json::from_str(&out).unwrap();
         assert_eq!((code, seen["findings"].as_array().unwrap().len()), (1, 1), "{out}");
+    }
+}
+
+#[test]
+fn a_user_in_the_url_of_a_server_goes_into_a_header_and_into_nothing_that_is_printed() {
+    let guarded = served(|_| {
+        let answer = async |headers: axum::http::HeaderMap| {
+            // me:geheim
+            let known = headers.get("authorization").is_some_and(|value| value == "Basic bWU6Z2VoZWlt");
+            if known { (StatusCode::OK, "<html>") } else { (StatusCode::UNAUTHORIZED, "") }
+        };
+        axum::Router::new().route("/openapi.json", axum::routing::get(answer))
+    });
+    let url = guarded.replace("http://", "http://me:geheim@");
+    for args in [
+        &["validate", &url][..],
+        &["validate", "--json", &url],
+        &["register", "--dry-run", &url],
+        &["register", "--dry-run", "--json", &url],
+        &["openapi", &url],
+        &["describe", &url],
+    ] {
+        let (code, out, err) = mpp(args, "");
+        assert!(code == 1 && format!("{out}{err}").contains("is not JSON"), "{args:?} {out}{err}");
+        assert!(!format!("{out}{err}").contains("geheim"), "{args:?} {out}{err}");
+    }
+    for refused in ["http://me:geheim@example.com", "ftp://me:geheim@example.com"] {
+        let (code, out, err) = mpp(&["validate", refused], "");
+        assert!(code == 1 && err.contains("example.com") && !err.contains("geheim"), "{out}{err}");
     }
 }
 

@@ -262,7 +262,11 @@ pub(crate) fn precision(attr: &Attr, methods: &[Method], errors: &Sink) {
 
 fn combinations(attr: &Attr, errors: &Sink) {
     let computed = attr.computed().next();
-    let fixed_only = computed.is_none() && attr.amount.is_some();
+    let each_has_its_own =
+        |methods: &Vec<Method>| !methods.is_empty() && methods.iter().all(|method| method.amount.is_some());
+    // An amount that is missing or half typed may become an expression.
+    let fixed_only =
+        computed.is_none() && (attr.amount.is_some() || attr.methods.as_ref().is_some_and(each_has_its_own));
 
     if attr.proof.is_some() {
         for literal in attr.fixed().filter(|l| !l.is_zero()) {

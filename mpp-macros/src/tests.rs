@@ -303,6 +303,21 @@ fn a_renamed_library_leaves_no_trace_of_its_name() {
 }
 
 #[test]
+fn a_price_whose_methods_each_have_their_own_amount_is_fixed_too() {
+    let methods = quote!(methods(tempo(amount = "0.05"), stripe(amount = "0.50", currency = "usd")));
+    for (key, said) in [
+        (quote!(up_to = "2.00"), "`up_to` bounds a computed price, but this one is fixed"),
+        (quote!(honor = "quote", bind()), "is about computed prices, but this one is fixed"),
+    ] {
+        let handler = quote!(
+            async fn weather(_: Paid) {}
+        );
+        let out = expand::charge(quote!(currency = "usdc", #methods, #key), handler).to_string();
+        assert!(out.contains(said), "{key}: {out}");
+    }
+}
+
+#[test]
 fn no_half_typed_annotation_panics_or_loses_the_function() {
     let whole = quote! {
         amount = price(&prompt.model)?, up_to = "2.00", currency = "usdc", free_if = tier == 1,

@@ -30,16 +30,7 @@ pub(crate) enum ClientError {
 /// Builds a client that keeps its connections and gives up on a request after `timeout`.
 #[cfg(any(feature = "tempo", feature = "evm", feature = "stripe"))]
 pub(crate) fn client(wire: Wire, timeout: Duration) -> Result<reqwest::Client, ClientError> {
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls::config(wire)?)
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(CONNECT)
-        .timeout(timeout)
-        .user_agent(concat!("mpp/", env!("CARGO_PKG_VERSION")))
-        .build()
-        // reqwest's own message may quote configuration; the two causes left are not the operator's to fix.
-        .map_err(|_| ClientError::Http)
+    build(tls::config(wire)?, CONNECT, timeout)
 }
 
 /// A client for whatever URLs a user asks for: as [`client`], with more time to connect.
@@ -47,14 +38,23 @@ pub(crate) fn client(wire: Wire, timeout: Duration) -> Result<reqwest::Client, C
 pub(crate) fn browsing(timeout: Duration) -> Result<reqwest::Client, ClientError> {
     // A machine without root certificates can still reach itself.
     let tls = tls::config(Wire::Tls).or_else(|_| tls::config(Wire::Plain))?;
+    build(tls, CONNECT_ANYWHERE, timeout)
+}
+
+fn build(
+    tls: rustls::ClientConfig,
+    connect: Duration,
+    timeout: Duration,
+) -> Result<reqwest::Client, ClientError> {
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(CONNECT_ANYWHERE)
+        .connect_timeout(connect)
         .timeout(timeout)
         .user_agent(concat!("mpp/", env!("CARGO_PKG_VERSION")))
         .build()
+        // reqwest's own message may quote configuration; the two causes left are not the operator's to fix.
         .map_err(|_| ClientError::Http)
 }
 

@@ -1,5 +1,5 @@
 //! The TLS every connection we open uses: its provider (`ring`) is part of its own configuration, so the library neither
-//! installs a process default nor depends on one (ARCHITECTURE section 5).
+//! installs a process default nor depends on one.
 
 use rustls::ClientConfig;
 use rustls_platform_verifier::BuilderVerifierExt;

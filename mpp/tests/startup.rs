@@ -1,4 +1,4 @@
-//! The start-up report: every problem of every price at once, with file and line (ARCHITECTURE section 5).
+//! The start-up report: every problem of every price at once, with file and line.
 #![cfg(feature = "testing")]
 #![allow(unreachable_pub, reason = "the modules of a test program")]
 
@@ -7,6 +7,7 @@ mod common;
 use common::{Network, Script, Terms, Wired};
 use mpp::method::{Holding, Money};
 use mpp::routing::Router;
+use mpp::server::TrustedProxies;
 use mpp::store::MemoryStore;
 use mpp::testing::Client;
 use mpp::{BuildError, Builder, Mpp, Paid, Sandbox, Secret};
@@ -131,10 +132,11 @@ fn every_problem_is_reported_at_once_with_file_and_line() {
         .switched_off("evm")
         .challenge_lifetime(Duration::from_millis(999))
         .lease(Duration::from_millis(2999))
+        .trusted_proxies(TrustedProxies::forwarded(["10.0.0.1", "the load balancer"]))
         .build()
         .unwrap_err();
     let golden = "\
-15 problems in this configuration:
+16 problems in this configuration:
   1. the public URL has the scheme `ftp`; it must be https
   2. method `stripe` is both configured and switched off
   3. method `stripe` deals in test money; `.allow_test_money()` accepts that
@@ -145,13 +147,14 @@ fn every_problem_is_reported_at_once_with_file_and_line() {
   8. method `tempo`: no recipient
   9. method `tempo` is configured twice, once with test money: take one of them away
   10. method `tempo` deals in test money; `.allow_test_money()` accepts that
-  11. no secret: add `.secret(…)`, at least 32 random bytes (`mpp secret` makes one)
-  12. the lease is under 3 seconds: the clock has whole ones, and a third of it is the heartbeat
-  13. the challenge lifetime is under a second: `expires` has whole seconds
-  14. `startup::prices::dust::speck` (mpp/tests/startup.rs:N): 0.0001 usdc cannot be charged by `tempo`, whose currency `usdc` has 3 decimals: the amount has more than 3 decimal places
-  15. `startup::prices::holds::reserved` (mpp/tests/startup.rs:N): `tempo` cannot reserve funds, so `capture = \"success\"` is not possible with it";
+  11. the trusted proxies: `the load balancer` is neither an address nor a network (like `10.0.0.0/16`)
+  12. no secret: add `.secret(…)`, at least 32 random bytes (`mpp secret` makes one)
+  13. the lease is under 3 seconds: the clock has whole ones, and a third of it is the heartbeat
+  14. the challenge lifetime is under a second: `expires` has whole seconds
+  15. `startup::prices::dust::speck` (mpp/tests/startup.rs:N): 0.0001 usdc cannot be charged by `tempo`, whose currency `usdc` has 3 decimals: the amount has more than 3 decimal places
+  16. `startup::prices::holds::reserved` (mpp/tests/startup.rs:N): `tempo` cannot reserve funds, so `capture = \"success\"` is not possible with it";
     assert_eq!(without_lines(&error.to_string()), golden);
-    assert_eq!(error.problems().len(), 15);
+    assert_eq!(error.problems().len(), 16);
     assert!(error.to_string().contains(&format!("startup.rs:{}", line_of("pub async fn speck") - 1)));
 }
 
@@ -232,8 +235,25 @@ fn public_urls_are_https_or_loopback() {
         ("", "is not a URL"),
         ("data:text/plain,x", "names no host"),
         ("localhost:3000", "names no host; write e.g. `https://api.example.com` or `http://localhost:3000`"),
+        ("https://api.example.com/?tenant=7", "has a query or a fragment"),
+        ("https://api.example.com/#top", "has a query or a fragment"),
     ] {
         only(build(url), why);
+    }
+}
+
+#[test]
+fn a_password_in_the_public_url_is_a_problem_and_not_in_the_report() {
+    for url in
+        ["https://me:hunter2@api.example.com", "http://:hunter2@api.example.com", "https://hunter2@localhost"]
+    {
+        let builder = Mpp::builder(url).secret(Secret::generate()).ignore_module("startup");
+        let found = problems(builder);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(
+            found[0].contains("has a user or a password in it") && !found[0].contains("hunter2"),
+            "{found:#?}"
+        );
     }
 }
 
@@ -257,7 +277,7 @@ fn a_method_that_is_not_configured_is_named_with_those_that_are() {
     let alone = builder(&["weather"]).method(wired("tempo", Terms::default()));
     only(
         alone,
-        "takes `stripe`, which is not configured (configured: `tempo`); add it, or `.switched_off(\"stripe\")`",
+        "takes `stripe`, which is not configured (configured: `tempo`); add it with `.method(…)`, or say `.switched_off(\"stripe\")`",
     );
     let none = problems(builder(&["weather"]));
     assert_eq!(none.len(), 2);

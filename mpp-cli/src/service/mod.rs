@@ -70,8 +70,12 @@ impl Source {
     }
 
     fn document(&self) -> Result<Value, ServiceError> {
-        let place = self.source.to_string_lossy().into_owned();
-        let text = match self.server()? {
+        let server = self.server()?;
+        let place = match &server {
+            Some(server) => server.base.to_string(),
+            None => self.source.to_string_lossy().into_owned(),
+        };
+        let text = match server {
             Some(server) => server.text("openapi.json")?,
             None if self.source == "-" => input::stdin_document()?,
             None => input::file(self.source.as_ref())

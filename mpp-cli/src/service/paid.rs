@@ -44,6 +44,7 @@ impl Buyer {
     pub(super) fn buy(&self, server: &Server, sample: &Sample, report: &mut Report) -> Result<(), Failure> {
         let call = sample.call.as_str();
         let mut request = reqwest::Request::new(sample.verb.clone(), server.url(&sample.target)?);
+        request.headers_mut().extend(server.own.clone());
         for (name, value) in &sample.headers {
             let parsed = (name.parse::<reqwest::header::HeaderName>(), value.parse());
             if let (Ok(name), Ok(value)) = parsed {

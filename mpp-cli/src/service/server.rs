@@ -1,6 +1,7 @@
 //! A server, asked over HTTP: short deadlines, bounded answers, no redirects, no proxies, and no payment.
 
 use crate::interrupt::Interrupt;
+use crate::request::without_user;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Client, Method, StatusCode};
 use rustls::{ClientConfig, RootCertStore};
@@ -39,7 +40,10 @@ pub(crate) enum ServerError {
 
 /// A server.
 pub(crate) struct Server {
+    /// Without a user and a password: what is said of a server is printed, also into logs.
     pub(crate) base: Url,
+    /// What goes along with every request: those, if the URL had them.
+    pub(super) own: HeaderMap,
     client: Client,
     runtime: Runtime,
     /// Nothing more is asked once somebody wants the command to end; never, where nothing is paid.
@@ -68,8 +72,10 @@ impl Reply {
 impl Server {
     /// At this base URL, or at that of a document.
     pub(crate) fn at(url: &str) -> Result<Self, ServerError> {
-        let mut base = Url::parse(url.trim_end_matches("openapi.json"))
+        let base = Url::parse(url.trim_end_matches("openapi.json"))
             .map_err(|_| ServerError::NotAUrl(url.to_owned()))?;
+        let mut own = HeaderMap::new();
+        let mut base = without_user(base, &mut own);
         base.set_query(None);
         base.set_fragment(None);
         if !base.path().ends_with('/') {
@@ -79,12 +85,12 @@ impl Server {
         match base.scheme() {
             "https" if !host.is_empty() => {}
             "http" if is_loopback(host) => {}
-            "http" => return Err(ServerError::Plain(url.to_owned())),
-            _ => return Err(ServerError::NotAUrl(url.to_owned())),
+            "http" => return Err(ServerError::Plain(base.to_string())),
+            _ => return Err(ServerError::NotAUrl(base.to_string())),
         }
         let client = http_client()?;
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|_| ServerError::Client)?;
-        Ok(Self { base, client, runtime, interrupt: Interrupt::default() })
+        Ok(Self { base, own, client, runtime, interrupt: Interrupt::default() })
     }
 
     /// Gets a text below the base URL; anything but a success is an error.
@@ -111,7 +117,8 @@ impl Server {
             why: if why.is_timeout() { "it takes too long".to_owned() } else { root(&why) },
         };
         let answered = async {
-            let mut request = self.client.request(verb.clone(), url.clone()).body(body.to_vec());
+            let request = self.client.request(verb.clone(), url.clone()).body(body.to_vec());
+            let mut request = request.headers(self.own.clone());
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }

@@ -98,6 +98,9 @@ pub(super) fn document(server: &Server, report: &mut Report) -> Result<Option<Va
     let parsed: Result<Value, _> = serde_json::from_slice(&reply.body);
     let url = server.url(PLACE)?;
     let nothing = match &parsed {
+        _ if reply.status == 404 => {
+            Some(format!("{url} answers {} (with this library `Router::publish` serves it)", reply.status))
+        }
         _ if reply.status != 200 => Some(format!("{url} answers {}", reply.status)),
         Err(why) => Some(format!("what {url} answers is not JSON: {why}")),
         Ok(document) if !document["openapi"].is_string() => {

@@ -33,6 +33,28 @@ fn what_was_paid_and_lost_is_kept_and_bought_with_the_same_payment() {
 }
 
 #[test]
+fn what_is_delivered_at_last_is_not_withheld_for_a_ledger_that_does_not_know_it() {
+    let scene = Scene::set("forgotten");
+    let (url, exchanges) = scene.between(|server| {
+        server.pass();
+        server.lose();
+        server.pass();
+    });
+    let lost = scene.run(&["pay", "-yq", &format!("{url}/weather")]);
+    let entry = entry_in(&lost);
+    std::fs::remove_file(scene.home.join("spent.jsonl")).unwrap();
+    let resumed = scene.run(&["pay", "--resume", &entry]);
+    exchanges.join().unwrap();
+    assert_eq!((out(&resumed), resumed.status.code()), ("sunny, 21 degrees\n", Some(0)), "{}", err(&resumed));
+    assert!(
+        err(&resumed).contains("not written down") && err(&resumed).contains(&entry),
+        "{}",
+        err(&resumed)
+    );
+    assert!(!scene.kept(&entry).exists());
+}
+
+#[test]
 fn an_error_after_a_payment_is_no_delivery_and_what_the_server_says_is_told_until_it_delivers() {
     let scene = Scene::set("undelivered");
     let (url, exchanges) = scene.between(|server| {

@@ -1,3 +1,7 @@
+use std::time::Duration;
+
+use mpp::{Clock as _, SystemClock};
+
 use crate::scene::{Scene, document, err, out};
 
 #[test]
@@ -83,7 +87,6 @@ fn a_wrong_file_url_key_or_flag_is_one_sentence_with_a_hint() {
         (&["pay", "-y", "--key-file", sandbox_key, &weather], "--password-file"),
         (&["pay", "-y", "--key-file", sandbox_key, "--password-file", nowhere, &weather], "first line"),
         (&["pay", "-y", "--stripe-tokens", "http://example.com/tokens", &weather], "https"),
-        (&["pay", "-y", "--method", "No Method!", &weather], "method"),
         (&["pay", "-y", "-o", "/nowhere/at/all", &weather], "nothing was sent"),
         (&["pay", "--resume", "x"], "32"),
         (&["wallet", "new", "a/b", "--password-file", &password], "letters, digits"),
@@ -115,6 +118,7 @@ fn a_wrong_file_url_key_or_flag_is_one_sentence_with_a_hint() {
         &["pay", "--max", "ten", &weather][..],
         &["pay", "--resume", "x", &weather],
         &["pay", "--tempo-chain", "1", &weather],
+        &["pay", "--method", "No Method!", &weather],
         &["quote"],
         &["wallet"],
         &["nonsense"],
@@ -123,6 +127,40 @@ fn a_wrong_file_url_key_or_flag_is_one_sentence_with_a_hint() {
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert!(err(&output).contains("--help") || args == ["wallet"], "{args:?} {}", err(&output));
     }
+}
+
+#[test]
+fn a_refusal_says_what_helps_where_the_name_the_method_or_the_intent_is_what_is_wrong() {
+    let scene = Scene::set("helps");
+    let weather = scene.url("/weather");
+    let renamed = scene.run(&["pay", "-y", &weather.replace("127.0.0.1", "localhost")]);
+    assert_eq!(renamed.status.code(), Some(3), "{}", err(&renamed));
+    assert!(err(&renamed).ends_with("; ask for 127.0.0.1 instead of localhost\n"), "{}", err(&renamed));
+    let unknown = scene.run(&["pay", "-y", "--method", "foo", &weather]);
+    assert_eq!(unknown.status.code(), Some(2), "{}", err(&unknown));
+    assert!(err(&unknown).contains("[possible values: tempo, stripe, evm, sandbox]"), "{}", err(&unknown));
+    let other = scene.run(&["pay", "-y", "--method", "tempo", &weather]);
+    assert!(
+        err(&other).ends_with("the method `sandbox`; the command says --method tempo\n"),
+        "{}",
+        err(&other)
+    );
+    // A sandbox plays Tempo's charges; no key of any kind pays a session.
+    let (url, answered) = scene.between(|server| {
+        let soon = SystemClock.now() + Duration::from_secs(300);
+        let offer = format!(
+            r#"Payment id="s", realm="127.0.0.1", method="tempo", intent="session", request="e30", expires="{}""#,
+            soon.to_rfc3339().as_str()
+        );
+        server.answer(&format!("402 Payment Required\r\nwww-authenticate: {offer}"), "");
+    });
+    let session = scene.run(&["pay", "-y", &url]);
+    answered.join().unwrap();
+    let said = "tempo: it asks for a `session`, which no wallet pays here; an offer of a single `charge` is needed\n";
+    assert!(err(&session).ends_with(said) && session.status.code() == Some(3), "{}", err(&session));
+    let keys = scene.run(&["wallet", "list"]);
+    assert_eq!((out(&keys), keys.status.code()), ("name  kind  address\n", Some(0)));
+    assert!(err(&keys).contains("`mpp wallet new NAME` makes one"), "{}", err(&keys));
 }
 
 #[test]

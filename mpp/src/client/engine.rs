@@ -388,7 +388,7 @@ pub(super) fn read_challenges(headers: &HeaderMap) -> Challenges {
 
 /// A URL for people and logs: its query may hold secrets, and so may what stands before its host.
 fn shown(url: &Url) -> String {
-    format!("{}://{}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
+    format!("{}{}", url.origin().ascii_serialization(), url.path())
 }
 
 /// All offers refused by a rule that is not about the offers.

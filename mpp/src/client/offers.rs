@@ -12,8 +12,8 @@ use super::error::Asked;
 use super::origin::Origin;
 use super::policy::{Endless, Policy, Spending};
 use super::refusal::{Refusal, RefusedOffer};
-use crate::method::{ClientMethod, Cost};
-use crate::protocol::{BodyDigest, Challenge, Timestamp};
+use crate::method::{ClientMethod, Cost, PayError};
+use crate::protocol::{BodyDigest, Challenge, Intent, Timestamp};
 
 /// A payment needs some time to be made and to arrive: what ends sooner is treated as ended.
 const LEAD: Duration = Duration::from_secs(2);
@@ -133,10 +133,20 @@ fn consider(
                 Err(why) => refused = Some(Box::new((why, Some(cost)))),
             },
             // What a wallet that got further was refused says more.
-            Err(error) => refused = refused.or(Some(bare(Refusal::Unsupported(error)))),
+            Err(error) => refused = refused.or_else(|| Some(bare(unsupported(challenge, error)))),
         }
     }
     Err(refused.unwrap_or_else(|| bare(Refusal::NoWallet(challenge.method.clone()))))
+}
+
+/// A wallet reads the intent first: where that is another than it knows, nothing else of the offer, and no key, would change it.
+fn unsupported(challenge: &Challenge, error: PayError) -> Refusal {
+    match error {
+        PayError::Unsupported(_) if challenge.intent != Intent::CHARGE => {
+            Refusal::UnsupportedIntent { intent: challenge.intent.clone(), error }
+        }
+        error => Refusal::Unsupported(error),
+    }
 }
 
 /// Whether this origin may be paid at all.
@@ -233,7 +243,7 @@ fn check_realm(challenge: &Challenge, cost: &Cost, origin: &Origin, policy: &Pol
 mod tests {
     use super::*;
     use crate::client::Budget;
-    use crate::method::{Asset, PayError, Payee, Proof, Step};
+    use crate::method::{Asset, Payee, Proof, Step};
     use crate::protocol::{Amount, BaseUnits, MethodName};
 
     const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
@@ -363,6 +373,17 @@ mod tests {
         let both = policy().budget(Budget::total("eth", Amount::cents(1)));
         assert_eq!(check(costly.clone(), &both), Ok(()));
         assert_eq!(check(costly, &Policy::unlimited()), Ok(()));
+    }
+
+    #[test]
+    fn an_intent_that_its_wallets_do_not_take_is_the_reason_and_not_what_they_say_of_themselves() {
+        let says = PayError::Unsupported("a sandbox knows no `session`".into());
+        let session = Challenge { intent: Intent::SESSION, ..challenge("r") };
+        let expected = Refusal::UnsupportedIntent { intent: Intent::SESSION, error: says.clone() };
+        assert_eq!(unsupported(&session, says.clone()), expected);
+        assert_eq!(unsupported(&challenge("r"), says.clone()), Refusal::Unsupported(says));
+        let no = PayError::Declined("no".into());
+        assert_eq!(unsupported(&session, no.clone()), Refusal::Unsupported(no));
     }
 
     #[test]

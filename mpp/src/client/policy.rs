@@ -6,11 +6,12 @@
 //! | --- | --- |
 //! | the origin is https, or this machine (CORE-33) | always |
 //! | [allowed origins](Policy::origins) | any |
-//! | the realm is the origin's host or a parent domain of it; of a proof of identity exactly the host | unless [pinned](Policy::pin_realm) |
 //! | the challenge is unexpired (CORE-16), and [not valid for too long](Policy::longest_validity) | one hour |
 //! | it says when it expires | unless [allowed](Policy::allow_endless_challenges) |
 //! | its digest is that of the request's body (CORE-14) | always |
-//! | [methods](Policy::methods), [networks](Policy::networks), [recipients](Policy::recipients) | any |
+//! | [methods](Policy::methods) | any |
+//! | the realm is the origin's host or a parent domain of it; of a proof of identity exactly the host | unless [pinned](Policy::pin_realm) |
+//! | [networks](Policy::networks), [recipients](Policy::recipients) | any |
 //! | every asset that is spent, fees included, is covered by a [`Budget`] | always, but for [`unlimited`](Policy::unlimited) |
 //! | every limit of every budget that covers it holds | always |
 //! | [approval](Policy::approved_by) by a person or a program | not asked |
@@ -24,7 +25,7 @@ use super::origin::Origin;
 use crate::method::{Cost, Step};
 use crate::protocol::{Challenge, MethodName};
 
-/// The rules a payment has to pass; see the table in the module's documentation at [`client`](crate::client#policy).
+/// The rules a payment has to pass; see the list in the documentation of [`client`](crate::client#policy).
 ///
 /// ```
 /// use mpp::Amount;

@@ -1,7 +1,7 @@
 //! Paying one offer: limits, approval, the ledger, and only then the wallet.
 //!
 //! The order is what keeps the promises. The limits and the account are looked at before anybody is asked, so that nobody
-//! approves what cannot be paid; the challenge is looked at again after the answer, which may have taken its time; the ledger's entry is
+//! approves what cannot be paid; the challenge is looked at again after both, which may have taken their time; the ledger's entry is
 //! durable before the wallet sees the challenge. The wallet runs on a task of its own: a caller that gives up waiting
 //! loses the response, not the credential of a payment that was made.
 
@@ -21,7 +21,7 @@ use super::payment::Payment;
 use super::policy::{Decision, Proposal};
 use super::refusal::{NotPaid, Refusal};
 use super::{Client, offers::Offers};
-use crate::method::{Cost, PayError};
+use crate::method::{Asset, Cost, PayError};
 use crate::protocol::{ChallengeError, Credential};
 
 /// The longest a wallet is waited for when it looks at its account.
@@ -102,11 +102,11 @@ impl Client {
             if let Decision::Denied(why) = approver.decide(&proposal).await {
                 return Ok(Err(Refusal::Denied(why)));
             }
-            // A window begins with the payment, not with the question.
-            entry.at = self.inner.clock.now();
-            if let Err(why) = check_validity(&candidate.challenge, policy, entry.at) {
-                return Ok(Err(why));
-            }
+        }
+        // Looking and asking take their time: what is over by now is not paid, and a window begins with the payment.
+        entry.at = self.inner.clock.now();
+        if let Err(why) = check_validity(&candidate.challenge, policy, entry.at) {
+            return Ok(Err(why));
         }
         // From here to the credential nothing may be lost to a caller that stops waiting.
         let (client, origin) = (self.clone(), origin.clone());
@@ -188,10 +188,11 @@ fn is_no_worse(further: &Cost, first: &Cost) -> bool {
         accounts.sort();
         accounts
     };
-    let fees_covered = further.fees.iter().all(|(units, asset)| {
-        let known = first.fees.iter().filter(|(_, known)| known == asset).map(|(units, _)| *units).max();
-        known.is_some_and(|most| *units <= most)
-    });
+    let fee = |cost: &Cost, in_asset: &Asset| {
+        let units = cost.fees.iter().filter(|(_, asset)| asset == in_asset).map(|(units, _)| units.get());
+        units.fold(0, u128::saturating_add)
+    };
+    let fees_covered = further.fees.iter().all(|(_, asset)| fee(further, asset) <= fee(first, asset));
     further.asset == first.asset
         && further.amount <= first.amount
         && fees_covered
@@ -201,7 +202,7 @@ fn is_no_worse(further: &Cost, first: &Cost) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::method::{Asset, Payee};
+    use crate::method::Payee;
     use crate::protocol::BaseUnits;
 
     fn asset(id: &str) -> Asset {
@@ -218,19 +219,21 @@ mod tests {
         first.payees = vec![payee("0xb"), payee("0xc")];
         first.fees = vec![(BaseUnits::new(2), asset("0xd")), (BaseUnits::new(3), asset("0xd"))];
         type Change = fn(&mut Cost);
-        let no_worse: [Change; 5] = [
+        let no_worse: [Change; 6] = [
             |_| {},
             |cost| cost.amount = BaseUnits::new(4),
             |cost| cost.payees.reverse(),
-            |cost| cost.fees = vec![(BaseUnits::new(3), asset("0xd"))],
+            |cost| cost.fees = vec![(BaseUnits::new(5), asset("0xd"))],
+            |cost| cost.fees.push((BaseUnits::ZERO, asset("0xe"))),
             |cost| cost.fees.clear(),
         ];
-        let worse: [Change; 6] = [
+        let worse: [Change; 7] = [
             |cost| cost.amount = BaseUnits::new(6),
             |cost| cost.asset = asset("0xe"),
             |cost| cost.payees[1] = payee("0xe"),
             |cost| cost.payees.push(payee("0xe")),
-            |cost| cost.fees = vec![(BaseUnits::new(4), asset("0xd"))],
+            |cost| cost.fees = vec![(BaseUnits::new(6), asset("0xd"))],
+            |cost| cost.fees.push((BaseUnits::new(1), asset("0xd"))),
             |cost| cost.fees = vec![(BaseUnits::new(1), asset("0xe"))],
         ];
         for (changes, expected) in [(&no_worse[..], true), (&worse[..], false)] {

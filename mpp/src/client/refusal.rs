@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::budget::BrokenLimit;
 use super::origin::Origin;
 use crate::method::{Cost, PayError, Shortfall};
-use crate::protocol::{ChallengeError, MethodName};
+use crate::outbound::is_loopback;
+use crate::protocol::{ChallengeError, Intent, MethodName};
 
 /// The rule that refused a payment. Nothing was signed.
 ///
@@ -33,7 +34,7 @@ pub enum Refusal {
     },
     /// The challenge is somebody else's, or says so.
     // Text of the server is written with escapes: it may end in a log or on a terminal.
-    #[error("its realm {realm:?} is not that of {host}")]
+    #[error("its realm {realm:?} is not that of {host}{}", other_name(realm, host))]
     RealmForeign {
         /// Of the challenge.
         realm: String,
@@ -72,6 +73,14 @@ pub enum Refusal {
     /// No wallet of the method pays this challenge.
     #[error("{0}")]
     Unsupported(PayError),
+    /// No wallet of the method pays this challenge, whose intent is not `charge`: no wallet of this library knows another.
+    #[error("it asks for a `{intent}`, which no wallet pays here; an offer of a single `charge` is needed")]
+    UnsupportedIntent {
+        /// Of the challenge: `session`, say.
+        intent: Intent,
+        /// What the wallet says.
+        error: PayError,
+    },
     /// The policy does not name the network.
     #[error("the policy does not allow payments on {0:?}")]
     NetworkNotAllowed(String),
@@ -102,6 +111,17 @@ pub enum Refusal {
     /// The client's own selection took another offer, or none.
     #[error("another offer was preferred")]
     NotSelected,
+}
+
+/// What to do where a realm and a host are two names of this machine: nothing is wrong there but the name that was asked for.
+fn other_name(realm: &str, host: &str) -> String {
+    match is_loopback(realm) && is_loopback(host) {
+        true if realm.contains(':') && !realm.starts_with('[') => {
+            format!("; ask for [{realm}] instead of {host}")
+        }
+        true => format!("; ask for {realm} instead of {host}"),
+        false => String::new(),
+    }
 }
 
 /// An offer that was not paid.
@@ -176,6 +196,29 @@ impl std::fmt::Display for NotPaid {
             (true, Some(error)) => write!(f, "{error}"),
             (true, None) => write!(f, "it offers no way to pay"),
             _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_this_machine_under_another_name_than_its_server_has_is_told_the_name() {
+        let said = |realm: &str, host: &str| {
+            Refusal::RealmForeign { realm: realm.into(), host: host.into() }.to_string()
+        };
+        assert_eq!(
+            said("127.0.0.1", "localhost"),
+            r#"its realm "127.0.0.1" is not that of localhost; ask for 127.0.0.1 instead of localhost"#
+        );
+        assert!(said("localhost", "127.0.0.1").ends_with("; ask for localhost instead of 127.0.0.1"));
+        assert!(said("::1", "localhost").ends_with("; ask for [::1] instead of localhost"));
+        // Anybody else's name is the reason why it is not paid, and nothing to be advised.
+        for (realm, host) in [("127.0.0.1", "api.example.com"), ("api.example.com", "localhost"), ("a", "b")]
+        {
+            assert!(said(realm, host).ends_with(host), "{realm} {host}");
         }
     }
 }

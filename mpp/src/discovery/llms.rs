@@ -5,6 +5,7 @@
 //! program pays.
 
 use super::catalogue::Operation;
+use super::describe::one_line;
 use super::info::Info;
 use crate::Mpp;
 use serde_json::Value;
@@ -117,16 +118,12 @@ fn inputs(out: &mut String, operation: &Value) {
 }
 
 fn title(info: &Info) -> String {
-    let mut out = format!("# {}\n\n", line(&info.title));
+    // Markdown headings and quotes are one line.
+    let mut out = format!("# {}\n\n", one_line(&info.title));
     if let Some(description) = &info.description {
-        let _ = writeln!(out, "> {}\n", line(description));
+        let _ = writeln!(out, "> {}\n", one_line(description));
     }
     out
-}
-
-/// Markdown headings and quotes are one line.
-fn line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn base(mpp: &Mpp) -> &str {

@@ -206,16 +206,16 @@ fn sample(openapi: &Value, path: &str, verb: Method, operation: &Value) -> Resul
     let content = operation.pointer("/requestBody/content").and_then(Value::as_object);
     if let Some((media, content)) = content.and_then(|content| content.iter().next()) {
         headers.push(("content-type".to_owned(), media.clone()));
+        let value = body_of(content, openapi);
         body = match media.as_str() {
-            "application/json" => body_of(content, openapi).to_string().into_bytes(),
+            "application/json" => value.to_string().into_bytes(),
             "application/x-www-form-urlencoded" => {
-                let value = body_of(content, openapi);
                 let fields = value.as_object().into_iter().flatten();
                 let fields: Vec<_> =
                     fields.map(|(k, v)| format!("{}={}", escaped(k), escaped(&plain(v)))).collect();
                 fields.join("&").into_bytes()
             }
-            _ => plain(&content["example"]).into_bytes(),
+            _ => plain(&value).into_bytes(),
         };
     }
     let info = &operation["x-payment-info"];
@@ -369,6 +369,22 @@ mod tests {
                 "paths": { "/x": { "post": { "x-payment-info": { "offers": [] }, "requestBody": body } } },
             });
             assert!(samples(&document).remove(0).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_body_is_the_least_its_schema_allows_in_whatever_form() {
+        for (media, schema, body) in [
+            ("application/json", json!({ "type": "string" }), "\"example\""),
+            ("application/x-www-form-urlencoded", json!({ "example": { "a b": "c&d" } }), "a%20b=c%26d"),
+            ("text/plain", json!({ "type": "string" }), "example"),
+            ("text/plain", json!({ "type": "string", "enum": ["poem"] }), "poem"),
+        ] {
+            let document = json!({ "paths": { "/x": { "post": {
+                "x-payment-info": { "offers": [] }, "requestBody": { "content": { media: { "schema": schema } } },
+            } } } });
+            let sample = samples(&document).remove(0).unwrap();
+            assert_eq!(String::from_utf8_lossy(&sample.body), body, "{media}");
         }
     }
 

@@ -346,8 +346,8 @@ impl fmt::Debug for Proof {
 ///
 /// ```
 /// use mpp::method::PayError;
-/// let error = PayError::Failed("the account is empty".into());
-/// assert_eq!(error.to_string(), "the payment failed: the account is empty");
+/// let error = PayError::Failed("the node did not say what became of it".into());
+/// assert_eq!(error.to_string(), "the payment failed: the node did not say what became of it");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

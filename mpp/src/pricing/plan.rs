@@ -111,7 +111,7 @@ impl Plan {
             }
             let Some(method) = cx.methods.iter().find(|m| m.name().as_str() == offer.method) else {
                 report.problem(format!(
-                    "{who} takes `{}`, which is not configured (configured: {}); add it, or `.switched_off(\"{}\")`",
+                    "{who} takes `{}`, which is not configured (configured: {}); add it with `.method(…)`, or say `.switched_off(\"{}\")`",
                     offer.method,
                     names(cx.methods.iter().map(|m| m.name().to_string())),
                     offer.method,
@@ -158,8 +158,8 @@ impl Plan {
         Self { spec, offers, scopes: Scopes::default() }
     }
 
-    /// Keeps accepting what a predecessor has offered, until `until`.
-    pub(crate) fn retire(&mut self, predecessor: &Self, until: Timestamp) {
+    /// Keeps accepting what a predecessor offers until `until`, and what it has retired itself for as long as it would have.
+    pub(crate) fn retire(&mut self, predecessor: &Self, now: Timestamp, until: Timestamp) {
         for old in &predecessor.offers {
             // The same line of the same price.
             let Some(offer) = self.offers.iter_mut().find(|o| o.index == old.index) else { continue };
@@ -169,7 +169,8 @@ impl Plan {
                     offer.retired.push((form.challenge.request().to_owned(), until));
                 }
             }
-            offer.retired.extend(old.retired.iter().cloned());
+            // Without what is over: a server that is configured again every hour must not remember all its past.
+            offer.retired.extend(old.retired.iter().filter(|(_, until)| *until > now).cloned());
         }
     }
 }
@@ -420,4 +421,25 @@ impl Offer {
 fn names(names: impl Iterator<Item = String>) -> String {
     let list: Vec<_> = names.map(|n| format!("`{n}`")).collect();
     if list.is_empty() { "none".to_owned() } else { list.join(", ") }
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+    use crate::method::sandbox::Sandbox;
+    use crate::protocol::Secret;
+
+    #[test]
+    fn what_is_over_of_a_predecessor_is_not_remembered() {
+        let price = crate::price!(crate = crate, amount = "0.01", currency = "usdc", methods(tempo));
+        let (realm, ring) = (Realm::parse("api.example.com").unwrap(), SecretRing::new(Secret::generate()));
+        let methods: [Arc<dyn ServerMethod>; 1] = [Arc::new(Sandbox::named("tempo"))];
+        let cx = Configuration { realm: &realm, ring: &ring, methods: &methods, switched_off: &[] };
+        let plan = || Plan::resolve(price.spec(), &cx, &mut Findings::default());
+        let [now, later] = [10, 20].map(Timestamp::from_unix);
+        let (mut old, mut new) = (plan(), plan());
+        old.offers[0].retired = vec![("over".to_owned(), now), ("still".to_owned(), later)];
+        new.retire(&old, now, later);
+        assert_eq!(new.offers[0].retired, [("still".to_owned(), later)]);
+    }
 }

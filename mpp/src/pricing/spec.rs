@@ -35,7 +35,7 @@ pub struct PriceSpec {
     pub module: &'static str,
     /// The handler's name, or the `name` of a `price!`.
     pub name: &'static str,
-    /// The handler's doc comment, one line per line; the first paragraph is the summary.
+    /// The handler's doc comment, one line per line; the first that says something is the [summary](Self::summary).
     pub docs: &'static str,
     /// `description = "…"`: shown to payers in the challenge.
     pub description: Option<&'static str>,

@@ -36,7 +36,7 @@ struct Range {
 }
 
 impl AcceptPayment {
-    /// Says that exactly these can be paid, the earlier the better, all with the same quality.
+    /// Says that exactly these can be paid, all equally well: which is offered first is for the server to say.
     ///
     /// ```
     /// use mpp::protocol::{AcceptPayment, Intent, MethodName};

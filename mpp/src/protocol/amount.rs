@@ -103,6 +103,9 @@ impl Amount {
     /// Reads a plain decimal: digits, at most one `.` with digits on both sides, no leading zero, no sign, no grouping,
     /// no exponent, at most 38 decimal places.
     ///
+    /// # Errors
+    /// [`AmountError`]: anything else, and what does not fit into 128 bits.
+    ///
     /// ```
     /// # use mpp::protocol::{Amount, AmountError};
     /// assert_eq!(Amount::parse("0.050"), Ok(Amount::cents(5)));
@@ -461,6 +464,9 @@ impl BaseUnits {
     }
 
     /// Reads `^(0|[1-9][0-9]*)$`, the only form the drafts allow.
+    ///
+    /// # Errors
+    /// [`BaseUnitsError`]: anything else, and what does not fit into 128 bits.
     ///
     /// ```
     /// # use mpp::protocol::BaseUnits;

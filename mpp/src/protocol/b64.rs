@@ -35,6 +35,9 @@ pub fn encode_into(bytes: impl AsRef<[u8]>, text: &mut String) {
 
 /// Exactly what [`encode`] writes: the URL alphabet, no padding, no stray bits.
 ///
+/// # Errors
+/// [`NotBase64`]: anything else.
+///
 /// ```
 /// use mpp::protocol::b64;
 /// assert_eq!(b64::decode("e30_").unwrap(), b"{}?");
@@ -45,6 +48,9 @@ pub fn decode(text: &str) -> Result<Vec<u8>, NotBase64> {
 }
 
 /// Either alphabet (not mixed), with or without padding; no stray bits.
+///
+/// # Errors
+/// [`NotBase64`]: anything else.
 ///
 /// ```
 /// use mpp::protocol::b64;

@@ -34,6 +34,9 @@ pub struct Secret(Vec<u8>);
 impl Secret {
     /// These bytes as they are. Peers of other SDKs that are configured with a string use its UTF-8 bytes.
     ///
+    /// # Errors
+    /// [`SecretError::TooShort`]: fewer than 32 bytes.
+    ///
     /// ```
     /// # use mpp::protocol::Secret;
     /// assert!(Secret::from_bytes([7; 32]).is_ok());
@@ -48,6 +51,9 @@ impl Secret {
     }
 
     /// An even number of hexadecimal digits, at least 64; white space around them (a file's last newline) is ignored.
+    ///
+    /// # Errors
+    /// [`SecretError::NotHex`] for anything else, [`SecretError::TooShort`] for fewer digits.
     ///
     /// ```
     /// # use mpp::protocol::Secret;
@@ -500,6 +506,9 @@ pub struct ChallengeId(ArrayString<43>);
 
 impl ChallengeId {
     /// Reads exactly 43 characters that are the base64url of 32 bytes.
+    ///
+    /// # Errors
+    /// [`ChallengeIdError`]: anything else.
     ///
     /// ```
     /// # use mpp::protocol::ChallengeId;

@@ -663,7 +663,7 @@ mod tests {
             vec!["Custom a=b, c = \"d\"".into(), a.replace("Payment", "pAyMeNt"), b.replace(", ", "\t, ")],
             vec![a.replace('=', " = "), b.replace("id=", "ID=").replace("realm=", "Realm=")],
         ] {
-            // The padding test above also touches values; none of these has an equals sign in them.
+            // Spaces around `=` would change a value that has one; none of these does.
             let found = Challenge::parse_all(lines.iter().map(String::as_str));
             assert_eq!(found.offers, [one.clone(), two.clone()], "{lines:?}");
             assert_eq!(found.refused, [], "{lines:?}");

@@ -72,7 +72,7 @@ impl CredentialBuf {
     /// # Ok::<(), CredentialError>(())
     /// ```
     pub fn parse(&self) -> Result<CredentialRef<'_>, CredentialError> {
-        // At a stranger's expense of nothing: `simdutf8` is several times as fast as the standard library here.
+        // Strangers can have this done for nothing: `simdutf8` is several times as fast as the standard library here.
         let json = simdutf8::basic::from_utf8(&self.json).map_err(|_| CredentialError::NotJson)?;
         if let Some(credential) = plain::read(json) {
             debug_assert!(serde_json::from_str(json).is_ok_and(|general| credential.is(&general)));

@@ -57,6 +57,9 @@ impl MethodName {
 
     /// A strict name known at run time, from configuration.
     ///
+    /// # Errors
+    /// [`NameError::Method`]: anything but 1 to 64 lowercase ASCII letters.
+    ///
     /// ```
     /// # use mpp::protocol::MethodName;
     /// assert!(MethodName::configured("tempo").is_ok() && MethodName::configured("tempo2").is_err());
@@ -67,6 +70,9 @@ impl MethodName {
     }
 
     /// A name as received: `[a-z][a-z0-9:_-]*`, at most 64 characters.
+    ///
+    /// # Errors
+    /// [`NameError::Method`]: anything else.
     ///
     /// ```
     /// # use mpp::protocol::MethodName;
@@ -111,6 +117,9 @@ impl Intent {
 
     /// One to 64 letters, digits and `-`.
     ///
+    /// # Errors
+    /// [`NameError::Intent`]: anything else.
+    ///
     /// ```
     /// # use mpp::protocol::Intent;
     /// assert_eq!(Intent::parse("charge-v2").unwrap().as_str(), "charge-v2");
@@ -152,6 +161,9 @@ pub struct Realm(Cow<'static, str>);
 
 impl Realm {
     /// Reads a realm of 1 to 255 characters.
+    ///
+    /// # Errors
+    /// [`NameError::Realm`]: another length, or another character than the type allows.
     ///
     /// ```
     /// # use mpp::protocol::Realm;

@@ -229,7 +229,7 @@ mod tests {
             format!(
                 r#"{{"challenge":{ECHO},"payload":{{"hash":"0xabc","type":"hash"}},"source":"did:key:zé"}}"#
             ),
-            format!(r#"{{"source": "", "payload": {{}}, "challenge": {ECHO}}} "#),
+            format!(r#"{{"source": "", "payload": {{"a": "b", "c": {{}}}}, "challenge": {ECHO}}} "#),
             format!(r#"{{"challenge":{ECHO},"payload":{{"a":{{"b":{{"c":"d"}}}}}},"new":{{"id":"x"}}}}"#),
             format!(
                 r#"{{"challenge":{},"payload":{{"source":"x"}}}}"#,

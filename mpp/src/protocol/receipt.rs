@@ -62,7 +62,17 @@ impl Receipt {
     /// assert!(json.starts_with(br#"{"method":"tempo","reference":"0xabc","status":"success","#));
     /// ```
     pub fn to_header_value(&self) -> String {
-        b64::encode(jcs::canonical(self))
+        Self::header_value(&self.to_json())
+    }
+
+    /// The canonical JSON.
+    pub(crate) fn to_json(&self) -> Vec<u8> {
+        jcs::canonical(self)
+    }
+
+    /// The header's value, of [`to_json`](Self::to_json).
+    pub(crate) fn header_value(json: &[u8]) -> String {
+        b64::encode(json)
     }
 
     /// Reads a header's value of at most 16 KiB.
@@ -92,16 +102,17 @@ impl Receipt {
 impl Serialize for Receipt {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut members = serializer.serialize_map(None)?;
-        members.serialize_entry("status", "success")?;
-        members.serialize_entry("method", &self.method)?;
-        members.serialize_entry("reference", &self.reference)?;
-        members.serialize_entry("timestamp", &self.timestamp)?;
+        // In the order of canonical JSON, which then is as it is written.
         if let Some(id) = &self.challenge_id {
             members.serialize_entry("challengeId", id)?;
         }
         if let Some(id) = &self.external_id {
             members.serialize_entry("externalId", id)?;
         }
+        members.serialize_entry("method", &self.method)?;
+        members.serialize_entry("reference", &self.reference)?;
+        members.serialize_entry("status", "success")?;
+        members.serialize_entry("timestamp", &self.timestamp)?;
         for (name, value) in &self.extra {
             if !OWN_MEMBERS.contains(&name.as_str()) {
                 members.serialize_entry(name, value)?;

@@ -6,6 +6,7 @@
 //! occurs twice. `serde_jcs` then writes that value; it buffers every member and allocates three times for each, which took a
 //! third of what accepting a payment took beside the signature.
 
+use smallvec::SmallVec;
 use std::ops::Range;
 
 /// The longest run of digits that is an integer every implementation writes alike.
@@ -13,7 +14,7 @@ const MAX_DIGITS: usize = 15;
 
 /// The canonical form of compact JSON; `None` where more than an order of members is needed to tell.
 pub(super) fn sorted(json: &[u8]) -> Option<Vec<u8>> {
-    let mut writer = Writer { rest: json, out: Vec::with_capacity(json.len()), members: Vec::new() };
+    let mut writer = Writer { rest: json, out: Vec::with_capacity(json.len()), members: SmallVec::new() };
     writer.value()?;
     writer.rest.is_empty().then_some(writer.out)
 }
@@ -21,8 +22,8 @@ pub(super) fn sorted(json: &[u8]) -> Option<Vec<u8>> {
 struct Writer<'a> {
     rest: &'a [u8],
     out: Vec<u8>,
-    /// Of the objects that are open, the outer ones first.
-    members: Vec<Member>,
+    /// Of the objects that are open, the outer ones first. More than a credential or a receipt has is rare.
+    members: SmallVec<[Member; 16]>,
 }
 
 /// Where something is in what was written.

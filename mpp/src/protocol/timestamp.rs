@@ -59,6 +59,9 @@ impl Timestamp {
 
     /// Reads an RFC 3339 date-time, with `Z` or an offset and up to nine fraction digits. Fractions are rounded down.
     ///
+    /// # Errors
+    /// [`TimestampError`]: anything else, and dates that do not exist.
+    ///
     /// ```
     /// # use mpp::protocol::Timestamp;
     /// assert_eq!(Timestamp::parse("2026-11-21T11:00:00.9+01:00"), Timestamp::parse("2026-11-21T10:00:00Z"));

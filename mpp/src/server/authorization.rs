@@ -1,7 +1,7 @@
 //! The Payment credential leaves the request before anything else sees it.
 //!
 //! `Authorization` may carry a Payment element on a line of its own or comma-joined with others; the others stay,
-//! byte for byte (ARCHITECTURE section 4, step 1).
+//! byte for byte (draft-httpauth-payment-00 section 5.2).
 
 use super::respond::Answer;
 use crate::protocol::authorization::{PaymentElement, split};

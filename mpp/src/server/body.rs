@@ -70,15 +70,15 @@ struct Room {
 struct Taken {
     total: usize,
     // Clients that hold something, so never more than there are requests.
-    by_client: HashMap<Client, usize>,
+    by_client: HashMap<(Client, Reader), usize>,
 }
 
 /// Who reads a body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Reader {
-    /// Anybody. May not fill the room to its end, and one client may not fill it alone.
+    /// Anybody: a share, and not of what is kept for payers.
     Stranger,
-    /// Somebody with a credential for a challenge of ours: as long as there is room.
+    /// Somebody with a credential for a challenge of ours. That costs nothing yet, so it is a share, too, beside the stranger's.
     Payer,
 }
 
@@ -117,10 +117,14 @@ impl Held {
         if taken.total.saturating_add(bytes) > most {
             return Err(Shortage::NoRoom);
         }
-        let of_client = taken.by_client.entry(self.client).or_default();
-        if self.reader == Reader::Stranger && self.client.is_known() && *of_client + bytes > share {
+        let of_client = taken.by_client.entry((self.client, self.reader)).or_default();
+        if self.client.is_known() && *of_client + bytes > share {
             // An entry that was made for the question is taken away by the drop of whoever holds it, or of this.
-            return Err(Shortage::NoShare);
+            return Err(match self.reader {
+                Reader::Stranger => Shortage::NoShare,
+                // Who pays is not limited, and comes again.
+                Reader::Payer => Shortage::NoRoom,
+            });
         }
         *of_client += bytes;
         taken.total += bytes;
@@ -133,7 +137,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         let mut taken = self.room.taken.lock().unwrap_or_else(PoisonError::into_inner);
         taken.total -= self.bytes;
-        if let Entry::Occupied(mut of_client) = taken.by_client.entry(self.client) {
+        if let Entry::Occupied(mut of_client) = taken.by_client.entry((self.client, self.reader)) {
             *of_client.get_mut() -= self.bytes;
             if *of_client.get() == 0 {
                 of_client.remove();
@@ -149,7 +153,7 @@ enum Shortage {
     TooLarge,
     /// The client has its share already.
     NoShare,
-    /// Everything is taken.
+    /// Everything is taken, or all that a payer can have.
     NoRoom,
 }
 
@@ -193,7 +197,7 @@ fn is_over_limit(error: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
-/// One client's part of the room, one body's, and what strangers leave free.
+/// One client's part of the room, once as a stranger and once as a payer; one body's; and what strangers leave free.
 const SHARE: usize = 4;
 
 #[cfg(test)]
@@ -222,6 +226,27 @@ mod tests {
         assert_eq!(budget.open(client(9), Reader::Payer).take(1), Err(Shortage::NoRoom));
         drop(payer);
         assert_eq!(budget.open(client(9), Reader::Payer).take(1), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_body_in_one_piece_is_not_copied() {
+        let sent = Bytes::from("all of it".repeat(1000));
+        let mut held = BodyBudget::new(1 << 20).open(client(0), Reader::Stranger);
+        let read = collect(Body::from(sent.clone()), &mut held).await.unwrap();
+        assert_eq!((read.as_ptr(), read.len()), (sent.as_ptr(), sent.len()));
+    }
+
+    #[test]
+    fn a_credential_that_has_cost_nothing_yet_does_not_let_one_client_fill_the_room() {
+        let budget = BodyBudget::new(400);
+        let mut held = [Reader::Payer, Reader::Payer, Reader::Stranger, Reader::Stranger]
+            .map(|reader| budget.open(client(0), reader));
+        assert_eq!(
+            held.each_mut().map(|held| held.take(100)),
+            [Ok(()), Err(Shortage::NoRoom), Ok(()), Err(Shortage::NoShare)]
+        );
+        assert_eq!(budget.open(client(1), Reader::Stranger).take(100), Ok(()));
+        assert_eq!(budget.open(client(1), Reader::Payer).take(100), Ok(()));
     }
 
     #[test]

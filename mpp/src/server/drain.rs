@@ -2,7 +2,7 @@
 //!
 //! Whatever claims, settles, runs a paid handler or finishes a journal entry holds a [`Pass`]. Once the doors are closed
 //! no new pass is given, so nothing is claimed after that; who is inside finishes. What cannot wait that long is journaled
-//! at every step anyway (ARCHITECTURE section 4), and the next process takes it over.
+//! at every step anyway (`journal.rs`), and the next process takes it over.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

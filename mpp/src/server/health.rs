@@ -5,8 +5,8 @@
 //! [drains](Mpp::drain), so that requests go elsewhere. Its
 //! body names the parts and whether they are ready; why they are not is in the log, because it may name addresses.
 //!
-//! Answers are kept for a few seconds and asked for once at a time: whoever can reach `/readyz` cannot make this server
-//! ask its networks more often than that.
+//! Answers are kept for a few seconds and asked for once at a time, on a task that outlives who asks: whoever can reach
+//! `/readyz` cannot make this server ask its networks more often than that, also not by hanging up.
 
 use super::Mpp;
 use crate::method::MethodProblem;
@@ -15,8 +15,10 @@ use crate::store::{Key, Quota};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
+use tracing::Instrument as _;
 
 /// How long an answer is good for.
 const FRESH: Duration = Duration::from_secs(5);
@@ -88,6 +90,11 @@ impl Health {
         &self.parts
     }
 
+    /// None of its parts counts.
+    fn down(why: &str) -> Self {
+        Self { parts: vec![Part { name: "server".to_owned(), problem: Some(why.to_owned()) }] }
+    }
+
     /// What strangers may see.
     fn to_json(&self) -> String {
         let parts: serde_json::Map<_, _> =
@@ -98,7 +105,7 @@ impl Health {
 
 /// The last answer, and when it was given.
 #[derive(Default)]
-pub(super) struct Readiness(Mutex<Option<(Timestamp, Health)>>);
+pub(super) struct Readiness(Arc<Mutex<Option<(Timestamp, Health)>>>);
 
 impl Mpp {
     /// Asks the store and every payment network whether they can be reached. An answer is kept for five seconds, each part
@@ -113,10 +120,9 @@ impl Mpp {
     /// ```
     pub async fn health(&self) -> Health {
         if self.0.journal.doors().are_closed() {
-            let problem = Some("it is about to end and takes no more payments".to_owned());
-            return Health { parts: vec![Part { name: "server".to_owned(), problem }] };
+            return Health::down("it is about to end and takes no more payments");
         }
-        let mut last = self.0.readiness.0.lock().await;
+        let mut last = self.0.readiness.0.clone().lock_owned().await;
         let now = self.now();
         if let Some((at, health)) = last.as_ref()
             && now.since(*at) < FRESH
@@ -124,6 +130,19 @@ impl Mpp {
         {
             return health.clone();
         }
+        let mpp = self.clone();
+        let asking = async move {
+            let health = mpp.ask(now).await;
+            *last = Some((now, health.clone()));
+            health
+        };
+        tokio::spawn(asking.in_current_span()).await.unwrap_or_else(|panic| {
+            tracing::error!(target: "mpp", %panic, "asking the store and the networks failed");
+            Health::down("asking the store and the networks failed; the log says why")
+        })
+    }
+
+    async fn ask(&self, now: Timestamp) -> Health {
         let store = Part { name: "store".to_owned(), problem: self.store_problem().await };
         let mut parts = vec![store];
         for method in &self.0.methods {
@@ -140,9 +159,7 @@ impl Mpp {
                 tracing::warn!(target: "mpp", part = part.name, problem, "not ready to take payments");
             }
         }
-        let health = Health { parts };
-        *last = Some((now, health.clone()));
-        health
+        Health { parts }
     }
 
     async fn store_problem(&self) -> Option<String> {

@@ -3,9 +3,13 @@
 //! Two axes (ARCHITECTURE section 4):
 //!
 //! ```text
-//! payment:   claiming → claimed → (holding → held →) settling → settled | unknown
+//! payment:   claiming → (holding → held →) settling → settled | unknown
 //! delivery:  none → running → delivered | refund due → refunded
 //! ```
+//!
+//! That all proof keys are held (`claimed` in ARCHITECTURE) is a state of the types and none of the store: whoever finds an entry
+//! whose owner died before it asked for money rolls it back, whether its keys were taken or not, and a write that nobody acts
+//! upon costs a durable store a round trip or a sync. Money is asked for only after `settling` (or `holding`) is durable.
 //!
 //! `released` and `failed` payments leave no entry: nothing moved, so nothing has to be remembered. Every transition is
 //! one compare-and-swap of the whole entry. An entry is owned by whoever holds its lease.
@@ -22,6 +26,7 @@ mod refunds;
 
 pub(crate) use archive::{Ending, FoundLine, Line, LinePage, Listing, lines_since};
 pub(crate) use claim::{Claim, Claimed, Claiming, Held, NewClaim, Proofs, Settled, Settling, Started, Taken};
+pub(crate) use proofs::Taking;
 #[cfg(feature = "testing")]
 pub(crate) use record::state_of;
 pub(crate) use record::{
@@ -164,7 +169,7 @@ impl Journal {
             payer: new.payer,
             external_id: new.external_id,
             proof_keys: new.proof_keys.into_iter().map(proofs::name_of).collect(),
-            payment: PaymentState::Claiming(new.sealed_plan.clone()),
+            payment: PaymentState::Claiming(new.sealed_plan),
             lease: self.lease_from(now),
             attempts: 0,
             delivery: DeliveryState::None,
@@ -180,7 +185,6 @@ impl Journal {
             key,
             version,
             entry,
-            sealed_plan: new.sealed_plan,
             keep,
         }))
     }
@@ -201,17 +205,7 @@ impl Journal {
         };
         // Whatever ran under the former lease is over.
         entry.delivery = DeliveryState::None;
-        let plan = match &entry.payment {
-            PaymentState::Claiming(plan)
-            | PaymentState::Claimed(plan)
-            | PaymentState::Holding(plan)
-            | PaymentState::Held(plan)
-            | PaymentState::Settling(plan)
-            | PaymentState::Unknown(plan) => plan.clone(),
-            PaymentState::Settled(_) => Vec::new(),
-        };
-        let payment = entry.payment.clone();
-        if matches!(payment, PaymentState::Settled(_)) {
+        if matches!(entry.payment, PaymentState::Settled(_)) {
             entry.delivery = DeliveryState::Running;
             entry.attempts = entry.attempts.saturating_add(1);
         }
@@ -219,12 +213,9 @@ impl Journal {
         let keep = self.keep(quota, entry.expires, now);
         let write = open(&entry, keep)?;
         let version = outcome(self.store.cas(&key, Some(found), Some(write)).await)?;
-        let journal = self.clone();
-        let claim =
-            Claim::<()>::of(Owned { journal, quota, id, key, version, entry, sealed_plan: plan, keep });
-        Ok(match payment {
+        let claim = Claim::<()>::of(Owned { journal: self.clone(), quota, id, key, version, entry, keep });
+        Ok(match claim.entry.payment {
             PaymentState::Claiming(_) => Taken::Claiming(claim.enter()),
-            PaymentState::Claimed(_) => Taken::Claimed(claim.enter()),
             PaymentState::Holding(_) | PaymentState::Held(_) => Taken::Held(claim.enter()),
             PaymentState::Settling(_) | PaymentState::Unknown(_) => Taken::Settling(claim.enter()),
             PaymentState::Settled(_) => Taken::Settled(claim.enter()),
@@ -258,8 +249,7 @@ impl Journal {
     ) -> Claim<Settled> {
         let keep = self.keep(quota, entry.expires, now);
         let key = Key::new(quota, ENTRY, &id);
-        let (journal, sealed_plan) = (self.clone(), Vec::new());
-        Claim::of(Owned { journal, quota, id, key, version: found, entry, sealed_plan, keep })
+        Claim::of(Owned { journal: self.clone(), quota, id, key, version: found, entry, keep })
     }
 
     fn lease_from(&self, now: Timestamp) -> Lease {

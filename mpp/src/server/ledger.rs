@@ -258,7 +258,7 @@ impl Query {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Page {
-    /// At most some hundred; may be empty before the end.
+    /// At most some hundred; none at the end only.
     pub entries: Vec<LedgerEntry>,
     /// `None` at the end.
     pub next: Option<Cursor>,
@@ -531,7 +531,7 @@ fn open_line(entry: &Entry) -> Option<Line> {
     Line::of(entry, ending)
 }
 
-/// A lost race is no failure here: whoever won has done it.
+/// What is asked of the journal here ends with no lost race; should it once, the caller looks again.
 fn store(error: super::journal::JournalError) -> StoreError {
     match error {
         super::journal::JournalError::Store(error) => error,

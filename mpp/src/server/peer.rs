@@ -308,6 +308,16 @@ mod tests {
     }
 
     #[test]
+    fn that_no_proxy_can_be_trusted_without_peers_is_said_where_some_are_named() {
+        for (proxies, said) in
+            [(TrustedProxies::none(), false), (TrustedProxies::forwarded(["10.0.0.0/16"]), true)]
+        {
+            proxies.client(&Extensions::new(), &HeaderMap::new());
+            assert_eq!(proxies.no_peer.is_completed(), said);
+        }
+    }
+
+    #[test]
     fn nobody_says_who_it_is_but_a_configured_proxy() {
         let none = TrustedProxies::none();
         assert_eq!(client(&none, "192.0.2.7", &["198.51.100.1"]), "192.0.2.7");

@@ -9,9 +9,9 @@
 //!   nobody else's credential gets it.
 //! - A key belongs to the payment that used it first, as a proof does: it is claimed with the proofs, given back with them
 //!   (and when an undelivered payment is refunded), and forgotten with the entry. While it is held, every other request and every
-//!   other credential that names it is answered 409 before anything is claimed. That goes for payments, and apart from them for
-//!   what moves no money (play money, proofs of identity): each has keys of its own, as it has room of its own in the store
-//!   ([`Quota`](crate::store::Quota)), so that who pays nothing can neither take a payer's key nor the room for it.
+//!   other credential that names it is answered 409 before anything is claimed. A request that moves no money (play money, a proof
+//!   of identity) is one of them, in the room of the store that is for such ([`Quota`](crate::store::Quota)). Whoever knows a
+//!   key can take it, so a client makes it something that nobody guesses: a UUID.
 //! - Kept are status, headers and body; not `Set-Cookie`, nothing that belongs to a connection, and not
 //!   `Payment-Receipt`, which is written anew from the journaled receipt.
 //! - A body that is there when its head is (text, JSON, bytes) is committed with the delivery. A stream goes out as it
@@ -23,7 +23,7 @@ use super::Mpp;
 use super::drain::Pass;
 use super::journal::{Again, Identity, Kept};
 use super::respond::{Answer, PAYMENT_RECEIPT, deliver};
-use crate::protocol::{ProblemType, Receipt, SecretRing, Timestamp, b64};
+use crate::protocol::{ProblemType, SecretRing, Timestamp, b64};
 use crate::store::seal::Sealer;
 use axum::body::{Body, Bytes};
 use axum::http::response::Parts;
@@ -150,8 +150,7 @@ impl Shelf {
             let (name, value) = (HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?);
             response.headers_mut().append(name, value);
         }
-        let receipt: Receipt = serde_json::from_slice(&stored.receipt).ok()?;
-        Some(Answer::again(deliver(response, Some(&receipt))))
+        Some(Answer::again(deliver(response, Some(&stored.receipt))))
     }
 
     /// Seals what is to be kept; `None` when there is no room for it.

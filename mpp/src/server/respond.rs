@@ -175,14 +175,14 @@ pub(super) fn as_page(answer: Answer, html: String) -> Answer {
     Answer(Box::new(Told { kind, offers, first, response }))
 }
 
-/// Puts the receipt on a success, and takes away what must not leave.
-pub(super) fn deliver(mut response: Response, receipt: Option<&Receipt>) -> Response {
+/// Puts the receipt, of which this is the canonical JSON, on a success, and takes away what must not leave.
+pub(super) fn deliver(mut response: Response, receipt: Option<&[u8]>) -> Response {
     let headers = response.headers_mut();
     // A receipt of somebody upstream is not ours to pass on.
     headers.remove(PAYMENT_RECEIPT);
     if let Some(receipt) = receipt
         && response.status().is_success()
-        && let Ok(mut value) = HeaderValue::try_from(receipt.to_header_value())
+        && let Ok(mut value) = HeaderValue::try_from(Receipt::header_value(receipt))
     {
         value.set_sensitive(true);
         let headers = response.headers_mut();
@@ -194,11 +194,23 @@ pub(super) fn deliver(mut response: Response, receipt: Option<&Receipt>) -> Resp
 
 /// Merges `private` into `Cache-Control` and removes what contradicts it.
 fn make_private(headers: &mut HeaderMap) {
+    const PRIVATE: HeaderValue = HeaderValue::from_static("private");
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, PRIVATE);
+        return;
+    }
     let mut directives: Vec<String> = headers
         .get_all(header::CACHE_CONTROL)
         .iter()
         .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
+        .flat_map(|line| {
+            // A comma in quotes is part of an argument: `private="x-a, x-b"`.
+            let mut quoted = false;
+            line.split(move |c| {
+                quoted ^= c == '"';
+                c == ',' && !quoted
+            })
+        })
         .map(|d| d.trim().to_owned())
         .filter(|d| {
             let name = d.split('=').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -206,7 +218,7 @@ fn make_private(headers: &mut HeaderMap) {
         })
         .collect();
     directives.push("private".to_owned());
-    let value = HeaderValue::try_from(directives.join(", ")).unwrap_or(HeaderValue::from_static("private"));
+    let value = HeaderValue::try_from(directives.join(", ")).unwrap_or(PRIVATE);
     headers.insert(header::CACHE_CONTROL, value);
 }
 
@@ -234,5 +246,7 @@ mod tests {
         assert_eq!(private(&["max-age=60"]), "max-age=60, private");
         assert_eq!(private(&["public, max-age=60", "s-maxage=9"]), "max-age=60, private");
         assert_eq!(private(&["Private", "no-store"]), "no-store, private");
+        assert_eq!(private(&["private=\"x-a, x-b\", max-age=60"]), "max-age=60, private");
+        assert_eq!(private(&["no-cache=\"x-a, public\", public"]), "no-cache=\"x-a, public\", private");
     }
 }

@@ -318,19 +318,19 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     /// ```
     pub fn route(mut self, path: &str, route: impl Into<MethodRouter<S>>) -> Self {
         let MethodRouter { inner, prices } = route.into();
-        let (free, before) = (prices.is_empty(), self.mounted.len());
+        let before = self.mounted.len();
         for (method, spec) in prices {
             self.mounted.push(Mounted { method, path: path.to_owned(), spec });
         }
         if self.is_taken(before) {
             return self;
         }
+        // A price there has just been found, so this is a free one.
         #[cfg(feature = "openapi")]
-        if let Some(published) = self.published.as_mut().filter(|published| free && published.serves(path)) {
+        if let Some(published) = self.published.as_mut().filter(|published| published.serves(path)) {
             self.inner = published.add_beside(self.inner, path, inner);
             return self;
         }
-        let _ = free;
         self.inner = self.inner.route(path, inner);
         self
     }

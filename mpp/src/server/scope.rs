@@ -1,4 +1,4 @@
-//! What a challenge is good for, written into its `opaque` (ARCHITECTURE section 5, "route scope").
+//! What a challenge is good for, written into its `opaque` (draft-httpauth-payment-00 section 5.1.2).
 //!
 //! `opaque` is the JCS of a string map: `n`, a 104-bit random nonce in base64url; `op`, the operation as `"GET /weather/{city}"`; `s`,
 //! the service's name if it has one; `t`, for a computed price the hash of verb, path, query and bound headers. It is one
@@ -278,6 +278,26 @@ mod tests {
         ];
         let distinct: std::collections::HashSet<_> = different.iter().collect();
         assert_eq!(distinct.len(), different.len());
+    }
+
+    /// A challenge and a journal entry outlive the program that wrote them: the next version of it reads their hashes.
+    #[test]
+    fn a_target_is_the_same_in_every_version() {
+        let mut headers = HeaderMap::new();
+        headers.append("x-tier", "gold".parse().unwrap());
+        headers.append("x-tier", "free".parse().unwrap());
+        let target = |verb, uri, headers| Target::new(&verb, &Uri::from_static(uri), headers, &["x-tier"]).0;
+        let bound = target(Method::POST, "/a?n=1", &headers);
+        assert_eq!(bound, "m3I8l9NT6Bb_VzMfuBjZBnF_WSzoIbYF0ljorLkosqM");
+        let plain = target(Method::GET, "/a", &HeaderMap::new());
+        assert_eq!(plain, "09wQE7LyT6wUxXoPRrYuW82GRgjx_25D5nTebjfs3e4");
+    }
+
+    #[test]
+    fn an_operation_of_256_characters_is_written_out_and_a_longer_one_is_named_by_its_hash() {
+        let path = format!("/{}", "a".repeat(LONGEST_OPERATION - "GET /".len()));
+        assert_eq!(operation(&Method::GET, &path), format!("GET {path}"));
+        assert!(operation(&Method::GET, &format!("{path}a")).starts_with("GET sha-256:"));
     }
 
     #[test]

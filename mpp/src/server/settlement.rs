@@ -116,7 +116,7 @@ impl Task {
         })
     }
 
-    /// `claiming` → `claimed` → settled or held.
+    /// Claiming → claimed → settled or held.
     async fn claim(
         &mut self,
         new: Box<NewClaim>,
@@ -124,23 +124,19 @@ impl Task {
         capture: Capture,
     ) -> Result<Outcome, JournalError> {
         let claiming = self.mpp.0.journal.claim(new, self.mpp.now()).await?;
-        let (id, operation) = (claiming.id().to_owned(), claiming.entry().bill.operation.clone());
-        let method = self.method.name().as_str();
-        let told =
-            |outcome| tracing::debug!(target: TARGET, challenge = id, operation, method, outcome, "claim");
         match claiming.take_proofs().await? {
-            Proofs::UsedElsewhere => {
-                told("used");
+            Proofs::UsedElsewhere(undone) => {
+                tell_claim(&undone, "used");
                 Ok(Outcome::Rejected(Rejection::failed(
                     "this payment was already used for another challenge",
                 )))
             }
-            Proofs::KeyInUse => {
-                told("key-used");
+            Proofs::KeyInUse(undone) => {
+                tell_claim(&undone, "key-used");
                 Ok(Outcome::KeyInUse)
             }
             Proofs::Taken(claimed) if self.mpp.now() >= Timestamp::from_unix(claimed.entry().expires) => {
-                told("expired");
+                tell_claim(&claimed, "expired");
                 claimed.release().await?;
                 Ok(Outcome::Rejected(Rejection::Refused {
                     kind: ProblemType::PaymentExpired,
@@ -148,7 +144,7 @@ impl Task {
                 }))
             }
             Proofs::Taken(claimed) => {
-                told("claimed");
+                tell_claim(&claimed, "claimed");
                 self.proceed(claimed, plan, capture).await
             }
         }
@@ -197,11 +193,10 @@ impl Task {
         match settlement {
             Settlement::Settled(payment) => {
                 let receipt = receipt(&*self.method, &settling, payment, self.mpp.now());
-                let json = serde_json::to_vec(&receipt).map_err(|e| unwritable("receipt", &e))?;
                 observers.settlement(settling.id(), settling.entry(), Verdict::Settled(&receipt), took);
-                let settled = settling.settled(json, self.mpp.now()).await?;
+                let settled = settling.settled(receipt.to_json(), self.mpp.now()).await?;
                 observers.settled(settled.id(), settled.entry(), took);
-                Ok(Outcome::Paid(Run::new(self.mpp.clone(), Running::Settled(settled), Some(receipt), None)))
+                Ok(Outcome::Paid(Run::settled(self.mpp.clone(), settled, receipt)))
             }
             Settlement::Declined(rejection) => {
                 observers.settlement(settling.id(), settling.entry(), Verdict::Declined, took);
@@ -249,8 +244,8 @@ impl Task {
                         JournalError::Store(StoreError::Backend("the plan could not be sealed".to_owned()))
                     })?;
                 let held = holding.held(sealed, self.mpp.now()).await?;
-                let work = Running::Held { claim: held, method: self.method.clone(), plan };
-                Ok(Outcome::Paid(Run::new(self.mpp.clone(), work, None, self.fresh.take())))
+                let (mpp, method) = (self.mpp.clone(), self.method.clone());
+                Ok(Outcome::Paid(Run::held(mpp, held, method, plan, self.fresh.take())))
             }
             method::Held::Declined(rejection) => {
                 holding.forget().await?;
@@ -266,9 +261,8 @@ impl Task {
     /// Finishes an entry whose owner is gone.
     async fn recover(&mut self, taken: Taken) -> Result<Outcome, JournalError> {
         match taken {
-            Taken::Claiming(claim) => claim.roll_back().await.map(|()| Outcome::Vacant),
             // Nothing was handed to the network yet.
-            Taken::Claimed(claim) => claim.release().await.map(|()| Outcome::Vacant),
+            Taken::Claiming(claim) => claim.roll_back().await.map(|()| Outcome::Vacant),
             Taken::Held(claim) => {
                 let Some(plan) = self.plan(&claim) else { return Ok(Outcome::Unknown) };
                 let notebook = self.mpp.notebook(&*self.method);
@@ -297,13 +291,18 @@ impl Task {
 
     /// Opens the sealed plan.
     fn plan<S>(&self, claim: &Claim<S>) -> Option<SettlementPlan> {
-        let plain = self.mpp.0.sealer.open(claim.id(), claim.sealed_plan());
+        let plain = self.mpp.0.sealer.open(claim.id(), claim.entry().payment.plan());
         let plan = plain.and_then(|plain| serde_json::from_slice(&plain).ok()).map(SettlementPlan);
         if plan.is_none() {
             tracing::error!(target: "mpp", challenge = claim.id(), "a settlement plan cannot be opened: was its secret rotated away?");
         }
         plan
     }
+}
+
+fn tell_claim<S>(claim: &Claim<S>, outcome: &str) {
+    let (id, entry) = (claim.id(), claim.entry());
+    tracing::debug!(target: TARGET, challenge = id, operation = entry.bill.operation, method = entry.method, outcome, "claim");
 }
 
 /// Entries of dead processes that are being finished: several at once, each on a task of its own, told in their order.
@@ -469,7 +468,7 @@ pub(super) fn redeliver(mpp: &Mpp, claim: Claim<Settled>) -> Outcome {
     let (id, entry) = (claim.id(), claim.entry());
     tracing::info!(target: TARGET, challenge = id, operation = entry.bill.operation, method = entry.method, run = entry.attempts, "redeliver");
     match serde_json::from_slice(claim.receipt()) {
-        Ok(receipt) => Outcome::Paid(Run::new(mpp.clone(), Running::Settled(claim), Some(receipt), None)),
+        Ok(receipt) => Outcome::Paid(Run::settled(mpp.clone(), claim, receipt)),
         Err(_) => {
             tracing::error!(target: "mpp", challenge = claim.id(), "a journaled receipt cannot be read");
             Outcome::Unknown
@@ -478,56 +477,40 @@ pub(super) fn redeliver(mpp: &Mpp, claim: Claim<Settled>) -> Outcome {
 }
 
 /// A paid or held request whose handler may run. Dropped without being admitted, it costs the payer no run.
-pub(super) struct Run(Exit);
+pub(super) struct Run {
+    exit: Exit,
+    proved: Proved,
+    delivery: Delivery,
+}
 
 impl Run {
-    fn new(mpp: Mpp, running: Running, receipt: Option<Receipt>, fresh: Option<Challenges>) -> Self {
-        let (delivery, lease) = match &running {
-            Running::Settled(claim) => (delivery(claim), claim.journal().lease_time()),
-            Running::Held { claim, .. } => (delivery(claim), claim.journal().lease_time()),
-        };
-        // Only a hold can still end in a refusal, which is told with its operation.
-        let (method, operation) = match &running {
-            Running::Settled(_) => (None, String::new()),
-            Running::Held { method, claim, .. } => {
-                (Some(method.name().to_string()), claim.entry().bill.operation.clone())
-            }
-        };
-        let running = Arc::new(Mutex::new(Some(running)));
-        let heartbeat = tokio::spawn(heartbeat(mpp.clone(), running.clone(), lease));
-        let pass = mpp.0.journal.doors().linger();
-        Self(Exit(Some(Box::new(Open {
-            mpp,
-            running,
-            heartbeat,
-            receipt,
-            hold: method,
-            operation,
-            delivery,
-            fresh,
-            started: Started::No,
-            after: After::Forgotten,
-            pass,
-        }))))
+    fn settled(mpp: Mpp, claim: Claim<Settled>, receipt: Receipt) -> Self {
+        let (lease, delivery) = (claim.journal().lease_time(), delivery(&claim));
+        let exit = Exit::of(mpp, Running::Settled(claim), lease, None);
+        Self { exit, proved: Proved::Settled(Box::new(receipt)), delivery }
+    }
+
+    fn held(
+        mpp: Mpp,
+        claim: Claim<Held>,
+        method: Arc<dyn ServerMethod>,
+        plan: SettlementPlan,
+        fresh: Option<Challenges>,
+    ) -> Self {
+        let (lease, delivery) = (claim.journal().lease_time(), delivery(&claim));
+        let proved = Proved::Held(Hold::new(method.name().to_string()));
+        let refusal = Refusal { operation: claim.entry().bill.operation.clone(), fresh };
+        let running = Running::Held { claim, method, plan };
+        Self { exit: Exit::of(mpp, running, lease, Some(refusal)), proved, delivery }
     }
 
     /// Opens the gate: from here on the run counts.
     pub(super) fn admit(self, after: After) -> Admission {
-        let Self(mut exit) = self;
-        let (proved, delivery) = match &mut exit.0 {
-            None => (Proved::Free, Delivery::default()),
-            Some(open) => {
-                open.started = Started::Yes;
-                open.after = after;
-                let proved = match (&open.receipt, &open.hold) {
-                    (Some(receipt), _) => Proved::Settled(Box::new(receipt.clone())),
-                    (None, Some(method)) => Proved::Held(Hold::new(method.clone())),
-                    // Neither settled nor held does not happen; the gate answers it with 500.
-                    (None, None) => Proved::Nothing,
-                };
-                (proved, open.delivery.clone())
-            }
-        };
+        let Self { mut exit, proved, delivery } = self;
+        if let Some(open) = &mut exit.0 {
+            open.started = Started::Yes;
+            open.after = after;
+        }
         Admission { proved, delivery, exit }
     }
 }
@@ -574,20 +557,31 @@ struct Open {
     mpp: Mpp,
     running: Arc<Mutex<Option<Running>>>,
     heartbeat: JoinHandle<()>,
-    receipt: Option<Receipt>,
-    hold: Option<String>,
-    operation: String,
-    delivery: Delivery,
-    fresh: Option<Challenges>,
+    /// Of a hold: its capture may be declined.
+    refusal: Option<Refusal>,
     started: Started,
     after: After,
     pass: Pass,
+}
+
+/// What a declined capture is answered and told with.
+struct Refusal {
+    operation: String,
+    fresh: Option<Challenges>,
 }
 
 impl Exit {
     /// Nothing was paid, nothing has to be committed.
     pub(crate) fn free() -> Self {
         Self(None)
+    }
+
+    fn of(mpp: Mpp, running: Running, lease: Duration, refusal: Option<Refusal>) -> Self {
+        let running = Arc::new(Mutex::new(Some(running)));
+        let heartbeat = tokio::spawn(heartbeat(mpp.clone(), running.clone(), lease));
+        let pass = mpp.0.journal.doors().linger();
+        let (started, after) = (Started::No, After::Forgotten);
+        Self(Some(Box::new(Open { mpp, running, heartbeat, refusal, started, after, pass })))
     }
 
     /// Commits the delivery of `response`, or gives the payment back when it is a failure.
@@ -605,7 +599,7 @@ impl Exit {
     async fn finish(mut self, response: Response) -> Response {
         let Some(open) = &mut self.0 else { return deliver(response, None) };
         let status = response.status();
-        if open.hold.is_some()
+        if open.refusal.is_some()
             && let Some(answer) = open.close_hold(status).await
         {
             drop(self.0.take());
@@ -642,19 +636,20 @@ impl Exit {
         };
         let ended = committed.instrument(span).await;
         let (observers, id, entry) = (&open.mpp.0.observers, claim.id(), claim.entry());
-        match &ended {
-            Ok(_) => observers.delivered(id, entry, status),
-            Err(_) => observers.undelivered(id, entry, Failure::Withheld),
-        }
-        *run = None;
-        let receipt = self.0.take().and_then(|open| open.receipt);
-        match ended {
-            Ok(response) => deliver(response, receipt.as_ref()),
+        let answer = match ended {
+            Ok(response) => {
+                observers.delivered(id, entry, status);
+                deliver(response, Some(claim.receipt()))
+            }
             Err(error) => {
+                observers.undelivered(id, entry, Failure::Withheld);
                 tracing::error!(target: "mpp", ?error, "a delivery could not be recorded; the response is withheld");
                 withheld()
             }
-        }
+        };
+        *run = None;
+        drop(self.0.take());
+        answer
     }
 
     /// The pipeline proved something else than the handler's type asks for: fails closed.
@@ -718,21 +713,19 @@ impl Open {
                 // Captured by a run before this one: only to be delivered.
                 settled @ Some(Running::Settled(_)) => {
                     *run = settled;
-                    Captured::Before
+                    Captured::Yes
                 }
                 None => Captured::Unknown,
             }
         });
         match task.await.unwrap_or(Captured::Unknown) {
-            Captured::Before => None,
-            Captured::Now(receipt) => {
-                self.receipt = Some(*receipt);
-                None
-            }
+            Captured::Yes => None,
             Captured::Released => Some(None),
             Captured::Declined(rejection) => {
-                let answer = declined(rejection, self.fresh.take());
-                self.mpp.0.observers.answered(Some(&self.operation), None, &answer);
+                let refusal = self.refusal.take();
+                let (operation, fresh) = refusal.map(|refusal| (refusal.operation, refusal.fresh)).unzip();
+                let answer = declined(rejection, fresh.flatten());
+                self.mpp.0.observers.answered(operation.as_deref(), None, &answer);
                 Some(Some(answer.into()))
             }
             Captured::Unknown => Some(Some(withheld())),
@@ -742,8 +735,8 @@ impl Open {
 
 /// How held funds ended.
 enum Captured {
-    Before,
-    Now(Box<Receipt>),
+    /// What is left is the delivery.
+    Yes,
     Released,
     /// Nothing was paid.
     Declined(Rejection),
@@ -775,16 +768,11 @@ async fn capture(
     match settlement.unwrap_or_else(|_| Settlement::Unknown { detail: "no answer in time".to_owned() }) {
         Settlement::Settled(payment) => {
             let receipt = receipt(method, &settling, payment, mpp.now());
-            let json = serde_json::to_vec(&receipt).map_err(|e| unwritable("receipt", &e));
             observers.settlement(&id, settling.entry(), Verdict::Settled(&receipt), took);
-            let settled = match json {
-                Ok(json) => settling.settled(json, mpp.now()).await,
-                Err(error) => Err(error),
-            };
-            match settled {
+            match settling.settled(receipt.to_json(), mpp.now()).await {
                 Ok(settled) => {
                     observers.settled(&id, settled.entry(), took);
-                    (Some(settled), Captured::Now(Box::new(receipt)))
+                    (Some(settled), Captured::Yes)
                 }
                 Err(error) => {
                     report(Err(error));
@@ -854,10 +842,6 @@ fn failed(response: Response) -> Response {
 
 fn withheld() -> Response {
     Answer::unavailable(RETRY, "the delivery could not be recorded; send the same credential again").into()
-}
-
-fn unwritable(what: &str, error: &dyn std::fmt::Display) -> JournalError {
-    JournalError::Store(StoreError::Backend(format!("{what}: {error}")))
 }
 
 fn receipt(

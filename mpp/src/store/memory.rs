@@ -1,10 +1,10 @@
 //! The volatile store: bounded, sharded, synchronous.
 //!
 //! Every call finishes without waiting for I/O, so it costs no allocation for a future. Keys are spread over shards by
-//! a randomly seeded hash; within a shard they are ordered, so that [`scan`](Store::scan) pages need no sorting of
-//! everything. Each shard keeps its expiring keys in order of their end, too: a write reclaims at most a few ended values
-//! of its shard, a write that finds its quota exhausted looks through the shards until it has found one. No call ever
-//! walks over all values.
+//! a randomly seeded hash, so that nobody outside can choose keys that share one; within a shard they are ordered, so that
+//! [`scan`](Store::scan) pages need no sorting of everything. Each shard keeps its expiring keys in order of their end, too: a
+//! write reclaims at most a few ended values of its shard, a write that finds its quota exhausted looks through the shards
+//! until it has found one. No call ever walks over all values.
 //!
 //! [`row`] is what is kept for one key, [`shard`] the keys behind one lock; here is what joins the shards: quotas,
 //! versions and pages over all of them.
@@ -15,7 +15,6 @@ mod shard;
 use self::row::{LONGEST_NAME, Row};
 use self::shard::{Shard, name_of};
 use super::deadline::Deadline;
-use super::wakeups::Wakeups;
 use super::{Cas, Durability, Key, Quota, Store, StoreError, Version, Versioned, Write};
 use crate::clock::{Clock, SystemClock};
 use crate::method::Step;
@@ -27,6 +26,7 @@ use std::hash::BuildHasher;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
 
 /// How many keys a store takes, per [`Quota`].
 ///
@@ -100,7 +100,7 @@ impl Default for Limits {
 /// # }
 /// ```
 pub struct MemoryStore {
-    shards: Box<[Mutex<Shard>]>,
+    parts: Box<[Part]>,
     hasher: RandomState,
     // One counter for all keys: a version is never used twice, whatever happens to its key.
     last_version: AtomicU64,
@@ -108,7 +108,6 @@ pub struct MemoryStore {
     used: [AtomicUsize; 2],
     limits: Limits,
     clock: Arc<dyn Clock>,
-    wakeups: Wakeups,
     // Sets this store apart from the one that was lost with the process before.
     boot: [u8; 16],
 }
@@ -132,13 +131,12 @@ impl MemoryStore {
     /// ```
     pub fn with_limits(limits: Limits) -> Self {
         Self {
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            parts: (0..PARTS).map(|_| Part::default()).collect(),
             hasher: RandomState::new(),
             last_version: AtomicU64::new(0),
             used: [AtomicUsize::new(0), AtomicUsize::new(0)],
             limits,
             clock: Arc::new(SystemClock),
-            wakeups: Wakeups::new(),
             boot: rand::random(),
         }
     }
@@ -160,15 +158,15 @@ impl MemoryStore {
 
     fn read(&self, key: &Key) -> Option<Versioned> {
         let now = self.clock.now();
-        self.shard(key).get(key).filter(|row| !row.deadline().passed(now)).map(Row::versioned)
+        lock(&self.part(key).shard).get(key).filter(|row| !row.deadline().passed(now)).map(Row::versioned)
     }
 
     fn swap(&self, key: &Key, expect: Option<Version>, mut new: Option<Write>) -> Result<Cas, StoreError> {
-        let now = self.clock.now();
+        let (now, part) = (self.clock.now(), self.part(key));
         // Held only if this call turns out to add a key; given back when dropped unused.
         let mut slot = None;
         loop {
-            let mut shard = self.shard(key);
+            let mut shard = lock(&part.shard);
             self.reclaim(&mut shard, key.quota(), now, RECLAIM_PER_WRITE);
             let there = shard.get(key);
             let is_new = there.is_none();
@@ -182,7 +180,7 @@ impl MemoryStore {
                     self.give_back(key.quota(), 1);
                 }
                 drop(shard);
-                self.wakeups.ring(key.as_str());
+                part.bell.notify_waiters();
                 return Ok(Cas::Removed);
             };
             if is_new && slot.is_none() {
@@ -207,7 +205,7 @@ impl MemoryStore {
             if let Some(slot) = slot.filter(|_| is_new) {
                 slot.keep();
             }
-            self.wakeups.ring(key.as_str());
+            part.bell.notify_waiters();
             return Ok(Cas::Written(Version(version)));
         }
     }
@@ -216,8 +214,8 @@ impl MemoryStore {
         let (now, after) = (self.clock.now(), after.map(Key::as_str));
         // The first rows of every shard; of these the first ones, and only then copies.
         let mut kinds: BTreeMap<Arc<str>, Vec<Row>> = BTreeMap::new();
-        for shard in &self.shards {
-            for (kind, rows) in lock(shard).page(prefix, after, now) {
+        for part in &self.parts {
+            for (kind, rows) in lock(&part.shard).page(prefix, after, now) {
                 kinds.entry(kind.clone()).or_default().extend(rows.take(limit).cloned());
             }
         }
@@ -251,7 +249,7 @@ impl MemoryStore {
 
     /// Reclaims values of this quota that ended, wherever they are, until at least one is found.
     fn make_room(&self, quota: Quota, now: Timestamp) -> bool {
-        self.shards.iter().any(|shard| self.reclaim(&mut lock(shard), quota, now, RECLAIM_FOR_ROOM) > 0)
+        self.parts.iter().any(|part| self.reclaim(&mut lock(&part.shard), quota, now, RECLAIM_FOR_ROOM) > 0)
     }
 
     fn reclaim(&self, shard: &mut Shard, quota: Quota, now: Timestamp, most: usize) -> usize {
@@ -262,9 +260,9 @@ impl MemoryStore {
         reclaimed
     }
 
-    fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {
-        // Less than SHARDS, so it fits whatever `usize` is.
-        lock(&self.shards[(self.hasher.hash_one(key.as_str()) % SHARDS as u64) as usize])
+    fn part(&self, key: &Key) -> &Part {
+        // Less than PARTS, so it fits whatever `usize` is.
+        &self.parts[(self.hasher.hash_one(key.as_str()) % PARTS as u64) as usize]
     }
 }
 
@@ -315,7 +313,7 @@ impl Store for MemoryStore {
         Step::boxed(async move {
             loop {
                 // Registered before looking, so that no write falls in between.
-                let mut written = pin!(self.wakeups.listen(key));
+                let mut written = pin!(self.part(key).bell.notified());
                 written.as_mut().enable();
                 if self.read(key).map(|current| current.version) != Some(since) {
                     return;
@@ -324,6 +322,14 @@ impl Store for MemoryStore {
             }
         })
     }
+}
+
+/// Where the keys of one hash are.
+#[derive(Default)]
+struct Part {
+    shard: Mutex<Shard>,
+    /// Rung when one of them was written: who waits for another one looks and waits on.
+    bell: Notify,
 }
 
 /// Room for one key.
@@ -347,7 +353,7 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-const SHARDS: usize = 64;
+const PARTS: usize = 64;
 /// More than the one value a write can add, so that ended values never pile up.
 const RECLAIM_PER_WRITE: usize = 2;
 const RECLAIM_FOR_ROOM: usize = 32;

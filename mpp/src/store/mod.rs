@@ -18,6 +18,7 @@ mod redb;
 #[cfg(feature = "redis")]
 mod redis;
 pub(crate) mod seal;
+#[cfg(feature = "redb")]
 mod wakeups;
 
 #[cfg(feature = "postgres")]
@@ -243,6 +244,14 @@ impl Quota {
         match self {
             Self::Paid => "paid",
             Self::Free => "free",
+        }
+    }
+
+    /// The one that this is not.
+    pub(crate) const fn other(self) -> Self {
+        match self {
+            Self::Paid => Self::Free,
+            Self::Free => Self::Paid,
         }
     }
 

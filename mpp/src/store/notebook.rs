@@ -131,6 +131,9 @@ pub enum NotebookError {
 impl Notebook {
     /// A notebook in memory, for tests of a method outside the pipeline.
     ///
+    /// # Panics
+    /// When `method` is not a [method's name](MethodName::from_static).
+    ///
     /// ```
     /// # use mpp::store::{Keep, Notebook, Turn};
     /// # #[tokio::main(flavor = "current_thread")]
@@ -149,7 +152,7 @@ impl Notebook {
 
     /// The pages of `method` in `store`.
     pub(crate) fn new(store: Arc<dyn Store>, sealer: Arc<Sealer>, method: &MethodName, quota: Quota) -> Self {
-        Self { store, sealer, kind: format!("note/{method}"), quota }
+        Self { store, sealer, kind: ["note/", method.as_str()].concat(), quota }
     }
 
     /// What the page says; `None` when there is none.

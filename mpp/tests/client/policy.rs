@@ -4,7 +4,9 @@ use crate::world::{Act, HOME, Has, Told, World, challenges, change, edited, text
 use http::Request;
 use mpp::client::{Budget, Decision, Error, Event, NotPaid, Policy, Proposal, Refusal, Scope};
 use mpp::method::sandbox::Wallet;
-use mpp::{Amount, protocol::MethodName};
+use mpp::method::{ClientMethod, Cost, PayError, Proof, Shortfall, Step};
+use mpp::protocol::{Challenge, MethodName};
+use mpp::{Amount, ManualClock};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -198,13 +200,48 @@ async fn the_approver_sees_the_worst_case_and_is_not_asked_what_the_limits_refus
 
 #[tokio::test]
 async fn a_challenge_that_expires_while_a_person_thinks_is_not_paid() {
-    let clock = Arc::new(mpp::ManualClock::at(crate::world::START));
+    let clock = Arc::new(ManualClock::at(crate::world::START));
     let thinking = clock.clone();
     let policy = Policy::new(dollars()).approved_by(move |_: &Proposal<'_>| {
         thinking.advance(Duration::from_secs(600));
         Decision::Approved
     });
     let world = World::with(policy, |builder| builder.clock(clock));
+    assert!(refused(&world, "/weather").await.is_because(|why| *why == Refusal::Expired));
+    assert!(world.client.ledger().entries().await.unwrap().is_empty());
+}
+
+/// A wallet that asks a slow node what its account has.
+struct Slow {
+    inner: Wallet,
+    clock: Arc<ManualClock>,
+}
+
+impl ClientMethod for Slow {
+    fn name(&self) -> &MethodName {
+        self.inner.name()
+    }
+
+    fn cost(&self, challenge: &Challenge) -> Result<Cost, PayError> {
+        self.inner.cost(challenge)
+    }
+
+    fn afford<'a>(&'a self, _: &'a Challenge, _: &'a Cost) -> Step<'a, Result<(), Shortfall>> {
+        self.clock.advance(Duration::from_secs(600));
+        Step::ready(Ok(()))
+    }
+
+    fn pay<'a>(&'a self, _: &'a Challenge) -> Step<'a, Result<Proof, PayError>> {
+        panic!("it is too late to pay")
+    }
+}
+
+#[tokio::test]
+async fn a_challenge_that_expires_while_a_node_is_asked_is_not_paid() {
+    let clock = Arc::new(ManualClock::at(crate::world::START));
+    let wallet = Wallet::generate();
+    let slow = Slow { inner: wallet.clone(), clock: clock.clone() };
+    let world = World::paying(wallet, Policy::new(dollars()), |builder| builder.clock(clock).method(slow));
     assert!(refused(&world, "/weather").await.is_because(|why| *why == Refusal::Expired));
     assert!(world.client.ledger().entries().await.unwrap().is_empty());
 }
@@ -292,7 +329,7 @@ async fn what_the_account_does_not_hold_is_refused_before_anybody_is_asked_or_an
 
 #[tokio::test]
 async fn a_window_begins_with_the_payment_and_not_with_the_question() {
-    let clock = Arc::new(mpp::ManualClock::at(crate::world::START));
+    let clock = Arc::new(ManualClock::at(crate::world::START));
     let thinking = clock.clone();
     let minute = Duration::from_secs(60);
     let policy = Policy::new(Budget::per_window("usdc", minute, Amount::cents(5))).approved_by(

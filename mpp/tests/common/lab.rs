@@ -24,9 +24,8 @@ use tokio::task::JoinHandle;
 
 pub const START: i64 = 1_800_000_000;
 
-/// Store operations of a paid request up to the one that commits its delivery: read, claim, proof, claimed, settling,
-/// settled.
-pub const OPERATIONS_BEFORE_COMMIT: usize = 6;
+/// Store operations of a paid request up to the one that commits its delivery: read, claim, proof, settling, settled.
+pub const OPERATIONS_BEFORE_COMMIT: usize = 5;
 
 /// A server, what it stands on, and a client of it.
 pub struct Lab {

@@ -354,7 +354,7 @@ pub fn router() -> Router<App> {
         .route("/raw", any(raw))
         .route("/catalogue", post(catalogue))
         .route("/tiered", get(tiered))
-        .route("/whoami", get(whoami))
+        .route("/whoami", get(whoami).post(whoami))
         .route("/held", get(held))
         .route("/both", get(both))
         .route("/each/{n}", get(each))

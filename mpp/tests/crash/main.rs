@@ -1,4 +1,4 @@
-//! One payment, one delivery, whatever dies (`spec-a.md` section 20, invariant (b)): servers that are stopped at every operation,
+//! One payment, one delivery, whatever dies: servers that are stopped at every operation,
 //! and storms of faults. With a method on a network the same harness runs in `interop/tests/stopped.rs`; real processes are
 //! killed in `interop/tests/kill.rs`. The record of the long runs is `CRASH.md`.
 #![cfg(feature = "testing")]

@@ -263,8 +263,8 @@ async fn a_capture_in_flight_is_not_looked_up_by_others() {
 async fn a_captured_payment_whose_delivery_could_not_be_recorded_is_run_a_second_time() {
     let lab = Lab::new();
     let paid = credential(&lab.challenge("/held").await, "tx1");
-    // Read, claim, proof, claimed, holding, held, settling, settled: then the delivery.
-    lab.store.after(8, Fault::Dies);
+    // Read, claim, proof, holding, held, settling, settled: then the delivery.
+    lab.store.after(7, Fault::Dies);
     lab.client.get("/held").presenting(&paid).await.assert_problem("unavailable");
     assert_eq!(lab.network.payments(), 1);
     settle_down().await;

@@ -74,3 +74,17 @@ async fn a_network_that_cannot_be_paid_now_is_not_ready_and_is_asked_for_once_at
         "strangers cannot make it ask more often"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_hangs_up_does_not_make_the_next_one_ask_again() {
+    let lab = Lab::new();
+    lab.store.after(0, Fault::Hangs);
+    let before = lab.store.operations.load(Ordering::SeqCst);
+    for _ in 0..100 {
+        let impatient = tokio::time::timeout(Duration::from_millis(1), lab.mpp.health());
+        assert!(impatient.await.is_err(), "nothing is known yet");
+    }
+    let health = lab.mpp.health().await;
+    assert_eq!(health.parts()[0].problem.as_deref(), Some("no answer in time"), "of the first who asked");
+    assert_eq!(lab.store.operations.load(Ordering::SeqCst), before + 1);
+}

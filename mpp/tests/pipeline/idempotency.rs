@@ -97,6 +97,63 @@ async fn another_unused_credential_under_the_key_is_a_409_and_nothing_is_claimed
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_key_of_what_cost_nothing_buys_nothing_else_and_one_of_a_payment_is_no_key_of_a_proof() {
+    for uris in [["/whoami", "/order"], ["/order", "/whoami"]] {
+        let lab = Lab::new();
+        let (first, original) = bought(&lab, uris[0], "tx1").await;
+        assert!(original.status().is_success(), "{}", original.text());
+        settle_down().await;
+        let other = credential(&quote(&lab, uris[1]).await, "tx2");
+        let payments = lab.network.payments();
+        let written = lab.store.written.lock().unwrap().len();
+        send(&lab.client, uris[1], KEY, &other).await.assert_problem("idempotency-conflict");
+        assert_eq!(lab.store.written.lock().unwrap().len(), written, "nothing was written");
+        assert_eq!(lab.network.payments(), payments);
+        assert_same(&send(&lab.client, uris[0], KEY, &first).await, &original);
+        assert!(send(&lab.client, uris[1], "another", &other).await.status().is_success());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_payment_and_a_proof_that_come_at_once_under_one_key_one_is_delivered() {
+    for uris in [["/whoami", "/order"], ["/order", "/whoami"]] {
+        let lab = Lab::new();
+        let mut credentials = Vec::new();
+        for (uri, proof) in uris.into_iter().zip(["tx1", "tx2"]) {
+            credentials.push(credential(&quote(&lab, uri).await, proof));
+        }
+        // Each has found the key free before the other one takes it.
+        let both = [0, 1].map(|n| {
+            let (client, paid) = (lab.client.clone(), credentials[n].clone());
+            tokio::spawn(async move { send(&client, uris[n], KEY, &paid).await })
+        });
+        let [one, other] = both;
+        assert!(one.await.unwrap().status().is_success());
+        other.await.unwrap().assert_problem("idempotency-conflict");
+        assert_eq!(lab.network.payments(), 1);
+        // Nothing was taken for it.
+        assert!(send(&lab.client, uris[1], "another", &credentials[1]).await.status().is_success());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_payment_that_is_resumed_with_a_key_of_a_proof_is_told_and_gives_back_what_it_took() {
+    let lab = Lab::new();
+    bought(&lab, "/whoami", "tx1").await;
+    settle_down().await;
+    let paid = credential(&quote(&lab, "/order").await, "tx2");
+    lab.store.after(OPERATIONS_BEFORE_COMMIT, Fault::Dies);
+    lab.client.post("/order").presenting(&paid).await.assert_problem("unavailable");
+    settle_down().await;
+    lab.store.heal();
+    lab.clock.advance(Duration::from_secs(91));
+    send(&lab.client, "/order", KEY, &paid).await.assert_problem("idempotency-conflict");
+    let of_payments = lab.shelf.scan("paid/proof/idempotency=", None, 9).await.unwrap();
+    assert!(of_payments.is_empty(), "{of_payments:?}");
+    assert_eq!(lab.client.post("/order").presenting(&paid).await.text(), "sold in run 2");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stranger_with_another_payload_for_the_same_challenge_gets_no_response() {
     let lab = Lab::new();
     let challenge = quote(&lab, "/order").await;

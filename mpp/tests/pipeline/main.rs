@@ -1,4 +1,4 @@
-//! The pipeline of ARCHITECTURE section 4, from a client's side: statuses, money and deliveries.
+//! The pipeline (`mpp/src/server/pipeline.rs`) from a client's side: statuses, money and deliveries.
 //!
 //! One program, so that it is linked once; one file per theme.
 #![cfg(feature = "testing")]

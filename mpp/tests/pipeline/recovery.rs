@@ -37,8 +37,8 @@ async fn whatever_operation_a_process_died_at_its_entry_is_finished_without_its_
 async fn a_hold_of_a_dead_process_is_cancelled() {
     let mut lab = Lab::new();
     let paid = credential(&lab.challenge("/held").await, "tx1");
-    // Read, claim, proof, claimed, holding, held: it dies when the capture is to be journaled.
-    lab.store.after(6, Fault::Dies);
+    // Read, claim, proof, holding, held: it dies when the capture is to be journaled.
+    lab.store.after(5, Fault::Dies);
     lab.client.get("/held").presenting(&paid).await.assert_problem("unavailable");
     settle_down().await;
     lab.restart();

@@ -220,7 +220,7 @@ mod durable {
     #[tokio::test]
     async fn a_restart_at_any_store_operation_costs_neither_payment_nor_delivery() {
         let scratch = Scratch::new("restart");
-        // Through every state there is: claiming, claimed, holding, held, settling, settled, delivered.
+        // Through every state there is: claiming, holding, held, settling, settled, delivered.
         let uri = "/held";
         for operation in 0.. {
             let file = operation.to_string();

@@ -33,6 +33,15 @@ pub(super) enum Fate {
     Unreached,
 }
 
+/// Which tests of a program a mutant meets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meets {
+    /// Those that come by it.
+    Witnesses,
+    /// All of a program that comes by it: what is made once in a process is made by one test, and used by others.
+    All,
+}
+
 /// The programs, with what they do without a mutant.
 pub(super) struct Campaign {
     programs: Vec<Measured>,
@@ -98,6 +107,7 @@ impl Campaign {
     pub(super) fn run_all(
         &self,
         mutants: &[Mutant],
+        meets: Meets,
         jobs: usize,
         done: impl Fn(&Mutant, &Fate) + Sync,
     ) -> Result<Vec<Fate>, MutantsError> {
@@ -109,7 +119,7 @@ impl Campaign {
                     while let Some((index, mutant)) = Some(next.fetch_add(1, Ordering::Relaxed))
                         .and_then(|index| Some((index, mutants.get(index)?)))
                     {
-                        let fate = self.fate(mutant.id);
+                        let fate = self.fate(mutant.id, meets);
                         if let Ok(fate) = &fate {
                             done(mutant, fate);
                         }
@@ -123,10 +133,13 @@ impl Campaign {
         fates.into_iter().collect::<Result<_, _>>().map_err(MutantsError::Run)
     }
 
-    fn fate(&self, id: u32) -> Result<Fate, MutantsError> {
+    fn fate(&self, id: u32, meets: Meets) -> Result<Fate, MutantsError> {
         let mut fate = Fate::Unreached;
         let mut reached: Vec<(&Measured, Vec<String>)> =
             self.programs.iter().filter_map(|measured| Some((measured, measured.witnesses(id)?))).collect();
+        if meets == Meets::All {
+            reached.iter_mut().for_each(|(_, only)| only.clear());
+        }
         // The quick ones first: most mutants never meet the slow ones.
         reached.sort_by_key(|(measured, only)| measured.cost(only));
         for (Measured { program, took, .. }, only) in reached {

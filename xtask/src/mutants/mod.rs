@@ -15,7 +15,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use self::campaign::{Campaign, Fate};
+use self::campaign::{Campaign, Fate, Meets};
 use self::sites::Site;
 use self::tree::Tree;
 use crate::Error;
@@ -108,12 +108,8 @@ fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode, MutantsErro
     println!("{} mutants; the tests without any", mutants.len());
     let campaign = Campaign::prepare(&tree, programs, &folder)?;
     println!("the tests with each");
-    let fates = campaign.run_all(&mutants, options.jobs, |mutant, fate| {
-        if !matches!(fate, Fate::Killed { .. }) {
-            println!("  {fate:?}: {}", mutant.line());
-        }
-    })?;
     let accepted = rows(&fs::read_to_string(workspace.root().join(ACCEPTED))?);
+    let fates = fates(&campaign, &mutants, &accepted, options.jobs)?;
     let survivors: Vec<&Mutant> = mutants
         .iter()
         .zip(&fates)
@@ -128,6 +124,29 @@ fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode, MutantsErro
     println!("\n{} survived, {} of them not accepted in {ACCEPTED}:", survivors.len(), new.len());
     new.iter().for_each(|mutant| println!("{}", mutant.line()));
     Ok(if new.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What became of each mutant. One that would be a new survivor has met all the tests.
+fn fates(
+    campaign: &Campaign,
+    mutants: &[Mutant],
+    accepted: &BTreeSet<[String; 2]>,
+    jobs: usize,
+) -> Result<Vec<Fate>, MutantsError> {
+    let tell = |mutant: &Mutant, fate: &Fate| {
+        if !matches!(fate, Fate::Killed { .. }) {
+            println!("  {fate:?}: {}", mutant.line());
+        }
+    };
+    let mut fates = campaign.run_all(mutants, Meets::Witnesses, jobs, tell)?;
+    let is_new = |at: &usize| fates[*at] == Fate::Survived && !accepted.contains(&mutants[*at].key());
+    let new: Vec<usize> = (0..mutants.len()).filter(is_new).collect();
+    println!("all the tests with the {} that survived and are not accepted", new.len());
+    let unheld: Vec<Mutant> = new.iter().map(|at| mutants[*at].clone()).collect();
+    for (at, fate) in new.into_iter().zip(campaign.run_all(&unheld, Meets::All, jobs, tell)?) {
+        fates[at] = fate;
+    }
+    Ok(fates)
 }
 
 fn find(workspace: &Workspace, options: &Options) -> Result<Vec<Mutant>, MutantsError> {

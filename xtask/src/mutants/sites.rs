@@ -238,7 +238,13 @@ impl<'ast> Visit<'ast> for Finder<'_> {
     fn visit_stmt(&mut self, stmt: &'ast Stmt) {
         let removable = match stmt {
             Stmt::Expr(expr, Some(_)) => has_no_value(expr),
-            Stmt::Local(local) => matches!(local.pat, syn::Pat::Wild(_)) && local.attrs.is_empty(),
+            // `let _ = x;` only says that a name is used.
+            Stmt::Local(local) => {
+                let value = local.init.as_ref().map(|init| &*init.expr);
+                matches!(local.pat, syn::Pat::Wild(_))
+                    && local.attrs.is_empty()
+                    && !matches!(value, Some(Expr::Path(_)))
+            }
             Stmt::Macro(call) => call.attrs.is_empty() && !only_watches(&call.mac),
             _ => false,
         };
@@ -395,9 +401,9 @@ mod tests {
     }
 
     #[test]
-    fn tests_constants_and_logs_are_left_alone() {
+    fn tests_constants_logs_and_names_that_are_not_used_are_left_alone() {
         let source = "const A: bool = 1 < 2; const fn c() -> bool { 1 < 2 } #[cfg(test)] mod tests { fn t() { x(); } } \
-                      fn f() { tracing::warn!(\"no\"); }";
+                      fn f() { tracing::warn!(\"no\"); let _ = free; }";
         assert!(find(source).expect("Rust").is_empty());
     }
 }

@@ -17,6 +17,7 @@
 //! | `settle.rs`, `lookup.rs` | `settle` and `resolve` |
 //! | `settler.rs`, `gas.rs`, `credit.rs` | the settlement key: nonces, fees, replacement; for whom it pays |
 //! | `open.rs` | transactions of payers that nobody knows the end of |
+//! | `refund.rs` | giving a payment back, when the operator orders it |
 //! | `client.rs`, `fate.rs` | the payer's side, [`EvmWallet`]; what became of its payments |
 //! | `typed.rs`, `abi.rs` | what is signed, what is called |
 //! | `assets.rs`, `plan.rs`, `node.rs` | known chains and money, what is journaled, what the node is asked |

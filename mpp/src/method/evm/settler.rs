@@ -245,7 +245,7 @@ impl Settler {
         Err(Kept::Trouble(format!("the settlement key's nonce or fee was refused {TRIES} times: {said}")))
     }
 
-    /// Takes used nonces off the desk, and counts what is left.
+    /// Takes used nonces off the desk.
     pub(super) async fn landed(&self, next: u64) {
         let mut desk = self.desk.lock().await;
         desk.flying = desk.flying.split_off(&next);

@@ -127,7 +127,7 @@ impl Evm {
                     });
                 }
                 // A payer whose account has code decides how much gas that takes.
-                Err(RpcError::Node(refusal)) if not_minable(&refusal).is_some() => {
+                Err(RpcError::Node(refusal)) if takes_too_much_gas(&refusal) => {
                     return refused("settling this payment takes more gas than a block has");
                 }
                 Err(e) => return Err(trouble(e)),
@@ -357,11 +357,10 @@ fn verified(chain_id: u64, payer: Address, key: String, plan: &Plan) -> Verified
 /// Why the network would not mine a transaction, in words for the payer; `None` when the node's refusal says more about the
 /// node. The node's own words are not passed on: they are not ours to vouch for.
 fn not_minable(refusal: &NodeError) -> Option<&'static str> {
-    let message = refusal.message.to_ascii_lowercase();
-    let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    let says = |words: &[&str]| says(refusal, words);
     if says(&["insufficient funds", "outofbalance"]) {
         Some("the payer's balance does not cover the amount and the network fee")
-    } else if says(&["intrinsic gas", "out of gas", "outofgas", "gas limit", "gas required exceeds"]) {
+    } else if takes_too_much_gas(refusal) {
         Some("the transaction's gas limit is too low for the transfer")
     } else if says(&["fee cap", "max fee per gas", "priority fee"]) {
         Some("the transaction's fees are not what the network takes")
@@ -370,4 +369,14 @@ fn not_minable(refusal: &NodeError) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+/// Whether what refuses is the amount of gas.
+fn takes_too_much_gas(refusal: &NodeError) -> bool {
+    says(refusal, &["intrinsic gas", "out of gas", "outofgas", "gas limit", "gas required exceeds"])
+}
+
+fn says(refusal: &NodeError, words: &[&str]) -> bool {
+    let message = refusal.message.to_ascii_lowercase();
+    words.iter().any(|word| message.contains(word))
 }

@@ -176,8 +176,8 @@ impl Ledger {
     /// Takes the money: opens the record, reserves, settles.
     pub(super) async fn pay(&self, order: Order<'_>) -> Result<Outcome, Trouble> {
         match self.begin(order, Record::Settled).await? {
-            Outcome::Settled => self.close(order).await,
-            other => Ok(other),
+            Begun::Now(settled) => self.close_at(order, settled).await,
+            Begun::Otherwise(outcome) => Ok(outcome),
         }
     }
 
@@ -202,7 +202,10 @@ impl Ledger {
 
     /// Reserves the money: opens the record, reserves, marks it held.
     pub(super) async fn hold(&self, order: Order<'_>) -> Result<Outcome, Trouble> {
-        self.begin(order, Record::Held).await
+        match self.begin(order, Record::Held).await? {
+            Begun::Now(_) => Ok(Outcome::Held),
+            Begun::Otherwise(outcome) => Ok(outcome),
+        }
     }
 
     /// Takes what is held.
@@ -213,7 +216,7 @@ impl Ledger {
             };
             match record {
                 Record::Held => match self.turn(order, version, Record::Settled).await? {
-                    Turned::Done(_) => return self.close(order).await,
+                    Turned::Done(settled) => return self.close_at(order, settled).await,
                     Turned::Lost => {}
                 },
                 Record::Settled | Record::Closed => return self.close(order).await,
@@ -246,18 +249,18 @@ impl Ledger {
     }
 
     /// Opens the record, reserves the money and turns the record into `goal`. Only one run gets past the opening.
-    async fn begin(&self, order: Order<'_>, goal: Record) -> Result<Outcome, Trouble> {
+    async fn begin(&self, order: Order<'_>, goal: Record) -> Result<Begun, Trouble> {
         if order.now > order.until {
             return match self.record(order).await? {
                 Some((_, record)) => self.already(order, record, goal).await,
-                None if self.is_forgotten(order) => Ok(Outcome::Unclear),
-                None => Ok(Outcome::Declined(Reason::Late)),
+                None if self.is_forgotten(order) => Ok(Begun::Otherwise(Outcome::Unclear)),
+                None => Ok(Begun::Otherwise(Outcome::Declined(Reason::Late))),
             };
         }
         let key = self.payment_key(order);
         let opened = match self.store.cas(&key, None, Some(encode(&Record::Open, Keep::Live)?)).await {
             // Nothing was written, for certain.
-            Err(StoreError::Full(_)) => return Ok(Outcome::Declined(Reason::NoRoom)),
+            Err(StoreError::Full(_)) => return Ok(Begun::Otherwise(Outcome::Declined(Reason::NoRoom))),
             Err(error) => return Err(error.into()),
             Ok(Cas::Written(version)) => version,
             Ok(Cas::Conflict(Some(there))) => return self.already(order, decode(&there)?, goal).await,
@@ -266,27 +269,28 @@ impl Ledger {
         if let Err(reason) = self.reserve(order).await? {
             // Whoever declined it first had the same effect.
             self.turn(order, opened, Record::Declined(reason)).await?;
-            return Ok(Outcome::Declined(reason));
+            return Ok(Begun::Otherwise(Outcome::Declined(reason)));
         }
-        match self.turn(order, opened, goal).await? {
-            Turned::Done(outcome) => Ok(outcome),
+        let reason = match self.turn(order, opened, goal).await? {
+            Turned::Done(version) => return Ok(Begun::Now(version)),
             Turned::Lost => match self.record(order).await? {
-                Some((_, Record::Declined(reason))) => self.give_back(order, reason).await,
+                Some((_, Record::Declined(reason))) => reason,
                 // Declined, and so long ago that the record is gone.
-                None => self.give_back(order, Reason::Cancelled).await,
-                Some((_, record)) => self.already(order, record, goal).await,
+                None => Reason::Cancelled,
+                Some((_, record)) => return self.already(order, record, goal).await,
             },
-        }
+        };
+        self.give_back(order, reason).await.map(Begun::Otherwise)
     }
 
     /// The answer for a payment that somebody began before.
-    async fn already(&self, order: Order<'_>, record: Record, goal: Record) -> Result<Outcome, Trouble> {
-        match record {
-            Record::Settled | Record::Closed => self.close(order).await,
-            Record::Declined(reason) => Ok(Outcome::Declined(reason)),
-            Record::Held if goal == Record::Held => Ok(Outcome::Held),
-            Record::Open | Record::Held => Ok(Outcome::Unclear),
-        }
+    async fn already(&self, order: Order<'_>, record: Record, goal: Record) -> Result<Begun, Trouble> {
+        Ok(Begun::Otherwise(match record {
+            Record::Settled | Record::Closed => self.close(order).await?,
+            Record::Declined(reason) => Outcome::Declined(reason),
+            Record::Held if goal == Record::Held => Outcome::Held,
+            Record::Open | Record::Held => Outcome::Unclear,
+        }))
     }
 
     /// There is no record: makes sure that there never will be one that settles.
@@ -304,9 +308,9 @@ impl Ledger {
 
     /// Moves the money from available to reserved, or says why not.
     async fn reserve(&self, order: Order<'_>) -> Result<Result<(), Reason>, Trouble> {
-        self.tidy(order.account, order.now).await?;
+        let there = self.tidy(order.account, order.now).await?;
         let reserved = self
-            .update(order.account, |there| {
+            .update_from(order.account, there, |there| {
                 let Some(mut account) = there else { return Edit::Leave(Err(Reason::UnknownAccount)) };
                 if account.reserved.len() >= MOST_RESERVATIONS {
                     return Edit::Leave(Err(Reason::Busy));
@@ -329,11 +333,18 @@ impl Ledger {
 
     /// Books a settled payment and closes its record. Repeatable.
     async fn close(&self, order: Order<'_>) -> Result<Outcome, Trouble> {
-        self.take_reservation(order.account, order.challenge_id, Taken::Paid).await?;
-        if let Some((version, Record::Settled)) = self.record(order).await? {
-            // Lost only to somebody who closed it.
-            self.turn(order, version, Record::Closed).await?;
+        if let Some((settled, Record::Settled)) = self.record(order).await? {
+            return self.close_at(order, settled).await;
         }
+        self.take_reservation(order.account, order.challenge_id, Taken::Paid).await?;
+        Ok(Outcome::Settled)
+    }
+
+    /// [`close`](Self::close) of a record that was last seen settled, at this version.
+    async fn close_at(&self, order: Order<'_>, settled: Version) -> Result<Outcome, Trouble> {
+        self.take_reservation(order.account, order.challenge_id, Taken::Paid).await?;
+        // Lost only to somebody who closed it.
+        self.turn(order, settled, Record::Closed).await?;
         Ok(Outcome::Settled)
     }
 
@@ -357,10 +368,12 @@ impl Ledger {
         .await
     }
 
-    /// Ends reservations that a run left behind when it died: a few per payment, once their time is over.
-    async fn tidy(&self, account: &str, now: Timestamp) -> Result<(), Trouble> {
-        let Some(there) = self.account(account).await? else { return Ok(()) };
-        let old = there.reserved.iter().filter(|(_, reservation)| reservation.until < now.unix());
+    /// Ends reservations that a run left behind when it died: a few per payment, once their time is over. What it read of the
+    /// account, which is what it is if nothing had to be done.
+    async fn tidy(&self, account: &str, now: Timestamp) -> Result<Option<Versioned>, Trouble> {
+        let there = self.store.get(&self.account_key(account)).await?;
+        let Some(read) = self.read_account(account, there.as_ref())? else { return Ok(there) };
+        let old = read.reserved.iter().filter(|(_, reservation)| reservation.until < now.unix());
         for (challenge_id, reservation) in old.take(TIDY) {
             let until = Timestamp::from_unix(reservation.until);
             let order = Order { challenge_id, account, units: reservation.units, until, now };
@@ -376,7 +389,7 @@ impl Ledger {
                 }
             }
         }
-        Ok(())
+        Ok(there)
     }
 
     async fn record(&self, order: Order<'_>) -> Result<Option<(Version, Record)>, Trouble> {
@@ -386,16 +399,13 @@ impl Ledger {
 
     /// Changes the record if it is still at this version.
     async fn turn(&self, order: Order<'_>, version: Version, into: Record) -> Result<Turned, Trouble> {
-        let (keep, outcome) = match into {
-            Record::Open => (Keep::Live, Outcome::Unclear),
-            Record::Held => (Keep::Live, Outcome::Held),
-            // Until the account says so too.
-            Record::Settled => (Keep::Live, Outcome::Settled),
-            Record::Closed => (self.ended(order), Outcome::Settled),
-            Record::Declined(reason) => (self.ended(order), Outcome::Declined(reason)),
+        let keep = match into {
+            // A settled one until the account says so too.
+            Record::Open | Record::Held | Record::Settled => Keep::Live,
+            Record::Closed | Record::Declined(_) => self.ended(order),
         };
         match self.store.cas(&self.payment_key(order), Some(version), Some(encode(&into, keep)?)).await? {
-            Cas::Written(_) => Ok(Turned::Done(outcome)),
+            Cas::Written(version) => Ok(Turned::Done(version)),
             Cas::Conflict(_) | Cas::Removed => Ok(Turned::Lost),
         }
     }
@@ -404,10 +414,20 @@ impl Ledger {
     async fn update<T>(
         &self,
         account: &str,
+        edit: impl FnMut(Option<Account>) -> Edit<T>,
+    ) -> Result<T, Trouble> {
+        let there = self.store.get(&self.account_key(account)).await?;
+        self.update_from(account, there, edit).await
+    }
+
+    /// [`update`](Self::update) of an account that was read before.
+    async fn update_from<T>(
+        &self,
+        account: &str,
+        mut there: Option<Versioned>,
         mut edit: impl FnMut(Option<Account>) -> Edit<T>,
     ) -> Result<T, Trouble> {
         let key = self.account_key(account);
-        let mut there = self.store.get(&key).await?;
         for _ in 0..ATTEMPTS {
             let version = there.as_ref().map(|there| there.version);
             match edit(self.read_account(account, there.as_ref())?) {
@@ -475,14 +495,22 @@ enum Taken {
     Returned,
 }
 
+/// How beginning a payment ended.
+enum Begun {
+    /// Its record is what it was to be, in this version.
+    Now(Version),
+    Otherwise(Outcome),
+}
+
 enum Turned {
-    Done(Outcome),
+    Done(Version),
     /// Somebody else changed the record first.
     Lost,
 }
 
 fn encode(record: &impl Serialize, keep: Keep) -> Result<Write, Trouble> {
-    let buffer = Vec::with_capacity(128);
+    // With room for the name, which the memory store puts behind it.
+    let buffer = Vec::with_capacity(256);
     Ok(Write { value: postcard::to_extend(record, buffer).map_err(|_| Trouble::Corrupt)?, keep })
 }
 

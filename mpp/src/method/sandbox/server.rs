@@ -597,7 +597,7 @@ impl From<Trouble> for SandboxError {
 
 /// What is journaled between `verify` and `settle`: the decision, not the authorisation.
 #[derive(Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 enum Plan {
     Proof,
     Transfer {

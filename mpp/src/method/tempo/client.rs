@@ -496,7 +496,7 @@ impl TempoWallet {
     }
 
     /// A node of another chain would have a transaction signed that cannot be mined where it is meant to.
-    async fn on_the_right_chain(&self) -> Result<(), PayError> {
+    pub(super) async fn on_the_right_chain(&self) -> Result<(), PayError> {
         if !self.right_chain.load(Ordering::Relaxed) {
             let served = served_by(&self.rpc).await.map_err(|e| self.declined(&e))?;
             if served != self.chain_id {
@@ -550,7 +550,8 @@ impl TempoWallet {
         let paid = || members([("type", "hash".into()), ("hash", format!("{hash:#x}").into())]);
         loop {
             let is_late = Instant::now() >= until;
-            match self.rpc.read::<Option<TxReceipt>>(receipt_of(hash)).await {
+            let answer = self.rpc.read::<Option<TxReceipt>>(receipt_of(hash)).await;
+            match answer.map(|receipt| receipt.filter(|receipt| receipt.transaction_hash == hash)) {
                 Ok(Some(receipt)) if receipt.succeeded() => return Ok(paid()),
                 Ok(Some(_)) => return Err(PayError::Failed(format!("{hash} was reverted"))),
                 Ok(None) if is_late => {

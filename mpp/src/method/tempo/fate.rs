@@ -1,31 +1,40 @@
 //! What became of a payment of our own, as the payer reads it from the chain. Looks, and never pays.
 //!
 //! A transaction that is not on the chain never will be once finalized time is past its `validBefore`; of a sponsored one
-//! the hash is not known to the payer, so that it is found by its memo, which names the challenge.
+//! the hash is not known to the payer, so that it is found by its memo, which names the challenge. That it is not there and
+//! how far time has got are asked in one round trip, so of one node: what is missing at a node that is behind another one's
+//! finalized block would say nothing, and whoever believes it pays twice.
 
 use super::client::{TempoWallet, VALID_FOR};
 use super::request::Ask;
 use super::server::receipt_of;
+use super::settle::SETTLED_FOR;
 use super::{envelope, memo};
 use crate::chain::{Call, Head, TxReceipt, block};
 use crate::method::{Fate, Proof};
 use crate::protocol::{Challenge, Timestamp};
 use alloy::eips::eip2718::Decodable2718;
 use alloy::primitives::{B256, hex};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use std::time::Duration;
 use tempo_alloy::contracts::precompiles::ITIP20;
 use tempo_alloy::primitives::AASigned;
 
 /// How many blocks are searched for a payment whose hash is not known: minutes, an hour, half a day.
 const SEARCHED: [u64; 3] = [1_000, 10_000, 100_000];
-/// How far finalized time has to be past `validBefore` before a payment is given up.
-const SETTLED_FOR: Duration = Duration::from_secs(10);
 
 impl TempoWallet {
     /// What became of a payment of this wallet.
     pub(super) async fn fate_of(&self, challenge: &Challenge, proof: &Proof) -> Fate {
         let member = |name: &str| proof.payload.get(name).and_then(Value::as_str).unwrap_or_default();
+        // A proof moves nothing.
+        if member("type") == "proof" {
+            return Fate::Never;
+        }
+        // A node of another chain knows nothing of it, which is not to say that it never happened.
+        if self.on_the_right_chain().await.is_err() {
+            return Fate::Unknown;
+        }
         match member("type") {
             "hash" => match member("hash").parse() {
                 Ok(hash) => self.fate_of_hash(hash, None).await,
@@ -41,20 +50,21 @@ impl TempoWallet {
                 }
                 None => Fate::Unknown,
             },
-            // A proof moves nothing.
-            "proof" => Fate::Never,
             _ => Fate::Unknown,
         }
     }
 
     async fn fate_of_hash(&self, hash: B256, valid_before: Option<u64>) -> Fate {
-        let finalized = self.finalized().await;
-        match self.rpc.read::<Option<TxReceipt>>(receipt_of(hash)).await {
-            Ok(Some(receipt)) if receipt.succeeded() => Fate::Paid { reference: format!("{hash:#x}") },
+        let Some((finalized, receipt)) = self.asked_of_one_node::<Option<TxReceipt>>(receipt_of(hash)).await
+        else {
+            return Fate::Unknown;
+        };
+        match receipt.filter(|receipt| receipt.transaction_hash == hash) {
+            Some(receipt) if receipt.succeeded() => Fate::Paid { reference: format!("{hash:#x}") },
             // Its nonce is used.
-            Ok(Some(_)) => Fate::Never,
-            Ok(None) if void(finalized, valid_before) => Fate::Never,
-            Ok(None) | Err(_) => Fate::Unknown,
+            Some(_) => Fate::Never,
+            None if void(finalized, valid_before) => Fate::Never,
+            None => Fate::Unknown,
         }
     }
 
@@ -62,9 +72,8 @@ impl TempoWallet {
         let Ok(ask) = challenge.charge().map_err(drop).and_then(|r| Ask::parse(&r).map_err(drop)) else {
             return Fate::Unknown;
         };
-        let finalized = self.finalized().await;
         let memo = ask.memo.unwrap_or_else(|| memo::anonymous(&challenge.realm, &challenge.id));
-        let Some((number, _)) = finalized else { return Fate::Unknown };
+        let Some((number, _)) = self.block("finalized").await else { return Fate::Unknown };
         // It cannot have been mined before it was signed.
         let Some(earliest) =
             self.block_before(number, valid_before.saturating_sub(2 * VALID_FOR.as_secs())).await
@@ -78,14 +87,21 @@ impl TempoWallet {
                 self.account.into_word(), ask.recipient.into_word(), memo,
             ],
         }]);
-        match self.rpc.read::<Vec<FoundLog>>(Call::new("eth_getLogs", filter)).await {
-            Ok(logs) => match logs.first() {
-                Some(log) => Fate::Paid { reference: format!("{:#x}", log.transaction_hash) },
-                None if void(finalized, Some(valid_before)) => Fate::Never,
-                None => Fate::Unknown,
-            },
-            Err(_) => Fate::Unknown,
+        let search = Call::new("eth_getLogs", filter);
+        let Some((finalized, logs)) = self.asked_of_one_node::<Vec<FoundLog>>(search).await else {
+            return Fate::Unknown;
+        };
+        match logs.first() {
+            Some(log) => Fate::Paid { reference: format!("{:#x}", log.transaction_hash) },
+            None if void(finalized, Some(valid_before)) => Fate::Never,
+            None => Fate::Unknown,
         }
+    }
+
+    /// The answer, and the last final block of the node that gave it; `None` when there is no answer.
+    async fn asked_of_one_node<T: DeserializeOwned>(&self, question: Call) -> Option<(Option<Head>, T)> {
+        let [finalized, answer] = self.rpc.read_all([block("finalized"), question]).await.ok()?;
+        Some((finalized.into_result().ok().flatten(), answer.into_result().ok()?))
     }
 
     /// A block before this time, not further from `number` than a node searches the logs of; the first block is before any.
@@ -99,10 +115,6 @@ impl TempoWallet {
             }
         }
         None
-    }
-
-    async fn finalized(&self) -> Option<(u64, Timestamp)> {
-        self.block("finalized").await
     }
 
     async fn block(&self, which: &str) -> Option<(u64, Timestamp)> {
@@ -119,9 +131,9 @@ struct FoundLog {
 }
 
 /// Whether a transaction that is not on the chain never will be.
-fn void(finalized: Option<(u64, Timestamp)>, valid_before: Option<u64>) -> bool {
+fn void(finalized: Option<Head>, valid_before: Option<u64>) -> bool {
     match (finalized, valid_before.and_then(|at| i64::try_from(at).ok())) {
-        (Some((_, time)), Some(at)) => time >= Timestamp::from_unix(at) + SETTLED_FOR,
+        (Some(head), Some(at)) => head.time() >= Timestamp::from_unix(at) + SETTLED_FOR,
         (None, _) | (_, None) => false,
     }
 }

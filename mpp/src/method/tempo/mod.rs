@@ -16,7 +16,8 @@
 //! | `pull.rs`, `push.rs`, `proof.rs` | the three credential types |
 //! | `legs.rs`, `memo.rs`, `envelope.rs` | transfers against the challenge, attribution, transactions that wait for a fee payer |
 //! | `sponsor/` | paying fees: policy, budget, signature |
-//! | `client.rs` | the payer's wallet |
+//! | `client.rs`, `fate.rs` | the payer's wallet; what became of its payments |
+//! | `access_key.rs` | keys that sign in the name of an account |
 //! | `refund.rs` | giving a payment back, when the operator orders it |
 //! | `plan.rs`, `tokens.rs` | what is journaled, known tokens and chains |
 //!

@@ -20,7 +20,6 @@ use alloy::primitives::{Address, B256, Bytes, TxKind, U64, U128};
 use alloy::sol_types::SolCall;
 use serde_json::{Value, json};
 use tempo_alloy::contracts::precompiles::ITIP20;
-
 use tempo_alloy::primitives::{AASigned, TempoTransaction};
 
 /// Largest transaction that is decoded. Eleven calls take 2.5 KiB, a WebAuthn signature 2 KiB.

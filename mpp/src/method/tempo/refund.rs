@@ -11,10 +11,9 @@
 use super::Tempo;
 use super::client::{TempoWallet, VALID_FOR};
 use super::plan::{Broadcast, Effect};
-use super::request::{Ask, Modes};
 use super::server::receipt_of;
 use crate::chain::{Head, Rpc, RpcError, TxReceipt, block, parse_address, payer_of, refund_ended, told};
-use crate::method::{Fees, MethodProblem, RefundCx, RefundOutcome, RefundPlan, Settlement};
+use crate::method::{MethodProblem, RefundCx, RefundOutcome, RefundPlan, Settlement};
 use alloy::eips::eip2718::Encodable2718;
 use alloy::primitives::{Address, B256, U256, keccak256};
 use alloy::signers::Signer;
@@ -86,12 +85,11 @@ impl Tempo {
         head: &Head,
     ) -> Result<RefundPlan, MethodProblem> {
         let wallet = TempoWallet::on(rpc.clone(), self.chain_id, refunds.signer.clone(), refunds.fee_token);
-        let ask = Ask { fees: Fees::Payer, modes: Modes::Both, ..effect.ask() };
         let transfer =
             ITIP20::transferWithMemoCall { to: effect.recipient, amount: effect.amount, memo: effect.memo };
         // By the chain's clock: it is the chain that has to take it.
         let valid_before = head.time() + VALID_FOR;
-        let signed = wallet.signed_transfers(&ask, vec![transfer.abi_encode()], valid_before).await;
+        let signed = wallet.signed_transfers(&effect.ask(), vec![transfer.abi_encode()], valid_before).await;
         let signed = signed.map_err(|error| MethodProblem(error.to_string()))?;
         effect.valid_before = signed.tx().valid_before.map_or(0, |until| until.get());
         let plan = Broadcast { raw: signed.encoded_2718().into(), hash: *signed.hash(), effect };

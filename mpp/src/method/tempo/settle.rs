@@ -24,7 +24,7 @@ use tempo_alloy::primitives::transaction::calc_gas_balance_spending;
 use tokio::time::Instant;
 
 /// How far finalized time has to be past `validBefore`: the receipt may come from a node a little behind.
-const SETTLED_FOR: Duration = Duration::from_secs(10);
+pub(super) const SETTLED_FOR: Duration = Duration::from_secs(10);
 /// How long it is remembered that a sponsored payment is over, or was given up: longer than any challenge lives.
 const MEMORY: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 

@@ -94,8 +94,8 @@ impl Builder {
         let mut report = Findings::default();
         let mut plans: Vec<Option<Arc<Plan>>> = Vec::with_capacity(registry().len());
         // By the predecessor's own lifetime: its challenges may live longer than ours.
-        let expired_at =
-            self.clock.now() + self.predecessor.as_ref().map_or(self.lifetime, |old| old.0.lifetime);
+        let now = self.clock.now();
+        let expired_at = now + self.predecessor.as_ref().map_or(self.lifetime, |old| old.0.lifetime);
         for spec in registry() {
             if self.ignored.iter().any(|m| covers(m, spec.module)) {
                 plans.push(None);
@@ -103,7 +103,7 @@ impl Builder {
             }
             let mut plan = Plan::resolve(spec, &cx, &mut report);
             if let Some(old) = self.predecessor.as_ref().and_then(|old| old.plan(spec).ok()) {
-                plan.retire(&old, expired_at);
+                plan.retire(&old, now, expired_at);
             }
             plans.push(Some(Arc::new(plan)));
         }
@@ -185,6 +185,19 @@ impl Builder {
                 return None;
             }
         };
+        if !url.username().is_empty() || url.password().is_some() {
+            // Not quoted: the report is in a log.
+            problems.push(
+                "the public URL has a user or a password in it, and it is published with every document; leave them out".into(),
+            );
+            return None;
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            problems.push(format!(
+                "the public URL `{url}` has a query or a fragment: paths are appended to it; leave it out"
+            ));
+            return None;
+        }
         let Some(host) = url.host() else {
             // `localhost:3000` is one: a URL of the scheme `localhost`.
             problems.push(format!(

@@ -165,8 +165,8 @@ impl Builder {
     ///
     /// A body is read before its request is paid for, because the challenge is bound to it, within the framework's limit for
     /// one (`DefaultBodyLimit`, 2 MiB). One client, and one body, gets a quarter of the budget at most: beyond it the answer is
-    /// 429 or 413. The last quarter is kept for requests with an authentic credential; who finds no room is answered 503. Bodies of
-    /// prices with `digest = false` are not read here.
+    /// 429 or 413. The last quarter is kept for requests with an authentic credential, of which one client has a quarter, too; who
+    /// finds no room is answered 503. Bodies of prices with `digest = false` are not read here.
     ///
     /// ```
     /// # #[cfg(feature = "testing")] {

@@ -46,7 +46,6 @@ pub(crate) struct Owned {
     pub(super) key: Key,
     pub(super) version: Version,
     pub(super) entry: Entry,
-    pub(super) sealed_plan: Vec<u8>,
     pub(super) keep: Keep,
 }
 
@@ -65,6 +64,7 @@ impl<S> DerefMut for Claim<S> {
 }
 
 pub(crate) enum Claiming {}
+/// All proof keys are held. In the journal it is still `claiming`: the next write is that money may move.
 pub(crate) enum Claimed {}
 /// Reserving or reserved.
 pub(crate) enum Held {}
@@ -72,11 +72,12 @@ pub(crate) enum Held {}
 pub(crate) enum Settling {}
 /// Paid; the handler may run under our lease.
 pub(crate) enum Settled {}
+/// Rolled back: what it was, for whoever tells of it.
+pub(crate) enum Undone {}
 
 /// An entry that was taken over, in the state it was left in.
 pub(crate) enum Taken {
     Claiming(Claim<Claiming>),
-    Claimed(Claim<Claimed>),
     Held(Claim<Held>),
     Settling(Claim<Settling>),
     Settled(Claim<Settled>),
@@ -101,10 +102,6 @@ impl<S> Claim<S> {
 
     pub(crate) fn journal(&self) -> &Journal {
         &self.journal
-    }
-
-    pub(crate) fn sealed_plan(&self) -> &[u8] {
-        &self.sealed_plan
     }
 
     /// Writes the entry as it stands.
@@ -158,8 +155,8 @@ impl<S> Claim<S> {
         self.write().await
     }
 
-    async fn advance<T>(mut self, payment: PaymentState) -> Result<Claim<T>, JournalError> {
-        self.entry.payment = payment;
+    async fn advance<T>(mut self, into: fn(Vec<u8>) -> PaymentState) -> Result<Claim<T>, JournalError> {
+        self.entry.payment.turn(into);
         self.write().await?;
         Ok(self.enter())
     }
@@ -196,7 +193,7 @@ impl<S> Claim<S> {
     }
 
     /// Gives the proof keys back and forgets the entry: nothing moved and nothing can.
-    async fn undo(self) -> Result<(), JournalError> {
+    async fn undo(&self) -> Result<(), JournalError> {
         // Keys first: while the entry stands, nobody else can claim this challenge.
         for proof in &self.entry.proof_keys {
             self.journal.give_back(self.quota, proof, &self.id).await.map_err(JournalError::Store)?;
@@ -225,9 +222,9 @@ pub(crate) enum Proofs {
     /// All are ours.
     Taken(Claim<Claimed>),
     /// One of them belongs to another challenge; everything was given back.
-    UsedElsewhere,
+    UsedElsewhere(Claim<Undone>),
     /// As [`UsedElsewhere`](Self::UsedElsewhere), and it was the `Idempotency-Key`.
-    KeyInUse,
+    KeyInUse(Claim<Undone>),
 }
 
 impl Claim<Claiming> {
@@ -237,9 +234,12 @@ impl Claim<Claiming> {
             match self.journal.take(self.quota, proof, &self.id, self.keep).await {
                 Ok(Taking::Ours) => {}
                 Ok(Taking::Theirs) => {
-                    let key = IdempotencyKey::is_proof(proof);
+                    let why = match IdempotencyKey::is_proof(proof) {
+                        true => Proofs::KeyInUse,
+                        false => Proofs::UsedElsewhere,
+                    };
                     self.undo().await?;
-                    return Ok(if key { Proofs::KeyInUse } else { Proofs::UsedElsewhere });
+                    return Ok(why(self.enter()));
                 }
                 Err(e) => {
                     // Nothing was handed to anybody; what cannot be given back is rolled back by the next owner.
@@ -248,8 +248,7 @@ impl Claim<Claiming> {
                 }
             }
         }
-        let plan = self.sealed_plan.clone();
-        Ok(Proofs::Taken(self.advance(PaymentState::Claimed(plan)).await?))
+        Ok(Proofs::Taken(self.enter()))
     }
 
     /// Rolls an abandoned claim back.
@@ -262,15 +261,13 @@ impl Claim<Claimed> {
     /// Durable before a byte goes to the network.
     pub(crate) async fn begin_settling(mut self, now: Timestamp) -> Result<Claim<Settling>, JournalError> {
         self.entry.lease = self.journal.lease_over_call(now);
-        let plan = self.sealed_plan.clone();
-        self.advance(PaymentState::Settling(plan)).await
+        self.advance(PaymentState::Settling).await
     }
 
     /// Durable before the method is asked to reserve anything.
     pub(crate) async fn begin_holding(mut self, now: Timestamp) -> Result<Claim<Held>, JournalError> {
         self.entry.lease = self.journal.lease_over_call(now);
-        let plan = self.sealed_plan.clone();
-        self.advance(PaymentState::Holding(plan)).await
+        self.advance(PaymentState::Holding).await
     }
 
     /// Nothing was handed to the network.
@@ -283,10 +280,9 @@ impl Claim<Held> {
     /// The funds are reserved; the handler may run under our lease.
     pub(crate) async fn held(mut self, sealed_plan: Vec<u8>, now: Timestamp) -> Result<Self, JournalError> {
         self.entry.lease = self.journal.lease_from(now);
-        self.entry.payment = PaymentState::Held(sealed_plan.clone());
+        self.entry.payment = PaymentState::Held(sealed_plan);
         self.entry.delivery = DeliveryState::Running;
         self.entry.attempts = self.entry.attempts.saturating_add(1);
-        self.sealed_plan = sealed_plan;
         self.write().await?;
         Ok(self)
     }
@@ -294,8 +290,7 @@ impl Claim<Held> {
     /// Durable before the capture.
     pub(crate) async fn begin_capture(mut self, now: Timestamp) -> Result<Claim<Settling>, JournalError> {
         self.entry.lease = self.journal.lease_over_call(now);
-        let plan = self.sealed_plan.clone();
-        self.advance(PaymentState::Settling(plan)).await
+        self.advance(PaymentState::Settling).await
     }
 
     /// The hold was released after its handler failed: this credential is used up and bought nothing. Its
@@ -326,14 +321,13 @@ impl Claim<Settling> {
         self.entry.delivery = DeliveryState::Running;
         // The plan is erased here.
         self.entry.payment = PaymentState::Settled(receipt);
-        self.sealed_plan = Vec::new();
         self.write().await?;
         Ok(self.enter())
     }
 
     /// Nobody knows: others may look it up at once.
     pub(crate) async fn unknown(mut self) -> Result<(), JournalError> {
-        self.entry.payment = PaymentState::Unknown(self.sealed_plan.clone());
+        self.entry.payment.turn(PaymentState::Unknown);
         self.entry.lease = Lease::NOBODY;
         self.write().await
     }

@@ -7,6 +7,10 @@
 //! | key | value |
 //! | --- | --- |
 //! | `<quota>/proof/<name>` | [`Holder`]: the challenge that was first |
+//!
+//! A proof is of one quota, as the method's payment is; an `Idempotency-Key` may come with either. It is kept under that of its
+//! first request, so that who pays nothing takes no payer's room, and found under both: whoever has taken it looks whether the
+//! other one is taken too, and gives it back then. Of two at once so at most one goes on.
 
 use super::super::replay::IdempotencyKey;
 use super::{Journal, PROOF};
@@ -29,21 +33,25 @@ pub(super) fn name_of(proof: String) -> String {
 
 /// How taking a proof ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Taking {
+pub(crate) enum Taking {
     /// It is ours, or was already.
     Ours,
+    /// Another challenge holds it.
     Theirs,
 }
 
 impl Journal {
     /// Which challenge holds an `Idempotency-Key`.
-    pub(crate) async fn holder(&self, quota: Quota, name: &str) -> Result<Option<String>, StoreError> {
-        let held = self.store.get(&Key::new(quota, PROOF, name)).await?;
-        held.map(|held| Holder::read(&held.value)).transpose()
+    pub(crate) async fn holder(&self, name: &str) -> Result<Option<String>, StoreError> {
+        for quota in [Quota::Paid, Quota::Free] {
+            if let Some(held) = self.store.get(&Key::new(quota, PROOF, name)).await? {
+                return Holder::read(&held.value).map(Some);
+            }
+        }
+        Ok(None)
     }
 
     /// Takes an `Idempotency-Key` for a payment that is settled already, as long as its credential opens the route.
-    /// `None`, or the challenge that holds the key.
     pub(crate) async fn hold(
         &self,
         quota: Quota,
@@ -51,15 +59,16 @@ impl Journal {
         id: &str,
         expires: i64,
         now: Timestamp,
-    ) -> Result<Option<String>, StoreError> {
-        let write = Write { value: Holder::write(id), keep: Keep::For(self.retention(expires, now)) };
-        match self.store.cas(&Key::new(quota, PROOF, name), None, Some(write)).await? {
-            Cas::Written(_) | Cas::Removed | Cas::Conflict(None) => Ok(None),
-            Cas::Conflict(Some(held)) => Ok(Some(Holder::read(&held.value)?).filter(|holder| holder != id)),
+    ) -> Result<Taking, StoreError> {
+        let taking = self.take(quota, name, id, Keep::For(self.retention(expires, now))).await?;
+        if taking == Taking::Theirs {
+            self.give_back(quota, name, id).await?;
         }
+        Ok(taking)
     }
 
-    /// Takes a proof for a challenge. Doing it twice is doing it once.
+    /// Takes a proof for a challenge. Doing it twice is doing it once. What is [`Theirs`](Taking::Theirs) is to be given back
+    /// all the same.
     pub(super) async fn take(
         &self,
         quota: Quota,
@@ -69,11 +78,14 @@ impl Journal {
     ) -> Result<Taking, StoreError> {
         let ours = Holder::write(id);
         let write = Write { value: ours.clone(), keep };
-        Ok(match self.store.cas(&Key::new(quota, PROOF, name), None, Some(write)).await? {
-            Cas::Written(_) | Cas::Removed => Taking::Ours,
-            Cas::Conflict(Some(held)) if held.value == ours => Taking::Ours,
-            Cas::Conflict(_) => Taking::Theirs,
-        })
+        match self.store.cas(&Key::new(quota, PROOF, name), None, Some(write)).await? {
+            Cas::Written(_) | Cas::Removed => {}
+            Cas::Conflict(Some(held)) if held.value == ours => {}
+            Cas::Conflict(_) => return Ok(Taking::Theirs),
+        }
+        let is_elsewhere = IdempotencyKey::is_proof(name)
+            && self.store.get(&Key::new(quota.other(), PROOF, name)).await?.is_some();
+        Ok(if is_elsewhere { Taking::Theirs } else { Taking::Ours })
     }
 
     /// Lets others take a proof, if this challenge holds it.

@@ -113,10 +113,9 @@ impl Bill {
 /// The payment axis. Plans are sealed.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum PaymentState {
-    /// Proof keys are being taken; nothing else happened.
+    /// Proof keys are being taken; nothing else happened. That all of them are held is not written: what would be done about
+    /// it is the same.
     Claiming(#[serde(with = "serde_bytes")] Vec<u8>),
-    /// All proof keys are held.
-    Claimed(#[serde(with = "serde_bytes")] Vec<u8>),
     /// The method was asked to reserve funds.
     Holding(#[serde(with = "serde_bytes")] Vec<u8>),
     /// Funds are reserved.
@@ -127,6 +126,33 @@ pub(crate) enum PaymentState {
     Unknown(#[serde(with = "serde_bytes")] Vec<u8>),
     /// Paid. The receipt, as JSON.
     Settled(#[serde(with = "serde_bytes")] Vec<u8>),
+}
+
+impl PaymentState {
+    /// The sealed plan; empty once it is erased.
+    pub(crate) fn plan(&self) -> &[u8] {
+        match self {
+            Self::Claiming(plan)
+            | Self::Holding(plan)
+            | Self::Held(plan)
+            | Self::Settling(plan)
+            | Self::Unknown(plan) => plan,
+            Self::Settled(_) => &[],
+        }
+    }
+
+    /// Goes on to another state with the same plan.
+    pub(super) fn turn(&mut self, into: fn(Vec<u8>) -> Self) {
+        let plan = match self {
+            Self::Claiming(plan)
+            | Self::Holding(plan)
+            | Self::Held(plan)
+            | Self::Settling(plan)
+            | Self::Unknown(plan) => std::mem::take(plan),
+            Self::Settled(_) => Vec::new(),
+        };
+        *self = into(plan);
+    }
 }
 
 /// The delivery axis of a payment that is not over.
@@ -170,7 +196,6 @@ impl fmt::Debug for PaymentState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Claiming(_) => "claiming",
-            Self::Claimed(_) => "claimed",
             Self::Holding(_) => "holding",
             Self::Held(_) => "held",
             Self::Settling(_) => "settling",

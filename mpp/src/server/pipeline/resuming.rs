@@ -4,7 +4,9 @@
 use super::{Admission, Authentic, Presented, USED, Visit, store_trouble};
 use crate::pricing::Replay;
 use crate::protocol::Timestamp;
-use crate::server::journal::{DeliveryState, Entry, Found, JournalError, PaymentState, Record, Taken};
+use crate::server::journal::{
+    DeliveryState, Entry, Found, JournalError, PaymentState, Record, Taken, Taking,
+};
 use crate::server::replay::IdempotencyKey;
 use crate::server::respond::Answer;
 use crate::server::settlement::{self, Outcome};
@@ -74,7 +76,7 @@ impl Visit {
                     && !entry.proof_keys.iter().any(|proof| proof == key)
                 {
                     let holder = mpp.0.journal.hold(quota, key, id, entry.expires, now).await;
-                    if holder.map_err(|e| store_trouble(&e))?.is_some() {
+                    if holder.map_err(|e| store_trouble(&e))? == Taking::Theirs {
                         return Err(key_in_use());
                     }
                     entry.proof_keys.push(key.to_owned());
@@ -123,7 +125,7 @@ impl Visit {
     /// The challenge that holds the `Idempotency-Key` of this request.
     pub(super) async fn key_holder(&self, authentic: &Authentic) -> Result<Option<String>, Answer> {
         let Some(key) = &authentic.key else { return Ok(None) };
-        self.mpp.0.journal.holder(authentic.quota, key.proof()).await.map_err(|e| store_trouble(&e))
+        self.mpp.0.journal.holder(key.proof()).await.map_err(|e| store_trouble(&e))
     }
 
     /// Nobody works on this entry: do. Paid for and undelivered is delivered; anything else is finished first. `None` when

@@ -2,8 +2,8 @@
 //!
 //! [`crash_safety`] buys one thing again and again. Each time it stops the server at another operation of its store or
 //! its network, before it is done and after, starts it again over what survives, and lets the client repeat its
-//! credential; the servers that clean up after a dead one are stopped too. Then it counts the money (`spec-a.md` section 20,
-//! invariant (b)). [`crash_storm`] does the same with many faults at once, which follow from a seed.
+//! credential; the servers that clean up after a dead one are stopped too. Then it counts the money.
+//! [`crash_storm`] does the same with many faults at once, which follow from a seed.
 //!
 //! | file | what is there |
 //! | --- | --- |

@@ -197,7 +197,7 @@ async fn give_back<B: CrashBench>(
         }
         world.pause(PAUSE).await;
     }
-    let process = Process::stopping(None);
+    let process = Process::immortal();
     let (mpp, _) = world.server_with(&process, keeping).await;
     processes.push(process);
     until_back(world, &mpp, &order).await?;

@@ -161,7 +161,7 @@ impl<B: CrashBench> Storm<'_, '_, B> {
         // The storm is over.
         self.replicas.iter().for_each(|(process, ..)| process.kill());
         self.world.pause(PAUSE).await;
-        let last = Process::judged(|_| Fate::Done);
+        let last = Process::immortal();
         self.processes.push(last.clone());
         let (mpp, client) = self.world.server(&last).await;
         mpp.recover().await.map_err(|error| format!("`recover` failed: {error}"))?;

@@ -446,6 +446,13 @@ async fn who_cannot_pay_is_told_and_who_cannot_settle_is_not_his_fault() {
     for payload in [&authorization, &permit, &transaction] {
         assert_said(&said(scene.verify(payload).await), "unavailable: evm: http://127.0.0.1");
     }
+    // Whoever sends a settlement pays for it: that is us.
+    for ours in ["insufficient funds for gas * price + value", "max fee per gas less than block base fee"] {
+        scene.chain.state().refuses = Some(Reply::Error(-32000, ours));
+        for payload in [&authorization, &permit] {
+            assert_said(&said(scene.verify(payload).await), "unavailable: evm: http://127.0.0.1");
+        }
+    }
     scene.chain.state().refuses = None;
 
     scene.chain.state().coins.insert(scene.settler.address(), U256::from(1_000));

@@ -1,7 +1,7 @@
 //! Recorded credentials of deployed clients, transactions that are almost right, and a network that fails on demand.
 
 use super::*;
-use crate::chain::fake::{FakeNode, Reply};
+use crate::chain::fake::{FakeNode, Reply, Script};
 use crate::method::{CredentialCx, OfferCx, Rejection, ServerMethod, SettleCx, Settlement, Verified};
 use crate::protocol::{BaseUnits, Challenge, ChargeRequest, Credential, ProblemType, Timestamp};
 use alloy::eips::eip2718::Encodable2718;

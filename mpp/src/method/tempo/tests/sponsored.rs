@@ -340,7 +340,7 @@ async fn a_spent_budget_refuses_and_pauses_until_its_window_ends() {
     let notebook = Notebook::volatile("tempo");
     let hour = Duration::from_secs(3600);
     let units = |n: u64| Amount::micros(n.into());
-    // Two worst fees at once; each costs half of that in the end.
+    // One unit less than two worst fees; each costs half of one in the end.
     let policy = || SponsorPolicy::new().max_fee(units(FEE)).budget(hour, units(FEE), units(FEE * 2 - 1));
     let tempo = sponsored_at(&node.url, policy());
     let scene = scene();
@@ -380,7 +380,6 @@ async fn reverted_transactions_are_counted_and_a_client_that_causes_them_gets_no
     let scene = scene();
     let payload = scene.pull(&scene.envelope(scene.waiting()));
     let attempt = async |client: &'static str, id: &'static str| {
-        // In a process of its own, which does not remember the transaction.
         let mut cx = CredentialCx::new(
             &scene.challenge,
             &scene.request,

@@ -308,3 +308,84 @@ async fn a_sponsored_payment_that_is_not_found_never_was_only_if_the_search_reac
         assert_eq!(wallet.fate(&scene.challenge, &proof).await, expected, "{span}");
     }
 }
+
+/// Two nodes behind one address: one has the payment and a final block past its end, the other has fallen behind and knows
+/// of neither.
+async fn balanced(turns: usize) -> FakeNode {
+    let node = |is_ahead: bool| {
+        Box::new(move |method: &str, params: &Value| {
+            Some(Reply::Result(match (method, is_ahead) {
+                ("eth_getBlockByNumber", _) if params[0] == "finalized" => {
+                    let time = if is_ahead { NOW + 25 + 10 } else { NOW };
+                    json!({ "number": "0x10", "timestamp": format!("{time:#x}") })
+                }
+                ("eth_getTransactionReceipt", true) => {
+                    json!({ "transactionHash": params[0], "blockNumber": "0x1", "status": "0x1", "logs": [] })
+                }
+                ("eth_getTransactionReceipt", false) => Value::Null,
+                ("eth_getLogs", true) => json!([{ "transactionHash": B256::repeat_byte(7) }]),
+                ("eth_getLogs", false) => json!([]),
+                _ => return helpful(method, params),
+            }))
+        }) as Box<Script>
+    };
+    FakeNode::balancing([node(true), node(false)], move |round| turns >> round & 1).await
+}
+
+#[tokio::test]
+async fn a_payment_that_a_node_fallen_behind_does_not_know_is_not_given_up() {
+    let node = FakeNode::start(helpful).await;
+    let sponsored = Scene::asking(&server(&node.url), 10_000, |cx| cx.fees = Fees::Sponsored);
+    for scene in [Scene::new(10_000), sponsored] {
+        let proof = wallet(&node.url).pay(&scene.challenge).await.unwrap();
+        let mut paid = 0;
+        // Which chain it is, and two questions.
+        for turns in 0..8 {
+            let node = balanced(turns).await;
+            match wallet(&node.url).fate(&scene.challenge, &proof).await {
+                Fate::Paid { .. } => paid += 1,
+                fate => assert_eq!(fate, Fate::Unknown, "{turns:03b}"),
+            }
+            assert!(node.rounds() <= 3);
+        }
+        assert_eq!(paid, 4, "whenever the one that has it is asked");
+    }
+}
+
+#[tokio::test]
+async fn a_node_of_another_chain_does_not_say_that_a_payment_never_was() {
+    let node = FakeNode::start(helpful).await;
+    let other = FakeNode::start(|method, params| match method {
+        "eth_chainId" => Some(Reply::Result(json!("0x1"))),
+        "eth_getBlockByNumber" => {
+            Some(Reply::Result(json!({ "number": "0x10", "timestamp": format!("{:#x}", NOW + 25 + 10) })))
+        }
+        "eth_getTransactionReceipt" => Some(Reply::Result(Value::Null)),
+        "eth_getLogs" => Some(Reply::Result(json!([]))),
+        _ => helpful(method, params),
+    })
+    .await;
+    let sponsored = Scene::asking(&server(&node.url), 10_000, |cx| cx.fees = Fees::Sponsored);
+    for scene in [Scene::new(10_000), sponsored] {
+        let proof = wallet(&node.url).pay(&scene.challenge).await.unwrap();
+        assert_eq!(wallet(&other.url).fate(&scene.challenge, &proof).await, Fate::Unknown);
+    }
+}
+
+#[tokio::test]
+async fn a_receipt_of_another_transaction_pays_nothing() {
+    let node = FakeNode::start(|method, params| match method {
+        "eth_sendRawTransaction" => Some(Reply::Result(json!(B256::repeat_byte(1)))),
+        "eth_getTransactionReceipt" => Some(Reply::Result(json!({
+            "transactionHash": B256::repeat_byte(8), "blockNumber": "0x1", "status": "0x1", "logs": [],
+        }))),
+        _ => helpful(method, params),
+    })
+    .await;
+    let mut wallet = wallet(&node.url).mode(Mode::Push);
+    wallet.patience = Duration::ZERO;
+    let scene = Scene::new(10_000);
+    assert!(matches!(wallet.pay(&scene.challenge).await, Err(PayError::Failed(_))));
+    let hash = Proof { payload: members(json!({ "type": "hash", "hash": B256::ZERO })), source: None };
+    assert_eq!(wallet.fate(&scene.challenge, &hash).await, Fate::Unknown);
+}
