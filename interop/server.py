@@ -17,7 +17,6 @@ from mpp.methods.tempo import server as tempo
 from mpp.server import Mpp, Request, Response
 
 
-
 class Anvil(httpx.AsyncHTTPTransport):
     """anvil's `eth_sendRawTransactionSync` takes the transaction alone, without how long to wait for it."""
 

@@ -97,8 +97,7 @@ impl Browser {
 }
 
 impl Shown {
-    /// The page asked nobody but `server`, the browser had nothing to complain of but a status, and nothing is missing for a
-    /// reader who cannot see it.
+    /// The page asked nobody but `server`, the browser had nothing to complain of but a status, and there is a picture of it.
     ///
     /// # Panics
     /// With what is wrong.

@@ -249,6 +249,7 @@ async fn evm_keeps_the_contract(kind: CredentialType) {
     })
     .await;
     found.assert_kept();
+    println!("{kind:?}: {found}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,13 +3,12 @@
 
 use alloy::signers::local::PrivateKeySigner;
 use http_body_util::{BodyExt as _, Full};
-use interop::stripe::{Limits, PROFILE, SECRET_KEY, StandIn};
+use interop::stripe::{PROFILE, SECRET_KEY, StandIn};
 use interop::{CHAIN_ID, Chain, DEV_ACCOUNTS, DEV_KEYS, EvmChain, Lab, fresh_address, lab};
 use mpp::client::{Budget, Client, Error, MemoryLedger, Outcome, Paid as PaidFor, Policy, Refusal};
 use mpp::method::evm::{CredentialType, EvmWallet};
-use mpp::method::stripe::{StripeWallet, TokenWanted};
 use mpp::method::tempo::{Mode, Sponsor, TempoWallet};
-use mpp::method::{ClientMethod, PayError, sandbox};
+use mpp::method::{ClientMethod, sandbox};
 use mpp::routing::{Router, get};
 use mpp::{Amount, Evm, Mpp, Paid, Sandbox, Secret, Stripe, Tempo};
 use std::sync::Arc;
@@ -151,14 +150,6 @@ impl World {
     fn evm_wallet(&self, key: PrivateKeySigner) -> EvmWallet {
         let wallet = EvmWallet::new(CHAIN_ID, key).rpc(self.dollars.url()).expect("a node on this machine");
         wallet.token("usdc", &self.dollars.token, 6).expect("an address").native_coin("eth")
-    }
-
-    fn cards(&self) -> StripeWallet {
-        let stripe = self.cards.clone();
-        StripeWallet::new(move |wanted: TokenWanted| {
-            let token = stripe.token(Limits::of(wanted.amount, &wanted.currency).with_card("pm_card_visa"));
-            async move { Ok::<_, PayError>(token) }
-        })
     }
 
     /// Base units that `path` took so far, wherever they are counted.
@@ -308,7 +299,7 @@ impl Pays {
                 let did = wallet.did();
                 (Arc::new(wallet), did)
             }
-            Pays::Card => (Arc::new(world.cards()), "a card".to_owned()),
+            Pays::Card => (Arc::new(world.cards.wallet("pm_card_visa")), "a card".to_owned()),
         }
     }
 }

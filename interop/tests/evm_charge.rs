@@ -9,8 +9,8 @@ use alloy::signers::{SignerSync, local::PrivateKeySigner};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use interop::{
-    Answer, CHAIN_ID, DEV_ACCOUNTS, DEV_KEYS, EvmChain, Lab, Loses, Lossy, Mode, Shop, ask, fresh_address,
-    lab,
+    Answer, CHAIN_ID, DEV_ACCOUNTS, DEV_KEYS, EvmChain, KeyFile, Lab, Loses, Lossy, Mode, Shop, ask,
+    fresh_address, lab,
 };
 use mpp::method::ClientMethod;
 use mpp::method::evm::CredentialType::{self, Authorization, Hash, Permit2, Transaction};
@@ -19,7 +19,6 @@ use mpp::protocol::{Challenge, Credential};
 use mpp::routing::{Router, get};
 use mpp::{Evm, Mpp, Paid, Receipt, Secret};
 use serde_json::{Value, json};
-use std::path::PathBuf;
 use std::time::Duration;
 
 const SHOP: &str = env!("CARGO_BIN_EXE_shop-under-test");
@@ -180,33 +179,12 @@ fn assert_refused(answer: &Answer, problem: &str) {
     assert!(answer.challenge.is_some() && answer.receipt.is_none(), "{answer:?}");
 }
 
-/// A file with the shop's settlement key; removed when dropped.
-struct KeyFile(PathBuf);
-
-impl KeyFile {
-    fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("{}.key", fresh_address()));
-        std::fs::write(&path, format!("{}\n", DEV_KEYS[1])).expect("a temporary file");
-        Self(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().expect("a path in UTF-8")
-    }
-}
-
-impl Drop for KeyFile {
-    fn drop(&mut self) {
-        drop(std::fs::remove_file(&self.0));
-    }
-}
-
 #[tokio::test]
 async fn mppx_pays_the_shop_by_authorization_and_spends_no_gas() {
     let Some(lab) = lab() else { return };
     let chain = lab.evm_chain().await;
     let mut wallet = lab.evm_wallet(&chain);
-    let file = KeyFile::new();
+    let file = KeyFile::of(DEV_KEYS[1]);
     let shop = Shop::on_evm(SHOP, chain.url(), &chain.token, file.path(), &[]).await;
     let coins = chain.coins(DEV_ACCOUNTS[0]).await;
     let mut references = Vec::new();
@@ -234,7 +212,8 @@ async fn a_payment_opens_nothing_again_after_the_shop_was_restarted() {
     let Some(lab) = lab() else { return };
     let chain = lab.evm_chain().await;
     let mut wallet = lab.evm_wallet(&chain);
-    let (file, store) = (KeyFile::new(), std::env::temp_dir().join(format!("{}.redb", fresh_address())));
+    let (file, store) =
+        (KeyFile::of(DEV_KEYS[1]), std::env::temp_dir().join(format!("{}.redb", fresh_address())));
     let flags = ["--store", &format!("file:{}", store.display()), "--public-url", "http://127.0.0.1:1"];
     let shop = Shop::on_evm(SHOP, chain.url(), &chain.token, file.path(), &flags).await;
     let challenge = ask("GET", &shop.at("/evm"), None, None).await.challenge.expect("a challenge");

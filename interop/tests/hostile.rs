@@ -6,12 +6,11 @@ use alloy::signers::local::PrivateKeySigner;
 use axum::body::Body;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
-use interop::stripe::{Limits, PROFILE, SECRET_KEY, StandIn};
+use interop::stripe::{PROFILE, SECRET_KEY, StandIn};
 use interop::{CHAIN_ID, Chain, DEV_KEYS, Lab, fresh_address, lab};
 use mpp::client::{Budget, Client, Error, MemoryLedger, Paid as PaidFor, Policy, Refusal};
-use mpp::method::stripe::{StripeWallet, TokenWanted};
+use mpp::method::ClientMethod;
 use mpp::method::tempo::{Mode, Sponsor, TempoWallet};
-use mpp::method::{ClientMethod, PayError};
 use mpp::protocol::{BaseUnits, Challenge};
 use mpp::routing::{Router, get};
 use mpp::{Amount, Mpp, Paid, Secret, Stripe, Tempo};
@@ -239,13 +238,7 @@ impl World {
         let key = PrivateKeySigner::random();
         let account = key.address().to_string();
         if way == Way::Card {
-            let stripe = self.cards.clone();
-            let cards = StripeWallet::new(move |wanted: TokenWanted| {
-                let token =
-                    stripe.token(Limits::of(wanted.amount, &wanted.currency).with_card("pm_card_visa"));
-                async move { Ok::<_, PayError>(token) }
-            });
-            return (Arc::new(cards), account);
+            return (Arc::new(self.cards.wallet("pm_card_visa")), account);
         }
         let mode = if way == Way::Push { Mode::Push } else { Mode::Pull };
         self.chain.fund(&account, FUNDS).await;

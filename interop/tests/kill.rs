@@ -4,8 +4,8 @@
 //! `MPP_KILL_RUNS=200` for more of them. What a process does when it dies at a certain operation is in `stopped.rs`; here it
 //! dies wherever it is.
 
-use interop::stripe::{KeyFile, Limits, PROFILE, StandIn};
-use interop::{Answer, CHAIN_ID, Chain, DEV_KEYS, EvmChain, Lab, Shop, fresh_address, lab, try_ask};
+use interop::stripe::{Limits, PROFILE, SECRET_KEY, StandIn};
+use interop::{Answer, CHAIN_ID, Chain, DEV_KEYS, EvmChain, KeyFile, Shop, fresh_address, lab, try_ask};
 use mpp::method::evm::{CredentialType, EvmWallet, PrivateKeySigner};
 use mpp::method::tempo::TempoWallet;
 use mpp::method::{ClientMethod, Proof};
@@ -50,7 +50,7 @@ async fn a_shop_that_is_killed_anywhere_takes_the_money_once() {
     let ground = Arc::new(ground);
     let mut lanes = Vec::new();
     for number in 0..LANES {
-        let mut lane = Lane::open(&lab, ground.clone(), number).await;
+        let mut lane = Lane::open(ground.clone(), number).await;
         lanes.push(tokio::spawn(async move {
             let mut endings = Vec::new();
             while lane
@@ -95,9 +95,9 @@ const ROUTES: [(&str, &str); 4] =
     [("GET", "/charge"), ("GET", "/stripe"), ("GET", "/evm"), ("POST", "/charge")];
 
 impl Lane {
-    async fn open(_: &Lab, ground: Arc<Ground>, number: usize) -> Self {
+    async fn open(ground: Arc<Ground>, number: usize) -> Self {
         let stand_in = StandIn::of_today().await;
-        let keys = KeyFile::new();
+        let keys = KeyFile::of(SECRET_KEY);
         let folder = std::env::temp_dir().join(format!("mpp-kill-{}", fresh_address()));
         std::fs::create_dir_all(&folder).expect("a temporary folder");
         // A settlement key for each shop: two shops would use the same nonces.
@@ -121,8 +121,6 @@ impl Lane {
             ("--settle-timeout", "10".to_owned()),
         ];
         let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect();
-        let _keys = keys;
-        let turn = number;
         Self {
             ground,
             stand_in,
@@ -130,8 +128,8 @@ impl Lane {
             recipient,
             shop: None,
             folder,
-            _keys,
-            turn,
+            _keys: keys,
+            turn: number,
             usual: [None; ROUTES.len()],
         }
     }

@@ -3,8 +3,8 @@
 
 #![cfg(unix)]
 
-use interop::stripe::{KeyFile, Limits, PROFILE, StandIn};
-use interop::{CHAIN_ID, Chain, DEV_ACCOUNTS, DEV_KEYS, EvmChain, Shop, fresh_address, lab};
+use interop::stripe::{Limits, SECRET_KEY, StandIn};
+use interop::{CHAIN_ID, Chain, DEV_ACCOUNTS, DEV_KEYS, EvmChain, KeyFile, Shop, fresh_address, lab};
 use mpp::method::evm::CredentialType;
 use mpp::protocol::CredentialBuf;
 use serde_json::{Value, json};
@@ -476,12 +476,10 @@ async fn a_balance_is_read_without_a_password_and_only_from_the_chain_that_was_m
 #[tokio::test]
 async fn a_card_is_paid_with_through_a_token_backend() {
     // Needs no peer: the stand-in is of this crate.
-    let (stand_in, key, purse) = (StandIn::of_today().await, KeyFile::new(), Purse::new().await);
+    let (stand_in, key, purse) = (StandIn::of_today().await, KeyFile::of(SECRET_KEY), Purse::new().await);
     // The shop also sells something for less than a card usually takes, and does not open where nobody can pay for it.
     stand_in.allow_small_amounts();
-    let account =
-        ["--stripe-url", &stand_in.url, "--stripe-key-file", key.path(), "--stripe-network-id", PROFILE];
-    let shop = Shop::without_tempo(SHOP, &[&account[..], &["--stripe-minimum", "0.01"]].concat()).await;
+    let shop = Shop::without_tempo(SHOP, &stand_in.flags(&key)).await;
     let backend = token_backend(&stand_in).await;
 
     let bought = purse.run(&["pay", "--yes", "--stripe-tokens", &backend, &shop.at("/stripe")]).await;

@@ -1,8 +1,8 @@
 //! `mppx validate` against the shop: its documents, its challenges, its refusals, and a payment on every priced route by
 //! every method.
 
-use interop::stripe::{KeyFile, PROFILE, StandIn};
-use interop::{Shop, Verdict, lab};
+use interop::stripe::{SECRET_KEY, StandIn};
+use interop::{KeyFile, Shop, Verdict, lab};
 
 const SHOP: &str = env!("CARGO_BIN_EXE_shop-under-test");
 
@@ -47,11 +47,9 @@ async fn a_shop_that_takes_tempo_is_valid() {
 #[tokio::test]
 async fn a_shop_that_takes_cards_is_valid() {
     let Some(lab) = lab() else { return };
-    let (stand_in, key) = (StandIn::of_today().await, KeyFile::new());
+    let (stand_in, key) = (StandIn::of_today().await, KeyFile::of(SECRET_KEY));
     stand_in.allow_small_amounts();
-    let flags =
-        ["--stripe-url", &stand_in.url, "--stripe-key-file", key.path(), "--stripe-network-id", PROFILE];
-    let shop = Shop::without_tempo(SHOP, &[&flags[..], &["--stripe-minimum", "0.01"]].concat()).await;
+    let shop = Shop::without_tempo(SHOP, &stand_in.flags(&key)).await;
     let verdict = lab.validate(&shop.url, None, Some(&stand_in)).await;
     assert_valid(&verdict, &["GET /either", "GET /stripe"], 2, 48, &[]);
 }

@@ -1,39 +1,28 @@
-//! Our client pays servers of npm `mppx` (plain node, hono and express) and of PyPI `pympp`. What was paid is counted at the stand-in for Stripe and
-//! on the chain, never in the client's own ledger.
+//! Our client pays servers of npm `mppx` (plain node, hono and express) and of PyPI `pympp`. What was paid is counted at
+//! the stand-in for Stripe and on the chain, never in the client's own ledger.
 
 use alloy::signers::local::PrivateKeySigner;
-use interop::stripe::{Limits, StandIn};
+use interop::stripe::StandIn;
 use interop::{CHAIN_ID, Chain, Framework, Lab, Shop, lab};
 use mpp::Amount;
 use mpp::client::{Budget, Client, Error, MemoryLedger, Paid, Policy, Refusal};
-use mpp::method::PayError;
 use mpp::method::evm::EvmWallet;
-use mpp::method::stripe::{StripeWallet, TokenWanted};
 use mpp::method::tempo::{Mode, TempoWallet};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 const CREATE: &str = "POST /v1/payment_intents";
 const EVERYWHERE: [Framework; 3] = [Framework::Node, Framework::Hono, Framework::Express];
 
 /// The peers and a stand-in whose clock shows today, as the server's does.
 async fn scene() -> Option<(Lab, StandIn)> {
-    let lab = lab()?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
-    Some((lab, StandIn::start(i64::try_from(now).expect("a time")).await))
-}
-
-/// A wallet whose backend is the stand-in itself, on a card that works.
-fn cards(stripe: &StandIn) -> StripeWallet {
-    let stripe = stripe.clone();
-    StripeWallet::new(move |wanted: TokenWanted| {
-        let token = stripe.token(Limits::of(wanted.amount, &wanted.currency).with_card("pm_card_visa"));
-        async move { Ok::<_, PayError>(token) }
-    })
+    Some((lab()?, StandIn::of_today().await))
 }
 
 fn client(stripe: &StandIn) -> Client {
     let budget = Budget::total("usd", Amount::whole(20)).per_request(Amount::cents(150));
-    Client::builder(Policy::new(budget), MemoryLedger::new()).method(cards(stripe)).build().expect("a client")
+    Client::builder(Policy::new(budget), MemoryLedger::new())
+        .method(stripe.wallet("pm_card_visa"))
+        .build()
+        .expect("a client")
 }
 
 fn payments(stripe: &StandIn) -> usize {
@@ -100,14 +89,7 @@ async fn an_order_with_a_body_is_paid_and_answered_with_it() {
 async fn a_card_that_is_declined_is_one_refusal_and_no_second_attempt() {
     let Some((lab, stripe)) = scene().await else { return };
     let seller = lab.seller(Framework::Node, &stripe, None).await;
-    let cards = {
-        let stripe = stripe.clone();
-        StripeWallet::new(move |wanted: TokenWanted| {
-            let card = "pm_card_chargeDeclined";
-            let token = stripe.token(Limits::of(wanted.amount, &wanted.currency).with_card(card));
-            async move { Ok::<_, PayError>(token) }
-        })
-    };
+    let cards = stripe.wallet("pm_card_chargeDeclined");
     let policy = Policy::new(Budget::total("usd", Amount::whole(20)));
     let client = Client::builder(policy, MemoryLedger::new()).method(cards).build().expect("a client");
     let error =

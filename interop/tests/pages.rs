@@ -2,19 +2,17 @@
 //! page, light and dark. What is shown is there, nobody else is asked, and axe finds nothing that a reader who cannot see it
 //! would miss.
 
-use interop::stripe::{KeyFile, PROFILE, StandIn};
-use interop::{Chain, Lab, Scheme, Shop, lab};
+use interop::stripe::{SECRET_KEY, StandIn};
+use interop::{Chain, KeyFile, Lab, Scheme, Shop, lab};
 
 const SHOP: &str = env!("CARGO_BIN_EXE_shop-under-test");
 
 /// A shop that takes Tempo and cards, and what it needs to stay open.
 async fn shop(lab: &Lab) -> (Shop, (Chain, StandIn, KeyFile)) {
     let chain = lab.chain().await;
-    let (stand_in, key) = (StandIn::of_today().await, KeyFile::new());
+    let (stand_in, key) = (StandIn::of_today().await, KeyFile::of(SECRET_KEY));
     stand_in.allow_small_amounts();
-    let flags =
-        ["--stripe-url", &stand_in.url, "--stripe-key-file", key.path(), "--stripe-network-id", PROFILE];
-    let shop = Shop::start(SHOP, &chain.url, &[&flags[..], &["--stripe-minimum", "0.01"]].concat()).await;
+    let shop = Shop::start(SHOP, &chain.url, &stand_in.flags(&key)).await;
     (shop, (chain, stand_in, key))
 }
 

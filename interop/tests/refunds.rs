@@ -343,7 +343,7 @@ async fn with_connect_the_others_give_their_part_back() {
     assert_eq!(posts[0].field("refund_application_fee"), Some("true"));
 }
 
-/// The three networks under servers that are stopped.
+/// Cards under servers that are stopped.
 struct StoppedCards {
     stand_in: StandIn,
     http: Http,

@@ -15,7 +15,7 @@ use mpp::protocol::{Challenge, Credential};
 use mpp::store::{Key, PostgresStore, Quota, RedisStore, Store};
 use mpp::{Amount, Sandbox, Secret};
 use rand::Rng;
-use servers::Server;
+use servers::{Server, ready};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,15 +40,7 @@ async fn three_shops_on_one_redis_deliver_each_payment_once_whoever_is_killed() 
 async fn three_shops_on_one_postgres_deliver_each_payment_once_whoever_is_killed() {
     let Some(server) = Server::postgres() else { return };
     let url = format!("postgres://postgres:secret@127.0.0.1:{}/postgres", server.port);
-    let patience = Instant::now() + Duration::from_secs(30);
-    let store = loop {
-        // A server that has just been started refuses for a moment.
-        match PostgresStore::connect(&url).await {
-            Ok(store) => break store,
-            Err(error) => assert!(Instant::now() < patience, "{error}"),
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    };
+    let store = ready(|| PostgresStore::connect(&url)).await;
     three_shops("PostgreSQL", &url, Arc::new(store)).await;
 }
 

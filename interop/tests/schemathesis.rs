@@ -1,8 +1,8 @@
 //! Schemathesis makes up requests from the shop's own document, good ones and bad ones, for what is priced and what is free,
 //! and holds every answer against it: no 5xx, no undocumented status, content type, header or body.
 
-use interop::stripe::{KeyFile, PROFILE, StandIn};
-use interop::{Shop, lab};
+use interop::stripe::{SECRET_KEY, StandIn};
+use interop::{KeyFile, Shop, lab};
 use std::process::Stdio;
 use tokio::process::Command;
 
@@ -15,11 +15,9 @@ async fn no_request_made_up_from_the_document_is_answered_by_a_fault_or_by_surpr
     let Some(lab) = lab() else { return };
     let Some(program) = lab.schemathesis() else { return };
     let chain = lab.chain().await;
-    let (stand_in, key) = (StandIn::of_today().await, KeyFile::new());
+    let (stand_in, key) = (StandIn::of_today().await, KeyFile::of(SECRET_KEY));
     stand_in.allow_small_amounts();
-    let flags =
-        ["--stripe-url", &stand_in.url, "--stripe-key-file", key.path(), "--stripe-network-id", PROFILE];
-    let shop = Shop::start(SHOP, &chain.url, &[&flags[..], &["--stripe-minimum", "0.01"]].concat()).await;
+    let shop = Shop::start(SHOP, &chain.url, &stand_in.flags(&key)).await;
     // `default` documents whatever a handler may answer; without it every status has to stand there by itself.
     let mut document = interop::ask("GET", &shop.at("/openapi.json"), None, None).await.json();
     let mut stripped = 0;

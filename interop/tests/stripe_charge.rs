@@ -2,8 +2,8 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use interop::stripe::{KeyFile, Limits, Mischief, PROFILE, SECRET_KEY, StandIn};
-use interop::{Answer, Mode, Shop, ask, lab};
+use interop::stripe::{Limits, Mischief, PROFILE, SECRET_KEY, StandIn};
+use interop::{Answer, KeyFile, Mode, Shop, ask, lab};
 use mpp::protocol::{Challenge, Timestamp};
 use mpp::routing::{Router, get};
 use mpp::store::MemoryStore;
@@ -198,12 +198,10 @@ async fn an_expired_challenge_never_reaches_stripe() {
 #[tokio::test]
 async fn mppx_pays_a_shop_that_takes_cards_only() {
     let Some(lab) = lab() else { return };
-    let (stand_in, key) = (StandIn::of_today().await, KeyFile::new());
+    let (stand_in, key) = (StandIn::of_today().await, KeyFile::of(SECRET_KEY));
     stand_in.allow_small_amounts();
     let mut wallet = lab.card_wallet(None, &stand_in);
-    let flags =
-        ["--stripe-url", &stand_in.url, "--stripe-key-file", key.path(), "--stripe-network-id", PROFILE];
-    let shop = Shop::without_tempo(SHOP, &[&flags[..], &["--stripe-minimum", "0.01"]].concat()).await;
+    let shop = Shop::without_tempo(SHOP, &stand_in.flags(&key)).await;
 
     for (path, cents) in [("/stripe", 100), ("/either", 5)] {
         let before = stand_in.taken();
@@ -228,24 +226,23 @@ async fn mppx_pays_a_shop_that_takes_cards_only() {
 async fn either_is_offered_by_card_only_where_the_minimum_allows_it() {
     let Some(lab) = lab() else { return };
     let chain = lab.chain().await;
-    let (stand_in, key) = (StandIn::of_today().await, KeyFile::new());
+    let (stand_in, key) = (StandIn::of_today().await, KeyFile::of(SECRET_KEY));
     stand_in.allow_small_amounts();
     let mut wallet = lab.card_wallet(Some(&chain), &stand_in);
-    let flags =
-        ["--stripe-url", &stand_in.url, "--stripe-key-file", key.path(), "--stripe-network-id", PROFILE];
+    let flags = stand_in.flags(&key);
     let methods = |answer: &Answer| -> Vec<String> {
         let line = answer.challenge.clone().expect("a challenge");
         Challenge::parse_all([line.as_str()]).offers.iter().map(|offer| offer.method.to_string()).collect()
     };
 
-    let shop = Shop::start(SHOP, &chain.url, &flags).await;
+    let shop = Shop::start(SHOP, &chain.url, &flags[..6]).await;
     assert_eq!(methods(&ask("GET", &shop.at("/either"), None, None).await), ["tempo"]);
     let log = shop.log();
     let warnings: Vec<_> = log.lines().filter(|line| line.contains("below the minimum")).collect();
     assert_eq!(warnings.len(), 1, "{log}");
     assert!(["either", "0.05", "0.5"].iter().all(|word| warnings[0].contains(word)), "{warnings:?}");
 
-    let shop = Shop::start(SHOP, &chain.url, &[&flags[..], &["--stripe-minimum", "0.01"]].concat()).await;
+    let shop = Shop::start(SHOP, &chain.url, &flags).await;
     let both = methods(&ask("GET", &shop.at("/either"), None, None).await);
     assert_eq!(both, ["tempo", "stripe"]);
     for (mode, method) in [(Mode::Pull, "tempo"), (Mode::Card("pm_card_visa"), "stripe")] {
@@ -262,12 +259,10 @@ async fn shop_with_a_payment_under_way(
     stand_in: &StandIn,
     flags: &[&str],
 ) -> (Shop, tokio::task::JoinHandle<Answer>) {
-    let key = KeyFile::new();
+    let key = KeyFile::of(SECRET_KEY);
     stand_in.allow_small_amounts();
-    let cards =
-        ["--stripe-url", &stand_in.url, "--stripe-key-file", key.path(), "--stripe-network-id", PROFILE];
-    let cards = [&cards[..], &["--stripe-minimum", "0.01"], flags].concat();
-    let shop = Shop::without_tempo(SHOP, &cards).await;
+    let flags = [&stand_in.flags(&key)[..], flags].concat();
+    let shop = Shop::without_tempo(SHOP, &flags).await;
     let line = ask("GET", &shop.at("/stripe"), None, None).await.challenge.expect("a challenge");
     let paid = card_credential(&line, &stand_in.token(Limits::of(100, "usd").with_card("pm_card_visa")));
     stand_in.next(CREATE, Mischief::Late);

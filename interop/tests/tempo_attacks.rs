@@ -8,7 +8,7 @@ use alloy::signers::{SignerSync, local::PrivateKeySigner};
 use alloy::sol_types::SolCall;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use interop::{Answer, Chain, Lossy, Shop, ask, fresh_address, lab};
+use interop::{Answer, Chain, DEV_ACCOUNTS, DEV_KEYS, Lossy, Shop, ask, fresh_address, lab};
 use mpp::method::tempo::{Sponsor, SponsorPolicy};
 use mpp::protocol::Challenge;
 use mpp::routing::{Router, get};
@@ -28,11 +28,11 @@ const SHOP: &str = env!("CARGO_BIN_EXE_shop-under-test");
 const PATH_USD: &str = "0x20c0000000000000000000000000000000000000";
 const ALPHA_USD: &str = "0x20c0000000000000000000000000000000000001";
 /// Anvil's second account.
-const FEE_PAYER_KEY: &str = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
-const FEE_PAYER: &str = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
+const FEE_PAYER_KEY: &str = DEV_KEYS[1];
+const FEE_PAYER: &str = DEV_ACCOUNTS[1];
 /// Anvil's third account.
-const ACCOMPLICE_KEY: &str = "5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a";
-const ACCOMPLICE: &str = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC";
+const ACCOMPLICE_KEY: &str = DEV_KEYS[2];
+const ACCOMPLICE: &str = DEV_ACCOUNTS[2];
 /// What a payer needs besides the price, for fees.
 const PLENTY: u128 = 5_000_000;
 

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use interop::{Answer, Chain, Lossy, Mode, Shop, Wallet, ask, lab};
+use interop::{Answer, Chain, DEV_ACCOUNTS, DEV_KEYS, KeyFile, Lossy, Mode, Shop, Wallet, ask, lab};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -304,22 +304,13 @@ async fn a_broadcast_whose_answer_is_lost_is_looked_up_and_not_repeated() {
     assert_eq!(lossy.broadcasts(), 1);
 }
 
-/// Anvil's second account, which has money; its key is public.
-const FEE_PAYER_KEY: &str = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
-const FEE_PAYER: &str = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
-
-fn key_file() -> std::path::PathBuf {
-    let path = std::env::temp_dir().join(format!("{}.key", interop::fresh_address()));
-    std::fs::write(&path, format!("{FEE_PAYER_KEY}\n")).expect("a temporary file");
-    path
-}
+/// Anvil's second account, which has money.
+const FEE_PAYER: &str = DEV_ACCOUNTS[1];
 
 #[tokio::test]
 async fn mppx_pays_without_money_for_the_fee_and_the_fee_payer_pays_it() {
-    let key = key_file();
-    let Some(mut scene) = Scene::set(&["--fee-payer-key-file", key.to_str().expect("UTF-8")]).await else {
-        return;
-    };
+    let key = KeyFile::of(DEV_KEYS[1]);
+    let Some(mut scene) = Scene::set(&["--fee-payer-key-file", key.path()]).await else { return };
     // The twenty-first account of the mnemonic has what the thing costs, to the last unit.
     scene.wallet.pay_from(20);
     let payer = "0x09DB0a93B389bEF724429898f539AEB7ac2Dd55f";
@@ -352,7 +343,6 @@ async fn mppx_pays_without_money_for_the_fee_and_the_fee_payer_pays_it() {
     let signature = raw["feePayerSignature"]["r"].as_str().map(|r| r.trim_start_matches("0x").to_owned());
     assert!(signature.is_some_and(|r| !format!("{answer:?}").contains(&r) && !scene.shop.log().contains(&r)));
     assert_eq!(scene.paid().await, [10_000]);
-    std::fs::remove_file(key).expect("it was there");
 }
 
 #[tokio::test]
@@ -384,17 +374,11 @@ async fn a_sponsored_payment_survives_crashes_and_lost_answers_and_is_paid_and_d
     let chain = lab.chain().await;
     let mut wallet = lab.wallet(&chain);
     let lossy = Lossy::start(&chain).await;
-    let key = key_file();
+    let key = KeyFile::of(DEV_KEYS[1]);
     let store = std::env::temp_dir().join(format!("{}.redb", interop::fresh_address()));
     let store_flag = format!("file:{}", store.display());
-    let flags = [
-        "--store",
-        &store_flag,
-        "--public-url",
-        "http://127.0.0.1:1",
-        "--fee-payer-key-file",
-        key.to_str().expect("UTF-8"),
-    ];
+    let flags =
+        ["--store", &store_flag, "--public-url", "http://127.0.0.1:1", "--fee-payer-key-file", key.path()];
 
     let shop = Shop::start(SHOP, &lossy.url, &flags).await;
     let challenge = ask("GET", &shop.at("/sponsored"), None, None).await.challenge.expect("a challenge");
@@ -409,7 +393,7 @@ async fn a_sponsored_payment_survives_crashes_and_lost_answers_and_is_paid_and_d
     assert_refused(&ask("GET", &shop.at("/sponsored"), Some(&credential), None).await, "invalid-challenge");
     assert_refused(&ask("GET", &shop.at("/charge"), Some(&credential), None).await, "invalid-challenge");
     assert_eq!(chain.payments_to(&shop.recipient).await.len(), 1);
-    for file in [store.clone(), format!("{}.secret", store.display()).into(), key] {
+    for file in [store.clone(), format!("{}.secret", store.display()).into()] {
         std::fs::remove_file(file).expect("it was there");
     }
 }

@@ -3,16 +3,13 @@
 use alloy::signers::local::PrivateKeySigner;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use interop::{Answer, CHAIN_ID, Chain, Shop, ask, fresh_address, lab};
+use interop::{Answer, CHAIN_ID, Chain, DEV_KEYS, KeyFile, Shop, ask, fresh_address, lab};
 use mpp::method::tempo::{Mode, TempoWallet};
 use mpp::method::{ClientMethod, Fate, Proof};
 use mpp::protocol::Challenge;
 use serde_json::json;
 
 const SHOP: &str = env!("CARGO_BIN_EXE_shop-under-test");
-/// Anvil's second account.
-const FEE_PAYER_KEY: &str = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
-
 async fn wallet(chain: &Chain, units: u128) -> TempoWallet {
     let key = PrivateKeySigner::random();
     chain.fund(&key.address().to_string(), units).await;
@@ -41,9 +38,8 @@ async fn the_wallet_pays_by_pull_by_push_sponsored_split_and_proves_who_it_is() 
     let Some(lab) = lab() else { return };
     let chain = lab.chain().await;
     let platform = fresh_address();
-    let key = std::env::temp_dir().join(format!("{}.key", fresh_address()));
-    std::fs::write(&key, FEE_PAYER_KEY).expect("a temporary file");
-    let flags = ["--fee-payer-key-file", key.to_str().expect("UTF-8"), "--split-payee", &platform];
+    let key = KeyFile::of(DEV_KEYS[1]);
+    let flags = ["--fee-payer-key-file", key.path(), "--split-payee", &platform];
     let shop = Shop::start(SHOP, &chain.url, &flags).await;
     for (path, mode, amount) in [
         ("/charge", Mode::Pull, 10_000),
@@ -75,5 +71,4 @@ async fn the_wallet_pays_by_pull_by_push_sponsored_split_and_proves_who_it_is() 
     assert_eq!(chain.balance(poor.did().rsplit(':').next().expect("an address")).await, 0);
     // The wallet finds the transaction although the sponsor's signature has given it another hash.
     assert_eq!(poor.fate(&challenge, &proof).await, Fate::Paid { reference: answer.reference() });
-    std::fs::remove_file(key).expect("it was there");
 }

@@ -7,7 +7,6 @@ mod servers;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use mpp::ledger::Query;
 use mpp::method::Step;
@@ -19,7 +18,7 @@ use mpp::store::{
 use mpp::testing::{self, Client};
 use mpp::{Mpp, Paid, Secret, SystemClock};
 use serde_json::Value;
-use servers::Server;
+use servers::{Server, ready};
 
 #[mpp::charge(amount = "0.05", currency = "usdc", methods(sandbox))]
 async fn weather(_: Paid) -> &'static str {
@@ -202,17 +201,6 @@ fn a_servers_ledger_is_printed_from_its_postgres() {
     let Some(server) = Server::postgres() else { return };
     let url = format!("postgres://postgres:secret@127.0.0.1:{}/postgres", server.port);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        // A server that has just been started refuses for a moment.
-        let patience = Instant::now() + Duration::from_secs(20);
-        let store = loop {
-            match PostgresStore::connect(&url).await {
-                Ok(store) => break store,
-                Err(error) => assert!(Instant::now() < patience, "{error}"),
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        };
-        sold(store).await;
-    });
+    runtime.block_on(async { sold(ready(|| PostgresStore::connect(&url)).await).await });
     is_printed_from(&url);
 }

@@ -17,7 +17,6 @@ mod lab;
 use common::credential;
 use lab::*;
 use mpp::store::{Cas, Keep, Key, Limits, MemoryStore, Quota, Store, Write};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -37,7 +36,7 @@ const SEAL: usize = 24 + 16;
 
 #[tokio::test]
 async fn an_entry_takes_300_bytes_and_an_open_one_what_its_method_wrote_besides() {
-    let lab = Arc::new(Lab::new());
+    let lab = Lab::new();
     lab.pay("/cheap", PROOF).await.1.assert_ok();
     settle_down().await;
     let over = left(&lab).await;
@@ -47,13 +46,10 @@ async fn an_entry_takes_300_bytes_and_an_open_one_what_its_method_wrote_besides(
     println!("a key of a payment that is over takes {each} bytes");
     assert!(each <= ENTRY / 2, "a key of a payment that is over takes {each} bytes");
 
-    let lab = Arc::new(Lab::new());
-    lab.network.turnstile.forget_permits(usize::MAX >> 3);
+    let lab = Lab::new();
+    lab.network.close_turnstile();
     let paid = credential(&lab.challenge("/cheap").await, PROOF);
-    let request = tokio::spawn({
-        let lab = lab.clone();
-        async move { lab.client.get("/cheap").presenting(&paid).await }
-    });
+    let request = lab.send("/cheap", &paid);
     until(|| lab.network.waiting.load(Ordering::SeqCst) == 1).await;
     let open = left(&lab).await;
     assert_eq!(open.len(), 2, "{open:?}");

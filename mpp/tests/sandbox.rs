@@ -1,20 +1,21 @@
 //! The sandbox as a payment network: who may pay, and that money moves once whatever happens on the way.
 #![cfg(feature = "testing")]
 
+mod common;
+
+use common::{Fault, Faulty};
 use mpp::method::sandbox::Wallet;
 use mpp::method::{
     ClientMethod, CredentialCx, Held, OfferCx, Rejection, ServerMethod, SettleCx, Settlement, SettlementPlan,
-    Share, Step, Verified,
+    Share, Verified,
 };
 use mpp::protocol::{BaseUnits, Challenge, ChargeRequest, Intent, MethodName, ProblemType, Timestamp};
-use mpp::store::{Cas, Durability, Key, Limits, MemoryStore, Store, StoreError, Version, Versioned, Write};
+use mpp::store::{Limits, MemoryStore, Store};
 use mpp::{Amount, Clock, ManualClock, Sandbox};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
@@ -330,12 +331,9 @@ fn what_is_wrong_with_a_sandbox_is_reported_not_panicked() {
         .account(&alice().did(), Amount::ZERO - Amount::whole(1));
     let problems = wrong.problems();
     assert_eq!(problems.len(), 6, "{problems:?}");
-    let huge = MAX_OFFER;
     let currency = ServerMethod::currency(&Sandbox::new(), "usdc").unwrap();
-    assert!(Sandbox::new().offer(&OfferCx::new(huge, &currency)).is_err());
+    assert!(Sandbox::new().offer(&OfferCx::new(BaseUnits::new(u128::MAX), &currency)).is_err());
 }
-
-const MAX_OFFER: BaseUnits = BaseUnits::new(u128::MAX);
 
 #[tokio::test]
 async fn a_hold_reserves_and_then_pays_or_gives_back() {
@@ -553,92 +551,8 @@ async fn books_are_whole(sandbox: &Sandbox, last: &Settlement, price: Amount) {
     assert_eq!(balance(sandbox).await, Amount::whole(10) - spent);
 }
 
-/// How an operation on the store goes wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
-    /// It fails, and nothing was written.
-    FailsUndone,
-    /// It fails, but it was written.
-    FailsDone,
-    /// The process dies before it.
-    DiesBefore,
-    /// The process dies after it.
-    DiesAfter,
-}
-
-const FAULTS: [Fault; 4] = [Fault::FailsUndone, Fault::FailsDone, Fault::DiesBefore, Fault::DiesAfter];
-
-/// A store whose `at`-th operation goes wrong, or waits until it may go on.
-struct Faulty {
-    inner: Arc<MemoryStore>,
-    left: AtomicUsize,
-    fault: Option<Fault>,
-    reached: Notify,
-    go_on: Notify,
-}
-
-impl Faulty {
-    fn new(inner: &Arc<MemoryStore>, at: usize, fault: Option<Fault>) -> Arc<Self> {
-        let (reached, go_on) = (Notify::new(), Notify::new());
-        Arc::new(Self { inner: inner.clone(), left: AtomicUsize::new(at + 1), fault, reached, go_on })
-    }
-
-    async fn operation<T>(
-        &self,
-        operation: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
-        let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        if left != Ok(1) {
-            return operation.await;
-        }
-        let broken = Err(StoreError::Backend("out of reach".to_owned()));
-        match self.fault {
-            Some(Fault::FailsUndone) => broken,
-            Some(Fault::FailsDone) => operation.await.and(broken),
-            Some(fault) => {
-                if fault == Fault::DiesAfter {
-                    let _ = operation.await;
-                }
-                self.reached.notify_one();
-                std::future::pending().await
-            }
-            None => {
-                self.reached.notify_one();
-                self.go_on.notified().await;
-                operation.await
-            }
-        }
-    }
-}
-
-impl Store for Faulty {
-    fn durability(&self) -> Durability {
-        self.inner.durability()
-    }
-
-    fn get<'a>(&'a self, key: &'a Key) -> Step<'a, Result<Option<Versioned>, StoreError>> {
-        Step::boxed(self.operation(self.inner.get(key)))
-    }
-
-    fn cas<'a>(
-        &'a self,
-        key: &'a Key,
-        expect: Option<Version>,
-        new: Option<Write>,
-    ) -> Step<'a, Result<Cas, StoreError>> {
-        // Not carried out before it is polled.
-        Step::boxed(self.operation(async move { self.inner.cas(key, expect, new).await }))
-    }
-
-    fn scan<'a>(
-        &'a self,
-        prefix: &'a str,
-        after: Option<&'a Key>,
-        limit: usize,
-    ) -> Step<'a, Result<Vec<(Key, Versioned)>, StoreError>> {
-        Step::boxed(self.operation(self.inner.scan(prefix, after, limit)))
-    }
-}
+/// How a store operation goes wrong: it fails, and nothing was written or it was; the process dies, before it or after.
+const FAULTS: [Fault; 4] = [Fault::Refuses, Fault::LosesAnswer, Fault::Hangs, Fault::HangsDone];
 
 /// More operations than any verb makes; `every_store_operation_of_every_verb_is_tried` counts them.
 const OPERATIONS: usize = 10;
@@ -666,7 +580,8 @@ impl World {
 
     /// Runs a verb in a process whose `at`-th store operation goes wrong; `None` when it died of it.
     async fn faulty<T>(&self, at: usize, fault: Fault, verb: impl AsyncFnOnce(Sandbox) -> T) -> Option<T> {
-        let store = Faulty::new(&self.store, at, Some(fault));
+        let store = Faulty::new(self.store.clone());
+        store.after(at, fault);
         let process = self.over(store.clone());
         tokio::select! {
             biased;
@@ -687,20 +602,25 @@ impl World {
 async fn every_store_operation_of_every_verb_is_tried() {
     let plan = plan(&World::new().sandbox(), &alice(), "one", Amount::whole(3)).await;
     let cx = SettleCx::new("one", &plan, NOW);
+    let late = Fault::Hangs;
     let untouched = World::new();
-    let settled =
-        untouched.faulty(OPERATIONS, Fault::DiesBefore, async |sandbox| sandbox.settle(&cx).await).await;
+    let settled = untouched.faulty(OPERATIONS, late, async |sandbox| sandbox.settle(&cx).await).await;
     assert!(matches!(settled, Some(Settlement::Settled(_))), "no settlement makes that many operations");
-    let resolved =
-        untouched.faulty(OPERATIONS, Fault::DiesBefore, async |sandbox| sandbox.resolve(&cx).await).await;
+    let resolved = untouched.faulty(OPERATIONS, late, async |sandbox| sandbox.resolve(&cx).await).await;
     assert!(resolved.is_some(), "no resolution makes that many operations");
     let untouched = World::new();
-    let held = untouched.faulty(OPERATIONS, Fault::DiesBefore, async |sandbox| sandbox.hold(&cx).await).await;
+    let held = untouched.faulty(OPERATIONS, late, async |sandbox| sandbox.hold(&cx).await).await;
     let Some(Held::Held(held)) = held else { panic!("no hold makes that many operations") };
     let cx = SettleCx::new("one", &held, NOW);
-    let captured =
-        untouched.faulty(OPERATIONS, Fault::DiesBefore, async |sandbox| sandbox.settle(&cx).await).await;
+    let captured = untouched.faulty(OPERATIONS, late, async |sandbox| sandbox.settle(&cx).await).await;
     assert!(matches!(captured, Some(Settlement::Settled(_))), "no capture makes that many operations");
+    let untouched = World::new();
+    let Held::Held(held) = untouched.sandbox().hold(&SettleCx::new("one", &plan, NOW)).await else {
+        panic!()
+    };
+    let cx = SettleCx::new("one", &held, NOW);
+    let released = untouched.faulty(OPERATIONS, late, async |sandbox| sandbox.release(&cx).await).await;
+    assert_eq!(released, Some(Ok(())), "no release makes that many operations");
 }
 
 #[tokio::test]
@@ -764,7 +684,7 @@ async fn a_hold_that_stops_at_any_store_operation_can_be_released() {
     for fault in FAULTS {
         for at in 0..OPERATIONS {
             for (release_fault, release_at) in
-                FAULTS.into_iter().flat_map(|fault| (0..8).map(move |at| (fault, at)))
+                FAULTS.into_iter().flat_map(|fault| (0..OPERATIONS).map(move |at| (fault, at)))
             {
                 let world = World::new();
                 let cx = SettleCx::new("one", &plan, NOW);
@@ -813,7 +733,8 @@ async fn a_process_that_was_only_slow_cannot_settle_what_was_resolved_without_it
             let world = World::new();
             let plan = plan(&world.sandbox(), &alice(), "one", Amount::whole(3)).await;
             let cx = SettleCx::new("one", &plan, NOW);
-            let store = Faulty::new(&world.store, at, None);
+            let store = Faulty::new(world.store.clone());
+            store.after(at, Fault::Waits);
             let slow = world.over(store.clone());
             let mut settling = slow.settle(&cx);
             let early = tokio::select! {
@@ -850,7 +771,8 @@ async fn what_a_dead_process_left_reserved_comes_back_with_the_next_payment() {
     let mut stuck = false;
     for at in 0..OPERATIONS {
         let world = World::new();
-        let store = Faulty::new(&world.store, at, None);
+        let store = Faulty::new(world.store.clone());
+        store.after(at, Fault::Waits);
         let slow = world.over(store.clone());
         let mut settling = slow.settle(&cx);
         tokio::select! {
@@ -860,7 +782,7 @@ async fn what_a_dead_process_left_reserved_comes_back_with_the_next_payment() {
         }
         let declined = matches!(world.sandbox().resolve(&cx).await, Settlement::Declined(_));
         // It goes on for exactly one more operation.
-        store.left.store(2, Ordering::SeqCst);
+        store.after(1, Fault::Waits);
         store.go_on.notify_one();
         tokio::select! {
             biased;

@@ -17,11 +17,11 @@ use mpp::protocol::Timestamp;
 use mpp::refund::{RefundOrder, RefundState};
 use mpp::store::{MemoryStore, PostgresStore, RedisStore, Store};
 use mpp::{Amount, Builder};
-use servers::Server;
+use servers::{Server, ready};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// More than a page.
@@ -46,33 +46,12 @@ async fn the_ledger_is_the_same_on_postgres() {
     let Some(server) = Server::postgres() else { return };
     let clock = clock();
     let url = format!("postgres://postgres:secret@127.0.0.1:{}/postgres", server.port);
-    // A server that has just been started refuses for a moment.
-    let patience = Instant::now() + Duration::from_secs(20);
-    let store = loop {
-        match PostgresStore::connect(&url).await {
-            Ok(store) => break store,
-            Err(error) => assert!(Instant::now() < patience, "{error}"),
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    };
+    let store = ready(|| PostgresStore::connect(&url)).await;
     keeps_a_ledger(Arc::new(store.with_clock(clock.clone())), clock).await;
 }
 
 fn keeping(builder: Builder) -> Builder {
     builder.single_process_volatile_store().ledger_retention(MONTH)
-}
-
-/// Every payment that a query wants, page by page.
-async fn all(ledger: &Ledger, query: &Query) -> Vec<LedgerEntry> {
-    let (mut entries, mut after) = (Vec::new(), None);
-    loop {
-        let page = ledger.page(query, after.as_ref()).await.expect("the store is there");
-        entries.extend(page.entries);
-        after = page.next;
-        if after.is_none() {
-            return entries;
-        }
-    }
 }
 
 async fn keeps_a_ledger(store: Arc<dyn Store>, clock: Arc<mpp::ManualClock>) {

@@ -7,8 +7,9 @@
 //!
 //! # What the counts belong to
 //! One architecture and one set of vector instructions (libraries choose their code by it at run time): elsewhere nothing is
-//! compared. One compiler, which is pinned, and one libc: a failure says when these are others. valgrind pretends to a processor without SHA instructions: hashing weighs several times what
-//! it does in earnest, so these counts are for noticing a change. What things cost, `cargo xtask bench` says.
+//! compared. One compiler, which is pinned, and one libc: a failure says when these are others. valgrind pretends to a
+//! processor without SHA instructions: hashing weighs several times what it does in earnest, so these counts are for
+//! noticing a change. What things cost, `cargo xtask bench` says.
 //!
 //! # Why not a crate
 //! `iai-callgrind` (now `gungraun`) keeps its baselines in `target/`, where a fresh clone has none, and wants a runner of the

@@ -41,7 +41,6 @@ struct Cli {
 enum Command {
     /// Set up and run every check, and end with one line: `N passed, N failed`
     Test(stages::Selection),
-
     /// Run the benchmarks, and write benches/RESULTS.md and its plots
     Bench(bench::Options),
     /// Run the crash tests for long: storms of faults, killed shops, replicas on one database
@@ -60,7 +59,6 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = Workspace::load().map_err(Error::from).and_then(|workspace| match cli.command {
         Command::Test(selection) => stages::test(&workspace, &selection),
-
         Command::Bench(options) => bench::bench(&workspace, &options),
         Command::Crash(options) => crash::crash(&workspace, &options),
         Command::Fuzz(options) => fuzz::fuzz(&workspace, &options),

@@ -223,7 +223,6 @@ impl Stage {
                 deny.args(["--all-features", "check", "bans", "licenses", "sources"]);
                 install.into_iter().chain([Step::new(deny, Check, minutes(5))]).collect()
             }
-            Stage::Quickstart if !workspace.has_member("quickstart") => Vec::new(),
             Stage::Quickstart => vec![call.cargo(Check, 10, ["run", "--package", "quickstart"])],
             Stage::Macros => vec![
                 call.test(Slim, 10, Setup, ["--no-run"]),
@@ -237,7 +236,7 @@ impl Stage {
                 [libraries].into_iter().chain(call.integration_tests(10, Full, self)).collect()
             }
             Stage::Interop => {
-                let npm = tools::npm_packages(workspace).into_iter();
+                let npm = [tools::npm_packages(workspace)].into_iter();
                 npm.chain(tools::python_packages(workspace))
                     .chain(tools::databases(without))
                     .chain(tools::browser())

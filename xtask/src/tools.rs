@@ -1,5 +1,5 @@
-//! What the tests need that cargo does not bring: cargo-deny, the npm and PyPI packages of the interop tests, and the
-//! databases of the stores.
+//! What the tests need that cargo does not bring: cargo-deny, the npm and PyPI packages of the interop tests, the databases
+//! of the stores, a browser, and valgrind.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -37,25 +37,19 @@ pub(crate) fn cargo_deny(workspace: &Workspace) -> (OsString, Option<Step>) {
     (own.into(), Some(Step::new(install, Counting::Setup, Duration::from_secs(15 * 60))))
 }
 
-/// The installation of the npm packages that `interop/package.json` pins; none before there is such a file.
-pub(crate) fn npm_packages(workspace: &Workspace) -> Option<Step> {
-    let folder = workspace.root().join("interop");
-    if !folder.join("package.json").is_file() {
-        return None;
-    }
+/// The installation of the npm packages that `interop/package.json` pins.
+pub(crate) fn npm_packages(workspace: &Workspace) -> Step {
     let mut npm = Command::new("npm");
     // The pins in package.json are exact; a lock file would carry the addresses of one registry.
-    npm.args(["install", "--no-audit", "--no-fund", "--no-package-lock"]).current_dir(folder);
-    Some(Step::new(npm, Counting::Setup, Duration::from_secs(5 * 60)))
+    npm.args(["install", "--no-audit", "--no-fund", "--no-package-lock"])
+        .current_dir(workspace.root().join("interop"));
+    Step::new(npm, Counting::Setup, Duration::from_secs(5 * 60))
 }
 
 /// The installation of the PyPI packages that `interop/requirements.txt` pins, into an environment of their own beside the
 /// built programs, where the tests look for it. Checks, not preparation: without Python the other tests still run.
-pub(crate) fn python_packages(workspace: &Workspace) -> Vec<Step> {
+pub(crate) fn python_packages(workspace: &Workspace) -> [Step; 2] {
     let requirements = workspace.root().join("interop/requirements.txt");
-    if !requirements.is_file() {
-        return Vec::new();
-    }
     let environment = workspace.scratch("interop-python");
     let mut make = Command::new("python3");
     make.args(["-m", "venv"]).arg(&environment);
@@ -64,14 +58,12 @@ pub(crate) fn python_packages(workspace: &Workspace) -> Vec<Step> {
     install
         .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
         .arg(requirements);
-    [make, install].map(|command| Step::new(command, Counting::Check, Duration::from_secs(5 * 60))).into()
+    [make, install].map(|command| Step::new(command, Counting::Check, Duration::from_secs(5 * 60)))
 }
 
-/// The installation of the databases that the stores are tested on, from Debian's packages; none when they are there or
-/// this is not root on such a system: then the tests say what is missing.
+/// The installation of the databases that the stores are tested on; none when they are there or cannot be had: then the
+/// tests say what is missing.
 pub(crate) fn databases(without: &[Server]) -> Option<Step> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let on_path = |name: &str| std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
     let postgres = Path::new("/usr/lib/postgresql").is_dir() || on_path("postgres");
     let pooler = on_path("pgbouncer") || Path::new("/usr/sbin/pgbouncer").is_file();
     let missing: Vec<&str> = [
@@ -83,47 +75,38 @@ pub(crate) fn databases(without: &[Server]) -> Option<Step> {
     .filter(|(server, _, there)| !there && !without.contains(server))
     .map(|(_, package, _)| package)
     .collect();
+    debian_packages(&missing, Counting::Setup)
+}
+
+/// The installation of the browser that opens the pay page, under the same conditions. A check: without it one test fails,
+/// and says why.
+pub(crate) fn browser() -> Option<Step> {
+    let there = on_path("chromium") || on_path("chromium-browser");
+    debian_packages(if there { &[] } else { &["chromium", "fonts-dejavu-core"] }, Counting::Check)
+}
+
+/// The installation of what counts instructions, under the same conditions.
+pub(crate) fn valgrind() -> Option<Step> {
+    debian_packages(if on_path("valgrind") { &[] } else { &["valgrind"] }, Counting::Setup)
+}
+
+/// None when nothing is missing, or this is not root on such a system.
+fn debian_packages(missing: &[&str], counting: Counting) -> Option<Step> {
     if missing.is_empty() || !on_path("apt-get") || !is_root() {
         return None;
     }
+    let missing = missing.join(" ");
+    let packages = format!("apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends {missing}");
     let mut install = Command::new("sh");
-    let packages = format!(
-        "apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends {}",
-        missing.join(" ")
-    );
     // A fresh machine may not have the package lists, or old ones.
     install.args(["-c", &format!("{packages} || {{ apt-get update && {packages}; }}")]);
     install.env("DEBIAN_FRONTEND", "noninteractive");
-    Some(Step::new(install, Counting::Setup, Duration::from_secs(5 * 60)))
+    Some(Step::new(install, counting, Duration::from_secs(5 * 60)))
 }
 
-/// The installation of the browser that opens the pay page, from Debian's packages, under the same conditions. A check:
-/// without it one test fails, and says why.
-pub(crate) fn browser() -> Option<Step> {
+fn on_path(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let on_path = |name: &str| std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
-    if on_path("chromium") || on_path("chromium-browser") || !on_path("apt-get") || !is_root() {
-        return None;
-    }
-    let mut install = Command::new("sh");
-    let packages = "apt-get install -y --no-install-recommends chromium fonts-dejavu-core";
-    install.args(["-c", &format!("{packages} || {{ apt-get update && {packages}; }}")]);
-    install.env("DEBIAN_FRONTEND", "noninteractive");
-    Some(Step::new(install, Counting::Check, Duration::from_secs(5 * 60)))
-}
-
-/// The installation of what counts instructions, from Debian's packages, under the same conditions.
-pub(crate) fn valgrind() -> Option<Step> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let on_path = |name: &str| std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
-    if on_path("valgrind") || !on_path("apt-get") || !is_root() {
-        return None;
-    }
-    let mut install = Command::new("sh");
-    let packages = "apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends valgrind";
-    install.args(["-c", &format!("{packages} || {{ apt-get update && {packages}; }}")]);
-    install.env("DEBIAN_FRONTEND", "noninteractive");
-    Some(Step::new(install, Counting::Setup, Duration::from_secs(5 * 60)))
+    std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
 }
 
 fn is_root() -> bool {

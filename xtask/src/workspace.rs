@@ -94,10 +94,6 @@ impl Workspace {
         self.target.join(name)
     }
 
-    pub(crate) fn has_member(&self, name: &str) -> bool {
-        self.members.iter().any(|member| member == name)
-    }
-
     pub(crate) fn integration_tests(&self) -> &[TestTarget] {
         &self.integration_tests
     }

@@ -3,14 +3,13 @@
 //! A claim is what makes a payment single: one compare-and-swap that expects nothing under the key. Every key is new, as in life.
 //! Redis syncs its log with every write, PostgreSQL and redb with every commit: what they say is written is on the disk.
 
-use crate::servers::Server;
+use crate::servers::{Server, ready};
 use crate::{Effort, report};
 use hdrhistogram::Histogram;
 use mpp::store::{
     Cas, Keep, Key, Limits, MemoryStore, PostgresOptions, PostgresStore, Quota, RedbStore, RedisStore, Store,
-    StoreError, Write,
+    Write,
 };
-use std::future::Future;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -75,18 +74,6 @@ async fn stores(effort: Effort) {
             }
         }
         None => report::skipped("PostgreSQL: `postgres` is not installed"),
-    }
-}
-
-/// A server that has just been started refuses for a moment.
-async fn ready<S, F: Future<Output = Result<S, StoreError>>>(connect: impl Fn() -> F) -> S {
-    let patience = Instant::now() + Duration::from_secs(20);
-    loop {
-        match connect().await {
-            Ok(store) => return store,
-            Err(_) if Instant::now() < patience => tokio::time::sleep(Duration::from_millis(50)).await,
-            Err(error) => panic!("{error}"),
-        }
     }
 }
 

@@ -1,68 +1,24 @@
 //! The voucher method keeps the contract that the built-in methods keep.
 
 use custom_method::{Pocket, Vouchers};
-use mpp::method::{ClientMethod, PayError, Proof, Step};
+use mpp::method::{ClientMethod, PayError, Proof};
 use mpp::protocol::{Challenge, Currency, MethodName};
-use mpp::store::{Cas, Durability, Key, MemoryStore, Store, StoreError, Version, Versioned, Write};
-use mpp::testing::{MethodBench, method_conformance};
+use mpp::store::{MemoryStore, Store};
+use mpp::testing::{MethodBench, Process, method_conformance};
 use mpp::{Amount, Clock};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 const CODE: &str = "SPRING-4f1c9a";
 
-/// A book that others get a turn at, so that the method can be stopped at each of its lines.
-struct Book {
-    inner: MemoryStore,
-    writes: AtomicUsize,
+/// The books, and what reads and writes them: at each of its operations the method can be stopped.
+struct Bench {
+    process: Process,
+    book: Arc<dyn Store>,
 }
-
-impl Store for Book {
-    fn durability(&self) -> Durability {
-        self.inner.durability()
-    }
-
-    fn get<'a>(&'a self, key: &'a Key) -> Step<'a, Result<Option<Versioned>, StoreError>> {
-        Step::boxed(async move {
-            tokio::task::yield_now().await;
-            self.inner.get(key).await
-        })
-    }
-
-    fn cas<'a>(
-        &'a self,
-        key: &'a Key,
-        expect: Option<Version>,
-        new: Option<Write>,
-    ) -> Step<'a, Result<Cas, StoreError>> {
-        self.writes.fetch_add(1, Ordering::SeqCst);
-        Step::boxed(async move {
-            tokio::task::yield_now().await;
-            let done = self.inner.cas(key, expect, new).await;
-            tokio::task::yield_now().await;
-            done
-        })
-    }
-
-    fn scan<'a>(
-        &'a self,
-        prefix: &'a str,
-        after: Option<&'a Key>,
-        limit: usize,
-    ) -> Step<'a, Result<Vec<(Key, Versioned)>, StoreError>> {
-        self.inner.scan(prefix, after, limit)
-    }
-
-    fn changed<'a>(&'a self, key: &'a Key, since: Version) -> Step<'a, ()> {
-        self.inner.changed(key, since)
-    }
-}
-
-struct Bench(Arc<Book>);
 
 impl Bench {
     fn vouchers(&self, cents: u128) -> Vouchers {
-        Vouchers::new(self.0.clone(), [(CODE.to_owned(), cents)])
+        Vouchers::new(self.book.clone(), [(CODE.to_owned(), cents)])
     }
 }
 
@@ -86,7 +42,8 @@ impl MethodBench for Bench {
     }
 
     async fn traces(&self) -> String {
-        format!("{} writes", self.0.writes.load(Ordering::SeqCst))
+        let writes = self.process.operations().into_iter().filter(|name| name.starts_with("write"));
+        format!("{} writes", writes.count())
     }
 
     fn secrets(&self) -> Vec<String> {
@@ -95,7 +52,9 @@ impl MethodBench for Bench {
 }
 
 fn bench() -> Bench {
-    Bench(Arc::new(Book { inner: MemoryStore::new(), writes: AtomicUsize::new(0) }))
+    let process = Process::immortal();
+    let book = process.store(Arc::new(MemoryStore::new()));
+    Bench { process, book }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,7 +76,7 @@ async fn a_voucher_is_never_worth_more_than_was_paid_for_it() {
     let mpp = mpp::Mpp::builder("https://api.example.com")
         .secret(Secret::generate())
         .method(bench.vouchers(120))
-        .shared_store(bench.0.clone())
+        .shared_store(bench.book.clone())
         .single_process_volatile_store()
         .build()
         .expect("a configuration");

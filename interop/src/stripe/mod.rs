@@ -13,18 +13,16 @@
 //! | `books.rs` | tokens, PaymentIntents and what may happen to them |
 //! | `form.rs` | forms, read strictly, and Stripe's errors |
 //! | `refunds.rs` | refunds of PaymentIntents |
-//! | `key.rs` | a file with its secret key |
 
 mod books;
 mod form;
-mod key;
 mod refunds;
 
 pub use self::books::Limits;
-pub use self::key::KeyFile;
 
 use self::books::Books;
 use self::form::{Form, Refusal};
+use crate::KeyFile;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -32,7 +30,8 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http_body::Frame;
-use mpp::method::Proof;
+use mpp::method::stripe::{StripeWallet, TokenWanted};
+use mpp::method::{PayError, Proof};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::Pin;
@@ -147,6 +146,29 @@ impl StandIn {
     /// Makes a token, as its payer would.
     pub fn token(&self, limits: Limits) -> String {
         self.desk().books.issue(limits)
+    }
+
+    /// What a shop is told to take cards here, also for small amounts. The minimum comes last.
+    pub fn flags<'a>(&'a self, key: &'a KeyFile) -> [&'a str; 8] {
+        [
+            "--stripe-url",
+            &self.url,
+            "--stripe-key-file",
+            key.path(),
+            "--stripe-network-id",
+            PROFILE,
+            "--stripe-minimum",
+            "0.01",
+        ]
+    }
+
+    /// A wallet whose backend is this stand-in itself, on such a card.
+    pub fn wallet(&self, card: &'static str) -> StripeWallet {
+        let stripe = self.clone();
+        StripeWallet::new(move |wanted: TokenWanted| {
+            let token = stripe.token(Limits::of(wanted.amount, &wanted.currency).with_card(card));
+            async move { Ok::<_, PayError>(token) }
+        })
     }
 
     /// The payment of a dollar: a token of that worth.

@@ -124,7 +124,7 @@ async fn only_origins_that_the_policy_names_are_told_how_they_can_be_paid() {
 
 #[tokio::test]
 async fn a_server_is_told_of_every_method_once_that_the_policy_allows_and_a_wallet_pays() {
-    let wallet = mpp::method::sandbox::Wallet::generate();
+    let wallet = Wallet::generate();
     let home = || Policy::unlimited().origins([HOME]);
     for (policy, told) in
         [(home(), "sandbox/charge, stripe/charge"), (home().methods(["stripe"]), "stripe/charge")]
@@ -266,7 +266,7 @@ async fn the_first_wallet_is_preferred_and_an_own_selection_overrules_it() {
         response.headers_mut().insert("www-authenticate", merged.parse().unwrap());
         response
     };
-    let wallet = mpp::method::sandbox::Wallet::generate();
+    let wallet = Wallet::generate();
     let cards = wallet.for_method(MethodName::from_static("stripe"));
     for (select, sent) in [(None, "sandbox"), (Some("stripe"), "stripe")] {
         let (first, second) = (wallet.clone(), cards.clone());

@@ -280,7 +280,7 @@ async fn a_connection_that_is_cut_after_the_credential_was_sent_leaves_a_payment
 
 #[tokio::test]
 async fn a_quote_tells_prices_and_verdicts_and_pays_nothing() {
-    let shop = Shop::open(Policy::new(Budget::total("usdc", Amount::whole(1)))).await;
+    let shop = Shop::open(policy()).await;
     let quote =
         async |path: &str| shop.client.quote(&format!("{}{path}", shop.base).parse().unwrap()).await.unwrap();
     let weather = quote("/weather").await;
@@ -304,7 +304,7 @@ async fn a_quote_tells_prices_and_verdicts_and_pays_nothing() {
 
 #[tokio::test]
 async fn a_quote_has_what_can_be_paid_first_the_cheapest_before_others_and_then_every_refusal() {
-    let shop = Shop::open(Policy::new(Budget::total("usdc", Amount::whole(1)))).await;
+    let shop = Shop::open(policy()).await;
     let url = |path: &str| format!("{}{path}", shop.base).parse::<reqwest::Url>().unwrap();
     let offer = async |method: http::Method, path: &str| {
         let quote = shop.client.quote_request(reqwest::Request::new(method, url(path))).await.unwrap();

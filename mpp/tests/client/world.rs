@@ -87,8 +87,8 @@ pub(crate) struct Server {
     router: axum::Router,
     pub(crate) sandbox: Sandbox,
     acts: Arc<Mutex<VecDeque<Act>>>,
-    /// What arrived in between, in order.
-    pub(crate) seen: Arc<Mutex<Vec<(http::Method, HeaderMap)>>>,
+    /// The headers of what arrived in between, in order.
+    seen: Arc<Mutex<Vec<HeaderMap>>>,
 }
 
 impl Server {
@@ -108,7 +108,7 @@ impl Server {
 
     /// The headers of the request of this number, counted from 0.
     pub(crate) fn headers(&self, request: usize) -> HeaderMap {
-        self.seen.lock().unwrap()[request].1.clone()
+        self.seen.lock().unwrap()[request].clone()
     }
 
     /// An unpaid response of the honest server, which nobody in between has seen.
@@ -124,8 +124,7 @@ impl Server {
     }
 
     async fn answer(self, request: Request<Full<Bytes>>) -> Result<Response<Body>, BoxError> {
-        let seen = (request.method().clone(), request.headers().clone());
-        self.seen.lock().unwrap().push(seen);
+        self.seen.lock().unwrap().push(request.headers().clone());
         let act = self.acts.lock().unwrap().pop_front().unwrap_or(Act::Pass);
         let serve = async |request: Request<Full<Bytes>>| {
             let Ok(response) = self.router.clone().oneshot(request.map(Body::new)).await;
@@ -205,22 +204,18 @@ impl World {
         request: http::request::Builder,
         body: &'static str,
     ) -> Result<Response<Body>, Error> {
-        let request = request.body(Full::from(body)).unwrap();
-        self.http
-            .clone()
-            .oneshot(request)
-            .await
-            .map_err(|error| *error.downcast::<Error>().expect("our own error"))
+        self.exchange(request.body(Full::from(body)).unwrap()).await
     }
 
     /// Sends what an error kept.
     pub(crate) async fn retry(&self, error: &Error) -> Result<Response<Body>, Error> {
-        let request = error.unsettled().expect("a payment that can be sent again").request().map(Full::new);
-        self.http
-            .clone()
-            .oneshot(request)
-            .await
-            .map_err(|error| *error.downcast::<Error>().expect("our own error"))
+        let unsettled = error.unsettled().expect("a payment that can be sent again");
+        self.exchange(unsettled.request().map(Full::new)).await
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Response<Body>, Error> {
+        let response = self.http.clone().oneshot(request).await;
+        response.map_err(|error| *error.downcast::<Error>().expect("our own error"))
     }
 
     pub(crate) async fn till(&self) -> Amount {

@@ -4,15 +4,20 @@ use mpp::method::Step;
 use mpp::store::{Cas, Durability, Key, Store, StoreError, Version, Versioned, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use tokio::sync::Notify;
 
 /// A store that does as it is told at the n-th operation from now.
 pub struct Faulty {
     inner: Arc<dyn Store>,
-    /// Operations until the fault; negative when there is none.
+    /// Operations until the fault; none is to come without it.
     countdown: Mutex<Option<(usize, Fault)>>,
     pub operations: AtomicUsize,
     /// Every value that was to be written.
     pub written: Mutex<Vec<Vec<u8>>>,
+    /// An operation hangs or waits.
+    pub reached: Notify,
+    /// What waits goes on.
+    pub go_on: Notify,
 }
 
 /// What goes wrong.
@@ -24,8 +29,12 @@ pub enum Fault {
     Refuses,
     /// This operation is done, and its answer is lost.
     LosesAnswer,
-    /// This operation never returns.
+    /// This operation does nothing and never returns.
     Hangs,
+    /// This operation is done and never returns.
+    HangsDone,
+    /// This operation waits until it may go on.
+    Waits,
 }
 
 impl Faulty {
@@ -35,6 +44,8 @@ impl Faulty {
             countdown: Mutex::new(None),
             operations: AtomicUsize::new(0),
             written: Mutex::default(),
+            reached: Notify::new(),
+            go_on: Notify::new(),
         })
     }
 
@@ -64,27 +75,44 @@ impl Faulty {
             }
         }
     }
+
+    async fn operation<T>(
+        &self,
+        operation: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let broken = || Err(StoreError::Backend("told to fail".to_owned()));
+        match self.fault() {
+            None => {}
+            Some(Fault::Dies | Fault::Refuses) => return broken(),
+            Some(Fault::LosesAnswer) => return operation.await.and_then(|_| broken()),
+            Some(fault @ (Fault::Hangs | Fault::HangsDone)) => {
+                if fault == Fault::HangsDone {
+                    let _ = operation.await;
+                }
+                self.reached.notify_one();
+                return std::future::pending().await;
+            }
+            Some(Fault::Waits) => {
+                self.reached.notify_one();
+                self.go_on.notified().await;
+            }
+        }
+        // As a network would: the caller can be dropped here, and there.
+        tokio::task::yield_now().await;
+        let done = operation.await;
+        tokio::task::yield_now().await;
+        done
+    }
 }
 
-fn broken<T>() -> Result<T, StoreError> {
-    Err(StoreError::Backend("told to fail".to_owned()))
-}
-
+// Nothing is asked of the store inside before the operation is polled: one of memory answers at once.
 impl Store for Faulty {
     fn durability(&self) -> Durability {
         self.inner.durability()
     }
 
     fn get<'a>(&'a self, key: &'a Key) -> Step<'a, Result<Option<Versioned>, StoreError>> {
-        match self.fault() {
-            None => Step::boxed(async move {
-                // As a network would: the caller can be dropped here.
-                tokio::task::yield_now().await;
-                self.inner.get(key).await
-            }),
-            Some(Fault::Hangs) => Step::boxed(std::future::pending()),
-            Some(_) => Step::ready(broken()),
-        }
+        Step::boxed(self.operation(async move { self.inner.get(key).await }))
     }
 
     fn cas<'a>(
@@ -94,20 +122,7 @@ impl Store for Faulty {
         new: Option<Write>,
     ) -> Step<'a, Result<Cas, StoreError>> {
         self.written.lock().unwrap().extend(new.as_ref().map(|write| write.value.clone()));
-        match self.fault() {
-            None => Step::boxed(async move {
-                tokio::task::yield_now().await;
-                let done = self.inner.cas(key, expect, new).await;
-                tokio::task::yield_now().await;
-                done
-            }),
-            Some(Fault::Hangs) => Step::boxed(std::future::pending()),
-            Some(Fault::LosesAnswer) => Step::boxed(async move {
-                self.inner.cas(key, expect, new).await?;
-                broken()
-            }),
-            Some(Fault::Dies | Fault::Refuses) => Step::ready(broken()),
-        }
+        Step::boxed(self.operation(async move { self.inner.cas(key, expect, new).await }))
     }
 
     fn scan<'a>(
@@ -116,11 +131,7 @@ impl Store for Faulty {
         after: Option<&'a Key>,
         limit: usize,
     ) -> Step<'a, Result<Vec<(Key, Versioned)>, StoreError>> {
-        match self.fault() {
-            None => self.inner.scan(prefix, after, limit),
-            Some(Fault::Hangs) => Step::boxed(std::future::pending()),
-            Some(_) => Step::ready(broken()),
-        }
+        Step::boxed(self.operation(async move { self.inner.scan(prefix, after, limit).await }))
     }
 
     fn changed<'a>(&'a self, key: &'a Key, since: Version) -> Step<'a, ()> {

@@ -8,15 +8,19 @@ pub use shop::{App, Bench, Tap, router};
 
 use crate::common::{Faulty, Network, Wired, credential};
 use axum::http::StatusCode;
+use mpp::ledger::{Ledger, LedgerEntry, Query};
 use mpp::protocol::{Challenge, Secret, Timestamp};
 use mpp::store::{Limits, MemoryStore, Store};
 use mpp::testing::{Client, Response};
 use mpp::{Builder, ManualClock, Mpp};
-use std::future::Future;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 pub const START: i64 = 1_800_000_000;
 
@@ -112,6 +116,19 @@ impl Lab {
         builder(url, &self.network, &self.cards, &self.clock, self.store.clone(), &self.secret)
     }
 
+    /// A configuration on this lab's store that takes the place of `old`, with another network.
+    pub fn successor(&self, old: &Mpp, network: Arc<Network>) -> Mpp {
+        Mpp::builder(URL)
+            .method(Wired(network))
+            .method(Wired(self.cards.clone()))
+            .allow_test_money()
+            .clock(self.clock.clone())
+            .shared_store(self.store.clone())
+            .replaces(old)
+            .build()
+            .unwrap_or_else(|report| panic!("{report}"))
+    }
+
     /// A client of the shop under another configuration.
     pub fn client_of(&self, mpp: &Mpp) -> Client {
         client(mpp, &self.bench)
@@ -130,6 +147,12 @@ impl Lab {
         let paid = credential(&self.challenge(uri).await, proof);
         let response = self.client.get(uri).presenting(&paid).await;
         (paid, response)
+    }
+
+    /// Presents a credential in a task of its own.
+    pub fn send(&self, uri: &str, paid: &str) -> JoinHandle<Response> {
+        let (request, paid) = (self.client.get(uri), paid.to_owned());
+        tokio::spawn(async move { request.presenting(&paid).await })
     }
 
     /// Presents a credential until it is delivered, as a patient client would: it stops at any 402.
@@ -194,6 +217,32 @@ pub fn until(mut condition: impl FnMut() -> bool) -> impl Future<Output = ()> {
             tokio::task::yield_now().await;
         }
         panic!("never so: {caller}")
+    }
+}
+
+/// Polls a future so many times and no more; what it answered, if it is over then.
+pub async fn polled<F: Future + Unpin>(future: &mut F, polls: usize) -> Option<F::Output> {
+    let mut left = polls;
+    poll_fn(|cx| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        Pin::new(&mut *future).poll(cx).map(Some)
+    })
+    .await
+}
+
+/// Every payment that a query wants, page by page.
+pub async fn all(ledger: &Ledger, query: &Query) -> Vec<LedgerEntry> {
+    let (mut entries, mut after) = (Vec::new(), None);
+    loop {
+        let page = ledger.page(query, after.as_ref()).await.unwrap();
+        entries.extend(page.entries);
+        after = page.next;
+        if after.is_none() {
+            return entries;
+        }
     }
 }
 

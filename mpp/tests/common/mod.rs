@@ -172,6 +172,11 @@ impl Network {
         *self.sponsoring.lock().unwrap() = sponsoring;
     }
 
+    /// Settlements wait at the turnstile from now on.
+    pub fn close_turnstile(&self) {
+        self.turnstile.forget_permits(Semaphore::MAX_PERMITS);
+    }
+
     fn script(&self) -> Script {
         *self.script.lock().unwrap()
     }

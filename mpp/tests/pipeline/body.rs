@@ -14,8 +14,14 @@ use tower::ServiceExt;
 
 /// A body that sends some bytes, and then stalls, breaks or ends.
 struct Stream {
-    chunks: Vec<&'static [u8]>,
+    /// The last one first.
+    chunks: Vec<Bytes>,
     end: End,
+}
+
+/// A body that sends this, and then nothing more.
+pub(crate) fn stalling(bytes: Vec<u8>) -> Body {
+    Body::new(Stream { chunks: vec![bytes.into()], end: End::Stalls })
 }
 
 enum End {
@@ -33,7 +39,7 @@ impl http_body::Body for Stream {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
         match (self.chunks.pop(), &self.end) {
-            (Some(chunk), _) => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(chunk))))),
+            (Some(chunk), _) => Poll::Ready(Some(Ok(Frame::data(chunk)))),
             (None, End::Stalls) => Poll::Pending,
             (None, End::Breaks) => Poll::Ready(Some(Err(std::io::Error::other("the connection was reset")))),
             (None, End::Ends) => Poll::Ready(None),
@@ -52,7 +58,8 @@ async fn post(
     if let Some(value) = authorization {
         request = request.header("authorization", value);
     }
-    let body = Body::new(Stream { chunks: chunks.iter().rev().copied().collect(), end });
+    let body =
+        Body::new(Stream { chunks: chunks.iter().rev().copied().map(Bytes::from_static).collect(), end });
     lab.app().oneshot(request.body(body).unwrap()).await.unwrap()
 }
 
@@ -71,7 +78,8 @@ async fn a_body_over_the_frameworks_limit_is_a_413_before_any_challenge() {
     // The limit is the framework's own, and counts what arrives, not what is announced.
     let app = lab.app().layer(DefaultBodyLimit::max(10));
     for (chunks, status) in [(&[&b"12345"[..], b"67890"][..], 402), (&[b"12345", b"67890", b"1"], 413)] {
-        let body = Body::new(Stream { chunks: chunks.to_vec(), end: End::Ends });
+        let chunks = chunks.iter().copied().map(Bytes::from_static).collect();
+        let body = Body::new(Stream { chunks, end: End::Ends });
         let request = Request::post("/raw").header("content-length", "1").body(body).unwrap();
         assert_eq!(app.clone().oneshot(request).await.unwrap().status(), status);
     }
@@ -146,27 +154,11 @@ async fn a_challenge_with_a_digest_is_not_paid_by_a_request_without_a_body() {
 
 /// A request for `/raw` from one client, with these bytes of its body and no end.
 fn stalls(lab: &Lab, host: u8, bytes: usize) -> tokio::task::JoinHandle<u16> {
-    let body = Body::new(Stalling(Some(vec![b'x'; bytes].into())));
-    let mut request = Request::post("/raw").body(body).unwrap();
+    let mut request = Request::post("/raw").body(stalling(vec![b'x'; bytes])).unwrap();
     let peer = std::net::SocketAddr::from(([192, 0, 2, host], 4711));
     request.extensions_mut().insert(axum::extract::ConnectInfo(peer));
     let app = lab.app();
     tokio::spawn(async move { app.oneshot(request).await.unwrap().status().as_u16() })
-}
-
-/// One chunk, and then nothing more.
-struct Stalling(Option<Bytes>);
-
-impl http_body::Body for Stalling {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, std::convert::Infallible>>> {
-        self.0.take().map_or(Poll::Pending, |chunk| Poll::Ready(Some(Ok(Frame::data(chunk)))))
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,9 +1,8 @@
 //! `capture = "success"`: reserved before the handler, taken after its success, given back otherwise.
 
-use crate::common::{Script, credential};
+use crate::common::{Fault, Script, credential};
 use crate::lab::*;
 use mpp::protocol::CredentialBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -73,8 +72,7 @@ async fn a_handlers_own_402_after_a_hold_is_a_500_and_the_funds_are_given_back()
 async fn funds_are_given_back_when_the_handler_panics() {
     let lab = Lab::new();
     let paid = credential(&lab.challenge("/held-panics").await, "tx1");
-    let (client, first) = (lab.client.clone(), paid.clone());
-    assert!(tokio::spawn(async move { client.get("/held-panics").presenting(&first).await }).await.is_err());
+    assert!(lab.send("/held-panics", &paid).await.is_err());
     settle_down().await;
     assert_eq!((lab.network.payments(), released(&lab)), (0, 1));
     lab.client.get("/held-panics").presenting(&paid).await.assert_problem("invalid-challenge");
@@ -182,11 +180,10 @@ async fn an_unknown_hold_is_cancelled_before_the_credential_may_try_again() {
 async fn the_hold_of_a_dead_process_is_cancelled_by_the_next_one() {
     let mut lab = Lab::new();
     let paid = credential(&lab.challenge("/held-slow").await, "tx1");
-    let (client, first) = (lab.client.clone(), paid.clone());
-    let request = tokio::spawn(async move { client.get("/held-slow").presenting(&first).await });
+    let request = lab.send("/held-slow", &paid);
     until(|| lab.bench.inside.load(Ordering::SeqCst) > 0).await;
     // The process dies with its handler: nothing it would still do reaches the store.
-    lab.store.after(0, crate::common::Fault::Dies);
+    lab.store.after(0, Fault::Dies);
     lab.restart();
     assert_eq!(lab.client.get("/held-slow").presenting(&paid).await.status(), 409, "its lease still runs");
     lab.clock.advance(Duration::from_secs(30));
@@ -220,12 +217,9 @@ async fn a_hold_that_cannot_be_released_yet_is_released_by_whoever_comes_next() 
 
 #[tokio::test(start_paused = true)]
 async fn the_lease_of_a_slow_handler_with_a_hold_is_renewed() {
-    let lab = Arc::new(Lab::new());
+    let lab = Lab::new();
     let paid = credential(&lab.challenge("/held-slow").await, "tx1");
-    let send = || {
-        let (lab, paid) = (lab.clone(), paid.clone());
-        tokio::spawn(async move { lab.client.get("/held-slow").presenting(&paid).await })
-    };
+    let send = || lab.send("/held-slow", &paid);
     let slow = send();
     until(|| lab.bench.inside.load(Ordering::SeqCst) > 0).await;
     for _ in 0..20 {
@@ -251,13 +245,10 @@ async fn a_run_whose_capture_was_lost_counts() {
 
 #[tokio::test(start_paused = true)]
 async fn a_capture_in_flight_is_not_looked_up_by_others() {
-    let lab = Arc::new(Lab::new());
-    lab.network.turnstile.forget_permits(usize::MAX >> 3);
+    let lab = Lab::new();
+    lab.network.close_turnstile();
     let paid = credential(&lab.challenge("/held").await, "tx1");
-    let send = || {
-        let (lab, paid) = (lab.clone(), paid.clone());
-        tokio::spawn(async move { lab.client.get("/held").presenting(&paid).await })
-    };
+    let send = || lab.send("/held", &paid);
     let first = send();
     until(|| lab.network.waiting.load(Ordering::SeqCst) == 1).await;
     lab.clock.advance(Duration::from_secs(89));
@@ -273,7 +264,7 @@ async fn a_captured_payment_whose_delivery_could_not_be_recorded_is_run_a_second
     let lab = Lab::new();
     let paid = credential(&lab.challenge("/held").await, "tx1");
     // Read, claim, proof, holding, held, settling, settled: then the delivery.
-    lab.store.after(7, crate::common::Fault::Dies);
+    lab.store.after(7, Fault::Dies);
     lab.client.get("/held").presenting(&paid).await.assert_problem("unavailable");
     assert_eq!(lab.network.payments(), 1);
     settle_down().await;

@@ -2,18 +2,14 @@
 
 use crate::common::credential;
 use crate::lab::*;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_copies_of_a_credential_in_flight_pay_once_and_deliver_once() {
-    let lab = Arc::new(Lab::new());
+    let lab = Lab::new();
     let paid = credential(&lab.challenge("/slow").await, "tx1");
-    let send = || {
-        let (lab, paid) = (lab.clone(), paid.clone());
-        tokio::spawn(async move { lab.client.get("/slow").presenting(&paid).await })
-    };
+    let send = || lab.send("/slow", &paid);
     let winner = send();
     until(|| lab.bench.inside.load(Ordering::SeqCst) > 0).await;
     let copies: Vec<_> = (0..10_000).map(|_| send()).collect();
@@ -43,12 +39,9 @@ async fn ten_thousand_copies_of_a_credential_in_flight_pay_once_and_deliver_once
 
 #[tokio::test(start_paused = true)]
 async fn a_waiting_copy_takes_over_when_the_first_one_fails() {
-    let lab = Arc::new(Lab::new());
+    let lab = Lab::new();
     let paid = credential(&lab.challenge("/slow").await, "tx1");
-    let send = || {
-        let (lab, paid) = (lab.clone(), paid.clone());
-        tokio::spawn(async move { lab.client.get("/slow").presenting(&paid).await })
-    };
+    let send = || lab.send("/slow", &paid);
     let first = send();
     until(|| lab.bench.inside.load(Ordering::SeqCst) > 0).await;
     let second = send();
@@ -61,12 +54,9 @@ async fn a_waiting_copy_takes_over_when_the_first_one_fails() {
 
 #[tokio::test(start_paused = true)]
 async fn while_a_payment_is_delivered_again_no_copy_of_it_runs_the_handler() {
-    let lab = Arc::new(Lab::new());
+    let lab = Lab::new();
     let paid = credential(&lab.challenge("/slow").await, "tx1");
-    let send = || {
-        let (lab, paid) = (lab.clone(), paid.clone());
-        tokio::spawn(async move { lab.client.get("/slow").presenting(&paid).await })
-    };
+    let send = || lab.send("/slow", &paid);
     let first = send();
     until(|| lab.bench.inside.load(Ordering::SeqCst) == 1).await;
     first.abort();
@@ -83,12 +73,9 @@ async fn while_a_payment_is_delivered_again_no_copy_of_it_runs_the_handler() {
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_outlives_its_lease_loses_its_response_to_the_one_that_took_over() {
-    let lab = Arc::new(Lab::new());
+    let lab = Lab::new();
     let paid = credential(&lab.challenge("/slow").await, "tx1");
-    let send = || {
-        let (lab, paid) = (lab.clone(), paid.clone());
-        tokio::spawn(async move { lab.client.get("/slow").presenting(&paid).await })
-    };
+    let send = || lab.send("/slow", &paid);
     let stuck = send();
     until(|| lab.bench.inside.load(Ordering::SeqCst) >= 1).await;
     // Its process is suspended: no heartbeat, and the others' clocks go on.

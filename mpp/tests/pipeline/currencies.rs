@@ -107,15 +107,7 @@ async fn a_computed_quote_is_held_against_todays_price_in_its_own_currency() {
 async fn a_successor_retires_each_currency_of_its_predecessor() {
     let lab = Lab::new();
     let before = client(&lab, &lab.mpp).get("/fixed").unpaid().await.challenges().offers;
-    let successor = Mpp::builder("https://api.example.com")
-        .method(Wired(Network::on("tempo", Terms { recipient: 9, ..Terms::default() })))
-        .method(Wired(lab.cards.clone()))
-        .allow_test_money()
-        .clock(lab.clock.clone())
-        .shared_store(lab.store.clone())
-        .replaces(&lab.mpp)
-        .build()
-        .unwrap();
+    let successor = lab.successor(&lab.mpp, Network::on("tempo", Terms { recipient: 9, ..Terms::default() }));
     let client = client(&lab, &successor);
     let now = client.get("/fixed").unpaid().await.challenges().offers;
     for (i, challenge) in before.iter().chain(&now).enumerate() {

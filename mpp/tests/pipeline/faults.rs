@@ -2,7 +2,6 @@
 
 use crate::common::{Fault, Script, credential};
 use crate::lab::*;
-use std::future::Future;
 use std::sync::atomic::Ordering;
 
 #[tokio::test(start_paused = true)]
@@ -12,8 +11,9 @@ async fn a_client_that_hangs_up_at_any_await_cancels_nothing_and_pays_once() {
         for polls in 0.. {
             let lab = Lab::new();
             let paid = credential(&lab.challenge(uri).await, "tx1");
-            let request = Box::pin(lab.client.get(uri).presenting(&paid));
-            let whole = Polls { future: request, left: polls }.await.is_some();
+            let mut request = Box::pin(lab.client.get(uri).presenting(&paid));
+            let whole = polled(&mut request, polls).await.is_some();
+            drop(request);
             settle_down().await;
             if !whole {
                 let response = lab.until_delivered(uri, &paid).await;
@@ -37,27 +37,6 @@ async fn a_client_that_hangs_up_at_any_await_cancels_nothing_and_pays_once() {
             }
         }
         assert!(lost <= 1, "{uri}: {lost} deliveries were lost");
-    }
-}
-
-/// A future that is dropped after some polls.
-struct Polls<F> {
-    future: F,
-    left: usize,
-}
-
-impl<F: Future + Unpin> Future for Polls<F> {
-    type Output = Option<F::Output>;
-
-    fn poll(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Self::Output> {
-        if self.left == 0 {
-            return std::task::Poll::Ready(None);
-        }
-        self.left -= 1;
-        std::pin::Pin::new(&mut self.future).poll(cx).map(Some)
     }
 }
 

@@ -1,6 +1,6 @@
 //! `fees = "sponsored"`: which form of an offer goes out, and which are accepted.
 
-use crate::common::{Network, Script, Wired, credential};
+use crate::common::{Network, Script, credential};
 use crate::lab::*;
 use axum::extract::{Path, State};
 use mpp::method::Sponsoring;
@@ -172,15 +172,7 @@ async fn a_successor_without_a_sponsor_still_takes_what_its_predecessor_sponsore
     let old = client(&lab, &lab.mpp);
     let sponsored = first(&old.get("/fixed").unpaid().await);
     let late = first(&old.get("/fixed").unpaid().await);
-    let successor = Mpp::builder("https://api.example.com")
-        .method(Wired(Network::new("tempo")))
-        .method(Wired(lab.cards.clone()))
-        .allow_test_money()
-        .clock(lab.clock.clone())
-        .shared_store(lab.store.clone())
-        .replaces(&lab.mpp)
-        .build()
-        .unwrap();
+    let successor = lab.successor(&lab.mpp, Network::new("tempo"));
     let client = client(&lab, &successor);
     assert!(!is_sponsored(&first(&client.get("/fixed").unpaid().await)));
     client.get("/fixed").presenting(&credential(&sponsored, "tx1")).await.assert_ok();

@@ -102,8 +102,8 @@ async fn head_is_quoted_the_price_of_get_and_never_spends() {
         assert_eq!(lab.network.payments(), 0);
         lab.client.get(uri).presenting(&paid).await.assert_ok();
         lab.network.moved.lock().unwrap().clear();
-        // And after a failed delivery HEAD does not deliver either.
     }
+    // And after a failed delivery HEAD does not deliver either.
     lab.bench.failures.store(1, Ordering::SeqCst);
     let (paid, _) = lab.pay("/flaky", "tx1").await;
     assert_eq!(lab.client.request(Method::HEAD, "/flaky").presenting(&paid).await.status(), 402);

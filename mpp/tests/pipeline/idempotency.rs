@@ -411,22 +411,13 @@ async fn whatever_store_operation_fails_the_key_gets_the_one_delivery() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_hangs_up_anywhere_gets_its_one_delivery_by_the_key() {
-    use std::future::Future;
     for uri in ["/order", "/held-order"] {
         let mut lost = 0;
         for polls in 0.. {
             let lab = Lab::new();
             let paid = credential(&quote(&lab, uri).await, "tx1");
             let mut request = Box::pin(send(&lab.client, uri, KEY, &paid));
-            let mut left = polls;
-            let whole = std::future::poll_fn(|cx| {
-                if left == 0 {
-                    return std::task::Poll::Ready(false);
-                }
-                left -= 1;
-                request.as_mut().poll(cx).map(|_| true)
-            })
-            .await;
+            let whole = polled(&mut request, polls).await.is_some();
             drop(request);
             settle_down().await;
             let runs = lab.bench.runs.load(Ordering::SeqCst);

@@ -199,9 +199,10 @@ async fn a_service_that_failed_is_asked_again_for_the_same_payment() {
 async fn two_prices_on_one_request_are_a_500_with_a_name_and_the_payment_is_not_lost() {
     let lab = Lab::new();
     let price = || mpp::price!(amount = "0.02", currency = "usdc", methods(tempo), name = "outer");
+    let free = || axum::Router::new().route("/cheap", axum::routing::any(upstream));
     for client in [
         Client::new(lab.app().layer(lab.mpp.layer(price()))),
-        Client::new(service().layer(lab.mpp.layer(price())).layer(lab.mpp.layer(price()))),
+        Client::new(free().layer(lab.mpp.layer(price())).layer(lab.mpp.layer(price()))),
     ] {
         let paid = credential(
             &first(&client.get("/cheap").unpaid().await),
@@ -211,7 +212,12 @@ async fn two_prices_on_one_request_are_a_500_with_a_name_and_the_payment_is_not_
         response.assert_problem("internal");
         assert_eq!(response.json()["detail"], "two prices on one request");
         assert!(response.challenges().offers.is_empty() && response.header("payment-receipt").is_none());
+        // It buys what it was paid for once there is one price.
+        let mended = Client::new(free().layer(lab.mpp.layer(price())));
+        mended.get("/cheap").presenting(&paid).await.assert_ok();
+        assert_eq!(lab.network.worst(), 1);
     }
+    assert_eq!(lab.network.payments(), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -20,19 +20,6 @@ fn lab() -> Lab {
     })
 }
 
-/// Every payment that a query wants, page by page.
-async fn all(ledger: &Ledger, query: &Query) -> Vec<LedgerEntry> {
-    let (mut entries, mut after) = (Vec::new(), None);
-    loop {
-        let page = ledger.page(query, after.as_ref()).await.unwrap();
-        entries.extend(page.entries);
-        after = page.next;
-        if after.is_none() {
-            return entries;
-        }
-    }
-}
-
 /// Operation and state of each.
 async fn shown(ledger: &Ledger, query: &Query) -> Vec<String> {
     let entries = all(ledger, query).await;
@@ -93,6 +80,7 @@ async fn wherever_a_process_dies_a_settled_payment_is_in_the_ledger_once_and_say
         lab.store.after(operation, Fault::Dies);
         let response = lab.client.get("/cheap").presenting(&paid).await;
         settle_down().await;
+        let died = lab.store.operations.load(Ordering::SeqCst) > operation;
         lab.restart_with(|builder| builder.single_process_volatile_store().ledger_retention(MONTH));
         let committed = response.status() == 200;
         for round in ["as it was left", "after a recovery"] {
@@ -115,16 +103,11 @@ async fn wherever_a_process_dies_a_settled_payment_is_in_the_ledger_once_and_say
         lab.until_delivered("/cheap", &paid).await;
         settle_down().await;
         lab.clock.advance(Duration::from_secs(24 * 60 * 60));
-        if lab.network.payments() == 1 {
-            assert_eq!(
-                shown(&lab.mpp.ledger(), &Query::new()).await,
-                ["GET /cheap delivered"],
-                "{operation}"
-            );
-            delivered_and_listed += usize::from(committed);
-        }
+        assert_eq!(lab.network.payments(), 1, "{operation}");
+        assert_eq!(shown(&lab.mpp.ledger(), &Query::new()).await, ["GET /cheap delivered"], "{operation}");
+        delivered_and_listed += usize::from(committed && died);
     }
-    assert!(delivered_and_listed > 3, "processes died between the delivery and the ledger, too");
+    assert!(delivered_and_listed > 0, "processes died between the delivery and the ledger, too");
 }
 
 #[tokio::test(start_paused = true)]
@@ -231,5 +214,4 @@ async fn a_proof_of_identity_leaves_no_line_and_a_store_that_forgets_keeps_none_
     lab.pay("/cheap", "tx1").await.1.assert_ok();
     settle_down().await;
     assert_eq!(shown(&lab.mpp.ledger(), &Query::new()).await, [""; 0]);
-    lab.client.get("/cheap").unpaid().await;
 }

@@ -2,26 +2,19 @@
 
 use crate::common::{Network, Script, credential};
 use crate::lab::*;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-type Request = tokio::task::JoinHandle<mpp::testing::Response>;
-
-fn send(lab: &Arc<Lab>, uri: &'static str, paid: &str) -> Request {
-    let (lab, paid) = (lab.clone(), paid.to_owned());
-    tokio::spawn(async move { lab.client.get(uri).presenting(&paid).await })
-}
+use tokio::task::JoinHandle;
 
 #[tokio::test(start_paused = true)]
 async fn more_settlements_than_allowed_are_a_503_before_anything_is_claimed() {
-    let lab = Arc::new(Lab::on(Network::new("tempo"), |b| b.max_settlements(2)));
-    lab.network.turnstile.forget_permits(usize::MAX >> 3);
+    let lab = Lab::on(Network::new("tempo"), |b| b.max_settlements(2));
+    lab.network.close_turnstile();
     let mut paid = Vec::new();
     for n in 0..3 {
         paid.push(credential(&lab.challenge("/cheap").await, &format!("tx{n}")));
     }
-    let requests = [send(&lab, "/cheap", &paid[0]), send(&lab, "/cheap", &paid[1])];
+    let requests = [lab.send("/cheap", &paid[0]), lab.send("/cheap", &paid[1])];
     until(|| lab.network.waiting.load(Ordering::SeqCst) == 2).await;
     let before = lab.store.operations.load(Ordering::SeqCst);
     let busy = lab.client.get("/cheap").presenting(&paid[2]).await;
@@ -56,10 +49,10 @@ async fn a_network_that_never_answers_is_unknown_and_looked_up_later() {
 
 #[tokio::test(start_paused = true)]
 async fn while_a_network_is_asked_nobody_looks_the_payment_up() {
-    let lab = Arc::new(Lab::new());
-    lab.network.turnstile.forget_permits(usize::MAX >> 3);
+    let lab = Lab::new();
+    lab.network.close_turnstile();
     let paid = credential(&lab.challenge("/cheap").await, "tx1");
-    let first = send(&lab, "/cheap", &paid);
+    let first = lab.send("/cheap", &paid);
     until(|| lab.network.waiting.load(Ordering::SeqCst) == 1).await;
     // The lease covers the whole call: 30 seconds and the 60 the network may take.
     lab.clock.advance(Duration::from_secs(89));
@@ -95,12 +88,12 @@ async fn a_challenge_that_expires_while_it_is_claimed_is_not_settled() {
 
 #[tokio::test(start_paused = true)]
 async fn copies_wait_five_seconds_and_two_at_a_time() {
-    let lab = Arc::new(Lab::new());
+    let lab = Lab::new();
     let paid = credential(&lab.challenge("/slow").await, "tx1");
-    let winner = send(&lab, "/slow", &paid);
+    let winner = lab.send("/slow", &paid);
     until(|| lab.bench.inside.load(Ordering::SeqCst) == 1).await;
     let started = tokio::time::Instant::now();
-    let copies = [send(&lab, "/slow", &paid), send(&lab, "/slow", &paid)];
+    let copies = [lab.send("/slow", &paid), lab.send("/slow", &paid)];
     settle_down().await;
     let third = lab.client.get("/slow").presenting(&paid).await;
     assert_eq!((third.status().as_u16(), started.elapsed().as_secs()), (409, 0), "no place to wait");
@@ -112,7 +105,7 @@ async fn copies_wait_five_seconds_and_two_at_a_time() {
     }
     assert_eq!(started.elapsed().as_secs(), 5);
     // Their places are free again.
-    let copy = send(&lab, "/slow", &paid);
+    let copy = lab.send("/slow", &paid);
     settle_down().await;
     lab.bench.door.add_permits(1);
     assert_eq!(winner.await.unwrap().text(), "run 1");
@@ -122,17 +115,17 @@ async fn copies_wait_five_seconds_and_two_at_a_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_copy_that_hangs_up_gives_its_place_back() {
-    let lab = Arc::new(Lab::new());
+    let lab = Lab::new();
     let paid = credential(&lab.challenge("/slow").await, "tx1");
-    let winner = send(&lab, "/slow", &paid);
+    let winner = lab.send("/slow", &paid);
     until(|| lab.bench.inside.load(Ordering::SeqCst) == 1).await;
     for _ in 0..5 {
-        let copies = [send(&lab, "/slow", &paid), send(&lab, "/slow", &paid)];
+        let copies = [lab.send("/slow", &paid), lab.send("/slow", &paid)];
         settle_down().await;
-        copies.iter().for_each(Request::abort);
+        copies.iter().for_each(JoinHandle::abort);
         settle_down().await;
     }
-    let copy = send(&lab, "/slow", &paid);
+    let copy = lab.send("/slow", &paid);
     settle_down().await;
     assert!(!copy.is_finished(), "it waits");
     lab.bench.door.add_permits(1);
@@ -142,15 +135,15 @@ async fn a_copy_that_hangs_up_gives_its_place_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_copy_that_hangs_up_gives_back_no_more_than_its_own_place() {
-    let lab = Arc::new(Lab::new());
+    let lab = Lab::new();
     let paid = credential(&lab.challenge("/slow").await, "tx1");
-    let winner = send(&lab, "/slow", &paid);
+    let winner = lab.send("/slow", &paid);
     until(|| lab.bench.inside.load(Ordering::SeqCst) == 1).await;
-    let copies = [send(&lab, "/slow", &paid), send(&lab, "/slow", &paid)];
+    let copies = [lab.send("/slow", &paid), lab.send("/slow", &paid)];
     settle_down().await;
     copies[0].abort();
     settle_down().await;
-    let third = send(&lab, "/slow", &paid);
+    let third = lab.send("/slow", &paid);
     settle_down().await;
     let started = tokio::time::Instant::now();
     assert_eq!(lab.client.get("/slow").presenting(&paid).await.status(), 409);
@@ -162,9 +155,9 @@ async fn a_copy_that_hangs_up_gives_back_no_more_than_its_own_place() {
 
 #[tokio::test(start_paused = true)]
 async fn the_lease_of_a_slow_handler_is_renewed() {
-    let lab = Arc::new(Lab::new());
+    let lab = Lab::new();
     let paid = credential(&lab.challenge("/slow").await, "tx1");
-    let slow = send(&lab, "/slow", &paid);
+    let slow = lab.send("/slow", &paid);
     until(|| lab.bench.inside.load(Ordering::SeqCst) == 1).await;
     for _ in 0..20 {
         tokio::time::advance(Duration::from_secs(10)).await;
@@ -211,10 +204,10 @@ async fn a_credential_over_its_size_is_malformed_and_costs_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_hangs_up_before_its_handler_ran_has_used_no_run() {
-    let lab = Arc::new(Lab::on(Network::new("tempo"), |b| b.max_runs(1)));
-    lab.network.turnstile.forget_permits(usize::MAX >> 3);
+    let lab = Lab::on(Network::new("tempo"), |b| b.max_runs(1));
+    lab.network.close_turnstile();
     let paid = credential(&lab.challenge("/flaky").await, "tx1");
-    let request = send(&lab, "/flaky", &paid);
+    let request = lab.send("/flaky", &paid);
     until(|| lab.network.waiting.load(Ordering::SeqCst) == 1).await;
     request.abort();
     lab.network.turnstile.add_permits(1);

@@ -7,13 +7,12 @@ use crate::common::{Script, credential};
 use crate::lab::*;
 use mpp::protocol::Challenge;
 use mpp::testing::Response;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// A payment of somebody else's, in one of the states it can be in.
 struct Victim {
-    lab: Arc<Lab>,
+    lab: Lab,
     state: &'static str,
     uri: &'static str,
     challenge: Challenge,
@@ -41,7 +40,7 @@ impl Victim {
     }
 
     async fn in_state(state: &'static str) -> Victim {
-        let lab = Arc::new(Lab::new());
+        let lab = Lab::new();
         let uri = match state {
             "running" => "/slow",
             "held" => "/held-slow",
@@ -49,10 +48,7 @@ impl Victim {
         };
         let challenge = lab.challenge(uri).await;
         let paid = credential(&challenge, "theirs");
-        let send = || {
-            let (lab, paid) = (lab.clone(), paid.clone());
-            tokio::spawn(async move { lab.client.get(uri).presenting(&paid).await })
-        };
+        let send = || lab.send(uri, &paid);
         let mut open = None;
         match state {
             "delivered" | "expired and delivered" => send().await.unwrap().assert_ok(),
@@ -71,7 +67,7 @@ impl Victim {
                 assert_eq!(send().await.unwrap().status(), 503);
             }
             "settling" => {
-                lab.network.turnstile.forget_permits(usize::MAX >> 3);
+                lab.network.close_turnstile();
                 open = Some(send());
                 until(|| lab.network.waiting.load(Ordering::SeqCst) == 1).await;
             }

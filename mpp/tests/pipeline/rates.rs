@@ -1,5 +1,6 @@
 //! Rate limits: who gets how many answers that cost nothing, and that payments are not among them.
 
+use crate::body::stalling;
 use crate::common::{Network, Script, credential};
 use crate::lab::*;
 use axum::body::{Body, Bytes};
@@ -169,27 +170,12 @@ async fn a_limited_client_is_answered_before_its_body_is_read_and_its_price_comp
     let lab = lab();
     exhaust(&lab, EVE).await;
     let started = tokio::time::Instant::now();
-    let endless = || Body::new(http_body_util::StreamBody::new(Endless));
-    send(&lab, EVE, Request::post("/raw"), endless()).await.assert_limited("10");
+    send(&lab, EVE, Request::post("/raw"), stalling(Vec::new())).await.assert_limited("10");
     assert_eq!(started.elapsed(), Duration::ZERO);
     // 422 for anybody else.
     assert_eq!(get(&lab, BOB, "/units/0").await.status, 422);
     assert_eq!(get(&lab, EVE, "/units/0").await.status, 429);
     assert_eq!(get(&lab, EVE, "/members").await.status, 429);
-}
-
-/// Never sends anything.
-struct Endless;
-
-impl futures_core::Stream for Endless {
-    type Item = Result<http_body::Frame<Bytes>, std::convert::Infallible>;
-
-    fn poll_next(
-        self: std::pin::Pin<&mut Self>,
-        _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Self::Item>> {
-        std::task::Poll::Pending
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,6 @@
 use crate::common::{Fault, Network, Script, Terms, Wired, credential};
 use crate::lab::*;
 use mpp::method::Money;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -81,11 +80,10 @@ async fn a_payment_whose_answer_was_lost_is_looked_up_once_and_waits_for_its_cre
 
 #[tokio::test(start_paused = true)]
 async fn what_somebody_works_on_is_left_alone() {
-    let lab = Arc::new(Lab::new());
-    lab.network.turnstile.forget_permits(usize::MAX >> 3);
+    let lab = Lab::new();
+    lab.network.close_turnstile();
     let paid = credential(&lab.challenge("/cheap").await, "tx1");
-    let (other, line) = (lab.clone(), paid.clone());
-    let request = tokio::spawn(async move { other.client.get("/cheap").presenting(&line).await });
+    let request = lab.send("/cheap", &paid);
     until(|| lab.network.waiting.load(Ordering::SeqCst) == 1).await;
     assert_eq!(lab.mpp.recover().await, Ok(0));
     lab.clock.advance(Duration::from_secs(89));
@@ -126,14 +124,14 @@ async fn any_number_of_entries_of_both_quotas_is_gone_through() {
 
 #[tokio::test(start_paused = true)]
 async fn a_network_that_does_not_answer_keeps_only_so_many_waiting_and_the_rest_is_finished() {
-    let lab = Arc::new(Lab::new());
+    let lab = Lab::new();
     lab.network.will(Script::LoseRequest);
     for n in 0..40 {
         lab.pay("/cheap", &format!("tx{n}")).await.1.assert_problem("unavailable");
     }
     lab.network.will(Script::Hang);
-    let other = lab.clone();
-    let recovering = tokio::spawn(async move { other.mpp.recover().await });
+    let mpp = lab.mpp.clone();
+    let recovering = tokio::spawn(async move { mpp.recover().await });
     let looked_at = || lab.network.resolved.load(Ordering::SeqCst);
     until(|| looked_at() == 16).await;
     settle_down().await;

@@ -25,16 +25,7 @@ fn lab() -> Lab {
 
 /// The only payment there is.
 async fn only(lab: &Lab) -> LedgerEntry {
-    let mut entries = Vec::new();
-    let mut after = None;
-    loop {
-        let page = lab.mpp.ledger().page(&Query::new(), after.as_ref()).await.unwrap();
-        entries.extend(page.entries);
-        after = page.next;
-        if after.is_none() {
-            break;
-        }
-    }
+    let mut entries = all(&lab.mpp.ledger(), &Query::new()).await;
     assert_eq!(entries.len(), 1, "{entries:?}");
     entries.remove(0)
 }
@@ -213,8 +204,7 @@ async fn a_payment_that_is_being_delivered_is_not_refunded_and_one_that_is_refun
 async fn a_handler_that_runs_is_left_alone() {
     let lab = lab();
     let paid = credential(&lab.challenge("/slow").await, "tx1");
-    let client = lab.client.clone();
-    let running = tokio::spawn(async move { client.get("/slow").presenting(&paid).await });
+    let running = lab.send("/slow", &paid);
     until(|| lab.bench.inside.load(Ordering::SeqCst) == 1).await;
     let sale = only(&lab).await.sale;
     assert_eq!(lab.mpp.refund(&RefundOrder::rest(&sale)).await, Err(RefundError::BeingDelivered));

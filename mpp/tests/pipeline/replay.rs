@@ -14,9 +14,9 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tower::ServiceExt;
 
-type Feed = UnboundedSender<Result<Bytes, std::io::Error>>;
+pub(crate) type Feed = UnboundedSender<Result<Bytes, std::io::Error>>;
 
-fn open_tap(lab: &Lab) -> Feed {
+pub(crate) fn open_tap(lab: &Lab) -> Feed {
     let (feed, tap) = unbounded_channel();
     *lab.bench.tap.lock().unwrap() = Some(Tap(tap));
     feed
@@ -27,7 +27,7 @@ fn pour(feed: &Feed, text: &'static str) {
 }
 
 /// The response as it comes, for a client that may hang up on its body.
-async fn streamed(lab: &Lab, uri: &str, paid: &str) -> axum::response::Response {
+pub(crate) async fn streamed(lab: &Lab, uri: &str, paid: &str) -> axum::response::Response {
     let request =
         Request::get(uri).header(header::AUTHORIZATION, paid).body(axum::body::Body::empty()).unwrap();
     lab.app().oneshot(request).await.unwrap()

@@ -2,19 +2,12 @@
 
 use crate::common::{Network, Script, credential};
 use crate::lab::*;
+use crate::replay::{open_tap, streamed};
 use mpp::testing::Response;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-type Request = tokio::task::JoinHandle<Response>;
-
-fn send(lab: &Arc<Lab>, uri: &'static str, paid: &str) -> Request {
-    let (lab, paid) = (lab.clone(), paid.to_owned());
-    tokio::spawn(async move { lab.client.get(uri).presenting(&paid).await })
-}
 
 fn assert_sent_away(response: &Response) {
     response.assert_problem("unavailable");
@@ -53,15 +46,7 @@ async fn wherever_a_request_is_at_the_signal_it_is_finished_or_was_never_claimed
         let lab = Lab::new();
         let paid = credential(&lab.challenge("/cheap").await, "tx1");
         let mut request = Box::pin(lab.client.get("/cheap").presenting(&paid));
-        let mut left = polls;
-        let early = std::future::poll_fn(|cx| {
-            if left == 0 {
-                return std::task::Poll::Ready(None);
-            }
-            left -= 1;
-            request.as_mut().poll(cx).map(Some)
-        })
-        .await;
+        let early = polled(&mut request, polls).await;
         let whole = early.is_some();
         lab.mpp.drain();
         let writes = lab.store.written.lock().unwrap().len();
@@ -87,9 +72,9 @@ async fn wherever_a_request_is_at_the_signal_it_is_finished_or_was_never_claimed
 
 #[tokio::test(start_paused = true)]
 async fn a_settlement_and_a_handler_under_way_are_finished_and_delivered() {
-    let lab = Arc::new(Lab::new());
-    lab.network.turnstile.forget_permits(usize::MAX >> 3);
-    let settling = send(&lab, "/cheap", &credential(&lab.challenge("/cheap").await, "tx1"));
+    let lab = Lab::new();
+    lab.network.close_turnstile();
+    let settling = lab.send("/cheap", &credential(&lab.challenge("/cheap").await, "tx1"));
     until(|| lab.network.waiting.load(Ordering::SeqCst) == 1).await;
     lab.mpp.drain();
     assert!(!is_drained(&lab).await, "a settlement is under way");
@@ -99,8 +84,8 @@ async fn a_settlement_and_a_handler_under_way_are_finished_and_delivered() {
     assert_eq!(lab.network.payments(), 1);
 
     for uri in ["/slow", "/held-slow"] {
-        let lab = Arc::new(Lab::new());
-        let running = send(&lab, uri, &credential(&lab.challenge(uri).await, "tx1"));
+        let lab = Lab::new();
+        let running = lab.send(uri, &credential(&lab.challenge(uri).await, "tx1"));
         until(|| lab.bench.inside.load(Ordering::SeqCst) == 1).await;
         lab.mpp.drain();
         assert!(!is_drained(&lab).await, "a handler is running");
@@ -113,9 +98,9 @@ async fn a_settlement_and_a_handler_under_way_are_finished_and_delivered() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_hangs_up_meanwhile_leaves_its_payment_in_the_journal() {
-    let lab = Arc::new(Lab::new());
+    let lab = Lab::new();
     let paid = credential(&lab.challenge("/slow").await, "tx1");
-    let running = send(&lab, "/slow", &paid);
+    let running = lab.send("/slow", &paid);
     until(|| lab.bench.inside.load(Ordering::SeqCst) == 1).await;
     lab.mpp.drain();
     running.abort();
@@ -164,12 +149,9 @@ async fn recovery_starts_nothing_that_a_leaving_server_could_not_finish() {
 async fn a_kept_response_is_still_sent_and_one_being_kept_is_waited_for() {
     let lab = Lab::new();
     let (paid, _) = lab.pay("/again", "tx1").await;
-    let (feed, tap) = tokio::sync::mpsc::unbounded_channel();
-    *lab.bench.tap.lock().unwrap() = Some(Tap(tap));
+    let feed = open_tap(&lab);
     let paid_stream = credential(&lab.challenge("/stream").await, "tx2");
-    let request = axum::http::Request::get("/stream").header("authorization", &paid_stream);
-    let request = request.body(axum::body::Body::empty()).unwrap();
-    let response = tower::ServiceExt::oneshot(lab.app(), request).await.unwrap();
+    let response = streamed(&lab, "/stream", &paid_stream).await;
     lab.mpp.drain();
     assert_eq!(lab.client.get("/again").presenting(&paid).await.status(), 201);
     drop(response);

@@ -52,7 +52,8 @@ async fn two_configurations_on_one_memory_store_share_challenges_and_refuse_each
 
 #[tokio::test(start_paused = true)]
 async fn challenges_of_two_instances_at_one_moment_are_all_different() {
-    // One secret, one store, a clock that stands still. A million of them: beside the scopes, without the router.
+    // One secret, one store, a clock that stands still. A million of them are compared in `server/scope.rs`, without the
+    // router.
     let lab = Lab::new();
     let instances = [lab.client.clone(), lab.client_of(&lab.builder().build().unwrap())];
     let mut ids = std::collections::HashSet::with_capacity(20_000);
@@ -168,7 +169,6 @@ async fn all_proofs_of_a_payment_are_claimed_and_all_are_given_back() {
 #[cfg(feature = "redb")]
 mod durable {
     use super::*;
-    use crate::common::Script;
     use mpp::store::{RedbStore, Store};
     use std::path::PathBuf;
 
@@ -221,30 +221,29 @@ mod durable {
     async fn a_restart_at_any_store_operation_costs_neither_payment_nor_delivery() {
         let scratch = Scratch::new("restart");
         // Through every state there is: claiming, holding, held, settling, settled, delivered.
-        for uri in ["/held"] {
-            for operation in 0.. {
-                let file = operation.to_string();
-                let lab = lab(&scratch, &file);
-                let paid = credential(&lab.challenge(uri).await, "tx1");
-                lab.store.after(operation, Fault::Dies);
-                let response = lab.client.get(uri).presenting(&paid).await;
-                settle_down().await;
-                let unharmed = lab.store.operations.load(Ordering::SeqCst) <= operation;
-                let lab = reboot(lab, &scratch, &file).await;
-                lab.clock.advance(Duration::from_secs(91)); // past any lease: nobody has to wait for the dead
-                let at = format!("{uri} at operation {operation}");
-                if response.status() != 200 {
-                    assert_eq!(response.status(), 503, "{at}");
-                    assert_eq!(lab.until_delivered(uri, &paid).await.status(), 200, "{at}");
-                }
-                let lab = if operation % 4 == 0 { reboot(lab, &scratch, &file).await } else { lab };
-                lab.client.get(uri).presenting(&paid).await.assert_problem("invalid-challenge");
-                lab.pay(uri, "tx1").await.1.assert_problem("verification-failed");
-                assert_eq!(lab.network.payments(), 1, "{at}");
-                if unharmed {
-                    assert!(operation >= OPERATIONS_BEFORE_COMMIT);
-                    break;
-                }
+        let uri = "/held";
+        for operation in 0.. {
+            let file = operation.to_string();
+            let lab = lab(&scratch, &file);
+            let paid = credential(&lab.challenge(uri).await, "tx1");
+            lab.store.after(operation, Fault::Dies);
+            let response = lab.client.get(uri).presenting(&paid).await;
+            settle_down().await;
+            let unharmed = lab.store.operations.load(Ordering::SeqCst) <= operation;
+            let lab = reboot(lab, &scratch, &file).await;
+            lab.clock.advance(Duration::from_secs(91)); // past any lease: nobody has to wait for the dead
+            let at = format!("{uri} at operation {operation}");
+            if response.status() != 200 {
+                assert_eq!(response.status(), 503, "{at}");
+                assert_eq!(lab.until_delivered(uri, &paid).await.status(), 200, "{at}");
+            }
+            let lab = if operation % 4 == 0 { reboot(lab, &scratch, &file).await } else { lab };
+            lab.client.get(uri).presenting(&paid).await.assert_problem("invalid-challenge");
+            lab.pay(uri, "tx1").await.1.assert_problem("verification-failed");
+            assert_eq!(lab.network.payments(), 1, "{at}");
+            if unharmed {
+                assert!(operation >= OPERATIONS_BEFORE_COMMIT);
+                break;
             }
         }
     }

@@ -4,11 +4,11 @@
 
 use crate::common::credential;
 use crate::lab::*;
+use crate::replay::open_tap;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc::unbounded_channel;
 
 struct Server {
     lab: Lab,
@@ -277,8 +277,7 @@ async fn a_body_that_is_not_read_before_the_payment_is_not_asked_for_either() {
 async fn a_stream_that_is_kept_arrives_whole_and_is_not_ended_by_a_pause() {
     // A server asks the body whether this was all, after each of its frames: what says so too early cuts it off.
     let server = Server::start().await;
-    let (feed, tap) = unbounded_channel();
-    *server.lab.bench.tap.lock().unwrap() = Some(Tap(tap));
+    let feed = open_tap(&server.lab);
     let paid = server.paid("/stream", "tx1").await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let request = format!("GET /stream HTTP/1.0\r\nAuthorization: {paid}\r\n\r\n");

@@ -3,12 +3,25 @@
 
 #![allow(dead_code, reason = "each test program uses its own part")]
 
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+/// Connects to a server that has just been started: it refuses for a moment.
+pub(crate) async fn ready<S, E: Display, F: Future<Output = Result<S, E>>>(connect: impl Fn() -> F) -> S {
+    let patience = Instant::now() + Duration::from_secs(30);
+    loop {
+        match connect().await {
+            Ok(store) => return store,
+            Err(_) if Instant::now() < patience => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
 
 /// The command line over this folder, on this port.
 type Start = dyn Fn(&Path, u16) -> Command + Send + Sync;

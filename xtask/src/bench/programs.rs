@@ -81,7 +81,7 @@ impl<'a> Bench<'a> {
     pub(crate) fn install(&mut self, groups: &[Group]) -> Result<(), BenchError> {
         let mut steps = Vec::new();
         if groups.contains(&Group::Loopback) || groups.contains(&Group::Chain) {
-            steps.extend(tools::npm_packages(self.workspace));
+            steps.push(tools::npm_packages(self.workspace));
         }
         if groups.contains(&Group::Stores) {
             steps.extend(tools::databases(&[]));

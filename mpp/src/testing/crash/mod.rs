@@ -17,12 +17,13 @@ mod process;
 mod refund;
 mod storm;
 
+pub(super) use process::Fate;
 pub use process::{CutOff, Process};
 pub use refund::{RefundReport, refund_safety};
 pub use storm::{StormReport, crash_storm};
 
 use self::life::{Ending, Life, Restart, World};
-use self::process::{Coverage, Fate};
+use self::process::Coverage;
 use crate::clock::{Clock, SystemClock};
 use crate::method::{Proof, ServerMethod};
 use crate::protocol::{Challenge, Timestamp};

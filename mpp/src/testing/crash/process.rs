@@ -48,7 +48,7 @@ pub(super) struct Operation {
 
 /// What becomes of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(in crate::testing) enum Fate {
     /// Done and answered.
     Done,
     /// Done and answered, after others had this many turns.
@@ -84,7 +84,7 @@ impl Process {
     }
 
     /// One whose operations end as `judge` says, who is told their names.
-    pub(super) fn judged(judge: impl FnMut(&str) -> Fate + Send + 'static) -> Self {
+    pub(in crate::testing) fn judged(judge: impl FnMut(&str) -> Fate + Send + 'static) -> Self {
         Self(Arc::new(Life {
             judge: Mutex::new(Box::new(judge)),
             trace: Mutex::default(),

@@ -1,8 +1,9 @@
 //! Through the pipeline: one payment, one delivery, from one copy or many, and across the death of the server.
 
-use super::stand::{PATH, Since, Stand, Stop, Stopping};
+use super::stand::{PATH, Since, Stand};
 use super::{Found, MethodBench};
 use crate::method::ServerMethod;
+use crate::testing::crash::{Fate, Process};
 use axum::http::StatusCode;
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -112,9 +113,9 @@ pub(super) async fn a_proof_pays_one_challenge<B: MethodBench>(stand: &Stand<'_,
 
 pub(super) async fn crashes_pay_once<B: MethodBench>(stand: &Stand<'_, B>) -> Found {
     let mut found = Found::new();
-    for stop in [Stop::Before as fn(usize) -> Stop, Stop::After] {
+    for fate in [Fate::DiesBefore, Fate::DiesAfter] {
         for operation in 0..MOST_OPERATIONS {
-            if !crashes_at(stand, stop(operation), &mut found).await {
+            if !crashes_at(stand, operation, fate, &mut found).await {
                 break;
             }
         }
@@ -123,21 +124,29 @@ pub(super) async fn crashes_pay_once<B: MethodBench>(stand: &Stand<'_, B>) -> Fo
 }
 
 /// `false` when the payment was over before the server died.
-async fn crashes_at<B: MethodBench>(stand: &Stand<'_, B>, stop: Stop, found: &mut Found) -> bool {
+async fn crashes_at<B: MethodBench>(
+    stand: &Stand<'_, B>,
+    operation: usize,
+    fate: Fate,
+    found: &mut Found,
+) -> bool {
     let ticket = stand.ticket().await;
-    let store = Stopping::new(stand.shelf(), stop);
-    let doomed = stand.restart(store.clone()).await;
+    let mut operations = 0..;
+    let process =
+        Process::judged(move |_| if operations.next() == Some(operation) { fate } else { Fate::Done });
+    let doomed = stand.restart(process.store(stand.shelf())).await;
+    let stop = format!("{fate:?} at operation {operation}");
     let header = ticket.header();
     tokio::select! {
         biased;
         response = stand.present(&doomed, &header) => {
             if response.status() != StatusCode::OK {
-                found.push(format!("{stop:?} of the store, which never came: HTTP {}", response.status()));
+                found.push(format!("{stop} of the store, which never came: HTTP {}", response.status()));
             }
             // What it still writes for later belongs to no payment.
             return false;
         }
-        () = store.stopped.notified() => {}
+        () = process.death() => {}
     }
     stand.stopped();
     // The other process waits until the dead one's lease has run out.
@@ -153,14 +162,13 @@ async fn crashes_at<B: MethodBench>(stand: &Stand<'_, B>, stop: Stop, found: &mu
         (StatusCode::PAYMENT_REQUIRED, Some(0)) => {
             stand.wait().await;
             if stand.since(&ticket).await.payments != Some(0) {
-                found.push(format!("{stop:?} of the store: refused, and paid later"));
+                found.push(format!("{stop} of the store: refused, and paid later"));
             }
         }
         // Reported where it was found.
         (StatusCode::SERVICE_UNAVAILABLE, _) => {}
         (status, payments) => {
-            found
-                .push(format!("{stop:?} of the store: HTTP {status} after a restart, {payments:?} payments"));
+            found.push(format!("{stop} of the store: HTTP {status} after a restart, {payments:?} payments"));
         }
     }
     true

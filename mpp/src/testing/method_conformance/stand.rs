@@ -1,23 +1,22 @@
-//! The server in process that the kit pays, its clock, and the store that stops.
+//! The server in process that the kit pays, and its clock.
 
 use super::{Found, MethodBench};
 use crate::clock::ManualClock;
 use crate::method::{
     CredentialCx, MethodCurrency, Payment, Proof, Rejection, ServerMethod, SettleCx, Settlement,
-    SettlementPlan, Step, Verified,
+    SettlementPlan, Verified,
 };
 use crate::pricing::{Location, OfferSpec, Price, PriceSpec, registry};
 use crate::protocol::{Challenge, ChargeRequest, Credential, Secret, Timestamp};
 use crate::server::layer::{HeadQuote, LayerPrice};
 use crate::server::{Builder, Mpp};
-use crate::store::{Cas, Durability, Key, MemoryStore, Store, StoreError, Version, Versioned, Write};
+use crate::store::{MemoryStore, Store};
 use crate::testing::{Client, Response};
 use axum::Router;
 use axum::http::StatusCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::Notify;
 
 /// Where the priced resource is.
 pub(super) const PATH: &str = "/thing";
@@ -282,92 +281,4 @@ fn serve(
     };
     let route = axum::routing::get(handler).layer(mpp.layer(LayerPrice::new(spec, HeadQuote::Fixed)));
     Ok(Client::new(Router::new().route(PATH, route)))
-}
-
-/// A store that stops with its process: from one operation on nothing is answered any more.
-pub(super) struct Stopping {
-    inner: Arc<dyn Store>,
-    operations: AtomicUsize,
-    stop: Stop,
-    pub(super) stopped: Notify,
-}
-
-/// At which operation, counted from zero.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Stop {
-    /// It is not done.
-    Before(usize),
-    /// It is done, and nobody hears of it.
-    After(usize),
-}
-
-enum Turn {
-    Go,
-    GoAndStop,
-    Stopped,
-}
-
-impl Stopping {
-    pub(super) fn new(inner: Arc<dyn Store>, stop: Stop) -> Arc<Self> {
-        Arc::new(Self { inner, operations: AtomicUsize::new(0), stop, stopped: Notify::new() })
-    }
-
-    fn turn(&self) -> Turn {
-        let operation = self.operations.fetch_add(1, Ordering::SeqCst);
-        match self.stop {
-            Stop::Before(at) | Stop::After(at) if operation < at => Turn::Go,
-            Stop::After(at) if operation == at => Turn::GoAndStop,
-            Stop::Before(_) | Stop::After(_) => Turn::Stopped,
-        }
-    }
-
-    fn run<'a, T: Send + Unpin + 'a>(
-        &'a self,
-        operation: impl Future<Output = T> + Send + 'a,
-    ) -> Step<'a, T> {
-        let turn = self.turn();
-        Step::boxed(async move {
-            // As a network would: others get their turn.
-            tokio::task::yield_now().await;
-            match turn {
-                Turn::Go => return operation.await,
-                Turn::GoAndStop => drop(operation.await),
-                Turn::Stopped => {}
-            }
-            self.stopped.notify_one();
-            std::future::pending().await
-        })
-    }
-}
-
-impl Store for Stopping {
-    fn durability(&self) -> Durability {
-        self.inner.durability()
-    }
-
-    fn get<'a>(&'a self, key: &'a Key) -> Step<'a, Result<Option<Versioned>, StoreError>> {
-        self.run(self.inner.get(key))
-    }
-
-    fn cas<'a>(
-        &'a self,
-        key: &'a Key,
-        expect: Option<Version>,
-        new: Option<Write>,
-    ) -> Step<'a, Result<Cas, StoreError>> {
-        self.run(async move { self.inner.cas(key, expect, new).await })
-    }
-
-    fn scan<'a>(
-        &'a self,
-        prefix: &'a str,
-        after: Option<&'a Key>,
-        limit: usize,
-    ) -> Step<'a, Result<Vec<(Key, Versioned)>, StoreError>> {
-        self.run(self.inner.scan(prefix, after, limit))
-    }
-
-    fn changed<'a>(&'a self, key: &'a Key, since: Version) -> Step<'a, ()> {
-        self.inner.changed(key, since)
-    }
 }

@@ -1,6 +1,5 @@
-//! The stand-in's secret key as a file, which is how a shop is given one.
+//! A secret key as a file, which is how a shop is given one.
 
-use super::SECRET_KEY;
 use crate::fresh_address;
 use std::path::PathBuf;
 
@@ -10,10 +9,9 @@ pub struct KeyFile(PathBuf);
 
 impl KeyFile {
     /// Writes one.
-    #[expect(clippy::new_without_default, reason = "it writes a file")]
-    pub fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("{}.stripe", fresh_address()));
-        std::fs::write(&path, format!("{SECRET_KEY}\n")).expect("a temporary file");
+    pub fn of(key: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("{}.key", fresh_address()));
+        std::fs::write(&path, format!("{key}\n")).expect("a temporary file");
         Self(path)
     }
 
