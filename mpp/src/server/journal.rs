@@ -1,13 +1,13 @@
 //! The journal: one entry per challenge id, the single commit point of a payment and its delivery.
 //!
-//! Two axes (ARCHITECTURE section 4):
+//! Two axes:
 //!
 //! ```text
 //! payment:   claiming → (holding → held →) settling → settled | unknown
 //! delivery:  none → running → delivered | refund due → refunded
 //! ```
 //!
-//! That all proof keys are held (`claimed` in ARCHITECTURE) is a state of the types and none of the store: whoever finds an entry
+//! That all proof keys are held ("claimed") is a state of the types and none of the store: whoever finds an entry
 //! whose owner died before it asked for money rolls it back, whether its keys were taken or not, and a write that nobody acts
 //! upon costs a durable store a round trip or a sync. Money is asked for only after `settling` (or `holding`) is durable.
 //!
@@ -111,20 +111,20 @@ impl Journal {
         read(self.store.get(&key).await?)
     }
 
-    /// A page of entries, in the order of their ids, and the key to go on after.
+    /// A page of entries, in the order of their ids, and the key to go on after. One that cannot be read is among them.
     pub(crate) async fn page(
         &self,
         quota: Quota,
         after: Option<&Key>,
-    ) -> Result<Vec<(Key, String, Found)>, StoreError> {
+    ) -> Result<Vec<(Key, String, Result<Found, StoreError>)>, StoreError> {
         const PAGE: usize = 100;
         let prefix = format!("{}/{ENTRY}/", quota.name());
         let page = self.store.scan(&prefix, after, PAGE).await?;
         let entries = page.into_iter().filter_map(|(key, versioned)| {
             let id = key.as_str().strip_prefix(&prefix)?.to_owned();
-            read(Some(versioned)).map(|found| found.map(|found| (key, id, found))).transpose()
+            read(Some(versioned)).transpose().map(|found| (key, id, found))
         });
-        entries.collect()
+        Ok(entries.collect())
     }
 
     /// Adds a response to a delivery that was committed without it, if nobody has touched the entry since.

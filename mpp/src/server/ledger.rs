@@ -374,7 +374,7 @@ impl Ledger {
                 let Some((last, ..)) = page.last() else { break };
                 after = Some(last.clone());
                 for (_, id, found) in page {
-                    if found.listing.is_some_and(|listing| query.wants(&listing.line)) {
+                    if found?.listing.is_some_and(|listing| query.wants(&listing.line)) {
                         self.journal.archive(quota, &id, self.clock.now()).await.map_err(store)?;
                     }
                 }
@@ -409,6 +409,7 @@ impl Ledger {
         let next = page.last().map(|(key, ..)| Place::Open(quota, Some(key.clone())));
         let mut entries = Vec::new();
         for (_, id, found) in page {
+            let found = found?;
             let line = match (&found.record, found.listing) {
                 (Record::Open(entry), _) => open_line(entry),
                 // Between its record and the ledger.
@@ -473,7 +474,7 @@ impl Ledger {
                 if (of.settled_at, of.id.as_str()) > until {
                     return Ok(books);
                 }
-                books.insert(of.id, book);
+                books.insert(of.id, book?);
             }
         }
     }

@@ -182,7 +182,8 @@ impl Mpp {
     /// network does not keep the others waiting. What it counted goes to the [metrics](observe).
     ///
     /// # Errors
-    /// [`StoreError`] when the store fails; what was finished until then stays finished.
+    /// [`StoreError`] when the store fails; what was finished until then stays finished. Also when something in it cannot be
+    /// read, which is logged with its challenge and left as it is: all others are finished all the same.
     ///
     /// ```
     /// # #[cfg(feature = "testing")] {
@@ -196,6 +197,8 @@ impl Mpp {
         let mut finished = 0;
         let mut standing = Standing::default();
         let mut finishing = Finishing::default();
+        // What nobody can read must not keep the others waiting, and must not be passed over in silence.
+        let mut unreadable = Ok(());
         for quota in [Quota::Paid, Quota::Free] {
             let mut after = None;
             loop {
@@ -203,6 +206,14 @@ impl Mpp {
                 let Some((last, ..)) = page.last() else { break };
                 after = Some(last.clone());
                 for (_, id, found) in page {
+                    let found = match found {
+                        Ok(found) => found,
+                        Err(error) => {
+                            tracing::error!(target: "mpp", challenge = id, %error, "an entry of the journal is left as it is");
+                            unreadable = Err(error);
+                            continue;
+                        }
+                    };
                     if let Record::Open(entry) = &found.record {
                         standing.count(entry);
                     }
@@ -217,13 +228,19 @@ impl Mpp {
                 let Some((last, ..)) = page.last() else { break };
                 after = Some(last.clone());
                 for (_, of, _, book) in page {
-                    finished += finishing.refund(self, of, book).await?;
+                    match book {
+                        Ok(book) => finished += finishing.refund(self, of, book).await?,
+                        Err(error) => {
+                            tracing::error!(target: "mpp", challenge = of.id, %error, "a book of refunds is left as it is");
+                            unreadable = Err(error);
+                        }
+                    }
                 }
             }
         }
         finished += finishing.rest().await?;
         self.tell_standing(&standing).await;
-        Ok(finished)
+        unreadable.map(|()| finished)
     }
 
     /// How many events were dropped because a [hook](Builder::on_event) was too slow for them.

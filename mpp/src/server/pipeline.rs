@@ -1,4 +1,4 @@
-//! The pipeline: from a request's head to an open gate, in the order of ARCHITECTURE section 4.
+//! The pipeline: from a request's head to an open gate (draft-httpauth-payment-00 section 11).
 //!
 //! A [`Visit`] is one request on its way through a price:
 //!
@@ -262,7 +262,7 @@ impl Visit {
     /// Free, or a challenge; `None` leaves a credential to [`redeem`](Self::redeem).
     ///
     /// # Errors
-    /// 402 with fresh challenges, or the other statuses of ARCHITECTURE section 5.
+    /// 402 with fresh challenges, or another status of the table in [`server`](super).
     pub(crate) fn decide(&self, quote: &Quote) -> Result<Option<Admission>, Answer> {
         self.free_or_paying(quote).map_err(|answer| self.told(answer))
     }
@@ -284,7 +284,7 @@ impl Visit {
     /// Verifies, claims and settles.
     ///
     /// # Errors
-    /// 402 with fresh challenges, or the other statuses of ARCHITECTURE section 5.
+    /// 402 with fresh challenges, or another status of the table in [`server`](super).
     pub(crate) async fn redeem(&self, quote: &Quote) -> Result<Admission, Answer> {
         self.take_payment(quote).await.map_err(|answer| self.told(answer))
     }

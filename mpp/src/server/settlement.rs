@@ -27,7 +27,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, oneshot};
 use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
@@ -65,15 +65,20 @@ pub(super) enum Outcome {
     Store(StoreError),
 }
 
+/// Room for one more settlement. Taken before anything is claimed or taken over: who finds none leaves no lease behind.
+pub(super) fn room(mpp: &Mpp) -> Option<OwnedSemaphorePermit> {
+    mpp.0.settlements.clone().try_acquire_owned().ok()
+}
+
 /// Runs `work` so that dropping the returned future cancels nothing.
 pub(super) async fn detached(
     mpp: &Mpp,
     pass: Pass,
+    room: OwnedSemaphorePermit,
     fresh: Option<Challenges>,
     method: Arc<dyn ServerMethod>,
     work: Work,
 ) -> Outcome {
-    let Ok(permit) = mpp.0.settlements.clone().try_acquire_owned() else { return Outcome::Busy };
     let (done, outcome) = oneshot::channel();
     let task = Task { mpp: mpp.clone(), method, fresh };
     let span = tracing::Span::current();
@@ -81,7 +86,7 @@ pub(super) async fn detached(
         let mpp = task.mpp.clone();
         let underway = mpp.0.observers.settling();
         let outcome = task.run(work).await;
-        drop((permit, underway));
+        drop((room, underway));
         // If nobody waits any more the outcome comes back and is dropped here: a `Run` then marks itself undelivered.
         drop(done.send(outcome));
         drop(pass);
@@ -401,9 +406,9 @@ async fn finish(mpp: &Mpp, quota: Quota, id: String, found: Found) -> Result<boo
     let Some(method) = mpp.0.methods.iter().find(|m| m.name().as_str() == entry.method).cloned() else {
         return Ok(false);
     };
-    let Some(pass) = mpp.0.journal.doors().enter() else { return Ok(false) };
+    let (Some(pass), Some(room)) = (mpp.0.journal.doors().enter(), room(mpp)) else { return Ok(false) };
     match mpp.0.journal.take_over(quota, id, found.version, *entry, now).await {
-        Ok(taken) => match detached(mpp, pass, None, method, Work::Recover(taken)).await {
+        Ok(taken) => match detached(mpp, pass, room, None, method, Work::Recover(taken)).await {
             // A `Run` that is not admitted gives the payment back to its credential.
             Outcome::Paid(_) | Outcome::Vacant | Outcome::Rejected(_) => Ok(true),
             Outcome::Store(error) => Err(error),

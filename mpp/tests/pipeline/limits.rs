@@ -30,6 +30,27 @@ async fn more_settlements_than_allowed_are_a_503_before_anything_is_claimed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_payment_that_finds_no_room_to_be_resumed_is_resumed_as_soon_as_there_is() {
+    let lab = Lab::on(Network::new("tempo"), |b| b.max_settlements(1));
+    lab.network.will(Script::LoseRequest);
+    let (unknown, response) = lab.pay("/cheap", "tx1").await;
+    response.assert_problem("unavailable");
+    lab.network.will(Script::Settle);
+    lab.network.close_turnstile();
+    let other = credential(&lab.challenge("/cheap").await, "tx2");
+    let underway = lab.send("/cheap", &other);
+    until(|| lab.network.waiting.load(Ordering::SeqCst) == 2).await;
+    lab.client.get("/cheap").presenting(&unknown).await.assert_problem("unavailable");
+    assert_eq!((lab.mpp.recover().await, lab.network.resolved.load(Ordering::SeqCst)), (Ok(0), 0));
+    lab.network.turnstile.add_permits(9);
+    underway.await.unwrap().assert_ok();
+    // Nobody has a lease on it.
+    let again = lab.client.get("/cheap").presenting(&unknown).await;
+    assert_ne!(again.status(), 409, "{}", again.text());
+    assert_eq!(lab.network.resolved.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_network_that_never_answers_is_unknown_and_looked_up_later() {
     let lab = Lab::on(Network::new("tempo"), |b| b.settle_timeout(Duration::from_secs(7)));
     lab.network.will(Script::Hang);

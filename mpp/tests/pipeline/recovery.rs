@@ -3,6 +3,7 @@
 use crate::common::{Fault, Network, Script, Terms, Wired, credential};
 use crate::lab::*;
 use mpp::method::Money;
+use mpp::store::{Cas, Keep, Key, Quota, Write};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -30,6 +31,29 @@ async fn whatever_operation_a_process_died_at_its_entry_is_finished_without_its_
                 break;
             }
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_nobody_can_read_is_told_and_keeps_no_other_one_waiting() {
+    for unreadable in ["entry", "refund"] {
+        let mut lab = Lab::new();
+        let paid = credential(&lab.challenge("/held").await, "tx1");
+        lab.store.after(5, Fault::Dies);
+        lab.client.get("/held").presenting(&paid).await.assert_problem("unavailable");
+        settle_down().await;
+        lab.restart();
+        // Before all others, and after them.
+        for name in ["!", "~"] {
+            let name = if unreadable == "refund" { format!("000000000000-{name}") } else { name.to_owned() };
+            let garbage = Write { value: vec![0xff; 9], keep: Keep::Live };
+            let key = Key::new(Quota::Paid, unreadable, &name);
+            assert!(matches!(lab.shelf.cas(&key, None, Some(garbage)).await, Ok(Cas::Written(_))));
+        }
+        lab.clock.advance(Duration::from_secs(91));
+        let told = lab.mpp.recover().await.unwrap_err().to_string();
+        assert!(told.contains("unreadable"), "{unreadable}: {told}");
+        assert_eq!(lab.network.released.lock().unwrap().len(), 1, "{unreadable}");
     }
 }
 

@@ -3,7 +3,7 @@
 //! A [`Claim`] holds the version of the entry it wrote last, and its state is a type parameter: the only way to
 //! [`Settling`] leads over [`Claimed`], so "settle before claim" does not compile. Every step is one compare-and-swap over
 //! our own version. Whoever takes the entry over bumps it, so the former owner's next write fails and its response is
-//! withheld (ARCHITECTURE section 4, steps 8 to 11).
+//! withheld.
 
 use super::super::replay::IdempotencyKey;
 use super::archive::{Ending, Listing};

@@ -217,15 +217,15 @@ impl Journal {
         &self,
         quota: Quota,
         after: Option<&Key>,
-    ) -> Result<Vec<(Key, BookOf, Version, Book)>, StoreError> {
+    ) -> Result<Vec<(Key, BookOf, Version, Result<Book, StoreError>)>, StoreError> {
         const PAGE: usize = 100;
         let prefix = format!("{}/{REFUND}/", quota.name());
         let page = self.store.scan(&prefix, after, PAGE).await?;
         let books = page.into_iter().filter_map(|(key, there)| {
             let of = BookOf::of_key(quota, key.as_str().strip_prefix(&prefix)?)?;
-            Some(read_book(&there.value).map(|book| (key, of, there.version, book)))
+            Some((key, of, there.version, read_book(&there.value)))
         });
-        books.collect()
+        Ok(books.collect())
     }
 
     /// Forgets what was given back of a payment whose line is gone.

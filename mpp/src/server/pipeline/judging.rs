@@ -1,4 +1,5 @@
-//! What a credential is worth by itself: its size, its shape and its HMAC, from the head alone (ARCHITECTURE section 4, step 1).
+//! What a credential is worth by itself: its size, its shape and its HMAC, from the head alone (draft-httpauth-payment-00
+//! sections 5.1.2 and 5.2).
 
 use super::{Presented, Refused};
 use crate::method::Money;

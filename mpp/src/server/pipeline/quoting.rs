@@ -82,14 +82,15 @@ impl Visit {
             ));
         }
         offer.base_units(amount).map_err(|_| {
-            out_of_range("the price of this request is not a whole number of the currency's smallest unit")
+            out_of_range("the price of this request cannot be written in the currency's smallest unit")
         })
     }
 
     /// The answer when a price expression yields what cannot be charged.
     pub(super) fn out_of_range(&self, why: &'static str) -> Answer {
         let spec = self.plan.spec;
-        tracing::error!(target: "mpp", price = spec.name, at = %spec.location, why, "a computed price is out of range");
+        // A stranger may have asked for it, as often as there are requests.
+        tracing::warn!(target: "mpp", price = spec.name, at = %spec.location, why, "a computed price is out of range");
         Answer::problem(ProblemType::PriceOutOfRange, why)
     }
 

@@ -1,4 +1,4 @@
-//! A credential that the journal does not know: verified, claimed and settled (ARCHITECTURE section 4, step 6).
+//! A credential that the journal does not know: verified, claimed and settled (draft-httpauth-payment-00 sections 11.3 to 11.5).
 
 use super::quoting::{Offered, Quoted};
 use super::resuming::{Standing, key_in_use};
@@ -120,7 +120,9 @@ impl Visit {
         });
         let work = settlement::Work::Settle { claim, plan, capture: self.plan.spec.capture };
         let Some(pass) = self.mpp.0.journal.doors().enter() else { return Ok(Outcome::Closed) };
-        Ok(settlement::detached(&self.mpp, pass, self.fresh(quoted), offer.method.clone(), work).await)
+        let Some(room) = settlement::room(&self.mpp) else { return Ok(Outcome::Busy) };
+        let (fresh, method) = (self.fresh(quoted), offer.method.clone());
+        Ok(settlement::detached(&self.mpp, pass, room, fresh, method, work).await)
     }
 
     /// An open gate, or the answer; `None` when the credential turned out to be free to start again.

@@ -1,5 +1,5 @@
 //! A credential that the journal knows: it opens the route again, waits for the one that uses it, gets what was kept for it, or
-//! is refused (ARCHITECTURE section 4, step 4).
+//! is refused (draft-httpauth-payment-00 section 11.5).
 
 use super::{Admission, Authentic, Presented, USED, Visit, store_trouble};
 use crate::pricing::Replay;
@@ -161,14 +161,23 @@ impl Visit {
             return Some(Outcome::Unknown);
         };
         let Some(pass) = journal.doors().enter() else { return Some(Outcome::Closed) };
-        match journal.take_over(quota, id.to_owned(), version, entry, now).await {
-            Ok(Taken::Settled(claim)) => Some(settlement::redeliver(mpp, claim)),
-            Ok(taken) => {
-                Some(settlement::detached(mpp, pass, None, method, settlement::Work::Recover(taken)).await)
-            }
-            Err(JournalError::Lost(_)) => None,
-            Err(JournalError::Store(e)) => Some(Outcome::Store(e)),
+        let room = settlement::room(mpp);
+        // What is settled asks no network.
+        if room.is_none() && !matches!(entry.payment, PaymentState::Settled(_)) {
+            return Some(Outcome::Busy);
         }
+        let taken = match journal.take_over(quota, id.to_owned(), version, entry, now).await {
+            Ok(taken) => taken,
+            Err(JournalError::Lost(_)) => return None,
+            Err(JournalError::Store(e)) => return Some(Outcome::Store(e)),
+        };
+        Some(match (taken, room) {
+            (Taken::Settled(claim), _) => settlement::redeliver(mpp, claim),
+            (_, None) => Outcome::Busy,
+            (taken, Some(room)) => {
+                settlement::detached(mpp, pass, room, None, method, settlement::Work::Recover(taken)).await
+            }
+        })
     }
 }
 
