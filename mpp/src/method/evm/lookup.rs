@@ -99,11 +99,11 @@ impl Evm {
     async fn use_of(&self, rpc: &Rpc, plan: &Submit, head: u64) -> Result<Use, RpcError> {
         let start = plan.seen_at.saturating_sub(WINDOW);
         for window in 0..WINDOWS {
-            let from = start + window * WINDOW;
+            let from = start.saturating_add(window * WINDOW);
             if from > head {
                 break;
             }
-            let to = (from + WINDOW - 1).min(head);
+            let to = from.saturating_add(WINDOW - 1).min(head);
             let found = match plan.guard {
                 Guard::Authorization { nonce } => authorization_in(rpc, plan, nonce, from, to).await?,
                 Guard::Permit2 { nonce, .. } => self.permit_in(rpc, plan, nonce, from, to).await?,

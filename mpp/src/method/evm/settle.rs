@@ -187,7 +187,7 @@ impl Evm {
     pub(super) fn is_deep(&self, receipt: &TxReceipt, head: &Head) -> bool {
         let number: u64 = receipt.block_number.to();
         // A head older than the receipt comes from a node behind another one.
-        head.number().checked_sub(number).is_some_and(|above| above + 1 >= self.confirmations)
+        head.number().checked_sub(number).is_some_and(|above| above >= self.confirmations.saturating_sub(1))
             || self.confirmations <= 1
     }
 

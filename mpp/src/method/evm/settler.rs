@@ -183,7 +183,7 @@ impl Settler {
         let mut said = String::new();
         for attempt in 0..TRIES {
             let (today, balance) = self.today_for(rpc, &errand.draw, &mut desk, care).await?;
-            let above = desk.flying.last_key_value().map_or(0, |(nonce, _)| nonce + 1);
+            let above = desk.flying.last_key_value().map_or(0, |(nonce, _)| nonce.saturating_add(1));
             let nonce = today.pending.max(above).max(floor);
             let candidate = Candidate { id, nonce, draw: errand.draw };
             let granted = books.grant(&candidate, balance).await;
@@ -229,7 +229,7 @@ impl Settler {
                     // Somebody else has the key too. The node's count has what is mined; of what waits it may not know.
                     floor = match why {
                         Taken::Mined => 0,
-                        Taken::Waiting => nonce + 1,
+                        Taken::Waiting => nonce.saturating_add(1),
                     };
                 }
                 Handed::No(why) => {
