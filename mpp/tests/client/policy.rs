@@ -211,6 +211,15 @@ async fn a_challenge_that_expires_while_a_person_thinks_is_not_paid() {
     assert!(world.client.ledger().entries().await.unwrap().is_empty());
 }
 
+#[tokio::test]
+async fn nobody_is_asked_to_approve_what_is_over() {
+    let clock = Arc::new(ManualClock::at(crate::world::START));
+    clock.advance(Duration::from_secs(600));
+    let policy = Policy::new(dollars()).approved_by(|_: &Proposal<'_>| panic!("it is too late to ask"));
+    let world = World::with(policy, |builder| builder.clock(clock));
+    assert!(refused(&world, "/weather").await.is_because(|why| *why == Refusal::Expired));
+}
+
 /// A wallet that asks a slow node what its account has.
 struct Slow {
     inner: Wallet,
