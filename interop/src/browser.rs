@@ -1,7 +1,7 @@
 //! Headless Chromium (Debian's), one page at a time: `browser.mjs` drives it with npm `puppeteer-core` and asks `axe-core` what
 //! is not accessible.
 
-use crate::{Lab, fresh_address, missing};
+use crate::{Lab, missing};
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -72,10 +72,10 @@ impl Browser {
     /// # Panics
     /// When it cannot.
     pub async fn open(&self, url: &str, scheme: Scheme, selector: &str, clicks: &[&str]) -> Shown {
-        let picture = std::env::temp_dir().join(format!("page-{}.png", fresh_address()));
+        let picture = tempfile::Builder::new().suffix(".png").tempfile().expect("a temporary file");
         let mut command = Command::new("node");
         command.current_dir(&self.folder).arg("browser.mjs").arg(&self.program).arg(url);
-        command.arg(format!("{scheme:?}").to_lowercase()).arg(selector).arg(&picture).args(clicks);
+        command.arg(format!("{scheme:?}").to_lowercase()).arg(selector).arg(picture.path()).args(clicks);
         command.kill_on_drop(true);
         let ended = timeout(PATIENCE, command.output()).await.expect("it ends").expect("it starts");
         let said = String::from_utf8_lossy(&ended.stdout);
@@ -91,7 +91,6 @@ impl Browser {
             let kept = PathBuf::from(folder).join(format!("{name}-{scheme:?}.png"));
             std::fs::copy(&picture, kept).expect("the folder is there");
         }
-        drop(std::fs::remove_file(&picture));
         shown
     }
 }

@@ -212,8 +212,8 @@ async fn a_payment_opens_nothing_again_after_the_shop_was_restarted() {
     let Some(lab) = lab() else { return };
     let chain = lab.evm_chain().await;
     let mut wallet = lab.evm_wallet(&chain);
-    let (file, store) =
-        (KeyFile::of(DEV_KEYS[1]), std::env::temp_dir().join(format!("{}.redb", fresh_address())));
+    let (file, folder) = (KeyFile::of(DEV_KEYS[1]), tempfile::tempdir().expect("a temporary folder"));
+    let store = folder.path().join("store");
     let flags = ["--store", &format!("file:{}", store.display()), "--public-url", "http://127.0.0.1:1"];
     let shop = Shop::on_evm(SHOP, chain.url(), &chain.token, file.path(), &flags).await;
     let challenge = ask("GET", &shop.at("/evm"), None, None).await.challenge.expect("a challenge");
@@ -224,9 +224,6 @@ async fn a_payment_opens_nothing_again_after_the_shop_was_restarted() {
     let shop = Shop::on_evm_again(recipient, SHOP, chain.url(), &chain.token, file.path(), &flags).await;
     assert_refused(&ask("GET", &shop.at("/evm"), Some(&credential), None).await, "invalid-challenge");
     assert_eq!(chain.payments_to(&shop.recipient).await.len(), 1);
-    for file in [store.clone(), format!("{}.secret", store.display()).into()] {
-        std::fs::remove_file(file).expect("the shop kept it there");
-    }
 }
 
 #[tokio::test]

@@ -12,10 +12,10 @@ use mpp::method::{ClientMethod, Proof};
 use mpp::protocol::{Challenge, Credential, Timestamp};
 use rand::Rng;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 const SHOP: &str = env!("CARGO_BIN_EXE_shop-under-test");
 /// Shops that are killed at the same time, each with a file and a recipient of its own.
@@ -81,7 +81,7 @@ struct Lane {
     flags: Vec<String>,
     recipient: String,
     shop: Option<Shop>,
-    folder: PathBuf,
+    _folder: TempDir,
     _keys: KeyFile,
     turn: usize,
     /// How long a payment takes when nobody is killed, by route.
@@ -98,15 +98,14 @@ impl Lane {
     async fn open(ground: Arc<Ground>, number: usize) -> Self {
         let stand_in = StandIn::of_today().await;
         let keys = KeyFile::of(SECRET_KEY);
-        let folder = std::env::temp_dir().join(format!("mpp-kill-{}", fresh_address()));
-        std::fs::create_dir_all(&folder).expect("a temporary folder");
+        let folder = tempfile::tempdir().expect("a temporary folder");
         // A settlement key for each shop: two shops would use the same nonces.
         let key = PrivateKeySigner::random();
         ground.evm.give_coins(&key.address().to_string()).await;
-        let key_file = folder.join("key");
+        let key_file = folder.path().join("key");
         std::fs::write(&key_file, alloy::hex::encode(&key.to_bytes()[..])).expect("a temporary file");
         let recipient = fresh_address();
-        let path = |name: &str| folder.join(name).to_str().expect("UTF-8").to_owned();
+        let path = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
         let flags = [
             ("--tempo-rpc", ground.tempo.url.clone()),
             ("--recipient", recipient.clone()),
@@ -127,7 +126,7 @@ impl Lane {
             flags,
             recipient,
             shop: None,
-            folder,
+            _folder: folder,
             _keys: keys,
             turn: number,
             usual: [None; ROUTES.len()],
@@ -268,13 +267,6 @@ impl Lane {
             "/evm" => self.ground.evm.payments_to(&self.recipient).await.len(),
             _ => self.ground.tempo.payments_to(&self.recipient).await.len(),
         }
-    }
-}
-
-impl Drop for Lane {
-    fn drop(&mut self) {
-        // A temporary folder; what is left of it does no harm.
-        drop(std::fs::remove_dir_all(&self.folder));
     }
 }
 

@@ -8,9 +8,10 @@ use interop::{CHAIN_ID, Chain, DEV_ACCOUNTS, DEV_KEYS, EvmChain, KeyFile, Shop, 
 use mpp::method::evm::CredentialType;
 use mpp::protocol::CredentialBuf;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex};
+use tempfile::TempDir;
 
 #[path = "../../xtask/tests/console/mod.rs"]
 mod console;
@@ -23,14 +24,13 @@ const PASSWORD: &str = "correct horse";
 
 /// A home of its own with a key of kind `evm`, called `main`. It is gone when the test ends.
 struct Purse {
-    home: PathBuf,
+    home: TempDir,
     address: String,
 }
 
 impl Purse {
     async fn new() -> Self {
-        let home = std::env::temp_dir().join(format!("mpp-purse-{}", fresh_address()));
-        std::fs::create_dir_all(&home).expect("a temporary folder");
+        let home = tempfile::tempdir().expect("a temporary folder");
         let mut purse = Self { home, address: String::new() };
         let password = purse.write("password", PASSWORD);
         let made = ["wallet", "new", "main", "--kind", "evm", "--password-file", &password];
@@ -49,7 +49,7 @@ impl Purse {
         // Asynchronously: a stand-in may have to answer meanwhile.
         tokio::process::Command::new(MPP)
             .args(args)
-            .env("MPP_HOME", &self.home)
+            .env("MPP_HOME", self.home.path())
             .stdin(Stdio::null())
             .output()
             .await
@@ -83,18 +83,12 @@ impl Purse {
     }
 
     fn write(&self, name: &str, text: &str) -> String {
-        std::fs::write(self.home.join(name), text).expect("the home is writable");
+        std::fs::write(self.home.path().join(name), text).expect("the home is writable");
         self.path(name)
     }
 
     fn path(&self, name: &str) -> String {
-        self.home.join(name).to_str().expect("a temporary path is text").to_owned()
-    }
-}
-
-impl Drop for Purse {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.home));
+        self.home.path().join(name).to_str().expect("a temporary path is text").to_owned()
     }
 }
 
@@ -512,9 +506,10 @@ async fn the_readme_of_the_command_tells_a_purchase_on_a_real_chain_as_it_happen
     let Some(lab) = lab() else { return };
     let chain = lab.chain().await;
     let shop = Shop::start(SHOP, &chain.url, &[]).await;
-    let folder = std::env::temp_dir().join(format!("mpp-readme-{}", fresh_address()));
+    let temporary = tempfile::tempdir().expect("a temporary folder");
+    let folder = temporary.path();
     let home = folder.join("home");
-    std::fs::create_dir_all(&home).expect("a temporary folder");
+    std::fs::create_dir(&home).expect("a temporary folder");
     // The reader has the command under its own name.
     std::os::unix::fs::symlink(MPP, folder.join("mpp")).expect("a link to the command");
     std::fs::write(folder.join("password"), PASSWORD).expect("a temporary file");
@@ -535,15 +530,14 @@ async fn the_readme_of_the_command_tells_a_purchase_on_a_real_chain_as_it_happen
         session.promised.iter_mut().for_each(|line| *line = here(line));
     }
     let (made, rest) = sessions.split_at(1);
-    console::check(made, &folder, &folder);
+    console::check(made, folder, folder);
     chain.fund(&address_in(&home), 1_000_000).await;
-    console::check(rest, &folder, &folder);
+    console::check(rest, folder, folder);
     assert_eq!(
         chain.payments_to(&shop.recipient).await.len(),
         2,
         "one charge, and one delivery that failed at first"
     );
-    drop(std::fs::remove_dir_all(folder));
 }
 
 /// The address of the key that the reader has made.

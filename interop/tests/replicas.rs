@@ -6,7 +6,7 @@
 #[path = "../../mpp/tests/servers/mod.rs"]
 mod servers;
 
-use interop::{Answer, CHAIN_ID, Chain, Shop, fresh_address, lab, try_ask};
+use interop::{Answer, CHAIN_ID, Chain, KeyFile, Shop, fresh_address, lab, try_ask};
 use mpp::method::evm::PrivateKeySigner;
 use mpp::method::sandbox::Wallet;
 use mpp::method::tempo::TempoWallet;
@@ -17,7 +17,6 @@ use mpp::{Amount, Sandbox, Secret};
 use rand::Rng;
 use servers::{Server, ready};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -82,13 +81,13 @@ async fn three_shops(database: &str, url: &str, store: Arc<dyn Store>) {
     chain.fund(&key.address().to_string(), 1_000_000_000).await;
     let payer = TempoWallet::new(key, &chain.url, CHAIN_ID).expect("a node on this machine");
     let (recipient, player) = (fresh_address(), Wallet::generate());
-    let secret_file = secret_file();
+    let secret_file = KeyFile::of(&Secret::generate().expose_hex());
     let flags = [
         ("--tempo-rpc", chain.url.as_str()),
         ("--recipient", &recipient),
         ("--play-money", &player.did()),
         ("--store", url),
-        ("--secret-file", secret_file.to_str().expect("UTF-8")),
+        ("--secret-file", secret_file.path()),
         ("--lease", "3"),
         ("--settle-timeout", "10"),
     ];
@@ -140,7 +139,6 @@ async fn three_shops(database: &str, url: &str, store: Arc<dyn Store>) {
     let payments = world.chain.payments_to(&world.recipient).await;
     assert_eq!(payments.len(), paid(Kind::Tempo), "{database}");
     assert!(kills > 0 && count(Kind::Play, Ending::Delivered) > play / 2, "{database}: it was a fair trial");
-    std::fs::remove_file(secret_file).expect("it was there");
 }
 
 async fn kill_now_and_then(world: Arc<World>) {
@@ -252,12 +250,6 @@ fn is_final(answer: &Answer) -> bool {
 
 fn any_shop() -> usize {
     rand::rng().random_range(0..REPLICAS)
-}
-
-fn secret_file() -> PathBuf {
-    let path = std::env::temp_dir().join(format!("{}.secret", fresh_address()));
-    std::fs::write(&path, Secret::generate().expose_hex().as_str()).expect("a temporary file");
-    path
 }
 
 /// How long a client goes on asking.

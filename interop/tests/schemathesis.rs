@@ -31,9 +31,8 @@ async fn no_request_made_up_from_the_document_is_answered_by_a_fault_or_by_surpr
     }
     assert_eq!(stripped, 10, "every priced operation has it");
     // A folder of its own: it keeps a cache where it is started.
-    let folder = std::env::temp_dir().join(format!("schemathesis-{}", interop::fresh_address()));
-    std::fs::create_dir_all(&folder).expect("a folder");
-    std::fs::write(folder.join("openapi.json"), document.to_string()).expect("a file");
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("openapi.json"), document.to_string()).expect("a file");
     let ended = Command::new(program)
         .current_dir(&folder)
         .args([
@@ -55,7 +54,6 @@ async fn no_request_made_up_from_the_document_is_answered_by_a_fault_or_by_surpr
         .output()
         .await
         .expect("it starts");
-    drop(std::fs::remove_dir_all(&folder));
     let said = String::from_utf8_lossy(&ended.stdout);
     assert!(ended.status.success(), "{said}\n{}", String::from_utf8_lossy(&ended.stderr));
     assert!(

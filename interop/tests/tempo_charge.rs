@@ -270,7 +270,8 @@ async fn a_shop_that_crashed_with_a_file_store_still_owes_the_delivery() {
     let Some(lab) = lab() else { return };
     let chain = lab.chain().await;
     let mut wallet = lab.wallet(&chain);
-    let store = std::env::temp_dir().join(format!("{}.redb", interop::fresh_address()));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = folder.path().join("store");
     let flags = ["--store", &format!("file:{}", store.display()), "--public-url", "http://127.0.0.1:1"];
 
     let shop = Shop::start(SHOP, &chain.url, &flags).await;
@@ -284,9 +285,6 @@ async fn a_shop_that_crashed_with_a_file_store_still_owes_the_delivery() {
     assert_eq!(delivered.status, 200, "{delivered:?}\n{}", shop.log());
     assert_refused(&ask("GET", &shop.at("/flaky"), Some(&credential), None).await, "invalid-challenge");
     assert_eq!(chain.payments_to(&shop.recipient).await.len(), 1);
-    for file in [store.clone(), format!("{}.secret", store.display()).into()] {
-        std::fs::remove_file(file).expect("the shop kept it there");
-    }
 }
 
 #[tokio::test]
@@ -375,7 +373,8 @@ async fn a_sponsored_payment_survives_crashes_and_lost_answers_and_is_paid_and_d
     let mut wallet = lab.wallet(&chain);
     let lossy = Lossy::start(&chain).await;
     let key = KeyFile::of(DEV_KEYS[1]);
-    let store = std::env::temp_dir().join(format!("{}.redb", interop::fresh_address()));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = folder.path().join("store");
     let store_flag = format!("file:{}", store.display());
     let flags =
         ["--store", &store_flag, "--public-url", "http://127.0.0.1:1", "--fee-payer-key-file", key.path()];
@@ -393,7 +392,4 @@ async fn a_sponsored_payment_survives_crashes_and_lost_answers_and_is_paid_and_d
     assert_refused(&ask("GET", &shop.at("/sponsored"), Some(&credential), None).await, "invalid-challenge");
     assert_refused(&ask("GET", &shop.at("/charge"), Some(&credential), None).await, "invalid-challenge");
     assert_eq!(chain.payments_to(&shop.recipient).await.len(), 1);
-    for file in [store.clone(), format!("{}.secret", store.display()).into()] {
-        std::fs::remove_file(file).expect("it was there");
-    }
 }

@@ -1,10 +1,10 @@
 //! The built `mpp` command: what it prints, where, and with which exit code.
 
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use mpp::protocol::{Challenge, ChallengeId, Credential, Secret, SecretRing, Slots, b64};
+use tempfile::NamedTempFile;
 
 const FAR: &str = "2999-01-01T00:00:00Z";
 const PAST: &str = "2020-01-01T00:00:00Z";
@@ -57,24 +57,14 @@ fn credential() -> Credential {
 }
 
 /// A file that is gone when the test ends.
-struct TempFile(PathBuf);
-
-impl TempFile {
-    fn new(name: &str, content: &[u8]) -> TempFile {
-        let path = std::env::temp_dir().join(format!("mpp-cli-{}-{name}", std::process::id()));
-        std::fs::write(&path, content).expect("the temporary folder is writable");
-        TempFile(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().expect("a text path")
-    }
+fn file(content: &[u8]) -> NamedTempFile {
+    let file = NamedTempFile::new().expect("the temporary folder is writable");
+    std::fs::write(&file, content).expect("the temporary folder is writable");
+    file
 }
 
-impl Drop for TempFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
+fn path(file: &NamedTempFile) -> &str {
+    file.path().to_str().expect("a text path")
 }
 
 #[test]
@@ -125,37 +115,37 @@ fn the_proof_in_a_credential_is_printed_only_when_asked_for() {
 
 #[test]
 fn a_secret_file_tells_whose_challenge_it_is_also_after_a_rotation() {
-    let mine = TempFile::new("mine", secret().expose_hex().as_bytes());
+    let mine = file(secret().expose_hex().as_bytes());
     let rotated = format!("{}\n\n{}\n", *Secret::generate().expose_hex(), *secret().expose_hex());
-    let rotated = TempFile::new("rotated", rotated.as_bytes());
-    let other = TempFile::new("other", Secret::generate().expose_hex().as_bytes());
+    let rotated = file(rotated.as_bytes());
+    let other = file(Secret::generate().expose_hex().as_bytes());
     let good = challenge(FAR).to_header_value();
     let tampered = Challenge { realm: "evil.example".to_owned(), ..challenge(FAR) }.to_header_value();
     for (file, value, bound) in
         [(&mine, &good, true), (&rotated, &good, true), (&other, &good, false), (&mine, &tampered, false)]
     {
-        let output = mpp(&["decode", "--json", "--secret-file", file.path(), value], b"");
+        let output = mpp(&["decode", "--json", "--secret-file", path(file), value], b"");
         assert!(output.status.success(), "{}", err(&output));
         let parsed: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
         assert_eq!(parsed["found"][0]["bound"], bound);
     }
     let answered =
-        mpp(&["decode", "--json", "--secret-file", mine.path()], credential().to_header_value().as_bytes());
+        mpp(&["decode", "--json", "--secret-file", path(&mine)], credential().to_header_value().as_bytes());
     let parsed: serde_json::Value = serde_json::from_slice(&answered.stdout).expect("JSON");
     assert_eq!(parsed["found"][0]["bound"], true);
 }
 
 #[test]
 fn a_secret_file_that_cannot_be_used_is_named_and_its_content_is_not() {
-    let empty = TempFile::new("empty", b"\n");
-    let short = TempFile::new("short", b"deadbeef\n");
-    let words = TempFile::new("words", "correct horse battery staple correct horse battery".as_bytes());
-    let binary = TempFile::new("binary", &[0xff; 64]);
-    let huge = TempFile::new("huge", &vec![b'a'; 300 * 1024]);
+    let empty = file(b"\n");
+    let short = file(b"deadbeef\n");
+    let words = file("correct horse battery staple correct horse battery".as_bytes());
+    let binary = file(&[0xff; 64]);
+    let huge = file(&vec![b'a'; 300 * 1024]);
     for file in [&empty, &short, &words, &binary, &huge] {
-        let output = mpp(&["decode", "--secret-file", file.path(), "tempo/charge"], b"");
+        let output = mpp(&["decode", "--secret-file", path(file), "tempo/charge"], b"");
         assert_eq!(output.status.code(), Some(1));
-        assert!(err(&output).contains(file.path()), "{}", err(&output));
+        assert!(err(&output).contains(path(file)), "{}", err(&output));
         assert!(!err(&output).contains("deadbeef") && !err(&output).contains("horse"), "{}", err(&output));
     }
     let missing = mpp(&["decode", "--secret-file", "/nowhere/at/all", "tempo/charge"], b"");

@@ -11,13 +11,12 @@ mod console;
 fn every_command_of_the_readme_prints_what_the_readme_says() {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     let markdown = std::fs::read_to_string(manifest.join("README.md")).expect("the README");
-    let folder = std::env::temp_dir().join(format!("mpp-readme-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a folder for what the commands write");
+    let folder = tempfile::tempdir().expect("a folder for what the commands write");
     // The chapter about a real chain is checked where there is one: interop/tests/mpp_pay.rs.
     let (before, after) = markdown.split_once("\n## Paying a shop on a real chain\n").expect("the chapter");
     let (_, after) = after.split_once("\n## ").expect("a chapter after it");
     let mut sessions = [before, after].map(console::sessions).concat();
-    let demo = Demo::start(&folder.join("home"));
+    let demo = Demo::start(&folder.path().join("home"));
     // The installed command is called `mpp`; this one is the same, started through cargo. Its server has the port that was
     // free, and its home is not that of whoever runs the tests.
     for session in &mut sessions {
@@ -28,9 +27,7 @@ fn every_command_of_the_readme_prints_what_the_readme_says() {
         session.promised = promised.collect();
     }
     let binary = Path::new(env!("CARGO_BIN_EXE_mpp"));
-    console::check(&sessions, &folder, binary.parent().expect("the folder of the binary"));
-    drop(demo);
-    std::fs::remove_dir_all(folder).expect("the folder is ours");
+    console::check(&sessions, folder.path(), binary.parent().expect("the folder of the binary"));
 }
 
 /// The server that the README's reader has started; it stops with the test.

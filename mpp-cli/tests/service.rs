@@ -117,14 +117,7 @@ fn a_server_of_this_library_is_valid() {
     assert!(report["passed"].as_u64().unwrap() >= 40, "{out}");
 }
 
-/// A folder of its own for what the command keeps.
-fn home(name: &str) -> std::path::PathBuf {
-    let home = std::env::temp_dir().join(format!("mpp-validate-{name}-{}", std::process::id()));
-    std::fs::create_dir_all(&home).unwrap();
-    home
-}
-
-/// `mpp validate --pay`, from that folder.
+/// `mpp validate --pay`, with a folder of its own for what it keeps.
 fn buying(home: &std::path::Path, args: &[&str]) -> (i32, String, String) {
     let args = [&["validate", "--pay", "--yes"], args].concat();
     let Output { status, stdout, stderr } = command(&args).env("MPP_HOME", home).output().unwrap();
@@ -133,9 +126,9 @@ fn buying(home: &std::path::Path, args: &[&str]) -> (i32, String, String) {
 
 #[test]
 fn with_pay_every_operation_is_bought_once_within_the_limits_and_its_receipt_checked() {
-    let home = home("right");
+    let home = tempfile::tempdir().unwrap();
     let mut demo = command(&["demo", "--port", "0"])
-        .env("MPP_HOME", &home)
+        .env("MPP_HOME", home.path())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -143,13 +136,12 @@ fn with_pay_every_operation_is_bought_once_within_the_limits_and_its_receipt_che
     let mut url = String::new();
     std::io::BufRead::read_line(&mut std::io::BufReader::new(demo.stdout.take().unwrap()), &mut url).unwrap();
     let url = url.trim();
-    let (code, out, err) = buying(&home, &[url, "--json"]);
+    let (code, out, err) = buying(home.path(), &[url, "--json"]);
     let report: Value = serde_json::from_str(&out).unwrap_or_else(|why| panic!("{why}: {out}{err}"));
-    let ledger = command(&["ledger", "--json"]).env("MPP_HOME", &home).output().unwrap();
-    let (_, cheap, _) = buying(&home, &[url, "--max", "0.02"]);
+    let ledger = command(&["ledger", "--json"]).env("MPP_HOME", home.path()).output().unwrap();
+    let (_, cheap, _) = buying(home.path(), &[url, "--max", "0.02"]);
     demo.kill().unwrap();
     demo.wait().unwrap();
-    std::fs::remove_dir_all(home).unwrap();
 
     // `/gold` costs 25, and the limit is 1.
     let counts = ["failed", "warnings", "skipped"].map(|count| report[count].as_u64().unwrap());
@@ -210,9 +202,8 @@ fn with_pay_a_server_that_takes_money_and_gives_no_receipt_is_told_so() {
             .route("/openapi.json", axum::routing::get(move || async move { axum::Json(document) }))
             .route("/thing", axum::routing::get(generous))
     });
-    let home = home("generous");
-    let (code, out, err) = buying(&home, &[&url]);
-    std::fs::remove_dir_all(home).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let (code, out, err) = buying(home.path(), &[&url]);
     for found in [
         "error: GET /thing: a payment is answered with a success and a receipt: the response carries no receipt",
         "error: GET /thing: what was paid for is not stored for others: `Cache-Control: public, max-age=60`",
@@ -549,13 +540,12 @@ fn what_a_service_says_cannot_act_on_the_terminal() {
 fn a_manifest_that_differs_from_the_file_is_a_diff_and_exit_code_1() {
     let url = served(priced);
     let (_, now, _) = mpp(&["manifest", &url], "");
-    let file = std::env::temp_dir().join(format!("mpp-cli-manifest-{}.json", std::process::id()));
-    let path = file.to_str().unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
     std::fs::write(&file, &now).unwrap();
     assert_eq!(mpp(&["manifest", &url, "--check", path], ""), (0, String::new(), String::new()));
     std::fs::write(&file, now.replace("\"50000\"", "\"40000\"")).unwrap();
     let (code, out, _) = mpp(&["manifest", &url, "--check", path], "");
-    std::fs::remove_file(&file).unwrap();
     let lines: Vec<_> = out.lines().map(|line| line.replace(' ', "")).collect();
     assert_eq!(
         (code, lines),

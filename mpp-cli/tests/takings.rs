@@ -4,7 +4,6 @@
 #[path = "../../mpp/tests/servers/mod.rs"]
 mod servers;
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -41,12 +40,6 @@ async fn sold(store: impl Store) {
     mpp.drained().await;
 }
 
-fn folder(name: &str) -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("mpp-takings-{name}-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    folder
-}
-
 /// What the command prints, and its exit code.
 fn ledger(store: &str, more: &[&str]) -> (String, Option<i32>) {
     let arguments = [&["ledger", "--server", "--store", store][..], more].concat();
@@ -57,8 +50,8 @@ fn ledger(store: &str, more: &[&str]) -> (String, Option<i32>) {
 
 #[test]
 fn a_servers_ledger_is_a_table_csv_or_json_and_the_undelivered_are_one_query() {
-    let folder = folder("sold");
-    let path = folder.join("payments.redb");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("payments.redb");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(sold(RedbStore::open(&path).unwrap()));
     drop(runtime); // and with it the server
@@ -83,13 +76,12 @@ fn a_servers_ledger_is_a_table_csv_or_json_and_the_undelivered_are_one_query() {
     let (none, _) = ledger(&store, &["--json", "--until", "2026-01-01T00:00:00Z"]);
     assert_eq!(serde_json::from_str::<Value>(&none).unwrap()["payments"].as_array().unwrap().len(), 0);
 
-    let nowhere = folder.join("nowhere.redb");
+    let nowhere = folder.path().join("nowhere.redb");
     let (said, code) = ledger(&format!("file:{}", nowhere.display()), &[]);
     assert!(said.contains("there is no such file") && code == Some(1), "{said}");
     assert!(!nowhere.exists(), "reading makes nothing");
     let said = Command::new(env!("CARGO_BIN_EXE_mpp")).args(["ledger", "--server"]).output().unwrap();
     assert_eq!(said.status.code(), Some(2), "a server is named by its store");
-    std::fs::remove_dir_all(folder).unwrap();
 }
 
 /// A store that takes the order of a refund, and loses its connection before it is told how that ended.
@@ -136,8 +128,8 @@ fn refunding(store: impl Store) -> Mpp {
 
 #[test]
 fn a_refund_that_a_person_closed_is_marked_as_their_word() {
-    let folder = folder("refund");
-    let path = folder.join("payments.redb");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("payments.redb");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let sale = runtime.block_on(async {
         let mpp = refunding(Severed(RedbStore::open(&path).unwrap()));
@@ -172,7 +164,6 @@ fn a_refund_that_a_person_closed_is_marked_as_their_word() {
     });
     drop(runtime);
     assert_eq!(refunds(), ["refunded", "operator", "seen in the books"]);
-    std::fs::remove_dir_all(folder).unwrap();
 }
 
 /// What the two databases have to give.

@@ -815,9 +815,8 @@ async fn what_a_dead_process_left_reserved_comes_back_with_the_next_payment() {
 #[cfg(feature = "redb")]
 #[tokio::test(flavor = "multi_thread")]
 async fn accounts_and_payments_in_a_file_survive_the_process() {
-    let directory = std::env::temp_dir().join(format!("mpp-sandbox-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    let path = directory.join("sandbox.redb");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sandbox.redb");
     let open = || {
         let clock = Arc::new(ManualClock::at(NOW));
         let store = mpp::store::RedbStore::open(&path).unwrap().with_clock(clock);
@@ -836,6 +835,4 @@ async fn accounts_and_payments_in_a_file_survive_the_process() {
     let outcomes = race(&sandbox, 20).await.join_all().await;
     assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Settlement::Settled(_))).count(), 7);
     assert_eq!((balance(&sandbox).await, sandbox.till().await.unwrap()), (Amount::ZERO, Amount::whole(10)));
-    drop(sandbox);
-    std::fs::remove_dir_all(&directory).unwrap();
 }

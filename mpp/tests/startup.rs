@@ -350,8 +350,8 @@ fn test_money_and_real_money_on_a_volatile_store_need_to_be_allowed() {
 #[cfg(feature = "redb")]
 #[test]
 fn real_money_on_a_durable_store_needs_no_permission() {
-    let path = std::env::temp_dir().join(format!("mpp-startup-{}.redb", std::process::id()));
-    let store = mpp::store::RedbStore::open(&path).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let store = mpp::store::RedbStore::open(folder.path().join("store.redb")).unwrap();
     let real = wired("tempo", Terms { money: Money::Real, ..Terms::default() });
     Mpp::builder("https://a.example")
         .secret(Secret::generate())
@@ -360,7 +360,6 @@ fn real_money_on_a_durable_store_needs_no_permission() {
         .store(store)
         .build()
         .unwrap();
-    std::fs::remove_file(path).unwrap();
 }
 
 #[test]

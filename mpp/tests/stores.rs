@@ -217,28 +217,8 @@ mod flawed {
 mod redb {
     use super::*;
     use mpp::store::RedbStore;
-    use std::path::{Path, PathBuf};
-
-    /// A directory that is removed at the end of the test.
-    struct Scratch(PathBuf);
-
-    impl Scratch {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("mpp-stores-{}-{name}", std::process::id()));
-            std::fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
-
-        fn file(&self, name: &str) -> PathBuf {
-            self.0.join(name)
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
+    use std::path::Path;
+    use tempfile::tempdir;
 
     fn open(path: &Path) -> RedbStore {
         RedbStore::open(path).unwrap()
@@ -250,9 +230,9 @@ mod redb {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn the_redb_store_keeps_the_contract() {
-        let scratch = Scratch::new("conformance");
+        let scratch = tempdir().unwrap();
         store_conformance(async |setup| {
-            let path = scratch.file(&format!("{}.redb", setup.place));
+            let path = scratch.path().join(format!("{}.redb", setup.place));
             open(&path).with_limits(setup.limits).with_clock(setup.clock)
         })
         .await;
@@ -260,8 +240,8 @@ mod redb {
 
     #[tokio::test]
     async fn a_file_that_is_open_cannot_be_opened_again() {
-        let scratch = Scratch::new("twice");
-        let path = scratch.file("a.redb");
+        let scratch = tempdir().unwrap();
+        let path = scratch.path().join("a.redb");
         let store = open(&path);
         let error = RedbStore::open(&path).unwrap_err();
         assert!(error.to_string().contains("is in use by another process or store"), "{error}");
@@ -271,8 +251,8 @@ mod redb {
 
     #[tokio::test]
     async fn a_file_of_something_else_is_refused_and_left_alone() {
-        let scratch = Scratch::new("garbage");
-        let path = scratch.file("a.redb");
+        let scratch = tempdir().unwrap();
+        let path = scratch.path().join("a.redb");
         let garbage = b"this is not a database, and nobody should overwrite it".repeat(200);
         std::fs::write(&path, &garbage).unwrap();
         assert!(matches!(RedbStore::open(&path), Err(StoreError::Backend(_))));
@@ -281,8 +261,8 @@ mod redb {
 
     #[tokio::test]
     async fn a_truncated_file_is_an_error_and_not_a_panic() {
-        let scratch = Scratch::new("truncated");
-        let path = scratch.file("a.redb");
+        let scratch = tempdir().unwrap();
+        let path = scratch.path().join("a.redb");
         let store = open(&path);
         for n in 0..50 {
             store.cas(&Key::new(Quota::Paid, "k", &n.to_string()), None, live(&[7; 4096])).await.unwrap();
@@ -297,16 +277,16 @@ mod redb {
     #[tokio::test]
     async fn the_file_is_the_owners_alone() {
         use std::os::unix::fs::PermissionsExt;
-        let scratch = Scratch::new("mode");
-        let path = scratch.file("a.redb");
+        let scratch = tempdir().unwrap();
+        let path = scratch.path().join("a.redb");
         let _store = open(&path);
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_dropped_call_neither_blocks_the_store_nor_undoes_what_was_handed_over() {
-        let scratch = Scratch::new("dropped");
-        let store = open(&scratch.file("a.redb"));
+        let scratch = tempdir().unwrap();
+        let store = open(&scratch.path().join("a.redb"));
         let key = Key::new(Quota::Paid, "k", "dropped");
         for n in 0..20 {
             let key = Key::new(Quota::Paid, "k", &format!("gone-{n}"));

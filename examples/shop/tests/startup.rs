@@ -2,7 +2,6 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 const RECIPIENT: &str = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
@@ -47,12 +46,6 @@ fn stopped(args: &[&str]) -> (i32, String) {
     (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
 }
 
-fn scratch(name: &str) -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    folder
-}
-
 #[test]
 fn a_wrong_flag_is_one_sentence_and_exit_code_2() {
     for (args, said) in [
@@ -74,10 +67,9 @@ fn a_wrong_flag_is_one_sentence_and_exit_code_2() {
 #[test]
 fn a_wrong_configuration_is_one_sentence_and_exit_code_1() {
     let rpc = node_of_chain(31337);
-    let missing = scratch("missing").join("secret");
-    let short = scratch("short").join("secret");
+    let folder = tempfile::tempdir().unwrap();
+    let [missing, short, good] = ["missing", "short", "good"].map(|name| folder.path().join(name));
     std::fs::write(&short, "c0ffee").unwrap();
-    let good = scratch("good").join("secret");
     std::fs::write(&good, "ab".repeat(32)).unwrap();
     let (missing, short, good) = (missing.to_str().unwrap(), short.to_str().unwrap(), good.to_str().unwrap());
     // 32 bytes in hexadecimal are a secret and a private key alike.
@@ -90,7 +82,7 @@ fn a_wrong_configuration_is_one_sentence_and_exit_code_1() {
         (with(&["--tempo-rpc", "http://127.0.0.1:1"]), "the RPC node at http://127.0.0.1:1 cannot be used"),
         (with(&["--tempo-rpc", "http://127.0.0.1:1", "--chain-id", "31337"]), "cannot be used"),
         (with(&["--tempo-rpc", "nowhere"]), "not an absolute http:// or https:// URL"),
-        (with(&["--tempo-rpc", "http://example.org/k3y"]), "plain http to another machine (example.org)"),
+        (with(&["--tempo-rpc", "http://example.org/a-k3y"]), "plain http to another machine (example.org)"),
         (with(&["--tempo-rpc", &rpc, "--chain-id", "4217"]), "serves chain 31337, not chain 4217"),
         (
             with(&["--tempo-rpc", &rpc, "--tempo-token", "pathusd=0x20c0"]),
@@ -124,7 +116,7 @@ fn a_wrong_configuration_is_one_sentence_and_exit_code_1() {
         ),
         (stopped(&["--listen", "127.0.0.1:0", "--tempo-rpc", &rpc, "--recipient", "0x7099"]), "recipient"),
         (on_evm("http://127.0.0.1:1", &[]), "the RPC node at http://127.0.0.1:1 cannot be used"),
-        (on_evm("http://example.org/k3y", &[]), "plain http to another machine (example.org)"),
+        (on_evm("http://example.org/a-k3y", &[]), "plain http to another machine (example.org)"),
         (on_evm(&rpc, &[]), "no USDC is known on chain 31337: say --evm-token"),
         (on_evm(&rpc, &["--evm-token", "0x12"]), "the token \"usdc\" is not usable"),
         (on_evm(&rpc, &["--evm-token", RECIPIENT, "--recipient", "0x7099"]), "recipient"),
@@ -144,7 +136,7 @@ fn a_wrong_configuration_is_one_sentence_and_exit_code_1() {
         assert_eq!((code, stderr.lines().count()), (1, 1), "{stderr}");
         assert!(stderr.starts_with("shop: ") && stderr.contains(said), "{said}: {stderr}");
         assert!(!stderr.contains("abab") && !stderr.contains("c0ffee"), "{stderr}");
-        assert!(!stderr.contains("k3y") && !stderr.contains("pa55"), "{stderr}");
+        assert!(!stderr.contains("-k3y") && !stderr.contains("pa55"), "{stderr}");
         // One mistake is one sentence, not another one for each price that it concerns.
         assert!(!stderr.contains("routes.rs"), "{stderr}");
     }
@@ -183,9 +175,10 @@ fn the_help_explains_every_flag_and_its_default() {
 
 #[test]
 fn a_shop_that_may_open_challenges_for_its_prices() {
+    let folder = tempfile::tempdir().unwrap();
     let mut shop = Command::new(env!("CARGO_BIN_EXE_shop"))
         .args(["--listen", "127.0.0.1:0", "--tempo-rpc", &node_of_chain(31337), "--recipient", RECIPIENT])
-        .args(["--store", &format!("file:{}", scratch("opens").join("journal").display())])
+        .args(["--store", &format!("file:{}", folder.path().join("journal").display())])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

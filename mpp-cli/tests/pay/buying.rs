@@ -2,7 +2,7 @@ use crate::scene::{Scene, document, err, out, paid};
 
 #[test]
 fn a_request_is_quoted_paid_and_entered() {
-    let scene = Scene::set("happy");
+    let scene = Scene::set();
     let quote = scene.run(&["quote", &scene.url("/weather")]);
     assert!(out(&quote).contains("0.05 usdc") && out(&quote).contains("yes"), "{}", out(&quote));
     assert_eq!(scene.ledger(), []);
@@ -24,7 +24,7 @@ fn a_request_is_quoted_paid_and_entered() {
 
 #[test]
 fn nobody_pays_without_being_asked_or_told() {
-    let scene = Scene::set("asked");
+    let scene = Scene::set();
     let refused = scene.run(&["pay", &scene.url("/weather")]);
     assert_eq!(refused.status.code(), Some(3));
     assert!(err(&refused).contains("--yes") && out(&refused).is_empty(), "{}", err(&refused));
@@ -35,7 +35,7 @@ fn nobody_pays_without_being_asked_or_told() {
 
 #[test]
 fn no_payment_exceeds_what_the_command_or_the_configuration_allows() {
-    let scene = Scene::set("limits");
+    let scene = Scene::set();
     for args in [&["--max", "0.04"][..], &["--method", "tempo"]] {
         let refused = scene.run(&[&["pay", "-y"], args, &[&scene.url("/weather")]].concat());
         assert_eq!(refused.status.code(), Some(3), "{}", err(&refused));
@@ -63,7 +63,7 @@ fn no_payment_exceeds_what_the_command_or_the_configuration_allows() {
 
 #[test]
 fn bodies_headers_and_files_go_as_with_curl() {
-    let scene = Scene::set("curl");
+    let scene = Scene::set();
     let file = scene.write("text", "from a file");
     for (args, expected) in [
         (&["-d", "hello"][..], "HELLO"),
@@ -102,7 +102,7 @@ fn bodies_headers_and_files_go_as_with_curl() {
 
 #[test]
 fn a_key_is_made_listed_and_paid_with_and_needs_its_password() {
-    let scene = Scene::set("keys");
+    let scene = Scene::set();
     let password = scene.write("password", "correct horse\n");
     let made = scene.run(&["wallet", "new", "main", "--password-file", &password]);
     let address = out(&made).trim().to_owned();
@@ -130,8 +130,8 @@ fn a_key_is_made_listed_and_paid_with_and_needs_its_password() {
 
 #[test]
 fn any_newcomer_can_pay_the_demo_and_an_empty_account_is_a_refusal_and_no_debt() {
-    let scene = Scene::set("newcomer");
-    let newcomer = Scene::nobody("newcomer-home");
+    let scene = Scene::set();
+    let newcomer = Scene::nobody();
     newcomer.write("config.toml", "[limits]\nper_request = \"30\"\nper_day = \"1000\"\n");
     for _ in 0..4 {
         let bought = newcomer.run(&["pay", "-yq", &scene.url("/gold")]);
@@ -147,8 +147,8 @@ fn any_newcomer_can_pay_the_demo_and_an_empty_account_is_a_refusal_and_no_debt()
 
 #[test]
 fn commands_that_start_at_once_in_a_new_home_share_one_key_of_play_money() {
-    for round in 0..3 {
-        let scene = Scene::nobody(&format!("first-{round}"));
+    for _ in 0..3 {
+        let scene = Scene::nobody();
         let commands: Vec<_> = (0..12).map(|_| scene.start(&["wallet", "address"])).collect();
         let mut addresses: Vec<_> = commands
             .into_iter()

@@ -9,7 +9,7 @@ const NOBODY: &str = "http://127.0.0.1:1";
 
 #[test]
 fn every_command_answers_and_fails_in_json_for_a_program_that_asks_for_it() {
-    let scene = Scene::set("json");
+    let scene = Scene::set();
     let (weather, password) = (scene.url("/weather"), scene.write("password", "correct horse\n"));
     let port = scene.url.rsplit(':').next().unwrap();
     // A node that has one answer to everything: that it serves chain 1, and that an account has one unit.
@@ -127,7 +127,7 @@ fn in_json(scene: &Scene, args: &[&str], code: u8) {
 
 #[test]
 fn json_is_asked_for_before_the_end_of_the_options_alone() {
-    let scene = Scene::nobody("json-asked");
+    let scene = Scene::nobody();
     let asked = scene.run(&["--json", "--no-such-option"]);
     assert_eq!(document(&asked)["error"]["exitCode"], 2);
     for args in [&["--no-such-option"][..], &["secret", "--", "--json"]] {
@@ -140,7 +140,7 @@ fn json_is_asked_for_before_the_end_of_the_options_alone() {
 
 #[test]
 fn what_a_manifest_differs_in_is_a_finding_and_no_failure() {
-    let scene = Scene::set("json-manifest");
+    let scene = Scene::set();
     let manifest = scene.run(&["manifest", "--json", &scene.url]);
     let check = |file: &str| {
         let output = scene.run(&["manifest", "--json", &scene.url, "--check", file]);
@@ -159,7 +159,7 @@ fn what_a_manifest_differs_in_is_a_finding_and_no_failure() {
 
 #[test]
 fn what_people_are_shown_is_in_the_document_word_for_word() {
-    let scene = Scene::set("json-same");
+    let scene = Scene::set();
     let shown = |args: &[&str]| out(&scene.run(args)).to_owned();
     let told = |args: &[&str]| document(&scene.run(&[args, &["--json"]].concat()));
     for (args, member) in [
@@ -178,7 +178,7 @@ fn what_people_are_shown_is_in_the_document_word_for_word() {
 
 #[test]
 fn the_manual_says_what_every_command_takes() {
-    let scene = Scene::nobody("manual");
+    let scene = Scene::nobody();
     let manual = document(&scene.run(&["man", "--json"]));
     assert_eq!(manual["command"], "mpp");
     let commands = manual["commands"].as_array().unwrap();

@@ -4,7 +4,7 @@ use crate::scene::{Scene, document, entry_in, err, out, paid};
 
 #[test]
 fn what_was_paid_and_lost_is_kept_and_bought_with_the_same_payment() {
-    let scene = Scene::set("lost");
+    let scene = Scene::set();
     let (url, exchanges) = scene.between(|server| {
         server.pass();
         server.lose();
@@ -34,7 +34,7 @@ fn what_was_paid_and_lost_is_kept_and_bought_with_the_same_payment() {
 
 #[test]
 fn what_is_delivered_at_last_is_not_withheld_for_a_ledger_that_does_not_know_it() {
-    let scene = Scene::set("forgotten");
+    let scene = Scene::set();
     let (url, exchanges) = scene.between(|server| {
         server.pass();
         server.lose();
@@ -56,7 +56,7 @@ fn what_is_delivered_at_last_is_not_withheld_for_a_ledger_that_does_not_know_it(
 
 #[test]
 fn an_error_after_a_payment_is_no_delivery_and_what_the_server_says_is_told_until_it_delivers() {
-    let scene = Scene::set("undelivered");
+    let scene = Scene::set();
     let (url, exchanges) = scene.between(|server| {
         let json = |status: &str| format!("{status}\r\ncontent-type: application/problem+json");
         server.pass();
@@ -107,7 +107,7 @@ fn who_tries_again_asks_with_what_was_paid_before_anything_is_paid_anew() {
     use Act::{Answer, Lose, Pass};
     /// Arguments, what happens to the exchanges, what is printed, the exit code, and whether it pays.
     type Try<'a> = (&'a [&'a str], Vec<Act>, &'a str, i32, bool);
-    let scene = Scene::set("again");
+    let scene = Scene::set();
     let tries: [Try<'_>; 11] = [
         (&["-d", "x"], vec![Pass, Lose], "", 4, true),
         (&["-d", "x"], vec![Lose], "", 4, false),
@@ -150,7 +150,7 @@ fn who_tries_again_asks_with_what_was_paid_before_anything_is_paid_anew() {
 
 #[test]
 fn an_answer_that_breaks_off_is_kept_with_its_payment() {
-    let scene = Scene::set("broken");
+    let scene = Scene::set();
     let (url, exchanges) = scene.between(|server| {
         server.pass();
         // The paid answer, without its last word.
@@ -167,7 +167,7 @@ fn an_answer_that_breaks_off_is_kept_with_its_payment() {
 
 #[test]
 fn an_endless_answer_fills_no_memory_and_what_was_paid_is_kept() {
-    let scene = Scene::set("endless");
+    let scene = Scene::set();
     let (url, exchanges) = scene.between(|server| {
         server.pass();
         let (mut near, _) = server.take();
@@ -186,7 +186,7 @@ fn an_endless_answer_fills_no_memory_and_what_was_paid_is_kept() {
 
 #[test]
 fn a_user_in_a_url_goes_into_a_header_as_with_curl_and_into_nothing_that_is_kept_or_told() {
-    let scene = Scene::set("user");
+    let scene = Scene::set();
     let (url, exchanges) = scene.between(|server| {
         server.pass();
         let (mut near, request) = server.take();

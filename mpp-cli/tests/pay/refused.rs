@@ -6,7 +6,7 @@ use crate::scene::{Scene, document, err, out};
 
 #[test]
 fn what_is_neither_priced_nor_free_is_no_quote() {
-    let scene = Scene::set("unpriced");
+    let scene = Scene::set();
     let heads = [
         "401 Unauthorized",
         "404 Not Found",
@@ -55,14 +55,14 @@ fn what_is_neither_priced_nor_free_is_no_quote() {
 
 #[test]
 fn a_wrong_file_url_key_or_flag_is_one_sentence_with_a_hint() {
-    let scene = Scene::set("wrong");
+    let scene = Scene::set();
     let weather = scene.url("/weather");
     let not_a_key = scene.write("not-a-key", "{\"sealed\": \"geheim\"}");
     let password = scene.write("password", "geheim\n");
     let nowhere = "/nowhere/at/all";
     let sandbox_key = "main";
     scene.run(&["wallet", "new", sandbox_key, "--password-file", &password]);
-    let damaged = Scene::nobody("damaged");
+    let damaged = Scene::nobody();
     let file = damaged.write("spent.jsonl", "nonsense\n");
     let told = damaged.run(&["pay", "-y", &weather]);
     assert!(err(&told).contains(&file) && err(&told).contains("line 1"), "{}", err(&told));
@@ -131,7 +131,7 @@ fn a_wrong_file_url_key_or_flag_is_one_sentence_with_a_hint() {
 
 #[test]
 fn a_refusal_says_what_helps_where_the_name_the_method_or_the_intent_is_what_is_wrong() {
-    let scene = Scene::set("helps");
+    let scene = Scene::set();
     let weather = scene.url("/weather");
     let renamed = scene.run(&["pay", "-y", &weather.replace("127.0.0.1", "localhost")]);
     assert_eq!(renamed.status.code(), Some(3), "{}", err(&renamed));
@@ -165,7 +165,7 @@ fn a_refusal_says_what_helps_where_the_name_the_method_or_the_intent_is_what_is_
 
 #[test]
 fn every_exit_code_is_one_that_the_readme_explains() {
-    let scene = Scene::set("codes");
+    let scene = Scene::set();
     let weather = scene.url("/weather");
     let (url, exchanges) = scene.between(|server| {
         server.pass();
@@ -197,7 +197,7 @@ fn every_exit_code_is_one_that_the_readme_explains() {
 
 #[test]
 fn the_configuration_explains_itself_and_shells_are_served() {
-    let scene = Scene::set("config");
+    let scene = Scene::set();
     let explained = scene.run(&["config", "--explain"]);
     scene.write("config.toml", out(&explained));
     let config = scene.run(&["config", "--json"]);

@@ -4,32 +4,37 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread::JoinHandle;
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::between::Between;
 
 /// A home of its own, and a server that takes play money. Both are gone when the test ends.
 pub(crate) struct Scene {
+    _folder: TempDir,
+    /// Not there yet.
     pub(crate) home: PathBuf,
     server: Option<Child>,
     pub(crate) url: String,
 }
 
 impl Scene {
-    pub(crate) fn set(name: &str) -> Scene {
-        let home = home(name);
-        let mut command = mpp(&home);
+    pub(crate) fn set() -> Scene {
+        let mut scene = Scene::nobody();
+        let mut command = mpp(&scene.home);
         command.args(["demo", "--port", "0"]).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut server = command.spawn().expect("the demo starts");
         let mut url = String::new();
         BufReader::new(server.stdout.take().expect("a pipe"))
             .read_line(&mut url)
             .expect("the demo says where it is");
-        Scene { home, server: Some(server), url: url.trim().to_owned() }
+        (scene.server, scene.url) = (Some(server), url.trim().to_owned());
+        scene
     }
 
     /// A home alone.
-    pub(crate) fn nobody(name: &str) -> Scene {
-        Scene { home: home(name), server: None, url: String::new() }
+    pub(crate) fn nobody() -> Scene {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Scene { home: folder.path().join("home"), _folder: folder, server: None, url: String::new() }
     }
 
     pub(crate) fn run(&self, args: &[&str]) -> Output {
@@ -83,12 +88,7 @@ impl Drop for Scene {
             let _ = server.kill();
             let _ = server.wait();
         }
-        let _ = std::fs::remove_dir_all(&self.home);
     }
-}
-
-fn home(name: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("mpp-pay-{name}-{}", std::process::id()))
 }
 
 pub(crate) fn mpp(home: &Path) -> Command {

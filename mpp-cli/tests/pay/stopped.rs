@@ -43,7 +43,7 @@ fn under_nohup() -> bool {
 
 #[test]
 fn whoever_stops_a_payment_keeps_what_was_paid() {
-    let scene = Scene::set("stopped");
+    let scene = Scene::set();
     let stops = [("INT", false), ("TERM", false), ("HUP", false), ("INT", true)];
     for (signal, answered) in stops.into_iter().filter(|(signal, _)| *signal != "HUP" || !under_nohup()) {
         let (reached, is_reached) = channel();
@@ -80,7 +80,7 @@ fn whoever_stops_a_payment_keeps_what_was_paid() {
 
 #[test]
 fn whoever_stops_a_validation_that_pays_keeps_what_was_paid_and_nothing_more_is_bought() {
-    let scene = Scene::set("stopped-validation");
+    let scene = Scene::set();
     for (signal, is_for_a_program) in [("INT", false), ("TERM", true)] {
         let before = scene.ledger().len();
         let (reached, is_reached) = channel();
@@ -120,7 +120,7 @@ fn whoever_stops_a_validation_that_pays_keeps_what_was_paid_and_nothing_more_is_
 
 #[test]
 fn whoever_stops_a_validation_between_two_payments_is_told_that_nothing_is_lost() {
-    let scene = Scene::set("stopped-between");
+    let scene = Scene::set();
     let (reached, is_reached) = channel();
     let (url, exchanges) = scene.between(move |server| {
         let (mut near, mut request) = server.take();
@@ -157,7 +157,7 @@ fn whoever_stops_a_wallet_that_takes_its_time_is_told_and_can_ask_twice() {
         Pays,
         StopAgain,
     }
-    let scene = Scene::nobody("stopped-wallet");
+    let scene = Scene::nobody();
     for (then, code, state) in
         [(Then::Declines, 3, "released"), (Then::Pays, 4, "unknown"), (Then::StopAgain, 4, "open")]
     {
@@ -209,7 +209,7 @@ fn whoever_stops_a_wallet_that_takes_its_time_is_told_and_can_ask_twice() {
 #[cfg(target_os = "linux")] // which says what a program ignores
 #[test]
 fn a_payment_that_outlives_its_terminal_goes_on_when_that_is_closed() {
-    let scene = Scene::set("nohup");
+    let scene = Scene::set();
     let (reached, is_reached) = channel();
     let (told, is_told) = channel::<()>();
     let (url, exchanges) = scene.between(move |server| {

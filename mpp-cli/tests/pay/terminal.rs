@@ -107,7 +107,7 @@ const ESCAPE: char = '\u{1b}';
 
 #[test]
 fn a_person_is_asked_and_only_a_yes_pays() {
-    let scene = Scene::set("asked");
+    let scene = Scene::set();
     for (answer, code) in [("n\n", 3), ("\n", 3), ("yess\n", 3), ("\u{4}", 3), ("y\n", 0), ("YES\n", 0)] {
         let before = scene.ledger().len();
         let mut terminal = Terminal::run(&scene, &[], &["pay", &scene.url("/weather")]);
@@ -124,7 +124,7 @@ fn a_person_is_asked_and_only_a_yes_pays() {
 
 #[test]
 fn ctrl_c_at_a_question_ends_the_command_also_after_a_payment() {
-    let scene = Scene::set("asked-twice");
+    let scene = Scene::set();
     let mut terminal = Terminal::run(&scene, &[], &["validate", "--pay", &scene.url]);
     terminal.shows("Pay 0.02 usdc by sandbox");
     terminal.types("y\n");
@@ -137,7 +137,7 @@ fn ctrl_c_at_a_question_ends_the_command_also_after_a_payment() {
 
 #[test]
 fn what_is_waited_for_is_shown_at_a_terminal_alone() {
-    let scene = Scene::set("progress");
+    let scene = Scene::set();
     for (environment, quiet, shown_there) in [
         (&[][..], &[][..], true),
         (&[("NO_COLOR", "1")], &[], true),
@@ -175,7 +175,7 @@ fn what_is_waited_for_is_shown_at_a_terminal_alone() {
 
 #[test]
 fn colours_are_for_terminals_and_can_be_switched_off() {
-    let scene = Scene::set("colours");
+    let scene = Scene::set();
     for args in [&["pay", "--nonsense"][..], &["--help"], &["pay", "--max", "ten", "x"]] {
         let coloured = |environment: &[_]| Terminal::run(&scene, environment, args).ends().0.contains(ESCAPE);
         assert!(coloured(&[]), "{args:?}");
@@ -192,7 +192,7 @@ fn colours_are_for_terminals_and_can_be_switched_off() {
 
 #[test]
 fn a_password_is_asked_for_twice_and_never_shown() {
-    let scene = Scene::set("password");
+    let scene = Scene::set();
     for (again, made) in [("correct hose", false), ("correct horse", true)] {
         let mut terminal = Terminal::run(&scene, &[], &["wallet", "new", "main"]);
         terminal.shows("Password for the new key: ");

@@ -6,31 +6,15 @@ use mpp::client::{
 };
 use mpp::method::{Asset, Cost};
 use mpp::protocol::{BaseUnits, Timestamp};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tempfile::{Builder, TempDir, tempdir};
 
 const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
 
-/// A folder that is gone when the test ends.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("mpp-ledger-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Folder(path)
-    }
-
-    fn file(&self) -> PathBuf {
-        self.0.join("spent.jsonl")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+fn file(folder: &TempDir) -> PathBuf {
+    folder.path().join("spent.jsonl")
 }
 
 fn entry(cents: u128) -> Entry {
@@ -47,15 +31,15 @@ fn released() -> Outcome {
     Outcome::Released { why: "never signed".into() }
 }
 
-async fn open(path: &Path) -> FileLedger {
-    FileLedger::open(path).unwrap()
+async fn open(folder: &TempDir) -> FileLedger {
+    FileLedger::open(file(folder)).unwrap()
 }
 
 #[tokio::test]
 async fn every_ledger_counts_what_is_open_unknown_or_paid_and_nothing_else() {
-    let folder = Folder::new("conformance");
+    let folder = tempdir().unwrap();
     let ledgers: [Box<dyn Ledger>; 2] =
-        [Box::new(MemoryLedger::new()), Box::new(FileLedger::open(folder.file()).unwrap())];
+        [Box::new(MemoryLedger::new()), Box::new(FileLedger::open(file(&folder)).unwrap())];
     for ledger in ledgers {
         let (open, unknown, paid, freed) = (entry(10), entry(10), entry(10), entry(10));
         for one in [&open, &unknown, &paid, &freed] {
@@ -128,21 +112,19 @@ fn an_entry_is_named_by_exactly_32_hexadecimal_digits() {
 
 #[tokio::test]
 async fn a_ledger_may_be_in_the_current_folder() {
-    let path = PathBuf::from(format!("mpp-ledger-here-{}.jsonl", std::process::id()));
-    let opened = FileLedger::open(&path).is_ok();
-    std::fs::remove_file(path).unwrap();
-    assert!(opened);
+    let open = |path: &Path| FileLedger::open(path.file_name().unwrap()).map_err(io::Error::other);
+    Builder::new().prefix("mpp-ledger-here-").make_in(".", open).unwrap();
 }
 
 #[tokio::test]
 async fn limits_outlive_the_program() {
-    let folder = Folder::new("restart");
+    let folder = tempdir().unwrap();
     let first = entry(10);
-    open(&folder.file()).await.reserve(&first, &budget(15)).await.unwrap();
-    let again = open(&folder.file()).await;
+    open(&folder).await.reserve(&first, &budget(15)).await.unwrap();
+    let again = open(&folder).await;
     assert!(matches!(again.reserve(&entry(10), &budget(15)).await, Err(ReserveError::Limit(_))));
     again.conclude(&first.id, &released(), NOW).await.unwrap();
-    let third = open(&folder.file()).await;
+    let third = open(&folder).await;
     third.reserve(&entry(10), &budget(15)).await.unwrap();
     assert_eq!(third.entries().await.unwrap().len(), 2);
 }
@@ -150,10 +132,10 @@ async fn limits_outlive_the_program() {
 #[tokio::test(flavor = "multi_thread")]
 async fn several_openers_of_one_file_together_stay_within_the_limit() {
     // Each has a file of its own, as processes do: what binds them is the lock and the content.
-    let folder = Folder::new("openers");
+    let folder = tempdir().unwrap();
     let mut tasks = Vec::new();
     for _ in 0..4 {
-        let ledger = open(&folder.file()).await;
+        let ledger = open(&folder).await;
         tasks.push(tokio::spawn(async move {
             let mut entered = 0;
             for _ in 0..10 {
@@ -167,19 +149,19 @@ async fn several_openers_of_one_file_together_stay_within_the_limit() {
         entered += task.await.unwrap();
     }
     assert_eq!(entered, 17);
-    assert_eq!(open(&folder.file()).await.entries().await.unwrap().len(), 17);
+    assert_eq!(open(&folder).await.entries().await.unwrap().len(), 17);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_entered_while_another_program_is_at_the_ledger_and_what_it_entered_counts() {
-    let folder = Folder::new("locked");
-    let ledger = open(&folder.file()).await;
+    let folder = tempdir().unwrap();
+    let ledger = open(&folder).await;
     // A line as another program writes it.
-    let elsewhere = Folder::new("locked-elsewhere");
-    open(&elsewhere.file()).await.reserve(&entry(10), &budget(15)).await.unwrap();
-    let line = std::fs::read_to_string(elsewhere.file()).unwrap().lines().nth(1).unwrap().to_owned() + "\n";
+    let elsewhere = tempdir().unwrap();
+    open(&elsewhere).await.reserve(&entry(10), &budget(15)).await.unwrap();
+    let line = std::fs::read_to_string(file(&elsewhere)).unwrap().lines().nth(1).unwrap().to_owned() + "\n";
 
-    let mut other = std::fs::OpenOptions::new().append(true).open(folder.file()).unwrap();
+    let mut other = std::fs::OpenOptions::new().append(true).open(file(&folder)).unwrap();
     other.lock().unwrap();
     let mut entering = tokio::spawn(async move { ledger.reserve(&entry(10), &budget(15)).await });
     assert!(
@@ -193,34 +175,34 @@ async fn nothing_is_entered_while_another_program_is_at_the_ledger_and_what_it_e
 
 #[tokio::test]
 async fn a_torn_last_line_is_cut_off_and_everything_before_it_counts() {
-    let folder = Folder::new("torn");
-    open(&folder.file()).await.reserve(&entry(10), &budget(15)).await.unwrap();
-    let whole = std::fs::read(folder.file()).unwrap();
-    open(&folder.file()).await.reserve(&entry(5), &budget(15)).await.unwrap();
-    let both = std::fs::read(folder.file()).unwrap();
+    let folder = tempdir().unwrap();
+    open(&folder).await.reserve(&entry(10), &budget(15)).await.unwrap();
+    let whole = std::fs::read(file(&folder)).unwrap();
+    open(&folder).await.reserve(&entry(5), &budget(15)).await.unwrap();
+    let both = std::fs::read(file(&folder)).unwrap();
     // Every point at which the second writer can have died.
     for end in whole.len()..both.len() {
-        std::fs::write(folder.file(), &both[..end]).unwrap();
-        let ledger = open(&folder.file()).await;
+        std::fs::write(file(&folder), &both[..end]).unwrap();
+        let ledger = open(&folder).await;
         assert_eq!(ledger.entries().await.unwrap().len(), 1, "cut at {end}");
         assert!(ledger.reserve(&entry(6), &budget(15)).await.is_err(), "the first one counts");
         ledger.reserve(&entry(5), &budget(15)).await.unwrap();
-        assert_eq!(open(&folder.file()).await.entries().await.unwrap().len(), 2);
+        assert_eq!(open(&folder).await.entries().await.unwrap().len(), 2);
     }
     // And those of the very first line.
     for end in 0..whole.iter().position(|b| *b == b'\n').unwrap() {
-        std::fs::write(folder.file(), &whole[..end]).unwrap();
-        open(&folder.file()).await.reserve(&entry(5), &budget(15)).await.unwrap();
+        std::fs::write(file(&folder), &whole[..end]).unwrap();
+        open(&folder).await.reserve(&entry(5), &budget(15)).await.unwrap();
     }
 }
 
 #[tokio::test]
 async fn a_damaged_ledger_pays_nothing_and_names_the_line() {
-    let folder = Folder::new("damaged");
-    let ledger = open(&folder.file()).await;
+    let folder = tempdir().unwrap();
+    let ledger = open(&folder).await;
     ledger.reserve(&entry(1), &budget(15)).await.unwrap();
     ledger.reserve(&entry(1), &budget(15)).await.unwrap();
-    let good = std::fs::read_to_string(folder.file()).unwrap();
+    let good = std::fs::read_to_string(file(&folder)).unwrap();
     let lines: Vec<&str> = good.lines().collect();
     let versions = format!("{}\n", lines[0].replace(":1", ":2"));
     for (content, expected) in [
@@ -231,26 +213,26 @@ async fn a_damaged_ledger_pays_nothing_and_names_the_line() {
         (versions, "later version"),
         ("x".repeat(70_000), "damaged at line 1"),
     ] {
-        std::fs::write(folder.file(), content).unwrap();
-        let error = FileLedger::open(folder.file()).unwrap_err().to_string();
+        std::fs::write(file(&folder), content).unwrap();
+        let error = FileLedger::open(file(&folder)).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
 }
 
 #[tokio::test]
 async fn a_file_that_was_taken_away_or_shortened_holds_no_limit_and_pays_nothing() {
-    let folder = Folder::new("replaced");
-    let ledger = open(&folder.file()).await;
+    let folder = tempdir().unwrap();
+    let ledger = open(&folder).await;
     ledger.reserve(&entry(1), &budget(15)).await.unwrap();
-    let moved = folder.0.join("elsewhere");
-    std::fs::rename(folder.file(), &moved).unwrap();
+    let moved = folder.path().join("elsewhere");
+    std::fs::rename(file(&folder), &moved).unwrap();
     let refused = ledger.reserve(&entry(1), &budget(15)).await;
     assert!(matches!(refused, Err(ReserveError::Ledger(LedgerError::Replaced))));
-    std::fs::copy(&moved, folder.file()).unwrap();
+    std::fs::copy(&moved, file(&folder)).unwrap();
     assert!(ledger.reserve(&entry(1), &budget(15)).await.is_err(), "a copy is another file");
 
-    let ledger = open(&folder.file()).await;
-    std::fs::OpenOptions::new().write(true).open(folder.file()).unwrap().set_len(3).unwrap();
+    let ledger = open(&folder).await;
+    std::fs::OpenOptions::new().write(true).open(file(&folder)).unwrap().set_len(3).unwrap();
     assert!(matches!(
         ledger.reserve(&entry(1), &budget(15)).await,
         Err(ReserveError::Ledger(LedgerError::Replaced))
@@ -261,20 +243,20 @@ async fn a_file_that_was_taken_away_or_shortened_holds_no_limit_and_pays_nothing
 #[tokio::test]
 async fn the_file_is_for_its_owner_alone() {
     use std::os::unix::fs::PermissionsExt as _;
-    let folder = Folder::new("mode");
-    open(&folder.file()).await;
-    assert_eq!(std::fs::metadata(folder.file()).unwrap().permissions().mode() & 0o777, 0o600);
+    let folder = tempdir().unwrap();
+    open(&folder).await;
+    assert_eq!(std::fs::metadata(file(&folder)).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[tokio::test]
 async fn an_entry_of_any_text_is_read_as_it_was_written() {
-    let folder = Folder::new("texts");
-    let ledger = open(&folder.file()).await;
+    let folder = tempdir().unwrap();
+    let ledger = open(&folder).await;
     let mut odd = entry(1);
     odd.resource = Some("GET /\n\u{0}\"\\ü".into());
     odd.payees = vec!["\r\n{}".into()];
     ledger.reserve(&odd, &budget(15)).await.unwrap();
-    assert_eq!(open(&folder.file()).await.entries().await.unwrap(), [odd]);
+    assert_eq!(open(&folder).await.entries().await.unwrap(), [odd]);
     let mut huge = entry(1);
     huge.resource = Some("x".repeat(70_000));
     let refused = ledger.reserve(&huge, &budget(15)).await;
@@ -284,18 +266,18 @@ async fn an_entry_of_any_text_is_read_as_it_was_written() {
 
 #[tokio::test]
 async fn what_another_program_appends_is_counted_at_once() {
-    let folder = Folder::new("appended");
-    let ledger = open(&folder.file()).await;
-    open(&folder.file()).await.reserve(&entry(14), &budget(15)).await.unwrap();
+    let folder = tempdir().unwrap();
+    let ledger = open(&folder).await;
+    open(&folder).await.reserve(&entry(14), &budget(15)).await.unwrap();
     assert!(ledger.reserve(&entry(2), &budget(15)).await.is_err());
     // Half a line of somebody who died is removed, also while the ledger is open.
-    std::fs::OpenOptions::new().append(true).open(folder.file()).unwrap().write_all(b"{\"event\":").unwrap();
+    std::fs::OpenOptions::new().append(true).open(file(&folder)).unwrap().write_all(b"{\"event\":").unwrap();
     ledger.reserve(&entry(1), &budget(15)).await.unwrap();
     assert_eq!(ledger.entries().await.unwrap().len(), 2);
     // And what is appended in its place is read from its beginning.
-    std::fs::OpenOptions::new().append(true).open(folder.file()).unwrap().write_all(b"{\"event\":").unwrap();
+    std::fs::OpenOptions::new().append(true).open(file(&folder)).unwrap().write_all(b"{\"event\":").unwrap();
     ledger.check(&entry(5), &budget(20)).await.unwrap();
-    open(&folder.file()).await.reserve(&entry(5), &budget(20)).await.unwrap();
+    open(&folder).await.reserve(&entry(5), &budget(20)).await.unwrap();
     assert!(matches!(ledger.reserve(&entry(1), &budget(20)).await, Err(ReserveError::Limit(_))));
 }
 

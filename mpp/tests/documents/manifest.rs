@@ -37,13 +37,12 @@ fn every_price_is_in_it_with_its_terms_and_policy() {
 fn a_changed_price_is_a_readable_diff() {
     let mpp = testing::mpp();
     let documents = router(&mpp).documents(&mpp, &info());
-    let file = std::env::temp_dir().join(format!("mpp-manifest-{}.json", std::process::id()));
+    let file = tempfile::NamedTempFile::new().unwrap();
     let text = format!("{:#}\n", documents.manifest());
     std::fs::write(&file, &text).unwrap();
     testing::assert_manifest(&file, &documents);
     std::fs::write(&file, text.replace("\"0.5 usd\"", "\"0.4 usd\"")).unwrap();
     let panicked = std::panic::catch_unwind(|| testing::assert_manifest(&file, &documents)).unwrap_err();
-    std::fs::remove_file(&file).unwrap();
     let said = panicked.downcast::<String>().unwrap();
     let lines: Vec<_> = said.lines().skip(1).map(str::trim_end).collect();
     assert_eq!(lines, [r#"-          "price": "0.4 usd""#, r#"+          "price": "0.5 usd""#], "{said}");

@@ -170,31 +170,14 @@ async fn all_proofs_of_a_payment_are_claimed_and_all_are_given_back() {
 mod durable {
     use super::*;
     use mpp::store::{RedbStore, Store};
-    use std::path::PathBuf;
+    use tempfile::{TempDir, tempdir};
 
-    /// A directory that is removed at the end of the test.
-    struct Scratch(PathBuf);
-
-    impl Scratch {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("mpp-pipeline-{}-{name}", std::process::id()));
-            std::fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
-
-        fn open(&self, name: &str, clock: &Arc<mpp::ManualClock>) -> Arc<dyn Store> {
-            Arc::new(RedbStore::open(self.0.join(name)).unwrap().with_clock(clock.clone()))
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            drop(std::fs::remove_dir_all(&self.0));
-        }
+    fn open(scratch: &TempDir, file: &str, clock: &Arc<mpp::ManualClock>) -> Arc<dyn Store> {
+        Arc::new(RedbStore::open(scratch.path().join(file)).unwrap().with_clock(clock.clone()))
     }
 
     /// The process ends: everything that holds the file is dropped, and the file is opened again.
-    async fn reboot(lab: Lab, scratch: &Scratch, file: &str) -> Lab {
+    async fn reboot(lab: Lab, scratch: &TempDir, file: &str) -> Lab {
         let Lab { network, cards, clock, secret, bench, shelf, store, mpp, client } = lab;
         let gone = Arc::downgrade(&shelf);
         drop((shelf, store, mpp, client));
@@ -202,16 +185,16 @@ mod durable {
         while gone.strong_count() > 0 {
             tokio::task::yield_now().await;
         }
-        let shelf = scratch.open(file, &clock);
+        let shelf = open(scratch, file, &clock);
         let (other, store) = (Lab::new(), Faulty::new(shelf.clone()));
         let mut lab = Lab { network, cards, clock, secret, bench, shelf, store, ..other };
         lab.restart();
         lab
     }
 
-    fn lab(scratch: &Scratch, file: &str) -> Lab {
+    fn lab(scratch: &TempDir, file: &str) -> Lab {
         let clock = clock();
-        let shelf = scratch.open(file, &clock);
+        let shelf = open(scratch, file, &clock);
         // Real money: a durable store needs no permission.
         let network = Network::on("tempo", Terms { money: Money::Real, ..Terms::default() });
         Lab::over(clock, shelf, network, Network::new("stripe"), |b| b)
@@ -219,7 +202,7 @@ mod durable {
 
     #[tokio::test]
     async fn a_restart_at_any_store_operation_costs_neither_payment_nor_delivery() {
-        let scratch = Scratch::new("restart");
+        let scratch = tempdir().unwrap();
         // Through every state there is: claiming, holding, held, settling, settled, delivered.
         let uri = "/held";
         for operation in 0.. {
@@ -250,7 +233,7 @@ mod durable {
 
     #[tokio::test]
     async fn an_open_challenge_and_an_undelivered_payment_survive_a_restart() {
-        let scratch = Scratch::new("open");
+        let scratch = tempdir().unwrap();
         let lab = lab(&scratch, "store");
         let open = credential(&lab.challenge("/cheap").await, "tx1");
         lab.bench.failures.store(1, Ordering::SeqCst);
@@ -272,7 +255,7 @@ mod durable {
 
     #[tokio::test]
     async fn a_plan_whose_secret_was_rotated_away_is_never_guessed_at() {
-        let scratch = Scratch::new("rotated");
+        let scratch = tempdir().unwrap();
         let mut lab = lab(&scratch, "store");
         lab.network.will(Script::LoseAnswer);
         let (unknown, _) = lab.pay("/cheap", "tx1").await;
@@ -288,7 +271,7 @@ mod durable {
 
     #[tokio::test]
     async fn two_handles_on_one_durable_store_refuse_each_others_replays() {
-        let scratch = Scratch::new("shared");
+        let scratch = tempdir().unwrap();
         let lab = lab(&scratch, "store");
         let other = lab.client_of(&lab.builder().build().unwrap());
         let (paid, response) = lab.pay("/cheap", "tx1").await;

@@ -4,12 +4,13 @@
 #![allow(dead_code, reason = "each test program uses its own part")]
 
 use std::fmt::Display;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// Connects to a server that has just been started: it refuses for a moment.
 pub(crate) async fn ready<S, E: Display, F: Future<Output = Result<S, E>>>(connect: impl Fn() -> F) -> S {
@@ -29,7 +30,7 @@ type Start = dyn Fn(&Path, u16) -> Command + Send + Sync;
 /// A server that can be stopped hard and started again over the same data.
 pub(crate) struct Server {
     pub(crate) port: u16,
-    folder: PathBuf,
+    folder: TempDir,
     start: Box<Start>,
     process: Option<Child>,
 }
@@ -44,17 +45,17 @@ impl Server {
             command.arg(folder).args(settings);
             command
         };
-        Some(Server::run(folder("redis"), start))
+        Some(Server::run(folder(), start))
     }
 
     /// A PostgreSQL with a superuser `postgres` and the password `secret`; `None` as above.
     pub(crate) fn postgres() -> Option<Server> {
         let initdb = program("initdb", &postgres_folders())?;
         let program = program("postgres", &postgres_folders())?;
-        let folder = folder("postgres");
-        let password = folder.join("password");
+        let folder = folder();
+        let password = folder.path().join("password");
         fs::write(&password, "secret").expect("a temporary file");
-        let mut init = unprivileged(&folder, initdb.as_ref());
+        let mut init = unprivileged(folder.path(), initdb.as_ref());
         init.args([
             "--auth=scram-sha-256",
             "--username=postgres",
@@ -62,7 +63,7 @@ impl Server {
             "--encoding=UTF8",
             "--locale=C",
         ]);
-        init.arg(format!("--pwfile={}", password.display())).arg("--pgdata").arg(folder.join("data"));
+        init.arg(format!("--pwfile={}", password.display())).arg("--pgdata").arg(folder.path().join("data"));
         let output = init.output().expect("initdb starts");
         assert!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
         let start = move |folder: &Path, port: u16| {
@@ -84,8 +85,8 @@ impl Server {
     /// A pgbouncer in transaction mode before that PostgreSQL, with fewer connections to it than a store opens.
     pub(crate) fn pgbouncer(before: &Server) -> Option<Server> {
         let program = program("pgbouncer", &["/usr/sbin".into()])?;
-        let folder = folder("pgbouncer");
-        fs::write(folder.join("password"), "\"postgres\" \"secret\"").expect("a temporary file");
+        let folder = folder();
+        fs::write(folder.path().join("password"), "\"postgres\" \"secret\"").expect("a temporary file");
         let database = before.port;
         let start = move |folder: &Path, port: u16| {
             let settings = format!(
@@ -103,7 +104,7 @@ impl Server {
         Some(Server::run(folder, start))
     }
 
-    fn run(folder: PathBuf, start: impl Fn(&Path, u16) -> Command + Send + Sync + 'static) -> Server {
+    fn run(folder: TempDir, start: impl Fn(&Path, u16) -> Command + Send + Sync + 'static) -> Server {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|it| it.local_addr());
         let port = port.expect("a free port").port();
         let mut server = Server { port, folder, start: Box::new(start), process: None };
@@ -113,8 +114,8 @@ impl Server {
 
     /// Starts it and waits until it takes connections.
     pub(crate) fn start(&mut self) {
-        let log = File::create(self.folder.join("log")).expect("a temporary file");
-        let mut command = (self.start)(&self.folder, self.port);
+        let log = File::create(self.folder.path().join("log")).expect("a temporary file");
+        let mut command = (self.start)(self.folder.path(), self.port);
         command.stdin(Stdio::null()).stderr(log.try_clone().expect("a second handle")).stdout(log);
         self.process = Some(command.spawn().expect("the server starts"));
         let patience = Instant::now() + Duration::from_secs(30);
@@ -134,24 +135,19 @@ impl Server {
     }
 
     fn log(&self) -> String {
-        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
-        // A temporary folder; what is left of it does no harm.
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
-fn folder(what: &str) -> PathBuf {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let folder = std::env::temp_dir().join(format!("mpp-{what}-{}-{number}", std::process::id()));
-    fs::create_dir_all(&folder).expect("a temporary folder");
-    folder
+/// Readable by others: a server may run as another user.
+fn folder() -> TempDir {
+    tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir().expect("a temporary folder")
 }
 
 /// The program, from the path or one of these folders. Without it the test is skipped, but for `cargo xtask test`, which
