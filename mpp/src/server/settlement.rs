@@ -129,7 +129,7 @@ impl Task {
         capture: Capture,
     ) -> Result<Outcome, JournalError> {
         let claiming = self.mpp.0.journal.claim(new, self.mpp.now()).await?;
-        match claiming.take_proofs().await? {
+        match claiming.take_proofs(self.mpp.now()).await? {
             Proofs::UsedElsewhere(undone) => {
                 tell_claim(&undone, "used");
                 Ok(Outcome::Rejected(Rejection::failed(
@@ -142,7 +142,7 @@ impl Task {
             }
             Proofs::Taken(claimed) if self.mpp.now() >= Timestamp::from_unix(claimed.entry().expires) => {
                 tell_claim(&claimed, "expired");
-                claimed.release().await?;
+                claimed.release(self.mpp.now()).await?;
                 Ok(Outcome::Rejected(Rejection::Refused {
                     kind: ProblemType::PaymentExpired,
                     detail: Cow::Borrowed("this challenge has expired"),
@@ -205,7 +205,7 @@ impl Task {
             }
             Settlement::Declined(rejection) => {
                 observers.settlement(settling.id(), settling.entry(), Verdict::Declined, took);
-                settling.declined().await?;
+                settling.declined(self.mpp.now()).await?;
                 Ok(Outcome::Rejected(rejection))
             }
             Settlement::Unknown { detail } => {
@@ -253,7 +253,7 @@ impl Task {
                 Ok(Outcome::Paid(Run::held(mpp, held, method, plan, self.fresh.take())))
             }
             method::Held::Declined(rejection) => {
-                holding.forget().await?;
+                holding.forget(self.mpp.now()).await?;
                 Ok(Outcome::Rejected(rejection))
             }
             method::Held::Unknown { .. } => {
@@ -267,13 +267,13 @@ impl Task {
     async fn recover(&mut self, taken: Taken) -> Result<Outcome, JournalError> {
         match taken {
             // Nothing was handed to the network yet.
-            Taken::Claiming(claim) => claim.roll_back().await.map(|()| Outcome::Vacant),
+            Taken::Claiming(claim) => claim.roll_back(self.mpp.now()).await.map(|()| Outcome::Vacant),
             Taken::Held(claim) => {
                 let Some(plan) = self.plan(&claim) else { return Ok(Outcome::Unknown) };
                 let notebook = self.mpp.notebook(&*self.method);
                 let cx = SettleCx::new(claim.id(), &plan, self.mpp.now()).with_notebook(&notebook);
                 match give_back(&self.mpp, &claim, &*self.method, &cx).await {
-                    GivenBack::Yes => claim.forget().await.map(|()| Outcome::Vacant),
+                    GivenBack::Yes => claim.forget(self.mpp.now()).await.map(|()| Outcome::Vacant),
                     GivenBack::NotYet => Ok(Outcome::Unknown),
                 }
             }
@@ -787,7 +787,7 @@ async fn capture(
         }
         Settlement::Declined(rejection) => {
             observers.settlement(&id, settling.entry(), Verdict::Declined, took);
-            report(settling.declined().await);
+            report(settling.declined(mpp.now()).await);
             (None, Captured::Declined(rejection))
         }
         Settlement::Unknown { detail } => {

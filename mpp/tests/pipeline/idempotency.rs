@@ -3,6 +3,7 @@
 use crate::common::{Fault, Network, Script, credential};
 use crate::lab::*;
 use axum::http::Method;
+use mpp::store::{Cas, Keep, Key, Limits, Quota, Version, Write};
 use mpp::testing::{Client, Response};
 use mpp::{Secret, SecretRing};
 use std::sync::Arc;
@@ -96,10 +97,15 @@ async fn another_unused_credential_under_the_key_is_a_409_and_nothing_is_claimed
     assert_eq!(lab.network.payments(), 2);
 }
 
+/// `/order` is for real money and `/whoami` for none: they count against different quotas.
+fn selling_for_money() -> Lab {
+    Lab::with_real_money(Limits::default())
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_key_of_what_cost_nothing_buys_nothing_else_and_one_of_a_payment_is_no_key_of_a_proof() {
     for uris in [["/whoami", "/order"], ["/order", "/whoami"]] {
-        let lab = Lab::new();
+        let lab = selling_for_money();
         let (first, original) = bought(&lab, uris[0], "tx1").await;
         assert!(original.status().is_success(), "{}", original.text());
         settle_down().await;
@@ -120,7 +126,7 @@ async fn of_a_payment_and_a_proof_that_come_at_once_under_one_key_at_most_one_is
     let mut delivered = [0, 0];
     // Whose first look at the key comes before what the other one takes.
     for (first, ahead) in (0..16).flat_map(|ahead| [(0, ahead), (1, ahead)]) {
-        let lab = Lab::new();
+        let lab = selling_for_money();
         let paid =
             [credential(&quote(&lab, uris[0]).await, "tx1"), credential(&quote(&lab, uris[1]).await, "tx2")];
         let under = |key: &'static str, n: usize| {
@@ -151,7 +157,7 @@ async fn of_a_payment_and_a_proof_that_come_at_once_under_one_key_at_most_one_is
 
 #[tokio::test(start_paused = true)]
 async fn a_payment_that_is_resumed_with_a_key_of_a_proof_is_told_and_gives_back_what_it_took() {
-    let lab = Lab::new();
+    let lab = selling_for_money();
     bought(&lab, "/whoami", "tx1").await;
     settle_down().await;
     let paid = credential(&quote(&lab, "/order").await, "tx2");
@@ -164,6 +170,70 @@ async fn a_payment_that_is_resumed_with_a_key_of_a_proof_is_told_and_gives_back_
     let of_payments = lab.shelf.scan("paid/proof/idempotency=", None, 9).await.unwrap();
     assert!(of_payments.is_empty(), "{of_payments:?}");
     assert_eq!(lab.client.post("/order").presenting(&paid).await.text(), "sold in run 2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_finds_a_proof_under_its_key_leaves_the_key_to_the_one_that_has_it() {
+    let lab = selling_for_money();
+    let paid = credential(&quote(&lab, "/order").await, "tx1");
+    lab.store.after(OPERATIONS_BEFORE_COMMIT, Fault::Dies);
+    lab.client.post("/order").presenting(&paid).await.assert_problem("unavailable");
+    settle_down().await;
+    lab.store.heal();
+    lab.clock.advance(Duration::from_secs(91));
+    let retry = || {
+        let (client, paid) = (lab.client.clone(), paid.clone());
+        tokio::spawn(async move { send(&client, "/order", KEY, &paid).await })
+    };
+    // Two copies have seen the entry without the key. One is held up before it takes it; the other takes it and is delivered.
+    lab.store.after(1, Fault::Waits);
+    let late = retry();
+    lab.store.reached.notified().await;
+    let original = retry().await.unwrap();
+    assert_eq!(original.status(), 201, "{}", original.text());
+    // A proof that looks for the key now takes its own and would find none of the payment's.
+    let free = Key::new(Quota::Free, "proof", &key_name(&lab).await);
+    let write = Write { value: b"another challenge".to_vec(), keep: Keep::Live };
+    assert!(matches!(lab.shelf.cas(&free, None, Some(write)).await, Ok(Cas::Written(_))));
+    lab.store.go_on.notify_one();
+    late.await.unwrap();
+    assert!(lab.shelf.cas(&free, Some(version(&lab, &free).await), None).await.is_ok());
+    assert_same(&send(&lab.client, "/order", KEY, &paid).await, &original);
+}
+
+/// What the store calls the key, without its kind.
+async fn key_name(lab: &Lab) -> String {
+    let held = lab.shelf.scan("paid/proof/idempotency=", None, 9).await.unwrap();
+    held[0].0.as_str().trim_start_matches("paid/proof/").to_owned()
+}
+
+async fn version(lab: &Lab, key: &Key) -> Version {
+    lab.shelf.get(key).await.unwrap().unwrap().version
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_held_up_until_another_had_the_challenge_gives_none_of_its_keys_back() {
+    let lab = Lab::new();
+    let paid = credential(&quote(&lab, "/order").await, "tx1");
+    // Held up before it takes the first key, for longer than its lease.
+    lab.store.after(2, Fault::Waits);
+    let held_up = tokio::spawn({
+        let (client, paid) = (lab.client.clone(), paid.clone());
+        async move { send(&client, "/order", KEY, &paid).await }
+    });
+    lab.store.reached.notified().await;
+    lab.clock.advance(Duration::from_secs(91));
+    let original = send(&lab.client, "/order", KEY, &paid).await;
+    assert_eq!(original.status(), 201, "{}", original.text());
+    // The challenge is over when it goes on, and so would be its claim.
+    lab.clock.advance(Duration::from_secs(300));
+    lab.store.go_on.notify_one();
+    held_up.await.unwrap();
+    settle_down().await;
+    assert_same(&send(&lab.client, "/order", KEY, &paid).await, &original);
+    let other = credential(&quote(&lab, "/order").await, "tx2");
+    send(&lab.client, "/order", KEY, &other).await.assert_problem("idempotency-conflict");
+    assert_eq!(lab.network.payments(), 1);
 }
 
 #[tokio::test(start_paused = true)]

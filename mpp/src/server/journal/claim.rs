@@ -193,7 +193,11 @@ impl<S> Claim<S> {
     }
 
     /// Gives the proof keys back and forgets the entry: nothing moved and nothing can.
-    async fn undo(&self) -> Result<(), JournalError> {
+    async fn undo(&mut self, now: Timestamp) -> Result<(), JournalError> {
+        // Keys bear the challenge's id and not ours: those of an entry that somebody took over may be the next claim's by now.
+        if !self.entry.proof_keys.is_empty() {
+            self.renew(now).await?;
+        }
         // Keys first: while the entry stands, nobody else can claim this challenge.
         for proof in &self.entry.proof_keys {
             self.journal.give_back(self.quota, proof, &self.id).await.map_err(JournalError::Store)?;
@@ -229,7 +233,7 @@ pub(crate) enum Proofs {
 
 impl Claim<Claiming> {
     /// Takes every proof key. A key that already holds our id is ours: taking it again is idempotent.
-    pub(crate) async fn take_proofs(self) -> Result<Proofs, JournalError> {
+    pub(crate) async fn take_proofs(mut self, now: Timestamp) -> Result<Proofs, JournalError> {
         for proof in &self.entry.proof_keys {
             match self.journal.take(self.quota, proof, &self.id, self.keep).await {
                 Ok(Taking::Ours) => {}
@@ -238,12 +242,12 @@ impl Claim<Claiming> {
                         true => Proofs::KeyInUse,
                         false => Proofs::UsedElsewhere,
                     };
-                    self.undo().await?;
+                    self.undo(now).await?;
                     return Ok(why(self.enter()));
                 }
                 Err(e) => {
                     // Nothing was handed to anybody; what cannot be given back is rolled back by the next owner.
-                    drop(self.undo().await);
+                    drop(self.undo(now).await);
                     return Err(JournalError::Store(e));
                 }
             }
@@ -252,8 +256,8 @@ impl Claim<Claiming> {
     }
 
     /// Rolls an abandoned claim back.
-    pub(crate) async fn roll_back(self) -> Result<(), JournalError> {
-        self.undo().await
+    pub(crate) async fn roll_back(mut self, now: Timestamp) -> Result<(), JournalError> {
+        self.undo(now).await
     }
 }
 
@@ -271,8 +275,8 @@ impl Claim<Claimed> {
     }
 
     /// Nothing was handed to the network.
-    pub(crate) async fn release(self) -> Result<(), JournalError> {
-        self.undo().await
+    pub(crate) async fn release(mut self, now: Timestamp) -> Result<(), JournalError> {
+        self.undo(now).await
     }
 }
 
@@ -301,8 +305,8 @@ impl Claim<Held> {
     }
 
     /// The hold never came to be, or was cancelled before its handler ran.
-    pub(crate) async fn forget(self) -> Result<(), JournalError> {
-        self.undo().await
+    pub(crate) async fn forget(mut self, now: Timestamp) -> Result<(), JournalError> {
+        self.undo(now).await
     }
 }
 
@@ -333,8 +337,8 @@ impl Claim<Settling> {
     }
 
     /// Nothing moved and nothing can.
-    pub(crate) async fn declined(self) -> Result<(), JournalError> {
-        self.undo().await
+    pub(crate) async fn declined(mut self, now: Timestamp) -> Result<(), JournalError> {
+        self.undo(now).await
     }
 }
 

@@ -60,15 +60,10 @@ impl Journal {
         expires: i64,
         now: Timestamp,
     ) -> Result<Taking, StoreError> {
-        let taking = self.take(quota, name, id, Keep::For(self.retention(expires, now))).await?;
-        if taking == Taking::Theirs {
-            self.give_back(quota, name, id).await?;
-        }
-        Ok(taking)
+        self.take(quota, name, id, Keep::For(self.retention(expires, now))).await
     }
 
-    /// Takes a proof for a challenge. Doing it twice is doing it once. What is [`Theirs`](Taking::Theirs) is to be given back
-    /// all the same.
+    /// Takes a proof for a challenge. Doing it twice is doing it once.
     pub(super) async fn take(
         &self,
         quota: Quota,
@@ -78,14 +73,21 @@ impl Journal {
     ) -> Result<Taking, StoreError> {
         let ours = Holder::write(id);
         let write = Write { value: ours.clone(), keep };
-        match self.store.cas(&Key::new(quota, PROOF, name), None, Some(write)).await? {
-            Cas::Written(_) | Cas::Removed => {}
-            Cas::Conflict(Some(held)) if held.value == ours => {}
+        let is_new = match self.store.cas(&Key::new(quota, PROOF, name), None, Some(write)).await? {
+            Cas::Written(_) | Cas::Removed => true,
+            Cas::Conflict(Some(held)) if held.value == ours => false,
             Cas::Conflict(_) => return Ok(Taking::Theirs),
+        };
+        if !IdempotencyKey::is_proof(name)
+            || self.store.get(&Key::new(quota.other(), PROOF, name)).await?.is_none()
+        {
+            return Ok(Taking::Ours);
         }
-        let is_elsewhere = IdempotencyKey::is_proof(name)
-            && self.store.get(&Key::new(quota.other(), PROOF, name)).await?.is_some();
-        Ok(if is_elsewhere { Taking::Theirs } else { Taking::Ours })
+        // What a copy of this request has taken is for that one to give back: it may have looked before the other was there.
+        if is_new {
+            self.give_back(quota, name, id).await?;
+        }
+        Ok(Taking::Theirs)
     }
 
     /// Lets others take a proof, if this challenge holds it.

@@ -68,9 +68,7 @@ impl Visit {
                 }
             } else {
                 // Before the key is taken: nothing at all is claimed any more.
-                if mpp.0.journal.doors().are_closed() {
-                    return Err(Answer::closed());
-                }
+                let Some(_pass) = mpp.0.journal.doors().enter() else { return Err(Answer::closed()) };
                 // A key that came with a later attempt only.
                 if let Some(key) = authentic.key.as_ref().map(IdempotencyKey::proof)
                     && !entry.proof_keys.iter().any(|proof| proof == key)
@@ -104,10 +102,12 @@ impl Visit {
             Record::Kept(kept) if authentic.is_own(&kept.fingerprint, &kept.target) => Some(kept),
             _ => None,
         };
-        let Some(kept) = own else {
-            return if holder.is_some() { Err(key_in_use()) } else { Ok(Standing::Used) };
-        };
         let by_key = holder.as_deref() == Some(id);
+        let kept = match own {
+            Some(kept) if by_key || holder.is_none() => kept,
+            None if holder.is_none() => return Ok(Standing::Used),
+            Some(_) | None => return Err(key_in_use()),
+        };
         if !by_key && self.plan.spec.replay == Replay::Refused {
             return Ok(Standing::Used);
         }
