@@ -191,12 +191,13 @@ async fn a_copy_that_finds_a_proof_under_its_key_leaves_the_key_to_the_one_that_
     lab.store.reached.notified().await;
     let original = retry().await.unwrap();
     assert_eq!(original.status(), 201, "{}", original.text());
+    settle_down().await;
     // A proof that looks for the key now takes its own and would find none of the payment's.
     let free = Key::new(Quota::Free, "proof", &key_name(&lab).await);
     let write = Write { value: b"another challenge".to_vec(), keep: Keep::Live };
     assert!(matches!(lab.shelf.cas(&free, None, Some(write)).await, Ok(Cas::Written(_))));
     lab.store.go_on.notify_one();
-    late.await.unwrap();
+    late.await.unwrap().assert_problem("idempotency-conflict");
     assert!(lab.shelf.cas(&free, Some(version(&lab, &free).await), None).await.is_ok());
     assert_same(&send(&lab.client, "/order", KEY, &paid).await, &original);
 }
@@ -215,8 +216,9 @@ async fn version(lab: &Lab, key: &Key) -> Version {
 async fn who_was_held_up_until_another_had_the_challenge_gives_none_of_its_keys_back() {
     let lab = Lab::new();
     let paid = credential(&quote(&lab, "/order").await, "tx1");
-    // Held up before it takes the first key, for longer than its lease.
-    lab.store.after(2, Fault::Waits);
+    // It has looked for the entry and for the key, and has written its claim: held up before it takes the first proof, for
+    // longer than its lease.
+    lab.store.after(4, Fault::Waits);
     let held_up = tokio::spawn({
         let (client, paid) = (lab.client.clone(), paid.clone());
         async move { send(&client, "/order", KEY, &paid).await }
