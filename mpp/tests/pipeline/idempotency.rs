@@ -97,6 +97,17 @@ async fn another_unused_credential_under_the_key_is_a_409_and_nothing_is_claimed
     assert_eq!(lab.network.payments(), 2);
 }
 
+/// A payment whose process died before it committed the delivery; its lease has run out.
+async fn paid_and_undelivered(lab: &Lab, proof: &str) -> String {
+    let paid = credential(&quote(lab, "/order").await, proof);
+    lab.store.after(OPERATIONS_BEFORE_COMMIT, Fault::Dies);
+    lab.client.post("/order").presenting(&paid).await.assert_problem("unavailable");
+    settle_down().await;
+    lab.store.heal();
+    lab.clock.advance(Duration::from_secs(91));
+    paid
+}
+
 /// `/order` is for real money and `/whoami` for none: they count against different quotas.
 fn selling_for_money() -> Lab {
     Lab::with_real_money(Limits::default())
@@ -160,12 +171,7 @@ async fn a_payment_that_is_resumed_with_a_key_of_a_proof_is_told_and_gives_back_
     let lab = selling_for_money();
     bought(&lab, "/whoami", "tx1").await;
     settle_down().await;
-    let paid = credential(&quote(&lab, "/order").await, "tx2");
-    lab.store.after(OPERATIONS_BEFORE_COMMIT, Fault::Dies);
-    lab.client.post("/order").presenting(&paid).await.assert_problem("unavailable");
-    settle_down().await;
-    lab.store.heal();
-    lab.clock.advance(Duration::from_secs(91));
+    let paid = paid_and_undelivered(&lab, "tx2").await;
     send(&lab.client, "/order", KEY, &paid).await.assert_problem("idempotency-conflict");
     let of_payments = lab.shelf.scan("paid/proof/idempotency=", None, 9).await.unwrap();
     assert!(of_payments.is_empty(), "{of_payments:?}");
@@ -175,12 +181,7 @@ async fn a_payment_that_is_resumed_with_a_key_of_a_proof_is_told_and_gives_back_
 #[tokio::test(start_paused = true)]
 async fn a_copy_that_finds_a_proof_under_its_key_leaves_the_key_to_the_one_that_has_it() {
     let lab = selling_for_money();
-    let paid = credential(&quote(&lab, "/order").await, "tx1");
-    lab.store.after(OPERATIONS_BEFORE_COMMIT, Fault::Dies);
-    lab.client.post("/order").presenting(&paid).await.assert_problem("unavailable");
-    settle_down().await;
-    lab.store.heal();
-    lab.clock.advance(Duration::from_secs(91));
+    let paid = paid_and_undelivered(&lab, "tx1").await;
     let retry = || {
         let (client, paid) = (lab.client.clone(), paid.clone());
         tokio::spawn(async move { send(&client, "/order", KEY, &paid).await })

@@ -34,15 +34,22 @@ async fn whatever_operation_a_process_died_at_its_entry_is_finished_without_its_
     }
 }
 
+/// A lab whose former process died while it held funds.
+async fn restarted_over_a_hold() -> Lab {
+    let mut lab = Lab::new();
+    let paid = credential(&lab.challenge("/held").await, "tx1");
+    // Read, claim, proof, holding, held: it dies when the capture is to be journaled.
+    lab.store.after(5, Fault::Dies);
+    lab.client.get("/held").presenting(&paid).await.assert_problem("unavailable");
+    settle_down().await;
+    lab.restart();
+    lab
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_entry_that_nobody_can_read_is_told_and_keeps_no_other_one_waiting() {
     for unreadable in ["entry", "refund"] {
-        let mut lab = Lab::new();
-        let paid = credential(&lab.challenge("/held").await, "tx1");
-        lab.store.after(5, Fault::Dies);
-        lab.client.get("/held").presenting(&paid).await.assert_problem("unavailable");
-        settle_down().await;
-        lab.restart();
+        let lab = restarted_over_a_hold().await;
         // Before all others, and after them.
         for name in ["!", "~"] {
             let name = if unreadable == "refund" { format!("000000000000-{name}") } else { name.to_owned() };
@@ -59,13 +66,7 @@ async fn an_entry_that_nobody_can_read_is_told_and_keeps_no_other_one_waiting() 
 
 #[tokio::test(start_paused = true)]
 async fn a_hold_of_a_dead_process_is_cancelled() {
-    let mut lab = Lab::new();
-    let paid = credential(&lab.challenge("/held").await, "tx1");
-    // Read, claim, proof, holding, held: it dies when the capture is to be journaled.
-    lab.store.after(5, Fault::Dies);
-    lab.client.get("/held").presenting(&paid).await.assert_problem("unavailable");
-    settle_down().await;
-    lab.restart();
+    let lab = restarted_over_a_hold().await;
     assert_eq!(lab.mpp.recover().await, Ok(0), "its lease is respected");
     lab.clock.advance(Duration::from_secs(91));
     assert_eq!(lab.mpp.recover().await, Ok(1));
