@@ -40,6 +40,7 @@ pub(crate) mod pipeline;
 #[cfg(feature = "openapi")]
 mod publishing;
 mod rate;
+mod recovery;
 pub mod refund;
 mod replay;
 mod respond;
@@ -61,15 +62,14 @@ use crate::method::{MethodProblem, Money, ServerMethod};
 use crate::pricing::{Configuration, Findings, Plan, PriceSpec};
 use crate::protocol::{ProblemType, Realm, SecretRing, Timestamp};
 use crate::store::seal::Sealer;
-use crate::store::{Notebook, Quota, StoreError};
+use crate::store::{Notebook, Quota};
 use body::BodyBudget;
 use health::Readiness;
-use journal::{Journal, Record};
-use observe::{Observers, Standing};
+use journal::Journal;
+use observe::Observers;
 use rate::RateLimiter;
 use replay::Shelf;
 use respond::Answer;
-use settlement::Finishing;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -173,76 +173,6 @@ impl Mpp {
         if problems.is_empty() { Ok(()) } else { Err(BuildError { problems }) }
     }
 
-    /// Finishes what dead processes left behind: looks up settlements whose outcome nobody learnt, rolls back claims that
-    /// went no further, cancels holds that were never captured, carries on [refunds](Self::refund) that were ordered. Call it at start-up, and every minute or so after that.
-    ///
-    /// Payments are only looked up, never made. What turns out to be paid waits for its credential; a payment that can
-    /// not be delivered any more is told as [refund due](observe::Event::RefundDue), once. Returns how many entries it
-    /// could finish; the others are looked at again next time. Up to sixteen are worked on at once, so that one slow
-    /// network does not keep the others waiting. What it counted goes to the [metrics](observe).
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store fails; what was finished until then stays finished. Also when something in it cannot be
-    /// read, which is logged with its challenge and left as it is: all others are finished all the same.
-    ///
-    /// ```
-    /// # #[cfg(feature = "testing")] {
-    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-    /// let mpp = mpp::testing::mpp();
-    /// assert_eq!(mpp.recover().await, Ok(0)); // nothing was left behind
-    /// # });
-    /// # }
-    /// ```
-    pub async fn recover(&self) -> Result<usize, StoreError> {
-        let mut finished = 0;
-        let mut standing = Standing::default();
-        let mut finishing = Finishing::default();
-        // What nobody can read must not keep the others waiting, and must not be passed over in silence.
-        let mut unreadable = Ok(());
-        for quota in [Quota::Paid, Quota::Free] {
-            let mut after = None;
-            loop {
-                let page = self.0.journal.page(quota, after.as_ref()).await?;
-                let Some((last, ..)) = page.last() else { break };
-                after = Some(last.clone());
-                for (_, id, found) in page {
-                    let found = match found {
-                        Ok(found) => found,
-                        Err(error) => {
-                            tracing::error!(target: "mpp", challenge = id, %error, "an entry of the journal is left as it is");
-                            unreadable = Err(error);
-                            continue;
-                        }
-                    };
-                    if let Record::Open(entry) = &found.record {
-                        standing.count(entry);
-                    }
-                    finished += finishing.next(self, quota, id, found).await?;
-                }
-            }
-        }
-        for quota in [Quota::Paid, Quota::Free] {
-            let mut after = None;
-            loop {
-                let page = self.0.journal.refund_books(quota, after.as_ref()).await?;
-                let Some((last, ..)) = page.last() else { break };
-                after = Some(last.clone());
-                for (_, of, _, book) in page {
-                    match book {
-                        Ok(book) => finished += finishing.refund(self, of, book).await?,
-                        Err(error) => {
-                            tracing::error!(target: "mpp", challenge = of.id, %error, "a book of refunds is left as it is");
-                            unreadable = Err(error);
-                        }
-                    }
-                }
-            }
-        }
-        finished += finishing.rest().await?;
-        self.tell_standing(&standing).await;
-        unreadable.map(|()| finished)
-    }
-
     /// How many events were dropped because a [hook](Builder::on_event) was too slow for them.
     ///
     /// ```
@@ -252,23 +182,6 @@ impl Mpp {
     /// ```
     pub fn dropped_events(&self) -> u64 {
         self.0.observers.dropped()
-    }
-
-    #[cfg(feature = "metrics")]
-    async fn tell_standing(&self, standing: &Standing) {
-        self.0.observers.standing(standing);
-        for method in &self.0.methods {
-            let notebook = self.notebook(&**method);
-            if let Some(budget) = method.sponsor_budget(&notebook, self.now()).await {
-                self.0.observers.budget(method.name().as_str(), &budget);
-            }
-        }
-    }
-
-    #[cfg(not(feature = "metrics"))]
-    async fn tell_standing(&self, standing: &Standing) {
-        let Standing { claims, undelivered, refunds_due } = standing;
-        tracing::debug!(target: "mpp", claims, undelivered, refunds_due, "recovered");
     }
 
     /// Takes no more payments, from now on: this process is about to end. What is under way goes on.

@@ -8,23 +8,21 @@
 use super::Mpp;
 use super::drain::Pass;
 use super::journal::{
-    Again, Book, BookOf, Claim, Claimed, DeliveryState, Entry, Found, Held, JournalError, NewClaim,
-    PaymentState, Proofs, Record, Settled, Settling, Started, Taken,
+    Again, Claim, Claimed, Entry, Found, Held, JournalError, NewClaim, Proofs, Settled, Settling, Started,
+    Taken,
 };
 use super::observe::{Failure, TARGET, Verdict};
 use super::paid::{Delivery, Hold, Proved};
 use super::pipeline::Admission;
-use super::refund;
 use super::replay::Outgoing;
 use super::respond::{Answer, Challenges, deliver, is_delivery};
 use crate::method::{self, Payment, Rejection, ServerMethod, SettleCx, Settlement, SettlementPlan, Step};
 use crate::pricing::Capture;
 use crate::protocol::{Problem, ProblemType, Receipt, Timestamp};
-use crate::store::{Quota, StoreError, Version};
+use crate::store::StoreError;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, oneshot};
@@ -308,144 +306,6 @@ impl Task {
 fn tell_claim<S>(claim: &Claim<S>, outcome: &str) {
     let (id, entry) = (claim.id(), claim.entry());
     tracing::debug!(target: TARGET, challenge = id, operation = entry.bill.operation, method = entry.method, outcome, "claim");
-}
-
-/// Entries of dead processes that are being finished: several at once, each on a task of its own, told in their order.
-#[derive(Default)]
-pub(super) struct Finishing(VecDeque<JoinHandle<Result<bool, StoreError>>>);
-
-impl Finishing {
-    /// How many at once. Each may wait for its network for as long as a settlement may take.
-    const AT_ONCE: usize = 16;
-
-    /// Begins with one more, once there is room. How many were finished meanwhile.
-    ///
-    /// # Errors
-    /// The first failure of the store. What has begun goes on.
-    pub(super) async fn next(
-        &mut self,
-        mpp: &Mpp,
-        quota: Quota,
-        id: String,
-        found: Found,
-    ) -> Result<usize, StoreError> {
-        let now = mpp.now();
-        if found.listing.is_some() {
-            // A few bytes, and nothing that was to be finished.
-            return match mpp.0.journal.archive(quota, &id, now).await {
-                Ok(()) | Err(JournalError::Lost(_)) => Ok(0),
-                Err(JournalError::Store(error)) => Err(error),
-            };
-        }
-        // Most entries are over.
-        let Record::Open(entry) = &found.record else { return Ok(0) };
-        if entry.lease.is_live(now) {
-            return Ok(0);
-        }
-        if let PaymentState::Settled(_) = entry.payment {
-            // Asks no network.
-            let entry = entry.as_ref().clone();
-            return give_up(mpp, quota, &id, found.version, entry).await.map(usize::from);
-        }
-        let mut finished = 0;
-        while self.0.len() >= Self::AT_ONCE {
-            finished += self.first().await?;
-        }
-        let mpp = mpp.clone();
-        self.0.push_back(tokio::spawn(async move { finish(&mpp, quota, id, found).await }));
-        Ok(finished)
-    }
-
-    /// Carries on what was ordered back of a payment, once there is room. How many entries were finished meanwhile.
-    ///
-    /// # Errors
-    /// The first failure of the store. What has begun goes on.
-    pub(super) async fn refund(&mut self, mpp: &Mpp, of: BookOf, book: Book) -> Result<usize, StoreError> {
-        if book.is_over() {
-            return Ok(0);
-        }
-        let mut finished = 0;
-        while self.0.len() >= Self::AT_ONCE {
-            finished += self.first().await?;
-        }
-        let Some(pass) = mpp.0.journal.doors().enter() else { return Ok(finished) };
-        let mpp = mpp.clone();
-        self.0.push_back(tokio::spawn(async move {
-            let ended = refund::resume(&mpp, of, &book).await;
-            drop(pass);
-            ended
-        }));
-        Ok(finished)
-    }
-
-    /// How many of the others were finished.
-    pub(super) async fn rest(mut self) -> Result<usize, StoreError> {
-        let mut finished = 0;
-        while !self.0.is_empty() {
-            finished += self.first().await?;
-        }
-        Ok(finished)
-    }
-
-    async fn first(&mut self) -> Result<usize, StoreError> {
-        let Some(task) = self.0.pop_front() else { return Ok(0) };
-        match task.await {
-            Ok(done) => done.map(usize::from),
-            Err(panic) => {
-                tracing::error!(target: "mpp", %panic, "finishing a payment failed");
-                Ok(0)
-            }
-        }
-    }
-}
-
-/// Finishes an entry that nobody works on. `false` when there is nothing to finish, or when nobody can tell yet.
-async fn finish(mpp: &Mpp, quota: Quota, id: String, found: Found) -> Result<bool, StoreError> {
-    let Record::Open(entry) = found.record else { return Ok(false) };
-    let now = mpp.now();
-    let Some(method) = mpp.0.methods.iter().find(|m| m.name().as_str() == entry.method).cloned() else {
-        return Ok(false);
-    };
-    let (Some(pass), Some(room)) = (mpp.0.journal.doors().enter(), room(mpp)) else { return Ok(false) };
-    match mpp.0.journal.take_over(quota, id, found.version, *entry, now).await {
-        Ok(taken) => match detached(mpp, pass, room, None, method, Work::Recover(taken)).await {
-            // A `Run` that is not admitted gives the payment back to its credential.
-            Outcome::Paid(_) | Outcome::Vacant | Outcome::Rejected(_) => Ok(true),
-            Outcome::Store(error) => Err(error),
-            Outcome::Existing(_)
-            | Outcome::KeyInUse
-            | Outcome::Busy
-            | Outcome::Closed
-            | Outcome::Unknown
-            | Outcome::RefundDue => Ok(false),
-        },
-        // Somebody else was quicker.
-        Err(JournalError::Lost(_)) => Ok(false),
-        Err(JournalError::Store(error)) => Err(error),
-    }
-}
-
-/// Says of a settled payment that no run may deliver any more that a refund is due: once, and also if its credential
-/// never comes back.
-async fn give_up(
-    mpp: &Mpp,
-    quota: Quota,
-    id: &str,
-    version: Version,
-    entry: Entry,
-) -> Result<bool, StoreError> {
-    let now = mpp.now();
-    if entry.delivery == DeliveryState::RefundDue || !is_over(mpp, &entry, now) {
-        return Ok(false);
-    }
-    match mpp.0.journal.refund_due(quota, id, version, entry.clone(), now).await {
-        Ok(()) => {
-            mpp.0.observers.refund_due(id, &entry);
-            Ok(true)
-        }
-        Err(JournalError::Lost(_)) => Ok(false),
-        Err(JournalError::Store(error)) => Err(error),
-    }
 }
 
 /// Whether no run may start any more for a settled payment.

@@ -384,4 +384,7 @@ pub enum StoreError {
     /// The backend failed or is out of reach. For the operator's log.
     #[error("the store failed: {0}")]
     Backend(String),
+    /// Something in it is nothing that this version writes. It is left as it is, and is never treated as absent.
+    #[error("unreadable in the store: {0}")]
+    Unreadable(String),
 }

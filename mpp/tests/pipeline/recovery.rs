@@ -34,6 +34,36 @@ async fn whatever_operation_a_process_died_at_its_entry_is_finished_without_its_
     }
 }
 
+/// A process that dies between the end of a payment and that of its claims is as good as a store that is lost there.
+#[tokio::test(start_paused = true)]
+async fn all_that_a_payment_has_claimed_is_forgotten_with_it_wherever_its_process_died() {
+    for operation in 0.. {
+        let real = Network::with_money("tempo", Money::Real);
+        let lab = Lab::on(real, |b| b.single_process_volatile_store());
+        let paid = credential(&first(&lab.client.post("/order").unpaid().await), "tx1");
+        let send = || lab.client.post("/order").header("idempotency-key", "key").presenting(&paid);
+        let before = lab.store.operations.load(Ordering::SeqCst);
+        lab.store.after(operation, Fault::Dies);
+        send().await;
+        settle_down().await;
+        let died = lab.store.operations.load(Ordering::SeqCst) > before + operation;
+        lab.store.heal();
+        lab.clock.advance(Duration::from_secs(91));
+        lab.mpp.recover().await.unwrap();
+        assert_eq!(send().await.status(), 201, "at {operation}");
+        settle_down().await;
+        assert_ne!(lab.shelf.scan("paid/", None, 10).await, Ok(vec![]), "at {operation}");
+        lab.clock.advance(Duration::from_secs(24 * 60 * 60));
+        lab.mpp.recover().await.unwrap();
+        assert_eq!(lab.shelf.scan("", None, 10).await, Ok(vec![]), "at {operation}");
+        assert_eq!(lab.network.payments(), 1, "at {operation}");
+        if !died {
+            assert!(operation > 8);
+            break;
+        }
+    }
+}
+
 /// A lab whose former process died while it held funds.
 async fn restarted_over_a_hold() -> Lab {
     let mut lab = Lab::new();
@@ -48,7 +78,7 @@ async fn restarted_over_a_hold() -> Lab {
 
 #[tokio::test(start_paused = true)]
 async fn an_entry_that_nobody_can_read_is_told_and_keeps_no_other_one_waiting() {
-    for unreadable in ["entry", "refund"] {
+    for unreadable in ["entry", "refund", "proof"] {
         let lab = restarted_over_a_hold().await;
         // Before all others, and after them.
         for name in ["!", "~"] {

@@ -219,7 +219,7 @@ fn read_line(value: &[u8]) -> Result<Option<Line>, StoreError> {
     match postcard::from_bytes(value) {
         Ok(Shelved::Line(line)) => Ok(Some(*line)),
         Ok(Shelved::Erased) => Ok(None),
-        Err(e) => Err(StoreError::Backend(format!("unreadable ledger line: {e}"))),
+        Err(e) => Err(StoreError::Unreadable(format!("a line of the ledger: {e}"))),
     }
 }
 

@@ -8,6 +8,14 @@
 //! | --- | --- |
 //! | `<quota>/proof/<name>` | [`Holder`]: the challenge that was first |
 //!
+//! While its payment is open, a proof of real money is kept without a term, because nobody knows how long that takes. It gets one
+//! after the write that ends the payment, or goes when the claim is undone; a process that dies in between, or comes back to a
+//! claim that others have undone, leaves it behind. [`Mpp::recover`](crate::Mpp::recover) forgets those whose payment is
+//! forgotten ([`Journal::forget_proof`]). A [`Holder`] says whether it has a term, so that it need not ask about all the others.
+//!
+//! That is safe while the same challenge is claimed anew, because whoever takes a proof writes it, though it was its own
+//! already: an entry that was not there when its proof was looked up has not taken the version that is removed.
+//!
 //! A proof is of one quota, as the method's payment is; an `Idempotency-Key` may come with either. It is kept under that of its
 //! first request, so that who pays nothing takes no payer's room, and found under both: whoever has taken it looks whether the
 //! other one is taken too, and gives it back then. Of two at once so at most one goes on.
@@ -15,7 +23,7 @@
 use super::super::replay::IdempotencyKey;
 use super::{Journal, PROOF};
 use crate::protocol::{Timestamp, b64};
-use crate::store::{Cas, Keep, Key, Quota, StoreError, Write};
+use crate::store::{Cas, Keep, Key, Quota, StoreError, Versioned, Write};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -45,7 +53,7 @@ impl Journal {
     pub(crate) async fn holder(&self, name: &str) -> Result<Option<String>, StoreError> {
         for quota in [Quota::Paid, Quota::Free] {
             if let Some(held) = self.store.get(&Key::new(quota, PROOF, name)).await? {
-                return Holder::read(&held.value).map(Some);
+                return Holder::read(&held.value).map(|holder| Some(holder.id()));
             }
         }
         Ok(None)
@@ -71,13 +79,17 @@ impl Journal {
         id: &str,
         keep: Keep,
     ) -> Result<Taking, StoreError> {
-        let ours = Holder::write(id);
-        let write = Write { value: ours.clone(), keep };
-        let is_new = match self.store.cas(&Key::new(quota, PROOF, name), None, Some(write)).await? {
-            Cas::Written(_) | Cas::Removed => true,
-            Cas::Conflict(Some(held)) if held.value == ours => false,
-            Cas::Conflict(_) => return Ok(Taking::Theirs),
-        };
+        let key = Key::new(quota, PROOF, name);
+        let write = Write { value: Holder::of(id, keep).write(), keep };
+        let (mut expect, mut is_new) = (None, true);
+        while let Cas::Conflict(there) = self.store.cas(&key, expect, Some(write.clone())).await? {
+            is_new = match &there {
+                None => true,
+                Some(there) if Holder::read(&there.value)?.is(id) => false,
+                Some(_) => return Ok(Taking::Theirs),
+            };
+            expect = there.map(|there| there.version);
+        }
         if !IdempotencyKey::is_proof(name)
             || self.store.get(&Key::new(quota.other(), PROOF, name)).await?.is_none()
         {
@@ -103,7 +115,8 @@ impl Journal {
         id: &str,
         keep: Keep,
     ) -> Result<(), StoreError> {
-        self.put_held(quota, name, id, Some(Write { value: Holder::write(id), keep })).await
+        let value = Holder::of(id, keep).write();
+        self.put_held(quota, name, id, Some(Write { value, keep })).await
     }
 
     async fn put_held(
@@ -115,41 +128,142 @@ impl Journal {
     ) -> Result<(), StoreError> {
         let key = Key::new(quota, PROOF, name);
         if let Some(held) = self.store.get(&key).await?
-            && held.value == Holder::write(id)
+            && Holder::read(&held.value)?.is(id)
         {
             self.store.cas(&key, Some(held.version), new).await?;
         }
         Ok(())
     }
+
+    /// A page of proofs of real money, and the last key of it to go on after. Those of other payments end by themselves.
+    pub(crate) async fn proofs(&self, after: Option<&Key>) -> Result<Vec<(Key, Versioned)>, StoreError> {
+        const PAGE: usize = 100;
+        self.store.scan(&format!("{}/{PROOF}/", Quota::Paid.name()), after, PAGE).await
+    }
+
+    /// Forgets a proof that has no term and whose payment is forgotten.
+    pub(crate) async fn forget_proof(&self, key: &Key, held: &Versioned) -> Result<(), StoreError> {
+        let holder = Holder::read(&held.value)?;
+        if let Term::None = holder.term
+            && self.find(Quota::Paid, &holder.id()).await?.is_none()
+        {
+            self.store.cas(key, Some(held.version), None).await?;
+        }
+        Ok(())
+    }
 }
 
-/// Who holds a proof, in postcard: as bytes, where the id is the text of 32 of them, as those of our challenges are.
+/// Who holds a proof, in postcard.
 #[derive(Serialize, Deserialize)]
-enum Holder<'a> {
-    Challenge([u8; 32]),
+struct Holder<'a> {
+    #[serde(borrow)]
+    challenge: Challenge<'a>,
+    term: Term,
+}
+
+/// An id: as bytes, where it is the text of 32 of them, as those of our challenges are.
+#[derive(PartialEq, Serialize, Deserialize)]
+enum Challenge<'a> {
+    Bound([u8; 32]),
     Other(&'a str),
 }
 
-impl Holder<'_> {
-    fn write(id: &str) -> Vec<u8> {
-        let bytes = b64::decode(id).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-        let holder = bytes.map_or(Holder::Other(id), Holder::Challenge);
-        // Bytes and text: there is nothing that postcard could refuse.
-        postcard::to_allocvec(&holder).unwrap_or_default()
+/// Whether a proof ends by itself.
+#[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
+enum Term {
+    None,
+    Some,
+}
+
+impl<'a> Holder<'a> {
+    fn of(id: &'a str, keep: Keep) -> Self {
+        let term = match keep {
+            Keep::Live => Term::None,
+            Keep::For(_) => Term::Some,
+        };
+        Self { challenge: Challenge::of(id), term }
     }
 
-    fn read(value: &[u8]) -> Result<String, StoreError> {
-        match postcard::from_bytes(value) {
-            Ok(Holder::Challenge(bytes)) => Ok(b64::encode(bytes)),
-            Ok(Holder::Other(id)) => Ok(id.to_owned()),
-            Err(e) => Err(StoreError::Backend(format!("unreadable holder of a proof: {e}"))),
+    fn write(&self) -> Vec<u8> {
+        // Bytes and text: there is nothing that postcard could refuse.
+        postcard::to_allocvec(self).unwrap_or_default()
+    }
+
+    fn read(value: &'a [u8]) -> Result<Self, StoreError> {
+        postcard::from_bytes(value).map_err(|e| StoreError::Unreadable(format!("the holder of a proof: {e}")))
+    }
+
+    fn is(&self, id: &str) -> bool {
+        self.challenge == Challenge::of(id)
+    }
+
+    fn id(&self) -> String {
+        match self.challenge {
+            Challenge::Bound(bytes) => b64::encode(bytes),
+            Challenge::Other(id) => id.to_owned(),
         }
+    }
+}
+
+impl<'a> Challenge<'a> {
+    fn of(id: &'a str) -> Self {
+        let bytes = b64::decode(id).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+        bytes.map_or(Self::Other(id), Self::Bound)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{ENTRY, Record, encode};
     use super::*;
+    use crate::store::MemoryStore;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn journal() -> Journal {
+        Journal::new(Arc::new(MemoryStore::new()), MINUTE, MINUTE, MINUTE)
+    }
+
+    async fn sweep(journal: &Journal) {
+        for (key, held) in journal.proofs(None).await.unwrap() {
+            journal.forget_proof(&key, &held).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_proof_without_a_term_is_forgotten_after_its_payment_and_not_before() {
+        let journal = journal();
+        let entry = Key::new(Quota::Paid, ENTRY, "id");
+        let over = Write { value: encode(&Record::Delivered(7)).unwrap(), keep: Keep::Live };
+        let Ok(Cas::Written(version)) = journal.store.cas(&entry, None, Some(over)).await else { panic!() };
+        for (name, keep) in [("left", Keep::Live), ("ending", Keep::For(MINUTE))] {
+            assert_eq!(journal.take(Quota::Paid, name, "id", keep).await, Ok(Taking::Ours));
+        }
+        sweep(&journal).await;
+        for name in ["left", "ending"] {
+            assert_eq!(journal.holder(name).await, Ok(Some("id".to_owned())), "{name}");
+        }
+        journal.store.cas(&entry, Some(version), None).await.unwrap();
+        sweep(&journal).await;
+        assert_eq!(journal.holder("left").await, Ok(None));
+        assert_eq!(journal.holder("ending").await, Ok(Some("id".to_owned())), "it ends by itself");
+    }
+
+    #[tokio::test]
+    async fn a_proof_that_its_challenge_takes_again_while_a_sweep_looks_at_it_stays() {
+        let journal = journal();
+        let take = |keep| journal.take(Quota::Paid, "left", "id", keep);
+        take(Keep::For(MINUTE)).await.unwrap();
+        take(Keep::Live).await.unwrap();
+        let seen = journal.proofs(None).await.unwrap();
+        assert_eq!(take(Keep::Live).await, Ok(Taking::Ours));
+        journal.forget_proof(&seen[0].0, &seen[0].1).await.unwrap();
+        assert_eq!(journal.holder("left").await, Ok(Some("id".to_owned())));
+        sweep(&journal).await;
+        assert_eq!(journal.holder("left").await, Ok(None), "nobody came for it");
+    }
 
     #[test]
     fn a_holder_is_read_as_it_was_written_and_no_two_are_written_alike() {
@@ -157,16 +271,21 @@ mod tests {
         // The last character of the second has bits to spare: it would be the same bytes.
         let others =
             ["", "id", &ours[1..], &format!("{}d", &ours[..42]), &"x".repeat(32), &b64::encode([7; 33])];
-        let mut seen = vec![Holder::write(&ours)];
-        assert_eq!(seen[0].len(), 33);
-        assert_eq!(Holder::read(&seen[0]), Ok(ours.clone()));
-        for id in others {
-            let written = Holder::write(id);
-            assert_eq!(Holder::read(&written).as_deref(), Ok(id));
-            assert!(!seen.contains(&written), "{id}");
-            seen.push(written);
+        let mut seen = Vec::new();
+        for id in others.into_iter().chain([ours.as_str()]) {
+            for keep in [Keep::Live, Keep::For(MINUTE)] {
+                let written = Holder::of(id, keep).write();
+                let read = Holder::read(&written).unwrap();
+                assert_eq!((read.id().as_str(), read.term == Term::None), (id, keep == Keep::Live));
+                assert!(read.is(id) && !read.is("another"));
+                assert!(!seen.contains(&written), "{id}");
+                seen.push(written);
+            }
         }
-        assert!(Holder::read(b"").is_err() && Holder::read(ours.as_bytes()).is_err());
+        assert_eq!(seen.last().map(Vec::len), Some(34));
+        for garbage in [&b""[..], ours.as_bytes()] {
+            assert!(matches!(Holder::read(garbage), Err(StoreError::Unreadable(_))));
+        }
     }
 
     #[test]

@@ -256,8 +256,8 @@ pub(super) fn open(entry: &Entry, keep: Keep) -> Result<Write, JournalError> {
 pub(super) fn read(found: Option<Versioned>) -> Result<Option<Found>, StoreError> {
     let Some(Versioned { version, value }) = found else { return Ok(None) };
     // An entry we cannot read may be a payment: never treated as absent.
-    let record =
-        postcard::from_bytes(&value).map_err(|e| StoreError::Backend(format!("unreadable entry: {e}")))?;
+    let record = postcard::from_bytes(&value)
+        .map_err(|e| StoreError::Unreadable(format!("an entry of the journal: {e}")))?;
     let (record, listing) = apart(record);
     Ok(Some(Found { version, record, listing }))
 }

@@ -260,5 +260,5 @@ pub(crate) fn books_from(quota: Quota, settled_at: i64) -> Key {
 
 fn read_book(value: &[u8]) -> Result<Book, StoreError> {
     // One we cannot read may say that the money is back: never treated as absent.
-    postcard::from_bytes(value).map_err(|e| StoreError::Backend(format!("unreadable refunds: {e}")))
+    postcard::from_bytes(value).map_err(|e| StoreError::Unreadable(format!("a book of refunds: {e}")))
 }
