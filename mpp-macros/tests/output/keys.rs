@@ -41,6 +41,7 @@ const _: () = {
         order: ::mpp::__private::Order::ChallengeFirst,
         capture: ::mpp::__private::Capture::OnSuccess,
         is_handler: true,
+        is_bare: true,
         shape: ::core::option::Option::Some({
             #[allow(unused_imports, unused_variables, clippy::needless_borrow)]
             fn shape(shape: &mut ::mpp::__private::Shape) {

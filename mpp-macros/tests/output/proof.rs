@@ -19,6 +19,7 @@ const _: () = {
         ],
         tier: ::mpp::__private::Tier::Proof,
         is_handler: true,
+        is_bare: true,
         shape: ::core::option::Option::Some({
             #[allow(unused_imports, unused_variables, clippy::needless_borrow)]
             fn shape(shape: &mut ::mpp::__private::Shape) {

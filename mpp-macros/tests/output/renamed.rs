@@ -18,6 +18,7 @@ const _: () = {
             ),
         ],
         is_handler: true,
+        is_bare: true,
         shape: ::core::option::Option::Some({
             #[allow(unused_imports, unused_variables, clippy::needless_borrow)]
             fn shape(shape: &mut renamed::__private::Shape) {

@@ -22,9 +22,13 @@ use std::sync::LazyLock;
 /// What programs send (`*/*`, `application/json`, nothing) costs one look at the header: who does not name a `text/…` cannot
 /// prefer HTML.
 pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
-    let lines = || headers.get_all(header::ACCEPT).iter();
-    lines().any(|line| names_text(line.as_bytes()))
-        && Preferences::of(lines().filter_map(|line| line.to_str().ok())).prefer_html()
+    headers.get_all(header::ACCEPT).iter().any(|line| names_text(line.as_bytes())) && prefers_html(headers)
+}
+
+#[inline(never)] // programs say nothing of text
+fn prefers_html(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::ACCEPT).iter();
+    Preferences::of(lines.filter_map(|line| line.to_str().ok())).prefer_html()
 }
 
 fn names_text(accept: &[u8]) -> bool {

@@ -132,6 +132,7 @@ impl TrustedProxies {
     }
 
     /// Who sent this request.
+    #[inline(never)] // only where rates are limited, or a body is read
     pub(super) fn client(&self, extensions: &Extensions, headers: &HeaderMap) -> Client {
         let Some(ConnectInfo(peer)) = extensions.get::<ConnectInfo<SocketAddr>>() else {
             self.cannot_be_told();

@@ -129,8 +129,7 @@ impl Visit {
             answer
         };
         if req.extensions().get::<Layered>().is_some() {
-            tracing::error!(target: "mpp", price = spec.name, at = %spec.location, "this price is under a priced layer: two prices on one request");
-            return Err(early(Answer::fault(ProblemType::Internal, "two prices on one request")));
+            return Err(early(two_prices(spec)));
         }
         let plan = mpp.plan(spec).map_err(early)?;
         let credential = authorization::take(req.headers_mut()).map_err(early)?;
@@ -141,7 +140,9 @@ impl Visit {
         let service = mpp.0.service.as_deref();
         let scope = match (req.extensions().get::<MatchedPath>(), unmatched) {
             (Some(path), _) => plan.scopes.matched(verb, path.as_str(), service),
-            (None, layer) => Arc::new(Scope::literal(verb, layer.unwrap_or(spec.name), uri().path(), service)),
+            (None, layer) => {
+                Arc::new(Scope::literal(verb, layer.unwrap_or(spec.name), uri().path(), service))
+            }
         };
         let target = spec.is_computed().then(|| {
             let bound = match spec.honor {
@@ -290,6 +291,12 @@ impl Visit {
     pub(crate) async fn redeem(&self, quote: &Quote) -> Result<Admission, Answer> {
         self.take_payment(quote).await.map_err(|answer| self.told(answer))
     }
+}
+
+#[cold]
+fn two_prices(spec: &PriceSpec) -> Answer {
+    tracing::error!(target: "mpp", price = spec.name, at = %spec.location, "this price is under a priced layer: two prices on one request");
+    Answer::fault(ProblemType::Internal, "two prices on one request")
 }
 
 /// `Accept-Payment`; several lines are one list (RFC 9110 section 5.3).

@@ -183,6 +183,7 @@ impl RateLimiter {
     ///
     /// # Errors
     /// How long until there is.
+    #[inline(never)] // not where rates are not limited
     pub(super) fn peek(&self, what: Drawn, client: Client) -> Result<(), Duration> {
         self.bucket(what, client).map_or(Ok(()), |buckets| buckets.ask(&client, self.now(), Draw::Nothing))
     }
@@ -191,6 +192,7 @@ impl RateLimiter {
     ///
     /// # Errors
     /// How long until there is one.
+    #[inline(never)] // not where rates are not limited
     pub(super) fn draw(&self, what: Drawn, client: Client) -> Result<(), Duration> {
         self.bucket(what, client).map_or(Ok(()), |buckets| buckets.ask(&client, self.now(), Draw::One))
     }

@@ -55,6 +55,7 @@ impl IdempotencyKey {
     ///
     /// # Errors
     /// 400 for several keys, and for one that is empty, too long or not visible ASCII.
+    #[inline(never)] // nearly no request has one
     pub(super) fn of(mpp: &Mpp, verb: &Method, headers: &HeaderMap) -> Result<Option<Self>, Answer> {
         if verb.is_safe() {
             return Ok(None);

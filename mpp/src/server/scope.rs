@@ -62,6 +62,7 @@ impl Scopes {
         }
     }
 
+    #[inline(never)]
     fn another(
         &self,
         verb: &Method,
@@ -92,6 +93,7 @@ impl Scope {
     }
 
     /// Without a template, as under a fallback or layer: the name and the literal path.
+    #[inline(never)]
     pub(crate) fn literal(verb: &Method, name: &str, path: &str, service: Option<&str>) -> Self {
         Self::shown_as(operation(verb, name), verb, &format!("{name} {path}"), service)
     }
@@ -147,6 +149,7 @@ impl Scope {
         }
     }
 
+    #[inline(never)]
     fn tail_with(&self, target: &Target) -> String {
         b64::encode(format!("{},\"t\":\"{}\"}}", self.members, target.0))
     }
@@ -156,6 +159,7 @@ impl Scope {
 pub(crate) struct Target(String);
 
 impl Target {
+    #[inline(never)]
     pub(crate) fn new(verb: &Method, uri: &Uri, headers: &HeaderMap, bound: &[&str]) -> Self {
         let mut hash = Sha256::new();
         hash_request(&mut hash, verb, uri);

@@ -13,7 +13,7 @@ use crate::server::rate::Drawn;
 use crate::server::respond::{Answer, Challenges, as_page};
 #[cfg(feature = "testing")]
 use axum::http::HeaderMap;
-use axum::http::Uri;
+use axum::http::{HeaderValue, Uri};
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -102,7 +102,7 @@ impl Visit {
             let (id, line) = offer.prepared.challenge.issue(&fresh);
             challenges.push(id, line);
         };
-        match self.ranking(quoted) {
+        match self.wishes.as_ref().and_then(|wishes| self.ranking(quoted, wishes.payment.as_ref()?)) {
             Some(order) => order.into_iter().filter_map(|i| quoted.get(i)).for_each(&mut write),
             None => quoted.iter().for_each(&mut write),
         }
@@ -116,8 +116,9 @@ impl Visit {
     }
 
     /// The client's order of preference; `None` for ours (no header, a malformed one, or no match).
-    pub(super) fn ranking(&self, quoted: &[Quoted<'_>]) -> Option<Vec<usize>> {
-        let accept = AcceptPayment::parse(self.wishes.as_ref()?.payment.as_ref()?.to_str().ok()?).ok()?;
+    #[inline(never)]
+    pub(super) fn ranking(&self, quoted: &[Quoted<'_>], payment: &HeaderValue) -> Option<Vec<usize>> {
+        let accept = AcceptPayment::parse(payment.to_str().ok()?).ok()?;
         let order = accept.rank(quoted.iter().map(|q| (q.offer.name.as_str(), Intent::CHARGE.as_str())));
         (!order.is_empty()).then_some(order)
     }

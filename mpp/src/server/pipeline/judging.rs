@@ -50,6 +50,7 @@ impl Authentic {
 
 impl Mpp {
     /// Size, shape and HMAC of a credential, from the head alone.
+    #[inline(never)] // most requests have none: what every request goes through stays close together
     pub(super) fn judge(
         &self,
         credential: Result<CredentialBuf, CredentialError>,

@@ -21,37 +21,40 @@ pub(super) struct Quoted<'p> {
 impl Visit {
     /// What this request costs, per offer that can be made now; empty when there is none.
     pub(super) fn quote<'p>(&'p self, quote: &Quote) -> Result<Offered<'p>, Answer> {
-        let spec = self.plan.spec;
-        let inner = &self.mpp.0;
         let mut quoted = Offered::new();
         for offer in &self.plan.offers {
             if !offer.method.available() {
                 continue;
             }
             let prepared = match &offer.fixed {
-                Some(fixed) => Ready::Before(fixed.form(offer.fees())),
-                None => {
-                    let units = self.computed(offer, quote)?;
-                    if units < offer.currency.minimum {
-                        continue;
-                    }
-                    if let Err(SplitError::NothingLeft) = offer.shares(units, spec) {
-                        return Err(self.out_of_range(
-                            "the price of this request is too small to be split as this resource splits it",
-                        ));
-                    }
-                    match offer.prepare(units, offer.fees(), spec, &inner.realm, &inner.ring) {
-                        Ok(prepared) => Ready::now(prepared),
-                        Err(why) => {
-                            tracing::error!(target: "mpp", price = spec.name, at = %spec.location, "an offer could not be made: {why}");
-                            continue;
-                        }
-                    }
-                }
+                Some(fixed) => Some(Ready::Before(fixed.form(offer.fees()))),
+                None => self.prepare(offer, quote)?,
             };
-            quoted.push(Quoted { offer, prepared });
+            quoted.extend(prepared.map(|prepared| Quoted { offer, prepared }));
         }
         Ok(quoted)
+    }
+
+    /// An offer of a computed price; `None` for one that cannot be made of this amount.
+    #[inline(never)] // for the sake of fixed prices
+    fn prepare<'p>(&'p self, offer: &'p Offer, quote: &Quote) -> Result<Option<Ready<'p>>, Answer> {
+        let (spec, inner) = (self.plan.spec, &self.mpp.0);
+        let units = self.computed(offer, quote)?;
+        if units < offer.currency.minimum {
+            return Ok(None);
+        }
+        if let Err(SplitError::NothingLeft) = offer.shares(units, spec) {
+            return Err(self.out_of_range(
+                "the price of this request is too small to be split as this resource splits it",
+            ));
+        }
+        match offer.prepare(units, offer.fees(), spec, &inner.realm, &inner.ring) {
+            Ok(prepared) => Ok(Some(Ready::now(prepared))),
+            Err(why) => {
+                tracing::error!(target: "mpp", price = spec.name, at = %spec.location, "an offer could not be made: {why}");
+                Ok(None)
+            }
+        }
     }
 
     /// Base units of a computed price.
