@@ -26,8 +26,9 @@ pub(crate) fn is_documented(attr: &Attribute) -> bool {
 /// The fields that say it is a handler's price, and what that handler takes and gives. Nobody can name the types of a generic
 /// one here.
 pub(crate) fn shape(krate: &TokenStream, handler: &Handler, arguments: &[Argument<'_>]) -> TokenStream {
+    let is_bare = arguments.iter().all(Argument::is_paid).then(|| quote!(is_bare: true,));
     if !handler.sig.generics.params.is_empty() {
-        return quote!(is_handler: true,);
+        return quote!(is_handler: true, #is_bare);
     }
     let probe = |ty: &dyn ToTokens| quote!((&&&&&#krate::__private::Probe::<#ty>::NEW));
     let described = handler.attrs.iter().any(is_documented).then(|| {
@@ -66,6 +67,7 @@ pub(crate) fn shape(krate: &TokenStream, handler: &Handler, arguments: &[Argumen
     let output = output.map(|probe| quote!(#probe.output(shape);));
     quote! {
         is_handler: true,
+        #is_bare
         #operation_id
         shape: ::core::option::Option::Some({
             #[allow(unused_imports, unused_variables, clippy::needless_borrow)]

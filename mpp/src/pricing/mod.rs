@@ -19,7 +19,7 @@ mod split;
 mod terms;
 
 #[cfg(feature = "server")]
-pub(crate) use plan::{Configuration, Findings, Offer, Plan, Prepared};
+pub(crate) use plan::{Configuration, Findings, Offer, Plan, Ready};
 #[cfg(feature = "server")]
 pub use registry::{Registered, registry};
 #[cfg(feature = "openapi")]

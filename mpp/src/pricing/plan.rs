@@ -23,7 +23,7 @@ use crate::protocol::{
     Timestamp,
 };
 use crate::server::scope::Scopes;
-use std::borrow::Cow;
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// Challenges above this are refused at start-up: proxies cap header lines at 8 KB (draft-httpauth-payment-00 section 9.4).
@@ -65,6 +65,33 @@ pub(crate) struct Prepared {
     pub(crate) challenge: PreparedChallenge,
     /// What its `request` says: whoever echoes that is not decoded again.
     pub(crate) charge: Arc<ChargeRequest>,
+}
+
+/// Where a form comes from. It goes through several hands, so that what was computed is boxed: a few words are moved for less than
+/// a hundred bytes.
+#[derive(Clone)]
+pub(crate) enum Ready<'p> {
+    /// Of a fixed price, made at start-up.
+    Before(&'p Prepared),
+    /// Of a computed one.
+    Now(Box<Prepared>),
+}
+
+impl Ready<'_> {
+    pub(crate) fn now(prepared: Prepared) -> Self {
+        Self::Now(Box::new(prepared))
+    }
+}
+
+impl Deref for Ready<'_> {
+    type Target = Prepared;
+
+    fn deref(&self) -> &Prepared {
+        match self {
+            Self::Before(prepared) => prepared,
+            Self::Now(prepared) => prepared,
+        }
+    }
 }
 
 /// What [`Plan::resolve`] works with.
@@ -380,18 +407,18 @@ impl Offer {
     /// The form of `prepared` in which the payer pays the network's fee; `None` if it cannot be made.
     pub(crate) fn unsponsored<'p>(
         &'p self,
-        prepared: &Cow<'p, Prepared>,
+        prepared: &Ready<'p>,
         price: &'static PriceSpec,
         realm: &Realm,
         ring: &SecretRing,
-    ) -> Option<Cow<'p, Prepared>> {
+    ) -> Option<Ready<'p>> {
         if self.fees == Fees::Payer {
             return Some(prepared.clone());
         }
         if let Some(fixed) = &self.fixed {
-            return Some(Cow::Borrowed(fixed.form(Fees::Payer)));
+            return Some(Ready::Before(fixed.form(Fees::Payer)));
         }
-        self.prepare(prepared.charge.amount, Fees::Payer, price, realm, ring).ok().map(Cow::Owned)
+        self.prepare(prepared.charge.amount, Fees::Payer, price, realm, ring).ok().map(Ready::now)
     }
 
     /// The challenge for this much.

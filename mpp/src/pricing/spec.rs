@@ -72,6 +72,9 @@ pub struct PriceSpec {
     pub operation_id: Option<fn() -> Option<String>>,
     #[doc(hidden)]
     pub is_handler: bool,
+    /// The handler takes nothing but its payment: no other argument can refuse a request before the price does.
+    #[doc(hidden)]
+    pub is_bare: bool,
     #[doc(hidden)]
     pub slot: Slot,
 }
@@ -102,6 +105,7 @@ impl PriceSpec {
         #[cfg(feature = "server")]
         operation_id: None,
         is_handler: false,
+        is_bare: false,
         slot: Slot::new(),
     };
 

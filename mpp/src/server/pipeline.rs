@@ -137,28 +137,29 @@ impl Visit {
         // axum's `get` also answers HEAD: it is quoted the price of GET and never spends.
         let head = *req.method() == Method::HEAD;
         let verb = if head { &Method::GET } else { req.method() };
-        let uri = req.extensions().get::<OriginalUri>().map_or(req.uri(), |OriginalUri(uri)| uri);
+        let uri = || req.extensions().get::<OriginalUri>().map_or(req.uri(), |OriginalUri(uri)| uri);
         let service = mpp.0.service.as_deref();
         let scope = match (req.extensions().get::<MatchedPath>(), unmatched) {
             (Some(path), _) => plan.scopes.matched(verb, path.as_str(), service),
-            (None, layer) => Arc::new(Scope::literal(verb, layer.unwrap_or(spec.name), uri.path(), service)),
+            (None, layer) => Arc::new(Scope::literal(verb, layer.unwrap_or(spec.name), uri().path(), service)),
         };
         let target = spec.is_computed().then(|| {
             let bound = match spec.honor {
                 Honor::Recomputed => &[][..],
                 Honor::Quoted(headers) => headers,
             };
-            Target::new(verb, uri, req.headers(), bound)
+            Target::new(verb, uri(), req.headers(), bound)
         });
         let presented = match credential.filter(|_| !head) {
             None => Presented::Nothing,
             Some(credential) => {
                 let key = IdempotencyKey::of(&mpp, verb, req.headers()).map_err(early)?;
-                mpp.judge(credential, key, &plan, verb, uri, req)
+                mpp.judge(credential, key, &plan, verb, uri(), req)
             }
         };
-        let payment = accept_payment(req.headers());
-        let reader = page::is_wanted(req.headers()).then(|| mpp.address(uri));
+        // Of one offer there is no order.
+        let payment = (plan.offers.len() > 1).then(|| accept_payment(req.headers())).flatten();
+        let reader = page::is_wanted(req.headers()).then(|| mpp.address(uri()));
         let wishes = (payment.is_some() || reader.is_some()).then(|| Box::new(Wishes { payment, reader }));
         let counted = mpp.0.rates.is_some().then(|| mpp.0.proxies.client(req.extensions(), req.headers()));
         let visit = Self { mpp, plan, scope, target, digest: None, wishes, presented, counted, held: None };
@@ -186,11 +187,12 @@ impl Visit {
         Ok(req)
     }
 
-    /// Head and body are known: `challenge = "first"` answers here, and a credential is held against the route, request
-    /// and body its challenge was issued for.
+    /// Head and body are known: `challenge = "first"` answers here, and so does a handler without other arguments, whose
+    /// request need not be taken apart for nothing; a credential is held against the route, request and body its challenge was
+    /// issued for.
     ///
     /// # Errors
-    /// 402 for `challenge = "first"`.
+    /// 402 for these two.
     pub(crate) fn identify(&mut self) -> Result<(), Answer> {
         self.hold_against().map_err(|answer| self.told(answer))
     }
@@ -199,7 +201,7 @@ impl Visit {
         let spec = self.plan.spec;
         match &mut self.presented {
             Presented::Nothing
-                if spec.order == Order::ChallengeFirst
+                if (spec.order == Order::ChallengeFirst || spec.is_bare)
                     && spec.tier != Tier::FreeIf
                     && !spec.is_computed() =>
             {

@@ -11,7 +11,7 @@ use crate::protocol::b64;
 use axum::http::{HeaderMap, Method, Uri};
 use base64_simd::{Out, URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 /// base64url of `{"n":"`.
 const BEFORE_NONCE: &str = "eyJuIjoi";
@@ -45,22 +45,41 @@ pub(crate) struct Scope {
     tail: String,
 }
 
-/// The scopes a price has been reached under.
+/// The scopes a price has been reached under. Nearly every price is mounted once: its scope is found without a lock.
 #[derive(Default)]
-pub(crate) struct Scopes(RwLock<Vec<Arc<Scope>>>);
+pub(crate) struct Scopes {
+    first: OnceLock<Arc<Scope>>,
+    others: RwLock<Vec<Arc<Scope>>>,
+}
 
 impl Scopes {
     /// The scope of a template axum matched.
     pub(crate) fn matched(&self, verb: &Method, template: &str, service: Option<&str>) -> Arc<Scope> {
         let is_it = |s: &&Arc<Scope>| s.verb == *verb && s.template == template;
-        if let Some(scope) = self.0.read().unwrap_or_else(PoisonError::into_inner).iter().find(is_it) {
+        match self.first.get() {
+            Some(first) if is_it(&first) => first.clone(),
+            _ => self.another(verb, template, service, is_it),
+        }
+    }
+
+    fn another(
+        &self,
+        verb: &Method,
+        template: &str,
+        service: Option<&str>,
+        is_it: impl Fn(&&Arc<Scope>) -> bool,
+    ) -> Arc<Scope> {
+        if let Some(scope) = self.others.read().unwrap_or_else(PoisonError::into_inner).iter().find(is_it) {
             return scope.clone();
         }
         let scope = Arc::new(Scope::new(verb, template, service));
-        let mut scopes = self.0.write().unwrap_or_else(PoisonError::into_inner);
         // A made-up verb is a stranger's choice: never remembered.
-        if scopes.len() < REMEMBERED && STANDARD.contains(verb) {
-            scopes.push(scope.clone());
+        if !STANDARD.contains(verb) || self.first.set(scope.clone()).is_ok() {
+            return scope;
+        }
+        let mut others = self.others.write().unwrap_or_else(PoisonError::into_inner);
+        if others.len() < REMEMBERED {
+            others.push(scope.clone());
         }
         scope
     }
@@ -303,7 +322,7 @@ mod tests {
     #[test]
     fn only_so_many_scopes_are_remembered_and_none_of_invented_verbs() {
         let scopes = Scopes::default();
-        let remembered = || scopes.0.read().unwrap().len();
+        let remembered = || scopes.others.read().unwrap().len();
         let invented = Method::from_bytes(b"PURGE").unwrap();
         let scope = scopes.matched(&invented, "/a", None);
         assert!(scope.covers(&scope.opaque(None), None));

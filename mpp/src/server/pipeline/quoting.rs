@@ -2,7 +2,7 @@
 
 use super::{Authentic, Visit};
 use crate::method::Rejection;
-use crate::pricing::{Honor, Offer, Prepared, SplitError};
+use crate::pricing::{Honor, Offer, Ready, SplitError};
 use crate::protocol::{Amount, BaseUnits, Intent, ProblemType, Timestamp};
 use crate::server::gate::Quote;
 use crate::server::respond::Answer;
@@ -15,7 +15,7 @@ pub(super) type Offered<'p> = SmallVec<[Quoted<'p>; 2]>;
 /// An offer and what it asks for this request.
 pub(super) struct Quoted<'p> {
     pub(super) offer: &'p Offer,
-    pub(super) prepared: Cow<'p, Prepared>,
+    pub(super) prepared: Ready<'p>,
 }
 
 impl Visit {
@@ -29,7 +29,7 @@ impl Visit {
                 continue;
             }
             let prepared = match &offer.fixed {
-                Some(fixed) => Cow::Borrowed(fixed.form(offer.fees())),
+                Some(fixed) => Ready::Before(fixed.form(offer.fees())),
                 None => {
                     let units = self.computed(offer, quote)?;
                     if units < offer.currency.minimum {
@@ -41,7 +41,7 @@ impl Visit {
                         ));
                     }
                     match offer.prepare(units, offer.fees(), spec, &inner.realm, &inner.ring) {
-                        Ok(prepared) => Cow::Owned(prepared),
+                        Ok(prepared) => Ready::now(prepared),
                         Err(why) => {
                             tracing::error!(target: "mpp", price = spec.name, at = %spec.location, "an offer could not be made: {why}");
                             continue;
