@@ -38,16 +38,15 @@ pub(crate) struct Format {
 }
 
 impl Format {
-    /// Rows under a heading; the documents are what a program gets instead.
+    /// Rows under a heading; the document is what a program gets instead.
     pub(crate) fn print<const N: usize>(
         &self,
         heading: [&str; N],
         rows: &[[String; N]],
-        documents: impl FnOnce() -> Vec<Value>,
+        document: impl FnOnce() -> Value,
     ) -> Result<Answer, Failure> {
         let out = if self.json {
-            let document = json!({ "payments": documents() });
-            format!("{}\n", serde_json::to_string_pretty(&document).map_err(Failure::failed)?)
+            format!("{}\n", serde_json::to_string_pretty(&document()).map_err(Failure::failed)?)
         } else if self.csv {
             let lines = rows.iter().map(|row| terminal::csv(row.each_ref().map(String::as_str)));
             std::iter::once(terminal::csv(heading)).chain(lines).collect()
@@ -66,7 +65,11 @@ pub(crate) async fn run(options: &Options) -> Result<Answer, Failure> {
     let entries = FileLedger::open(Home::find()?.file(FILE)?)?.entries().await?;
     let rows: Vec<_> = entries.iter().map(row).collect();
     let heading = ["time", "origin", "request", "method", "spent", "state", "reference", "entry"];
-    options.format.print(heading, &rows, || entries.iter().map(document).collect())
+    options.format.print(
+        heading,
+        &rows,
+        || json!({ "payments": entries.iter().map(document).collect::<Vec<_>>() }),
+    )
 }
 
 fn row(entry: &Entry) -> [String; 8] {

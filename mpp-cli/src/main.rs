@@ -8,7 +8,7 @@
 //! `validate --pay`). These touch neither a configuration file nor an environment variable, and the network only where they are
 //! given a URL.
 //!
-//! Exit codes: 0 done, 1 it failed (one sentence on standard error) or a check found something, 2 wrong usage, 3 not paid, 4 paid and not delivered,
+//! Exit codes: 0 done, 1 it failed (one sentence on standard error), a check found something or not all could be read, 2 wrong usage, 3 not paid, 4 paid and not delivered,
 //! 22 the server answered with an error and `--fail` was given. With `--json`, which every command has, standard output is one
 //! JSON document: the answer, or the failure.
 
@@ -168,9 +168,9 @@ fn online<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failur
 struct Answer {
     /// For standard output.
     out: zeroize::Zeroizing<String>,
-    /// For standard error; the command succeeded all the same.
+    /// For standard error, beside what is printed.
     warnings: String,
-    /// Success, but for a check that found something.
+    /// Success, but for a check that found something, or a ledger that could not be read to the full.
     exit: ExitCode,
 }
 

@@ -2,12 +2,16 @@
 //!
 //! It needs the store and nothing else: no secret, because the ledger is not sealed, and no server, because no HTTP endpoint
 //! exposes it. Nothing is written.
+//!
+//! What cannot be read is left out, named on standard error, and ends with exit code 1: nobody takes the rest for all.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use mpp::ledger::{Delivery, Ledger, LedgerEntry, Query};
+use mpp::ledger::{Delivery, Ledger, LedgerEntry, Query, Unreadable};
 use mpp::protocol::Timestamp;
 use mpp::refund::{Refund, RefundState};
 use mpp::store::{PostgresStore, RedbStore, RedisStore, Store};
@@ -16,6 +20,7 @@ use serde_json::{Value, json};
 use crate::Answer;
 use crate::failure::Failure;
 use crate::ledger::Format;
+use crate::terminal;
 
 /// Which payments of which server.
 #[derive(clap::Args)]
@@ -95,10 +100,11 @@ impl StoreAt {
 pub(crate) async fn run(options: &Options, format: &Format) -> Result<Answer, Failure> {
     let Some(store) = &options.store else { return Err(Failure::failed("`--server` needs a `--store`")) };
     let ledger = Ledger::in_store(store.open().await?);
-    let (query, mut entries, mut after) = (options.query(), Vec::new(), None);
+    let (query, mut entries, mut unreadable, mut after) = (options.query(), Vec::new(), Vec::new(), None);
     loop {
         let page = ledger.page(&query, after.as_ref()).await.map_err(Failure::failed)?;
         entries.extend(page.entries);
+        unreadable.extend(page.unreadable);
         after = page.next;
         if after.is_none() {
             break;
@@ -119,7 +125,26 @@ pub(crate) async fn run(options: &Options, format: &Format) -> Result<Answer, Fa
         "challenge",
     ];
     let rows: Vec<_> = entries.iter().map(row).collect();
-    format.print(heading, &rows, || entries.iter().map(document).collect())
+    let answer = format.print(heading, &rows, || {
+        json!({
+            "payments": entries.iter().map(document).collect::<Vec<_>>(),
+            "unreadable": unreadable.iter().map(unread).collect::<Vec<_>>(),
+        })
+    })?;
+    if unreadable.is_empty() {
+        return Ok(answer);
+    }
+    Ok(Answer { warnings: warnings(&unreadable), exit: ExitCode::FAILURE, ..answer })
+}
+
+/// One line for each, and what that means.
+fn warnings(unreadable: &[Unreadable]) -> String {
+    let mut out = String::new();
+    for one in unreadable {
+        let _ = writeln!(out, "mpp: {}", terminal::plain(&format!("{}: {}", one.key, one.error)));
+    }
+    let _ = writeln!(out, "mpp: what is printed is not all; unreadable: {}", unreadable.len());
+    out
 }
 
 impl Options {
@@ -157,7 +182,7 @@ fn row(entry: &LedgerEntry) -> [String; 11] {
         sale.currency.clone(),
         entry.delivery.name().to_owned(),
         entry.runs.to_string(),
-        entry.refunded().to_string(),
+        entry.refunded().map_or_else(|| "unknown".to_owned(), |back| back.to_string()),
         sale.payer.clone().unwrap_or_default(),
         sale.reference.clone(),
         sale.challenge_id.clone(),
@@ -183,6 +208,10 @@ fn refund(refund: &Refund) -> Value {
     })
 }
 
+fn unread(one: &Unreadable) -> Value {
+    json!({ "key": one.key, "why": one.error.to_string() })
+}
+
 fn document(entry: &LedgerEntry) -> Value {
     let sale = &entry.sale;
     json!({
@@ -196,8 +225,8 @@ fn document(entry: &LedgerEntry) -> Value {
         "delivered": entry.delivery == Delivery::Delivered,
         "state": entry.delivery.name(),
         "runs": entry.runs,
-        "refunded": entry.refunded().to_string(),
-        "refunds": entry.refunds.iter().map(refund).collect::<Vec<_>>(),
+        "refunded": entry.refunded().map(|back| back.to_string()),
+        "refunds": entry.refunds.as_ref().map(|refunds| refunds.iter().map(refund).collect::<Vec<_>>()),
         "payer": sale.payer,
         "reference": sale.reference,
         "externalId": sale.external_id,

@@ -4,7 +4,7 @@
 #[path = "../../mpp/tests/servers/mod.rs"]
 mod servers;
 
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::Arc;
 
 use mpp::ledger::Query;
@@ -12,7 +12,8 @@ use mpp::method::Step;
 use mpp::refund::{Finding, RefundError, RefundOrder};
 use mpp::routing::{Router, get};
 use mpp::store::{
-    Cas, Durability, Key, PostgresStore, RedbStore, RedisStore, Store, StoreError, Version, Versioned, Write,
+    Cas, Durability, Keep, Key, PostgresStore, RedbStore, RedisStore, Store, StoreError, Version, Versioned,
+    Write,
 };
 use mpp::testing::{self, Client};
 use mpp::{Mpp, Paid, Secret, SystemClock};
@@ -42,10 +43,13 @@ async fn sold(store: impl Store) {
 
 /// What the command prints, and its exit code.
 fn ledger(store: &str, more: &[&str]) -> (String, Option<i32>) {
+    let Output { status, stdout, stderr } = run(store, more);
+    (String::from_utf8([stdout, stderr].concat()).unwrap(), status.code())
+}
+
+fn run(store: &str, more: &[&str]) -> Output {
     let arguments = [&["ledger", "--server", "--store", store][..], more].concat();
-    let output = Command::new(env!("CARGO_BIN_EXE_mpp")).args(arguments).output().unwrap();
-    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-    (text, output.status.code())
+    Command::new(env!("CARGO_BIN_EXE_mpp")).args(arguments).output().unwrap()
 }
 
 #[test]
@@ -164,6 +168,59 @@ fn a_refund_that_a_person_closed_is_marked_as_their_word() {
     });
     drop(runtime);
     assert_eq!(refunds(), ["refunded", "operator", "seen in the books"]);
+}
+
+#[test]
+fn what_cannot_be_read_is_told_and_all_else_is_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("payments.redb");
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime().block_on(sold(RedbStore::open(&path).unwrap()));
+    let keys = runtime().block_on(async {
+        let shelf = RedbStore::open(&path).unwrap();
+        let over = shelf.scan("free/ledger/", None, 9).await.unwrap().remove(0).0;
+        let book = over.as_str().replace("/ledger/", "/refund/");
+        let mut keys =
+            vec!["free/entry/!".to_owned(), "paid/ledger/001800000000-x\u{1b}[2J".to_owned(), book];
+        for key in &keys {
+            let key = Key::from_text(key.clone()).unwrap();
+            let garbage = Write { value: vec![0xff; 9], keep: Keep::Live };
+            assert!(matches!(shelf.cas(&key, None, Some(garbage)).await, Ok(Cas::Written(_))));
+        }
+        keys.sort();
+        keys
+    });
+    let store = format!("file:{}", path.display());
+
+    let Output { status, stdout, stderr } = run(&store, &["--json"]);
+    let said = String::from_utf8(stderr).unwrap();
+    assert_eq!((status.code(), said.lines().count()), (Some(1), 4), "{said}");
+    let document: Value = serde_json::from_slice(&stdout).unwrap();
+    let mut named: Vec<_> = document["unreadable"].as_array().unwrap().clone();
+    named.sort_by_key(|one| one["key"].to_string());
+    assert_eq!(named.iter().map(|one| one["key"].as_str().unwrap()).collect::<Vec<_>>(), keys);
+    assert!(named.iter().all(|one| one["why"].as_str().unwrap().starts_with("unreadable in the store: ")));
+    let payments = document["payments"].as_array().unwrap();
+    let refunds = |operation: &str| {
+        let payment = payments.iter().find(|payment| payment["operation"] == operation).unwrap();
+        (payment["refunded"].clone(), payment["refunds"].clone())
+    };
+    assert_eq!(refunds("GET /weather/{city}"), (Value::Null, Value::Null), "nobody knows");
+    assert_eq!(refunds("GET /broken"), ("0".into(), Value::Array(Vec::new())));
+
+    for format in [&["--csv"][..], &[]] {
+        let Output { status, stdout, stderr } = run(&store, format);
+        let (printed, said) = (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap());
+        assert_eq!((status.code(), printed.lines().count()), (Some(1), 3), "{printed}");
+        assert!(printed.contains("unknown"), "{printed}");
+        assert!(
+            said.contains("mpp: free/entry/!: unreadable in the store: an entry") && !said.contains('\u{1b}')
+        );
+    }
+    // Of what is owed, only an entry may be one.
+    let (said, code) = ledger(&store, &["--csv", "--undelivered"]);
+    assert_eq!((said.lines().count(), code), (4, Some(1)), "{said}");
+    assert!(said.contains("mpp: free/entry/!") && !said.contains("/ledger/"), "{said}");
 }
 
 /// What the two databases have to give.

@@ -168,23 +168,15 @@ fn wait(mut child: Child, limit: Duration, interrupt: &Interrupt) -> Result<Exit
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU32;
-
     use super::*;
 
     fn run(script: &str, limit: Duration, interrupt: bool) -> Finished {
-        static RUNS: AtomicU32 = AtomicU32::new(0);
-        let number = RUNS.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("xtask-{}-{number}.log", std::process::id()));
-        let mut log = Log::create(path.clone()).expect("a log in the temporary folder");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut log = Log::create(folder.path().join("step.log")).expect("a log in the temporary folder");
         let mut command = Command::new("sh");
         command.args(["-c", script]);
         let interrupt = Interrupt(Arc::new(AtomicBool::new(interrupt)));
-        let finished = Step::new(command, Counting::Check, limit)
-            .run(&mut log, &interrupt)
-            .expect("the log is writable");
-        std::fs::remove_file(path).expect("the log is ours");
-        finished
+        Step::new(command, Counting::Check, limit).run(&mut log, &interrupt).expect("the log is writable")
     }
 
     const LONG: Duration = Duration::from_secs(60);
@@ -223,12 +215,11 @@ mod tests {
 
     #[test]
     fn a_program_that_does_not_exist_is_a_failed_step() {
-        let path = std::env::temp_dir().join(format!("xtask-{}-missing.log", std::process::id()));
-        let mut log = Log::create(path.clone()).expect("a log in the temporary folder");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut log = Log::create(folder.path().join("step.log")).expect("a log in the temporary folder");
         let interrupt = Interrupt(Arc::default());
         let mut step = Step::new(Command::new("/nowhere/no-such-program"), Counting::Check, LONG);
         let finished = step.run(&mut log, &interrupt).expect("the log is writable");
-        std::fs::remove_file(path).expect("the log is ours");
         assert!(finished.reason.starts_with("cannot start"), "{}", finished.reason);
     }
 

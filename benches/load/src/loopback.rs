@@ -9,9 +9,10 @@ use crate::process::{Server, on_core, pinned, serving};
 use crate::{Effort, report};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use tempfile::TempDir;
 
 const CONNECTIONS: usize = 32;
 /// Requests a second in the open model.
@@ -74,15 +75,15 @@ pub(crate) fn measure(effort: Effort, peer: Option<&Path>) {
 
 const CONSTANT: &str = "axum, constant 402";
 
-fn contenders(peer: Option<&Path>) -> (Scratch, Vec<Contender>) {
-    let folder = Scratch::new();
+fn contenders(peer: Option<&Path>) -> (TempDir, Vec<Contender>) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
     let start = |name, path, expected, command| {
         let server = Server::start(command);
         Contender { name, path, expected, rate: RATE, server, closed: Vec::new(), open: Vec::new() }
     };
     let hello = start("axum, hello world", "/", 200, serving(Some(SERVER_CORE), &["hello"]));
     let ours = start("ours", "/", 402, serving(Some(SERVER_CORE), &["priced", NODE, RECIPIENT, CHAIN]));
-    let answer = folder.0.join("answer");
+    let answer = folder.path().join("answer");
     std::fs::write(&answer, ours.answer()).expect("a temporary file");
     let answer = answer.to_str().expect("a path in UTF-8");
     let constant = start(CONSTANT, "/", 402, serving(Some(SERVER_CORE), &["constant", answer]));
@@ -187,23 +188,5 @@ fn stay_on(core: usize) {
         report::skipped(
             "cores of their own for the servers and the generator: there is no `taskset`, or only one core",
         );
-    }
-}
-
-/// A folder for the time of a run.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("mpp-load-{}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a temporary folder");
-        Self(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // A temporary folder; what is left of it does no harm.
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

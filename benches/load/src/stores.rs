@@ -36,10 +36,10 @@ async fn stores(effort: Effort) {
     let memory = MemoryStore::with_limits(Limits { paid: usize::MAX, free: usize::MAX });
     claims("memory", Arc::new(memory), effort).await;
 
-    let file = std::env::temp_dir().join(format!("mpp-load-{}.redb", std::process::id()));
-    claims("redb, one file", Arc::new(RedbStore::open(&file).expect("a temporary file")), effort).await;
-    // A temporary file; what is left of it does no harm.
-    let _ = std::fs::remove_file(&file);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = RedbStore::open(folder.path().join("claims.redb")).expect("a temporary file");
+    claims("redb, one file", Arc::new(store), effort).await;
+    drop(folder);
 
     match Server::redis(DURABLE) {
         Some(server) => {

@@ -9,6 +9,10 @@
 //! Lines are kept for [`Builder::ledger_retention`](crate::Builder::ledger_retention), and erased by
 //! [`Ledger::erase`]. What was paid and is not delivered, and a refund that is due or pending, is kept until it is over.
 //! `mpp ledger --server` prints it from the store alone; no HTTP endpoint exposes it.
+//!
+//! What this version cannot read hides nothing else: a page [names](Page::unreadable) it and shows all others.
+
+mod erasing;
 
 use super::Mpp;
 use super::journal::{
@@ -74,8 +78,8 @@ pub struct LedgerEntry {
     pub delivery: Delivery,
     /// How often the handler has run for it.
     pub runs: u32,
-    /// What was ordered back, oldest first.
-    pub refunds: Vec<Refund>,
+    /// What was ordered back, oldest first; `None` where that [cannot be read](Page::unreadable).
+    pub refunds: Option<Vec<Refund>>,
 }
 
 /// How the delivery of a payment stands.
@@ -88,7 +92,7 @@ pub struct LedgerEntry {
 pub enum Delivery {
     /// Not yet: its credential opens the route.
     Undelivered,
-    /// No run may deliver it any more: the operator owes a refund.
+    /// No run may deliver it any more: the operator owes a refund. Where its refunds cannot be read, it may be back already.
     RefundDue,
     /// Its response was committed and sent.
     Delivered,
@@ -113,16 +117,17 @@ impl Delivery {
 }
 
 impl LedgerEntry {
-    /// How much of it went back.
+    /// How much of it went back; `None` where that [cannot be read](Page::unreadable).
     ///
     /// ```
     /// # use mpp::{Amount, ledger::LedgerEntry};
-    /// fn kept(entry: &LedgerEntry) -> bool { entry.refunded() == Amount::ZERO }
+    /// fn kept(entry: &LedgerEntry) -> bool { entry.refunded() == Some(Amount::ZERO) }
     /// # drop(kept);
     /// ```
-    pub fn refunded(&self) -> Amount {
-        let back = self.refunds.iter().filter(|refund| matches!(refund.state, RefundState::Refunded { .. }));
-        back.map(|refund| refund.amount).sum()
+    pub fn refunded(&self) -> Option<Amount> {
+        let is_back = |refund: &&Refund| matches!(refund.state, RefundState::Refunded { .. });
+        let refunds = self.refunds.as_ref()?;
+        Some(refunds.iter().filter(is_back).map(|refund| refund.amount).sum())
     }
 }
 
@@ -228,13 +233,22 @@ impl Query {
 
     fn wants(&self, line: &Line) -> bool {
         let is = |wanted: &Option<String>, it: &str| wanted.as_ref().is_none_or(|wanted| wanted == it);
-        let at = Timestamp::from_unix(line.settled_at);
-        self.since.is_none_or(|since| at >= since)
-            && self.until.is_none_or(|until| at < until)
+        self.spans(line.settled_at)
             && is(&self.operation, &line.bill.operation)
             && is(&self.method, &line.method)
             && (self.payer.is_none() || self.payer == line.payer)
             && !(self.open && matches!(line.ending, Ending::Delivered | Ending::Refunded))
+    }
+
+    /// Whether a payment that is over may be wanted, of which no more is known than when it was settled, or not even that.
+    fn may_want(&self, settled_at: Option<i64>) -> bool {
+        !self.open && settled_at.is_none_or(|at| self.spans(at))
+    }
+
+    /// Unix seconds.
+    fn spans(&self, settled_at: i64) -> bool {
+        let at = Timestamp::from_unix(settled_at);
+        self.since.is_none_or(|since| at >= since) && self.until.is_none_or(|until| at < until)
     }
 }
 
@@ -258,10 +272,51 @@ impl Query {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Page {
-    /// At most some hundred; none at the end only.
+    /// At most some hundred. None only at the end, or beside what is unreadable.
     pub entries: Vec<LedgerEntry>,
+    /// What is left out of the entries because it cannot be read. Whoever adds them up has to say so.
+    pub unreadable: Vec<Unreadable>,
     /// `None` at the end.
     pub next: Option<Cursor>,
+}
+
+/// Something of the ledger that this version cannot read: damaged, or written by another version. It is left as it is.
+///
+/// Whether a query wants it nobody can tell, but for the time in its key: it is on the pages of every query that may.
+///
+/// ```
+/// use mpp::ledger::Page;
+///
+/// fn complain(page: &Page) {
+///     for one in &page.unreadable {
+///         eprintln!("{}: {}", one.key, one.error);
+///     }
+/// }
+/// # drop(complain);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unreadable {
+    /// Its key in the store, without what the store itself puts before all keys. `…` is `paid`, or `free` for test money:
+    ///
+    /// | key | what it is |
+    /// | --- | --- |
+    /// | `…/entry/<challenge id>` | a payment that is open, and not in [`Page::entries`]; or what is remembered of one that is over, whose line may be there |
+    /// | `…/ledger/<settled at, unix seconds>-<challenge id>` | a payment that is over; it is not in [`Page::entries`] |
+    /// | `…/refund/<settled at, unix seconds>-<challenge id>` | what was ordered back of a payment; that is in [`Page::entries`], without its [refunds](LedgerEntry::refunds) |
+    pub key: String,
+    /// [`StoreError::Unreadable`]: what is wrong with it.
+    pub error: StoreError,
+}
+
+impl Unreadable {
+    /// What is wrong with this one key alone; any other error is one of the store.
+    fn at(key: &Key, error: StoreError) -> Result<Self, StoreError> {
+        match error {
+            StoreError::Unreadable(_) => Ok(Self { key: key.as_str().to_owned(), error }),
+            error => Err(error),
+        }
+    }
 }
 
 /// A place in the ledger, from the page before it.
@@ -321,7 +376,7 @@ impl Ledger {
     /// may be on two pages; its challenge id tells.
     ///
     /// # Errors
-    /// [`StoreError`] when the store fails.
+    /// [`StoreError`] when the store fails. What in it cannot be read is no error: it is in [`Page::unreadable`].
     ///
     /// ```
     /// # #[cfg(feature = "testing")] {
@@ -335,81 +390,31 @@ impl Ledger {
     pub async fn page(&self, query: &Query, after: Option<&Cursor>) -> Result<Page, StoreError> {
         let mut place = after.map_or(Place::Open(Quota::Paid, None), |Cursor(place)| place.clone());
         loop {
-            let (entries, next) = match &place {
+            let Part { entries, unreadable, next } = match &place {
                 Place::Open(quota, after) => self.open(*quota, after.as_ref(), query).await?,
                 Place::Lines(quota, after) => self.lines(*quota, after.as_ref(), query).await?,
             };
             let next = next.or_else(|| place.beyond(query));
             match next {
-                Some(next) if entries.is_empty() => place = next,
-                next => return Ok(Page { entries, next: next.map(Cursor) }),
+                Some(next) if entries.is_empty() && unreadable.is_empty() => place = next,
+                next => return Ok(Page { entries, unreadable, next: next.map(Cursor) }),
             }
         }
-    }
-
-    /// Erases lines of payments that are over, with what was given back of them; what is open stays, and so does a payment of
-    /// which a refund is pending. Returns how many. In the place of each, and for a day, the store knows that a payment of this
-    /// challenge id and time was erased, and nothing else of it.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store fails; what was erased until then stays erased.
-    ///
-    /// ```
-    /// # #[cfg(feature = "testing")] {
-    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-    /// use mpp::ledger::Query;
-    /// // Who pays may ask to be forgotten.
-    /// let query = Query::new().payer("did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK");
-    /// assert_eq!(mpp::testing::mpp().ledger().erase(&query).await, Ok(0));
-    /// # });
-    /// # }
-    /// ```
-    pub async fn erase(&self, query: &Query) -> Result<usize, StoreError> {
-        let mut erased = 0;
-        for quota in [Quota::Paid, Quota::Free] {
-            // A line that is still in its record is moved first.
-            let mut after = None;
-            loop {
-                let page = self.journal.page(quota, after.as_ref()).await?;
-                let Some((last, ..)) = page.last() else { break };
-                after = Some(last.clone());
-                for (_, id, found) in page {
-                    if found?.listing.is_some_and(|listing| query.wants(&listing.line)) {
-                        self.journal.archive(quota, &id, self.clock.now()).await.map_err(store)?;
-                    }
-                }
-            }
-            let mut after = self.first(quota, query);
-            loop {
-                let LinePage { lines, last } = self.journal.lines(quota, &after).await?;
-                let Some(last) = last else { break };
-                after = last;
-                for found in lines.iter().filter(|found| query.wants(&found.line)) {
-                    let of = BookOf { quota, settled_at: found.line.settled_at, id: found.id.clone() };
-                    if self.journal.refunds(&of).await?.is_some_and(|(_, book)| book.has_pending()) {
-                        continue;
-                    }
-                    // The line first: without it nothing more can be ordered.
-                    erased += usize::from(self.journal.erase(found).await.map_err(store)?);
-                    self.journal.forget_refunds(&of).await?;
-                }
-            }
-        }
-        Ok(erased)
     }
 
     /// A page of journal entries that are settled, or whose line is still in them.
-    async fn open(
-        &self,
-        quota: Quota,
-        after: Option<&Key>,
-        query: &Query,
-    ) -> Result<(Vec<LedgerEntry>, Option<Place>), StoreError> {
+    async fn open(&self, quota: Quota, after: Option<&Key>, query: &Query) -> Result<Part, StoreError> {
         let page = self.journal.page(quota, after).await?;
         let next = page.last().map(|(key, ..)| Place::Open(quota, Some(key.clone())));
-        let mut entries = Vec::new();
-        for (_, id, found) in page {
-            let found = found?;
+        let mut part = Part { next, ..Part::default() };
+        for (key, id, found) in page {
+            let found = match found {
+                Ok(found) => found,
+                Err(error) => {
+                    part.unreadable.push(Unreadable::at(&key, error)?);
+                    continue;
+                }
+            };
             let line = match (&found.record, found.listing) {
                 (Record::Open(entry), _) => open_line(entry),
                 // Between its record and the ledger.
@@ -422,38 +427,41 @@ impl Ledger {
             let of = BookOf { quota, settled_at: line.settled_at, id };
             let book = match line.ending {
                 // Nothing is ordered back while the route is open.
-                Ending::Open => None,
-                _ => self.journal.refunds(&of).await?.map(|(_, book)| book),
+                Ending::Open => Ok(None),
+                _ => match self.journal.refunds(&of).await {
+                    Ok(there) => Ok(there.map(|(_, book)| book)),
+                    Err(error) => Err(Unreadable::at(&of.key(), error)?),
+                },
             };
             // Back already, and about to be closed.
-            if line.ending == Ending::RefundDue && book.as_ref().is_some_and(Book::is_settled) {
+            if line.ending == Ending::RefundDue && matches!(&book, Ok(Some(book)) if book.is_settled()) {
                 line.ending = Ending::Refunded;
             }
             if query.wants(&line) {
-                entries.push(LedgerEntry::new(of.id, line, book.as_ref()));
+                part.add(of.id, line, book);
             }
         }
-        Ok((entries, next))
+        Ok(part)
     }
 
-    async fn lines(
-        &self,
-        quota: Quota,
-        after: Option<&Key>,
-        query: &Query,
-    ) -> Result<(Vec<LedgerEntry>, Option<Place>), StoreError> {
+    async fn lines(&self, quota: Quota, after: Option<&Key>, query: &Query) -> Result<Part, StoreError> {
         let after = after.cloned().unwrap_or_else(|| self.first(quota, query));
-        let LinePage { lines, last } = self.journal.lines(quota, &after).await?;
+        let LinePage { lines, unreadable, last } = self.journal.lines(quota, &after).await?;
         let late = |found: &FoundLine| query.until.is_some_and(|until| found.line.settled_at >= until.unix());
         let next =
             last.filter(|_| !lines.last().is_some_and(late)).map(|last| Place::Lines(quota, Some(last)));
-        let books = self.books_beside(quota, &lines).await?;
-        let wanted = lines.into_iter().filter(|found| query.wants(&found.line));
-        let entry = |found: FoundLine| {
-            let book = books.get(&found.id);
-            LedgerEntry::new(found.id, found.line, book)
-        };
-        Ok((wanted.map(entry).collect(), next))
+        let mut books = self.books_beside(quota, &lines).await?;
+        let mut part = Part { next, ..Part::default() };
+        for found in unreadable {
+            if query.may_want(found.settled_at) {
+                part.unreadable.push(Unreadable::at(&found.key, found.error)?);
+            }
+        }
+        for found in lines.into_iter().filter(|found| query.wants(&found.line)) {
+            let book = books.remove(&found.id).transpose();
+            part.add(found.id, found.line, book);
+        }
+        Ok(part)
     }
 
     /// What was given back of the payments on a page. Both are in the order of the same times and ids.
@@ -461,7 +469,7 @@ impl Ledger {
         &self,
         quota: Quota,
         lines: &[FoundLine],
-    ) -> Result<HashMap<String, Book>, StoreError> {
+    ) -> Result<HashMap<String, Result<Book, Unreadable>>, StoreError> {
         let mut books = HashMap::new();
         let (Some(first), Some(last)) = (lines.first(), lines.last()) else { return Ok(books) };
         let until = (last.line.settled_at, last.id.as_str());
@@ -470,11 +478,15 @@ impl Ledger {
             let page = self.journal.refund_books(quota, Some(&after)).await?;
             let Some((last, ..)) = page.last() else { return Ok(books) };
             after = last.clone();
-            for (_, of, _, book) in page {
+            for (key, of, _, book) in page {
                 if (of.settled_at, of.id.as_str()) > until {
                     return Ok(books);
                 }
-                books.insert(of.id, book?);
+                let book = match book {
+                    Ok(book) => Ok(book),
+                    Err(error) => Err(Unreadable::at(&key, error)?),
+                };
+                books.insert(of.id, book);
             }
         }
     }
@@ -485,6 +497,31 @@ impl Ledger {
     }
 }
 
+/// What a page has of one place.
+#[derive(Default)]
+struct Part {
+    entries: Vec<LedgerEntry>,
+    unreadable: Vec<Unreadable>,
+    /// Where this place goes on.
+    next: Option<Place>,
+}
+
+impl Part {
+    /// A payment, also when its book cannot be read.
+    fn add(&mut self, challenge_id: String, line: Line, book: Result<Option<Book>, Unreadable>) {
+        let refunds = match book {
+            Ok(book) => Some(book.map_or_else(Vec::new, |book| {
+                book.orders.iter().map(|order| Refund::of(order, book.decimals)).collect()
+            })),
+            Err(unreadable) => {
+                self.unreadable.push(unreadable);
+                None
+            }
+        };
+        self.entries.push(LedgerEntry::new(challenge_id, line, refunds));
+    }
+}
+
 impl fmt::Debug for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Ledger(..)")
@@ -492,16 +529,13 @@ impl fmt::Debug for Ledger {
 }
 
 impl LedgerEntry {
-    fn new(challenge_id: String, line: Line, book: Option<&Book>) -> Self {
+    fn new(challenge_id: String, line: Line, refunds: Option<Vec<Refund>>) -> Self {
         let delivery = match line.ending {
             Ending::Open => Delivery::Undelivered,
             Ending::RefundDue => Delivery::RefundDue,
             Ending::Delivered => Delivery::Delivered,
             Ending::Refunded => Delivery::Refunded,
         };
-        let refunds = book.map_or_else(Vec::new, |book| {
-            book.orders.iter().map(|order| Refund::of(order, book.decimals)).collect()
-        });
         Self { runs: line.runs, delivery, refunds, sale: Sale::on(challenge_id, line) }
     }
 }
@@ -530,14 +564,4 @@ fn open_line(entry: &Entry) -> Option<Line> {
         DeliveryState::None | DeliveryState::Running => Ending::Open,
     };
     Line::of(entry, ending)
-}
-
-/// What is asked of the journal here ends with no lost race; should it once, the caller looks again.
-fn store(error: super::journal::JournalError) -> StoreError {
-    match error {
-        super::journal::JournalError::Store(error) => error,
-        super::journal::JournalError::Lost(_) => {
-            StoreError::Backend("the entry changed meanwhile".to_owned())
-        }
-    }
 }

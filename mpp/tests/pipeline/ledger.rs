@@ -7,6 +7,7 @@ use mpp::ledger::{Delivery, Ledger, LedgerEntry, Query};
 use mpp::observe::Event;
 use mpp::protocol::Timestamp;
 use mpp::refund::{RefundError, RefundOrder};
+use mpp::store::{Cas, Keep, Key, Quota, StoreError, Write};
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -214,4 +215,115 @@ async fn a_proof_of_identity_leaves_no_line_and_a_store_that_forgets_keeps_none_
     lab.pay("/cheap", "tx1").await.1.assert_ok();
     settle_down().await;
     assert_eq!(shown(&lab.mpp.ledger(), &Query::new()).await, [""; 0]);
+}
+
+/// Writes what no version has written.
+async fn damage(lab: &Lab, kind: &str, name: &str) -> String {
+    let key = Key::new(Quota::Paid, kind, name);
+    let there = lab.shelf.get(&key).await.unwrap().map(|there| there.version);
+    let garbage = Write { value: vec![0xff; 9], keep: Keep::Live };
+    assert!(matches!(lab.shelf.cas(&key, there, Some(garbage)).await, Ok(Cas::Written(_))));
+    key.as_str().to_owned()
+}
+
+/// The keys of what no page of a query can show.
+async fn left_out(ledger: &Ledger, query: &Query) -> Vec<String> {
+    let (mut keys, mut after) = (Vec::new(), None);
+    loop {
+        let page = ledger.page(query, after.as_ref()).await.unwrap();
+        keys.extend(page.unreadable.into_iter().map(|one| one.key));
+        after = page.next;
+        if after.is_none() {
+            return keys;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_can_read_is_named_and_hides_no_other_payment() {
+    let lab = lab();
+    for tx in ["tx1", "tx2"] {
+        lab.pay("/cheap", tx).await.1.assert_ok();
+    }
+    lab.bench.failures.store(9, Ordering::SeqCst);
+    lab.pay("/flaky", "tx3").await;
+    settle_down().await;
+    // Before all others, and after them; more than a page of them.
+    let mut bad = Vec::new();
+    for n in 0..120 {
+        bad.push(damage(&lab, "ledger", &format!("000000000000-{n:03}")).await);
+    }
+    bad.push(damage(&lab, "ledger", &format!("00{START}-~")).await);
+    let ledger = Ledger::in_store(lab.shelf.clone());
+    // What is over is not owed, and what has a time is wanted only then.
+    assert_eq!(ledger.erase(&Query::new().undelivered()).await, Ok(0));
+    assert_eq!(ledger.erase(&Query::new().since(Timestamp::from_unix(START + 1))).await, Ok(0));
+    let nothing = ledger.erase(&Query::new().operation("GET /dear")).await;
+    assert!(matches!(nothing, Err(StoreError::Unreadable(_))), "that is what nobody knows: {nothing:?}");
+    bad.push(damage(&lab, "ledger", "~").await);
+    for name in ["!", "~"] {
+        bad.push(damage(&lab, "entry", name).await);
+    }
+    let mut states = shown(&ledger, &Query::new()).await;
+    states.sort();
+    assert_eq!(states, ["GET /cheap delivered", "GET /cheap delivered", "GET /flaky undelivered"]);
+    let mut named = left_out(&ledger, &Query::new()).await;
+    named.sort();
+    bad.sort();
+    assert_eq!(named, bad);
+
+    assert_eq!(shown(&ledger, &Query::new().undelivered()).await, ["GET /flaky undelivered"]);
+    assert_eq!(left_out(&ledger, &Query::new().undelivered()).await, ["paid/entry/!", "paid/entry/~"]);
+    let now = Query::new().since(Timestamp::from_unix(START)).until(Timestamp::from_unix(START + 1));
+    let timed = format!("paid/ledger/00{START}-~");
+    assert_eq!(left_out(&ledger, &now).await, ["paid/entry/!", "paid/entry/~", &timed, "paid/ledger/~"]);
+    let before = left_out(&ledger, &Query::new().until(Timestamp::from_unix(START))).await;
+    assert_eq!((before.len(), before.contains(&timed)), (bad.len() - 1, false));
+
+    // Erased is what can be.
+    assert!(matches!(ledger.erase(&Query::new()).await, Err(StoreError::Unreadable(_))));
+    assert_eq!(shown(&ledger, &Query::new()).await, ["GET /flaky undelivered"]);
+    assert_eq!(left_out(&ledger, &Query::new()).await.len(), bad.len(), "and nothing else is touched");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_payment_whose_refunds_nobody_can_read_is_shown_without_them_and_not_erased() {
+    let lab = Lab::on(Network::with_money("tempo", mpp::method::Money::Real), |builder| {
+        builder.single_process_volatile_store().ledger_retention(MONTH).max_runs(1)
+    });
+    lab.pay("/cheap", "tx1").await.1.assert_ok();
+    lab.pay("/dear", "tx2").await.1.assert_ok();
+    lab.bench.failures.store(9, Ordering::SeqCst);
+    lab.pay("/flaky", "tx3").await;
+    settle_down().await;
+    lab.clock.advance(Duration::from_secs(24 * 60 * 60));
+    assert_eq!(lab.mpp.recover().await, Ok(1), "a refund is due");
+    let ledger = lab.mpp.ledger();
+    let mut bad = Vec::new();
+    for entry in all(&ledger, &Query::new()).await {
+        let sale = &entry.sale;
+        assert_eq!((entry.refunded(), entry.refunds), (Some(mpp::Amount::ZERO), Some(vec![])));
+        if sale.operation != "GET /dear" {
+            let name = format!("{:012}-{}", sale.settled_at.unix(), sale.challenge_id);
+            bad.push(damage(&lab, "refund", &name).await);
+        }
+    }
+    assert_eq!(left_out(&ledger, &Query::new()).await, bad);
+    for entry in all(&ledger, &Query::new()).await {
+        let known = (entry.sale.operation == "GET /dear").then_some(mpp::Amount::ZERO);
+        assert_eq!((entry.refunded(), entry.refunds.is_some()), (known, known.is_some()), "{:?}", entry.sale);
+    }
+    assert_eq!(shown(&ledger, &Query::new().undelivered()).await, ["GET /flaky refund due"]);
+    assert_eq!(left_out(&ledger, &Query::new().operation("GET /dear")).await, [""; 0]);
+
+    // One of them may be pending.
+    assert!(matches!(ledger.erase(&Query::new()).await, Err(StoreError::Unreadable(_))));
+    let mut left = shown(&ledger, &Query::new()).await;
+    left.sort();
+    assert_eq!(left, ["GET /cheap delivered", "GET /flaky refund due"]);
+    let flaky = Query::new().operation("GET /flaky");
+    assert_eq!(ledger.erase(&flaky).await, Ok(0), "what is open stays anyway");
+    damage(&lab, "entry", "!").await;
+    let nothing = ledger.erase(&flaky).await;
+    assert!(matches!(nothing, Err(StoreError::Unreadable(_))), "that may be one: {nothing:?}");
 }

@@ -172,12 +172,23 @@ impl Journal {
         let prefix = format!("{}/{LEDGER}/", quota.name());
         let page = self.store.scan(&prefix, Some(after), PAGE).await?;
         let last = page.last().map(|(key, _)| key.clone());
-        let mut lines = Vec::with_capacity(page.len());
+        let (mut lines, mut unreadable) = (Vec::with_capacity(page.len()), Vec::new());
         for (key, Versioned { version, value }) in page {
-            let id = key.as_str().get(prefix.len() + 13..).unwrap_or_default().to_owned();
-            lines.extend(read_line(&value)?.map(|line| FoundLine { key, version, id, line }));
+            let name = key.as_str().get(prefix.len()..).and_then(|name| name.split_at_checked(12));
+            let (settled_at, id) = name.unwrap_or_default();
+            match read_line(&value) {
+                Ok(Some(line)) => {
+                    let id = id.get(1..).unwrap_or_default().to_owned();
+                    lines.push(FoundLine { key, version, id, line });
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    let settled_at = settled_at.parse().ok();
+                    unreadable.push(UnreadableLine { key, settled_at, error });
+                }
+            }
         }
-        Ok(LinePage { lines, last })
+        Ok(LinePage { lines, unreadable, last })
     }
 
     /// Erases a line; `false` when it is gone already.
@@ -192,6 +203,8 @@ impl Journal {
 pub(crate) struct LinePage {
     /// Without those that are erased: there may be none before the end.
     pub(crate) lines: Vec<FoundLine>,
+    /// What stands among them and cannot be read.
+    pub(crate) unreadable: Vec<UnreadableLine>,
     /// Where to go on; `None` at the end.
     pub(crate) last: Option<Key>,
 }
@@ -203,6 +216,14 @@ pub(crate) struct FoundLine {
     /// Of the challenge.
     pub(crate) id: String,
     pub(crate) line: Line,
+}
+
+/// A line that cannot be read.
+pub(crate) struct UnreadableLine {
+    pub(crate) key: Key,
+    /// Unix seconds, as its key says.
+    pub(crate) settled_at: Option<i64>,
+    pub(crate) error: StoreError,
 }
 
 /// Before every line that was settled then or later.

@@ -124,7 +124,7 @@ pub(crate) struct BookOf {
 }
 
 impl BookOf {
-    fn key(&self) -> Key {
+    pub(crate) fn key(&self) -> Key {
         Key::new(self.quota, REFUND, &format!("{:012}-{}", self.settled_at.max(0), self.id))
     }
 

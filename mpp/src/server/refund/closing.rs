@@ -64,7 +64,8 @@ impl Mpp {
     /// async fn close_what_is_stuck(mpp: &Mpp, entry: &LedgerEntry) -> Result<(), RefundError> {
     ///     // Of those that are pending: one that has failed would be ordered anew, and paid.
     ///     let is_pending = |refund: &&Refund| matches!(refund.state, RefundState::Pending { .. });
-    ///     for refund in entry.refunds.iter().filter(is_pending) {
+    ///     // (A book that cannot be read has none that could be closed.)
+    ///     for refund in entry.refunds.iter().flatten().filter(is_pending) {
     ///         let order = match &refund.name {
     ///             None => RefundOrder::rest(&entry.sale),
     ///             Some(name) => RefundOrder::part(&entry.sale, refund.amount, name),

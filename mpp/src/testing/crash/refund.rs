@@ -208,9 +208,10 @@ async fn give_back<B: CrashBench>(
         return Err(format!("the money went back {back} times"));
     }
     let entry = entries(&mpp).await?.pop().ok_or("the payment has left the ledger")?;
-    match entry.refunded() == sale.amount {
-        true => Ok(()),
-        false => Err(format!("the ledger says {} of {} is back", entry.refunded(), sale.amount)),
+    match entry.refunded() {
+        Some(back) if back == sale.amount => Ok(()),
+        Some(back) => Err(format!("the ledger says {back} of {} is back", sale.amount)),
+        None => Err("the refunds of the payment cannot be read".to_owned()),
     }
 }
 
