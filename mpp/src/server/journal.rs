@@ -289,3 +289,10 @@ fn outcome(cas: Result<Cas, StoreError>) -> Result<Version, JournalError> {
         Err(e) => Err(JournalError::Store(e)),
     }
 }
+
+/// The numbers that the variants of a stored enum are written under. What is in a store outlives the program that wrote it: a
+/// variant keeps its number, and that of one that is gone stays free.
+#[cfg(test)]
+fn numbers<T: serde::Serialize>(variants: &[T]) -> Vec<u8> {
+    variants.iter().map(|variant| postcard::to_allocvec(variant).unwrap()[0]).collect()
+}

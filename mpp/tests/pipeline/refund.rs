@@ -1,6 +1,6 @@
 //! What the operator orders back goes back once, to whoever paid, and never more than was paid: wherever a process dies.
 
-use crate::common::{Fault, Network, PLAN_SECRET, Script, credential};
+use crate::common::{Fault, Network, PLAN_SECRET, Script, Wired, credential};
 use crate::lab::*;
 use mpp::ledger::{Delivery, LedgerEntry, Query};
 use mpp::method::{Money, Refunding};
@@ -472,6 +472,27 @@ async fn a_refund_that_nobody_can_carry_on_ends_with_what_a_person_found_out() {
             }
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refund_by_a_method_that_is_gone_ends_with_what_a_person_found_out() {
+    let lab = lab();
+    let order = RefundOrder::rest(&sold(&lab).await);
+    *lab.network.refund.lock().unwrap() = Script::LoseRequest;
+    lab.mpp.refund(&order).await.unwrap();
+    let without = mpp::Mpp::builder("https://api.example.com")
+        .secret(lab.secret.clone())
+        .switched_off("tempo")
+        .method(Wired(lab.cards.clone()))
+        .allow_test_money()
+        .clock(lab.clock.clone())
+        .shared_store(lab.store.clone());
+    let without = keeping(without).build().unwrap();
+    assert_eq!(without.refund(&order).await, Err(RefundError::NoSuchMethod("tempo".to_owned())));
+    let back = Finding::Refunded { reference: "seen on the chain".to_owned() };
+    let closed = without.close_refund(&order, back).await.unwrap();
+    assert_eq!((closed.amount, closed.said_by), (micros(PRICE), SaidBy::Operator));
+    assert_eq!(only(&lab).await.refunded(), Some(micros(PRICE)));
 }
 
 #[tokio::test(start_paused = true)]

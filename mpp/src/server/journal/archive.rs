@@ -324,6 +324,14 @@ mod tests {
         Journal::new(store, minute, minute, minute).keeping_lines(90 * DAY)
     }
 
+    #[test]
+    fn every_variant_keeps_its_number() {
+        let shelved = [Shelved::Line(Box::new(listing().line)), Shelved::Erased];
+        assert_eq!(super::super::numbers(&shelved), [0, 1]);
+        let endings = [Ending::Open, Ending::RefundDue, Ending::Delivered, Ending::Refunded];
+        assert_eq!(super::super::numbers(&endings), [0, 1, 2, 3]);
+    }
+
     #[tokio::test]
     async fn a_line_that_was_erased_while_another_process_stood_still_does_not_come_back() {
         let now = Timestamp::from_unix(SETTLED + 1);

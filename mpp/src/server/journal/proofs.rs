@@ -214,7 +214,7 @@ impl<'a> Challenge<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ENTRY, Record, encode};
+    use super::super::{ENTRY, Record, encode, numbers};
     use super::*;
     use crate::store::MemoryStore;
     use std::sync::Arc;
@@ -283,6 +283,8 @@ mod tests {
             }
         }
         assert_eq!(seen.last().map(Vec::len), Some(34));
+        assert_eq!(numbers(&[Challenge::of(&ours), Challenge::of("id")]), [0, 1]);
+        assert_eq!(numbers(&[Term::None, Term::Some]), [0, 1]);
         for garbage in [&b""[..], ours.as_bytes()] {
             assert!(matches!(Holder::read(garbage), Err(StoreError::Unreadable(_))));
         }

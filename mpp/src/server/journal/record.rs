@@ -293,6 +293,8 @@ pub(crate) fn state_of(value: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::archive::{Ending, Line};
+    use super::super::numbers;
     use super::*;
 
     fn entry() -> Entry {
@@ -324,6 +326,44 @@ mod tests {
         let written = encode_open(&entry()).unwrap();
         assert_eq!(written, encode(&record).unwrap());
         assert!(postcard::from_bytes::<Record>(&written).unwrap() == record);
+    }
+
+    #[test]
+    fn every_variant_keeps_its_number() {
+        let kept = Kept { run: 3, fingerprint: [1; 32], target: [2; 32], response: None };
+        let bill = entry().bill;
+        let line = Line {
+            bill,
+            method: String::new(),
+            payer: None,
+            reference: String::new(),
+            external_id: None,
+            settled_at: 0,
+            runs: 1,
+            ending: Ending::Open,
+        };
+        let listed = Listed { listing: Listing { line, expires: 0 }, record: Record::Released };
+        let records = [
+            Record::Open(Box::new(entry())),
+            Record::Delivered(7),
+            Record::Released,
+            Record::Kept(Box::new(kept)),
+            Record::Listed(Box::new(listed)),
+            Record::Refunded,
+        ];
+        assert_eq!(numbers(&records), [0, 1, 2, 3, 4, 5]);
+        type State = fn(Vec<u8>) -> PaymentState;
+        let states: [State; 6] = [
+            PaymentState::Claiming,
+            PaymentState::Holding,
+            PaymentState::Held,
+            PaymentState::Settling,
+            PaymentState::Unknown,
+            PaymentState::Settled,
+        ];
+        assert_eq!(numbers(&states.map(|state| state(Vec::new()))), [0, 1, 2, 3, 4, 5]);
+        let deliveries = [DeliveryState::None, DeliveryState::Running, DeliveryState::RefundDue];
+        assert_eq!(numbers(&deliveries), [0, 1, 2]);
     }
 
     #[test]

@@ -262,3 +262,21 @@ fn read_book(value: &[u8]) -> Result<Book, StoreError> {
     // One we cannot read may say that the money is back: never treated as absent.
     postcard::from_bytes(value).map_err(|e| StoreError::Unreadable(format!("a book of refunds: {e}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::numbers;
+    use super::*;
+
+    #[test]
+    fn every_variant_keeps_its_number() {
+        let states = [
+            OrderState::Planned { plan: vec![], reference: None },
+            OrderState::Refunded { reference: String::new() },
+            OrderState::Failed { why: String::new() },
+        ];
+        assert_eq!(numbers(&states), [0, 1, 2]);
+        assert_eq!(numbers(&[Whereabouts::Open, Whereabouts::Over]), [0, 1]);
+        assert_eq!(numbers(&[SaidBy::Network, SaidBy::Operator]), [0, 1]);
+    }
+}

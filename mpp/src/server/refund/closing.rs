@@ -2,8 +2,8 @@
 //!
 //! An order is in the journal with its plan, sealed by a secret of the server. Is that secret gone before the order has come to
 //! its end (a leak; a bank that took longer than the rotation), nobody can ask the network about it any more. It stays pending,
-//! whatever happened to the money, and while it is pending nothing else of the payment is given back. A person can look: at
-//! Stripe, or on the chain. What was found is written where the network's own word would stand, in one step with everything that
+//! whatever happened to the money, and while it is pending nothing else of the payment is given back. The same is true of an order
+//! whose payment method is gone from the configuration. A person can look: at Stripe, or on the chain. What was found is written where the network's own word would stand, in one step with everything that
 //! follows from it, and is [marked](super::SaidBy::Operator) as what it is.
 
 use super::super::Mpp;
@@ -43,12 +43,12 @@ impl Finding {
 }
 
 impl Mpp {
-    /// Ends a refund whose plan none of this server's secrets opens, with what a person found out about it: the way out of
-    /// [`RefundError::Unreadable`].
+    /// Ends a refund whose plan none of this server's secrets opens, or whose method it does not have, with what a person found
+    /// out about it: the way out of [`RefundError::Unreadable`], and of [`RefundError::NoSuchMethod`] for good.
     ///
     /// The finding is journaled, told to hooks, log and metrics, and in the ledger, as the word of the
     /// [operator](SaidBy::Operator). After [`Finding::NotRefunded`] the same order makes a new attempt, which pays: be sure, and be
-    /// sure that no other server still has the old secret and carries the first attempt on. The same finding again changes
+    /// sure that no other server still has the old secret or the method, and carries the first attempt on. The same finding again changes
     /// nothing.
     ///
     /// # Errors
@@ -104,6 +104,7 @@ async fn close(mpp: &Mpp, of: &BookOf, order: &RefundOrder, found: &Finding) -> 
             return Err(RefundError::NotStuck);
         };
         let (decimals, (name, asked)) = (book.decimals, orders::read(order, &book)?);
+        let has_method = orders::method(mpp, &book.method).is_ok();
         let there = book.orders.iter_mut().find(|there| there.name == name).ok_or(RefundError::NotStuck)?;
         if asked.is_some_and(|asked| asked != there.units) {
             return Err(RefundError::NameTaken(orders::amount(decimals, there.units)));
@@ -111,7 +112,8 @@ async fn close(mpp: &Mpp, of: &BookOf, order: &RefundOrder, found: &Finding) -> 
         if there.said_by == SaidBy::Operator && there.state == found.state() {
             return Ok(Refund::of(there, decimals));
         }
-        if !matches!(there.state, OrderState::Planned { .. }) || orders::plan_of(mpp, of, there).is_some() {
+        let can_go_on = || has_method && orders::plan_of(mpp, of, there).is_some();
+        if !matches!(there.state, OrderState::Planned { .. }) || can_go_on() {
             return Err(RefundError::NotStuck);
         }
         (there.state, there.said_by) = (found.state(), SaidBy::Operator);

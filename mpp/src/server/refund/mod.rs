@@ -234,7 +234,7 @@ pub enum RefundError {
     /// The store knows no payment with this challenge id (any more), or it moved no money.
     #[error("no such payment is known: it was never settled, or its line has left the ledger")]
     NoSuchPayment,
-    /// Its method is not configured here.
+    /// Its method is not configured here. Should an order be pending and the method be gone for good, [`Mpp::close_refund`] ends it.
     #[error("the payment method `{0}` is not configured")]
     NoSuchMethod(String),
     /// Its method cannot give payments back.

@@ -290,7 +290,7 @@ async fn tell(mpp: &Mpp, of: &BookOf, refund: &Refund) {
     mpp.0.observers.refund(&of.id, sale, refund);
 }
 
-fn method<'m>(mpp: &'m Mpp, name: &str) -> Result<&'m dyn ServerMethod, RefundError> {
+pub(super) fn method<'m>(mpp: &'m Mpp, name: &str) -> Result<&'m dyn ServerMethod, RefundError> {
     let method = mpp.0.methods.iter().find(|method| method.name().as_str() == name);
     method.map(|method| &**method).ok_or_else(|| RefundError::NoSuchMethod(name.to_owned()))
 }
