@@ -116,6 +116,17 @@ impl Lab {
         builder(url, &self.network, &self.cards, &self.clock, self.store.clone(), &self.secret)
     }
 
+    /// A configuration like this lab's, on its store, whose first method is gone.
+    pub fn builder_without_tempo(&self) -> Builder {
+        Mpp::builder(URL)
+            .secret(self.secret.clone())
+            .switched_off("tempo")
+            .method(Wired(self.cards.clone()))
+            .allow_test_money()
+            .clock(self.clock.clone())
+            .shared_store(self.store.clone())
+    }
+
     /// A configuration on this lab's store that takes the place of `old`, with another network.
     pub fn successor(&self, old: &Mpp, network: Arc<Network>) -> Mpp {
         Mpp::builder(URL)

@@ -1,6 +1,6 @@
 //! `Mpp::recover`: what dead processes left behind is finished without their clients.
 
-use crate::common::{Fault, Network, Script, Terms, Wired, credential};
+use crate::common::{Fault, Network, Script, Terms, credential};
 use crate::lab::*;
 use mpp::method::Money;
 use mpp::store::{Cas, Keep, Key, Quota, Write};
@@ -206,15 +206,7 @@ async fn a_store_that_fails_is_said_and_a_method_that_is_gone_keeps_its_entries(
     lab.store.after(0, Fault::Dies);
     assert!(lab.mpp.recover().await.is_err());
     lab.store.heal();
-    let without = mpp::Mpp::builder("https://api.example.com")
-        .secret(lab.secret.clone())
-        .switched_off("tempo")
-        .method(Wired(lab.cards.clone()))
-        .allow_test_money()
-        .clock(lab.clock.clone())
-        .shared_store(lab.store.clone())
-        .build()
-        .unwrap();
+    let without = lab.builder_without_tempo().build().unwrap();
     assert_eq!(without.recover().await, Ok(0));
     lab.restart();
     assert_eq!(lab.mpp.recover().await, Ok(1));

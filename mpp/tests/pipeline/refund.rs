@@ -1,6 +1,6 @@
 //! What the operator orders back goes back once, to whoever paid, and never more than was paid: wherever a process dies.
 
-use crate::common::{Fault, Network, PLAN_SECRET, Script, Wired, credential};
+use crate::common::{Fault, Network, PLAN_SECRET, Script, credential};
 use crate::lab::*;
 use mpp::ledger::{Delivery, LedgerEntry, Query};
 use mpp::method::{Money, Refunding};
@@ -480,14 +480,7 @@ async fn a_refund_by_a_method_that_is_gone_ends_with_what_a_person_found_out() {
     let order = RefundOrder::rest(&sold(&lab).await);
     *lab.network.refund.lock().unwrap() = Script::LoseRequest;
     lab.mpp.refund(&order).await.unwrap();
-    let without = mpp::Mpp::builder("https://api.example.com")
-        .secret(lab.secret.clone())
-        .switched_off("tempo")
-        .method(Wired(lab.cards.clone()))
-        .allow_test_money()
-        .clock(lab.clock.clone())
-        .shared_store(lab.store.clone());
-    let without = keeping(without).build().unwrap();
+    let without = keeping(lab.builder_without_tempo()).build().unwrap();
     assert_eq!(without.refund(&order).await, Err(RefundError::NoSuchMethod("tempo".to_owned())));
     let back = Finding::Refunded { reference: "seen on the chain".to_owned() };
     let closed = without.close_refund(&order, back).await.unwrap();
