@@ -3,6 +3,7 @@
 use crate::common::{Fault, Script, credential};
 use crate::lab::*;
 use mpp::protocol::CredentialBuf;
+use mpp::store::Limits;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -39,6 +40,18 @@ async fn funds_are_taken_after_a_success_and_the_receipt_says_so() {
 fn id_of(authorization: &str) -> String {
     let token = authorization.strip_prefix("Payment ").unwrap();
     CredentialBuf::decode(token).unwrap().parse().unwrap().to_credential().unwrap().challenge.id
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_hold_had_claimed_ends_in_time_whether_it_was_captured_or_released() {
+    for code in [200, 500] {
+        let lab = Lab::with_real_money(Limits::default());
+        lab.pay(&format!("/held-status/{code}"), "tx1").await;
+        settle_down().await;
+        assert_eq!(lab.shelf.scan("paid/", None, 10).await.unwrap().len(), 2, "{code}: entry and proof");
+        lab.clock.advance(Duration::from_secs(24 * 60 * 60));
+        assert_eq!(lab.shelf.scan("", None, 10).await, Ok(vec![]), "{code}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
