@@ -282,7 +282,8 @@ pub struct Page {
 
 /// Something of the ledger that this version cannot read: damaged, or written by another version. It is left as it is.
 ///
-/// Whether a query wants it nobody can tell, but for the time in its key: it is on the pages of every query that may.
+/// Whether a query wants it nobody can tell, but for the time in its key: an entry or a line is on a page of every query that may
+/// and comes by it, refunds are beside the payment they are of.
 ///
 /// ```
 /// use mpp::ledger::Page;

@@ -188,33 +188,35 @@ impl Visit {
         Ok(req)
     }
 
-    /// Head and body are known: `challenge = "first"` answers here, and so does a handler without other arguments, whose
-    /// request need not be taken apart for nothing; a credential is held against the route, request and body its challenge was
-    /// issued for.
+    /// Head and body are known. `challenge = "first"` answers here, and so does a handler without other arguments, whose request
+    /// need not be taken apart for nothing. A credential is held against the route, request and body its challenge was issued
+    /// for.
     ///
     /// # Errors
-    /// 402 for these two.
+    /// 402 for the first two.
     pub(crate) fn identify(&mut self) -> Result<(), Answer> {
         self.hold_against().map_err(|answer| self.told(answer))
     }
 
     fn hold_against(&mut self) -> Result<(), Answer> {
         let spec = self.plan.spec;
-        match &mut self.presented {
-            Presented::Nothing
-                if (spec.order == Order::ChallengeFirst || spec.is_bare)
-                    && spec.tier != Tier::FreeIf
-                    && !spec.is_computed() =>
-            {
-                Err(self.unpaid(&self.quote(&Quote::Fixed)?))
+        // Nothing in the request makes it free, or cost something else.
+        let is_fixed = spec.tier != Tier::FreeIf && !spec.is_computed();
+        match &self.presented {
+            Presented::Nothing if is_fixed && (spec.is_bare || spec.order == Order::ChallengeFirst) => {
+                return Err(self.unpaid(&self.quote(&Quote::Fixed)?));
             }
-            Presented::Authentic(authentic) => {
-                bind_digest(&mut authentic.request, self.digest);
-                self.check_scope();
-                Ok(())
+            Presented::Refused(refused) if is_fixed && spec.is_bare => {
+                return Err(self.refuse(&self.quote(&Quote::Fixed)?, refused.kind, refused.detail.clone()));
             }
-            Presented::Nothing | Presented::Refused(_) | Presented::Misplaced(..) => Ok(()),
+            Presented::Nothing | Presented::Refused(_) | Presented::Misplaced(..) => return Ok(()),
+            Presented::Authentic(_) => {}
         }
+        if let Presented::Authentic(authentic) = &mut self.presented {
+            bind_digest(&mut authentic.request, self.digest);
+        }
+        self.check_scope();
+        Ok(())
     }
 
     fn check_scope(&mut self) {

@@ -1,7 +1,7 @@
 //! What dead processes left behind, and who finishes it: [`Mpp::recover`].
 //!
-//! One sweep goes through all that the journal holds, page by page: entries, books of refunds, and proofs. What in it cannot be
-//! read is told and keeps none of the others waiting.
+//! One sweep goes page by page through proofs of real money, entries and books of refunds. What in it cannot be read is told and
+//! keeps none of the others waiting. Proofs come first: a store that is full gets room by them.
 
 use super::Mpp;
 use super::journal::{Book, BookOf, DeliveryState, Entry, Found, JournalError, PaymentState, Record};
@@ -24,7 +24,7 @@ impl Mpp {
     ///
     /// # Errors
     /// [`StoreError`] when the store fails; what was finished until then stays finished. Also when something in it cannot be
-    /// read, which is logged with its challenge and left as it is: all others are finished all the same.
+    /// read, which is logged with its key and left as it is: all others are finished all the same.
     ///
     /// ```
     /// # #[cfg(feature = "testing")] {
@@ -36,6 +36,7 @@ impl Mpp {
     /// ```
     pub async fn recover(&self) -> Result<usize, StoreError> {
         let mut sweep = Sweep::of(self);
+        sweep.proofs().await?;
         for quota in [Quota::Paid, Quota::Free] {
             sweep.entries(quota).await?;
         }
@@ -43,7 +44,6 @@ impl Mpp {
             sweep.refunds(quota).await?;
         }
         sweep.rest().await?;
-        sweep.proofs().await?;
         self.tell_standing(&sweep.standing).await;
         sweep.unreadable.map_or(Ok(sweep.finished), Err)
     }

@@ -194,14 +194,8 @@ impl<S> Claim<S> {
 
     /// Gives the proof keys back and forgets the entry: nothing moved and nothing can.
     async fn undo(&mut self, now: Timestamp) -> Result<(), JournalError> {
-        // Keys bear the challenge's id and not ours: those of an entry that somebody took over may be the next claim's by now.
-        if !self.entry.proof_keys.is_empty() {
-            self.renew(now).await?;
-        }
         // Keys first: while the entry stands, nobody else can claim this challenge.
-        for proof in &self.entry.proof_keys {
-            self.journal.give_back(self.quota, proof, &self.id).await.map_err(JournalError::Store)?;
-        }
+        self.give_back(|_| true, now).await?;
         match self.journal.store.cas(&self.key, Some(self.version), None).await {
             Ok(Cas::Removed | Cas::Written(_)) => Ok(()),
             Ok(Cas::Conflict(current)) => {
@@ -212,11 +206,26 @@ impl<S> Claim<S> {
     }
 
     /// Lets the credential that buys what this one did not have the `Idempotency-Key`.
-    pub(super) async fn free_key(&mut self) -> Result<(), JournalError> {
-        for key in self.entry.proof_keys.iter().filter(|proof| IdempotencyKey::is_proof(proof)) {
-            self.journal.give_back(self.quota, key, &self.id).await.map_err(JournalError::Store)?;
-        }
+    pub(super) async fn free_key(&mut self, now: Timestamp) -> Result<(), JournalError> {
+        self.give_back(IdempotencyKey::is_proof, now).await?;
         self.entry.proof_keys.retain(|proof| !IdempotencyKey::is_proof(proof));
+        Ok(())
+    }
+
+    /// Gives back those of our proof keys that are still ours: they are looked up, then our entry is proved to be ours, and what
+    /// somebody has taken after that is not touched. Without the proof they could be the next claim's of this challenge.
+    async fn give_back(&mut self, which: fn(&str) -> bool, now: Timestamp) -> Result<(), JournalError> {
+        let mut held = Vec::new();
+        for proof in self.entry.proof_keys.iter().filter(|proof| which(proof)) {
+            let version = self.journal.held(self.quota, proof, &self.id).await;
+            held.extend(version.map_err(JournalError::Store)?.map(|version| (proof.clone(), version)));
+        }
+        if !held.is_empty() {
+            self.renew(now).await?;
+        }
+        for (proof, version) in held {
+            self.journal.give_back(self.quota, &proof, version).await.map_err(JournalError::Store)?;
+        }
         Ok(())
     }
 }
@@ -300,7 +309,7 @@ impl Claim<Held> {
     /// The hold was released after its handler failed: this credential is used up and bought nothing. Its
     /// `Idempotency-Key` is free for the one that will.
     pub(crate) async fn released(mut self, now: Timestamp) -> Result<(), JournalError> {
-        self.free_key().await?;
+        self.free_key(now).await?;
         self.close(Record::Released, None, now).await
     }
 

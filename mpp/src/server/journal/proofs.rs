@@ -13,8 +13,9 @@
 //! claim that others have undone, leaves it behind. [`Mpp::recover`](crate::Mpp::recover) forgets those whose payment is
 //! forgotten ([`Journal::forget_proof`]). A [`Holder`] says whether it has a term, so that it need not ask about all the others.
 //!
-//! That is safe while the same challenge is claimed anew, because whoever takes a proof writes it, though it was its own
-//! already: an entry that was not there when its proof was looked up has not taken the version that is removed.
+//! Keys bear the challenge's id and not their claim's, and the same challenge may be claimed anew by anybody. So whoever takes a
+//! proof writes it, though it was its own already, and whoever removes one does so by the version it has read
+//! ([`Journal::held`]) before it made sure that the claim is over or its own: what has been taken since is another version.
 //!
 //! A proof is of one quota, as the method's payment is; an `Idempotency-Key` may come with either. It is kept under that of its
 //! first request, so that who pays nothing takes no payer's room, and found under both: whoever has taken it looks whether the
@@ -23,9 +24,12 @@
 use super::super::replay::IdempotencyKey;
 use super::{Journal, PROOF};
 use crate::protocol::{Timestamp, b64};
-use crate::store::{Cas, Keep, Key, Quota, StoreError, Versioned, Write};
+use crate::store::{Cas, Keep, Key, Quota, StoreError, Version, Versioned, Write};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+/// How often a proof may change while it is taken.
+const TURNS: usize = 20;
 
 /// What a proof is called in the store and in its entry.
 ///
@@ -59,7 +63,7 @@ impl Journal {
         Ok(None)
     }
 
-    /// Takes an `Idempotency-Key` for a payment that is settled already, as long as its credential opens the route.
+    /// Takes an `Idempotency-Key` for a payment that is under way or settled already.
     pub(crate) async fn hold(
         &self,
         quota: Quota,
@@ -68,7 +72,7 @@ impl Journal {
         expires: i64,
         now: Timestamp,
     ) -> Result<Taking, StoreError> {
-        self.take(quota, name, id, Keep::For(self.retention(expires, now))).await
+        self.take(quota, name, id, self.keep(quota, expires, now)).await
     }
 
     /// Takes a proof for a challenge. Doing it twice is doing it once.
@@ -81,30 +85,58 @@ impl Journal {
     ) -> Result<Taking, StoreError> {
         let key = Key::new(quota, PROOF, name);
         let write = Write { value: Holder::of(id, keep).write(), keep };
-        let (mut expect, mut is_new) = (None, true);
-        while let Cas::Conflict(there) = self.store.cas(&key, expect, Some(write.clone())).await? {
-            is_new = match &there {
-                None => true,
-                Some(there) if Holder::read(&there.value)?.is(id) => false,
-                Some(_) => return Ok(Taking::Theirs),
+        let (mut expect, mut before) = (None, None);
+        for _ in 0..TURNS {
+            let there = match self.store.cas(&key, expect, Some(write.clone())).await? {
+                Cas::Written(version) => return self.taken(quota, name, &key, version, before).await,
+                Cas::Removed => None,
+                Cas::Conflict(there) => there,
             };
-            expect = there.map(|there| there.version);
+            before = there.as_ref().map(|there| there.version);
+            match &there {
+                Some(there) if !Holder::read(&there.value)?.is(id) => return Ok(Taking::Theirs),
+                _ => expect = before,
+            }
         }
+        Err(StoreError::Backend("a proof was changed again and again".to_owned()))
+    }
+
+    /// Has written a proof, where ours stood `before` or nothing: looks under the other quota, too.
+    async fn taken(
+        &self,
+        quota: Quota,
+        name: &str,
+        key: &Key,
+        written: Version,
+        before: Option<Version>,
+    ) -> Result<Taking, StoreError> {
         if !IdempotencyKey::is_proof(name)
             || self.store.get(&Key::new(quota.other(), PROOF, name)).await?.is_none()
         {
             return Ok(Taking::Ours);
         }
         // What a copy of this request has taken is for that one to give back: it may have looked before the other was there.
-        if is_new {
-            self.give_back(quota, name, id).await?;
+        if before.is_none() {
+            self.store.cas(key, Some(written), None).await?;
         }
         Ok(Taking::Theirs)
     }
 
-    /// Lets others take a proof, if this challenge holds it.
-    pub(super) async fn give_back(&self, quota: Quota, name: &str, id: &str) -> Result<(), StoreError> {
-        self.put_held(quota, name, id, None).await
+    /// The version of a proof that this challenge holds now. What cannot be read is not known to be its own.
+    pub(super) async fn held(
+        &self,
+        quota: Quota,
+        name: &str,
+        id: &str,
+    ) -> Result<Option<Version>, StoreError> {
+        let there = self.store.get(&Key::new(quota, PROOF, name)).await?;
+        let ours = there.filter(|there| Holder::read(&there.value).is_ok_and(|holder| holder.is(id)));
+        Ok(ours.map(|there| there.version))
+    }
+
+    /// Lets others take a proof, unless it was taken again since this version.
+    pub(super) async fn give_back(&self, quota: Quota, name: &str, held: Version) -> Result<(), StoreError> {
+        self.store.cas(&Key::new(quota, PROOF, name), Some(held), None).await.map(drop)
     }
 
     /// Forgets a proof in time, if this challenge holds it.
@@ -115,22 +147,9 @@ impl Journal {
         id: &str,
         keep: Keep,
     ) -> Result<(), StoreError> {
-        let value = Holder::of(id, keep).write();
-        self.put_held(quota, name, id, Some(Write { value, keep })).await
-    }
-
-    async fn put_held(
-        &self,
-        quota: Quota,
-        name: &str,
-        id: &str,
-        new: Option<Write>,
-    ) -> Result<(), StoreError> {
-        let key = Key::new(quota, PROOF, name);
-        if let Some(held) = self.store.get(&key).await?
-            && Holder::read(&held.value)?.is(id)
-        {
-            self.store.cas(&key, Some(held.version), new).await?;
+        if let Some(version) = self.held(quota, name, id).await? {
+            let write = Write { value: Holder::of(id, keep).write(), keep };
+            self.store.cas(&Key::new(quota, PROOF, name), Some(version), Some(write)).await?;
         }
         Ok(())
     }

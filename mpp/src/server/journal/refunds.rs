@@ -208,7 +208,7 @@ impl Journal {
         let listing = self.listing(&entry, Ending::Refunded);
         let mut claim = self.owned(of.quota, of.id.clone(), version, *entry, now);
         // First the key: after the entry nobody would come back for it.
-        claim.free_key().await?;
+        claim.free_key(now).await?;
         claim.close(Record::Refunded, listing, now).await
     }
 

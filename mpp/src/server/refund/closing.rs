@@ -47,9 +47,9 @@ impl Mpp {
     /// out about it: the way out of [`RefundError::Unreadable`], and of [`RefundError::NoSuchMethod`] for good.
     ///
     /// The finding is journaled, told to hooks, log and metrics, and in the ledger, as the word of the
-    /// [operator](SaidBy::Operator). After [`Finding::NotRefunded`] the same order makes a new attempt, which pays: be sure, and be
-    /// sure that no other server still has the old secret or the method, and carries the first attempt on. The same finding again changes
-    /// nothing.
+    /// [operator](SaidBy::Operator). After [`Finding::NotRefunded`] the same order makes a new attempt, which pays: be sure that
+    /// the first one cannot any more, by no other server that still has the old secret or the method, nor by this one once a
+    /// method that was switched off is back. The same finding again changes nothing.
     ///
     /// # Errors
     /// [`RefundError::NotStuck`] for an order that is over, was never made, or that this server can carry on itself;
@@ -70,7 +70,8 @@ impl Mpp {
     ///             None => RefundOrder::rest(&entry.sale),
     ///             Some(name) => RefundOrder::part(&entry.sale, refund.amount, name),
     ///         };
-    ///         if let Err(RefundError::Unreadable) = mpp.refund(&order).await {
+    ///         // The second is a method that is gone for good here, and not switched off for a while.
+    ///         if let Err(RefundError::Unreadable | RefundError::NoSuchMethod(_)) = mpp.refund(&order).await {
     ///             mpp.close_refund(&order, look_for(refund)).await?;
     ///         }
     ///     }

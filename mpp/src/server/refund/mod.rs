@@ -15,8 +15,8 @@
 //! | [`Refunded`](RefundState::Refunded) | the network says that the money went back |
 //! | [`Failed`](RefundState::Failed) | it did not and will not; the same order again makes a new attempt |
 //!
-//! A pending order whose plan no secret of the server opens any more is [`RefundError::Unreadable`]. It ends with what a person
-//! found out: [`Mpp::close_refund`].
+//! A pending order whose plan no secret of the server opens any more is [`RefundError::Unreadable`], one whose method is not
+//! configured any more [`RefundError::NoSuchMethod`]. It ends with what a person found out: [`Mpp::close_refund`].
 //!
 //! An undelivered payment that is to be refunded opens its route no more. When all of it is back it is
 //! [`Delivery::Refunded`](super::ledger::Delivery::Refunded) in the ledger, and its credential is used up.
