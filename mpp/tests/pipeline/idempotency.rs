@@ -239,6 +239,67 @@ async fn who_was_held_up_until_another_had_the_challenge_gives_none_of_its_keys_
     assert_eq!(lab.network.payments(), 1);
 }
 
+/// Declined, or held for a handler that fails: either way the claim is given up, and somebody claims the challenge anew
+/// before who gives it up is done.
+#[tokio::test(start_paused = true)]
+async fn whoever_is_held_up_anywhere_while_it_gives_up_takes_no_key_from_the_next_claim() {
+    for uri in ["/order", "/held-order"] {
+        for operation in 0.. {
+            let lab = Lab::new();
+            let paid = credential(&quote(&lab, uri).await, "tx1");
+            lab.network.will(Script::Decline);
+            lab.bench.failures.store(1, Ordering::SeqCst);
+            lab.store.after(operation, Fault::Waits);
+            let mut held_up = tokio::spawn({
+                let (client, paid) = (lab.client.clone(), paid.clone());
+                async move { send(&client, uri, KEY, &paid).await }
+            });
+            tokio::select! {
+                biased;
+                () = lab.store.reached.notified() => {}
+                done = &mut held_up => {
+                    assert!(operation > 8, "{uri}: {}", done.unwrap().text());
+                    break;
+                }
+            }
+            lab.network.will(Script::Settle);
+            lab.bench.failures.store(0, Ordering::SeqCst);
+            lab.clock.advance(Duration::from_secs(91));
+            let original = send(&lab.client, uri, KEY, &paid).await;
+            lab.store.go_on.notify_one();
+            held_up.await.unwrap();
+            settle_down().await;
+            // A hold that is released has used its credential up, and its key is free.
+            if original.status() == 201 {
+                assert_same(&send(&lab.client, uri, KEY, &paid).await, &original);
+                let other = credential(&quote(&lab, uri).await, "tx2");
+                let refused = send(&lab.client, uri, KEY, &other).await;
+                assert_eq!(refused.status(), 409, "{uri} at {operation}: {}", refused.text());
+                assert_eq!(lab.network.payments(), 1, "{uri} at {operation}");
+            } else {
+                assert_eq!(lab.network.payments(), 0, "{uri} at {operation}: {}", original.text());
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_came_late_stands_for_its_payment_until_that_is_over_however_long_it_takes() {
+    let lab = selling_for_money();
+    let paid = credential(&quote(&lab, "/order").await, "tx1");
+    lab.network.will(Script::LoseRequest);
+    lab.client.post("/order").presenting(&paid).await.assert_problem("unavailable");
+    send(&lab.client, "/order", KEY, &paid).await.assert_problem("unavailable");
+    lab.clock.advance(Duration::from_secs(24 * 60 * 60));
+    assert_eq!(lab.mpp.recover().await, Ok(0), "nobody knows");
+    let other = credential(&quote(&lab, "/order").await, "tx2");
+    send(&lab.client, "/order", KEY, &other).await.assert_problem("idempotency-conflict");
+    // It never arrived: the payment is forgotten, and its key with it.
+    lab.network.will(Script::Settle);
+    assert_eq!(lab.mpp.recover().await, Ok(1));
+    assert_eq!(send(&lab.client, "/order", KEY, &other).await.status(), 201);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stranger_with_another_payload_for_the_same_challenge_gets_no_response() {
     let lab = Lab::new();

@@ -3,7 +3,7 @@
 use crate::common::{Fault, Network, Script, Terms, credential};
 use crate::lab::*;
 use mpp::method::Money;
-use mpp::store::{Cas, Keep, Key, Quota, Write};
+use mpp::store::{Cas, Keep, Key, Limits, Quota, Write};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -92,6 +92,42 @@ async fn an_entry_that_nobody_can_read_is_told_and_keeps_no_other_one_waiting() 
         assert!(told.contains("unreadable"), "{unreadable}: {told}");
         assert_eq!(lab.network.released.lock().unwrap().len(), 1, "{unreadable}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proof_that_nobody_can_read_is_not_paid_with_and_keeps_no_claim() {
+    let twin = Lab::with_real_money(Limits::default());
+    twin.pay("/cheap", "tx1").await.1.assert_ok();
+    let (proof, _) = twin.shelf.scan("paid/proof/", None, 1).await.unwrap().remove(0);
+    let lab = Lab::with_real_money(Limits::default());
+    let garbage = Write { value: vec![0xff; 9], keep: Keep::Live };
+    assert!(matches!(lab.shelf.cas(&proof, None, Some(garbage)).await, Ok(Cas::Written(_))));
+    lab.pay("/cheap", "tx1").await.1.assert_problem("unavailable");
+    settle_down().await;
+    assert_eq!(lab.shelf.scan("paid/entry/", None, 1).await, Ok(vec![]));
+    assert_eq!(lab.network.payments(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_store_gets_room_by_what_outlived_its_payment() {
+    let lab = Lab::with_real_money(Limits { paid: 4, ..Limits::default() });
+    let paid = credential(&lab.challenge("/cheap").await, "tx1");
+    lab.client.get("/cheap").presenting(&paid).await.assert_ok();
+    settle_down().await;
+    // Two that nobody holds any more, and no room.
+    for name in ["left", "as well"] {
+        let (_, held) = lab.shelf.scan("paid/proof/", None, 1).await.unwrap().remove(0);
+        let mut value = held.value;
+        // Of another challenge, and without a term.
+        value[1] ^= 1;
+        *value.last_mut().unwrap() = 0;
+        let write = Write { value, keep: Keep::Live };
+        let key = Key::new(Quota::Paid, "proof", name);
+        assert!(matches!(lab.shelf.cas(&key, None, Some(write)).await, Ok(Cas::Written(_))));
+    }
+    lab.pay("/cheap", "tx2").await.1.assert_problem("unavailable");
+    assert_eq!(lab.mpp.recover().await, Ok(0));
+    lab.pay("/cheap", "tx2").await.1.assert_ok();
 }
 
 #[tokio::test(start_paused = true)]
