@@ -266,6 +266,7 @@ async fn whoever_is_held_up_anywhere_while_it_gives_up_takes_no_key_from_the_nex
             lab.bench.failures.store(0, Ordering::SeqCst);
             lab.clock.advance(Duration::from_secs(91));
             let original = send(&lab.client, uri, KEY, &paid).await;
+            settle_down().await;
             lab.store.go_on.notify_one();
             held_up.await.unwrap();
             settle_down().await;
@@ -275,6 +276,8 @@ async fn whoever_is_held_up_anywhere_while_it_gives_up_takes_no_key_from_the_nex
                 let other = credential(&quote(&lab, uri).await, "tx2");
                 let refused = send(&lab.client, uri, KEY, &other).await;
                 assert_eq!(refused.status(), 409, "{uri} at {operation}: {}", refused.text());
+                let twice = credential(&quote(&lab, uri).await, "tx1");
+                send(&lab.client, uri, "another", &twice).await.assert_problem("verification-failed");
                 assert_eq!(lab.network.payments(), 1, "{uri} at {operation}");
             } else {
                 assert_eq!(lab.network.payments(), 0, "{uri} at {operation}: {}", original.text());
