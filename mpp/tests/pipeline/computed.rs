@@ -4,6 +4,8 @@ use crate::common::{Network, Terms, credential};
 use crate::lab::*;
 use axum::http::Method;
 use mpp::protocol::{BaseUnits, Challenge};
+use mpp::routing::{Router, get};
+use mpp::testing::Client;
 use std::sync::atomic::Ordering;
 
 fn unit(lab: &Lab, micros: u64) {
@@ -210,4 +212,37 @@ async fn every_challenge_of_one_402_is_for_the_same_request_and_has_its_own_id()
         assert_eq!((response.status().as_u16(), response.text().as_str()), (200, name));
         assert_eq!(response.receipt().method.as_str(), name);
     }
+}
+
+/// Handlers without other arguments: the request tells their price nothing, which is asked all the same.
+mod alone {
+    use mpp::{Amount, Paid, Receipt};
+
+    fn today() -> Amount {
+        Amount::cents(7)
+    }
+
+    fn is_holiday() -> bool {
+        today() < Amount::whole(1)
+    }
+
+    #[mpp::charge(amount = today(), up_to = "1.00", currency = "usdc", methods(tempo))]
+    pub(super) async fn of_the_day(_: Paid) {}
+
+    #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo), free_if = is_holiday())]
+    pub(super) async fn on_workdays(_: Paid<Option<Receipt>>) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_without_other_arguments_has_its_price_computed_and_may_be_free() {
+    let lab = Lab::new();
+    let app = Router::new()
+        .route("/of-the-day", get(alone::of_the_day))
+        .route("/on-workdays", get(alone::on_workdays))
+        .with_state(lab.mpp.clone());
+    let client = Client::new(app);
+    client.get("/of-the-day").unpaid().await.assert_offers(["tempo 0.07 usdc"]);
+    client.get("/of-the-day").presenting("Payment forged").await.assert_offers(["tempo 0.07 usdc"]);
+    client.get("/on-workdays").unpaid().await.assert_ok();
+    client.get("/on-workdays").presenting("Payment forged").await.assert_ok();
 }
