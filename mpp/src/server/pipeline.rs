@@ -155,7 +155,7 @@ impl Visit {
             None => Presented::Nothing,
             Some(credential) => {
                 let key = IdempotencyKey::of(&mpp, verb, req.headers()).map_err(early)?;
-                mpp.judge(credential, key, &plan, verb, uri(), req)
+                mpp.judge(&credential, key, &plan, verb, uri(), req)
             }
         };
         // Of one offer there is no order.

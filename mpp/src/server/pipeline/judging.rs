@@ -53,7 +53,7 @@ impl Mpp {
     #[inline(never)] // most requests have none: what every request goes through stays close together
     pub(super) fn judge(
         &self,
-        credential: Result<CredentialBuf, CredentialError>,
+        credential: &Result<CredentialBuf, CredentialError>,
         key: Option<IdempotencyKey>,
         plan: &Plan,
         verb: &Method,
@@ -67,7 +67,7 @@ impl Mpp {
         };
         let buffer = match credential {
             Ok(buffer) => buffer,
-            Err(error) => return malformed(error),
+            Err(error) => return malformed(*error),
         };
         // By reference: it is large.
         let parsed = buffer.parse();
