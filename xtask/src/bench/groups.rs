@@ -342,7 +342,9 @@ const fn rate(
 const GROWTH: Page = Page {
     title: "Growth",
     about: "In the process, on one core: a 402, and a payment with the sandbox over the memory store. The verdict is computed from the \
-            slope of a line through the points: *flat* is less than a quarter over the whole range.",
+            slope of a line through the points: *flat* is less than a quarter over the whole range. Three cannot be: each offer is a \
+            challenge with an HMAC of its own; all of a credential is decoded before its HMAC can be checked; and a list of wishes is \
+            read, but ignored unread when it is longer than 2,048 characters.",
     case: "",
     columns: &[],
     figures: &[
