@@ -9,6 +9,7 @@
 //! `RedisStore` and `PostgresStore` (shared by many servers). Every backend passes `mpp::testing::store_conformance`; a third party's store can be held to it too.
 
 mod deadline;
+mod limits;
 mod memory;
 mod notebook;
 #[cfg(feature = "postgres")]
@@ -18,6 +19,8 @@ mod redb;
 #[cfg(feature = "redis")]
 mod redis;
 pub(crate) mod seal;
+#[cfg(any(feature = "redis", feature = "postgres"))]
+mod time;
 #[cfg(feature = "redb")]
 mod wakeups;
 
@@ -27,7 +30,8 @@ pub use self::postgres::{PostgresOptions, PostgresStore};
 pub use self::redb::RedbStore;
 #[cfg(feature = "redis")]
 pub use self::redis::{RedisOptions, RedisStore};
-pub use memory::{Limits, MemoryStore};
+pub use limits::Limits;
+pub use memory::MemoryStore;
 pub use notebook::{Notebook, NotebookError, Turn};
 
 use crate::method::Step;

@@ -96,7 +96,7 @@ impl RedbStore {
         let path = path.as_ref().to_owned();
         let database = open_file(&path)?;
         let last_version = prepare(&database, &path)?;
-        let settings = Settings { clock: Arc::new(SystemClock), limits: Limits::default() };
+        let settings = Settings { clock: Arc::new(SystemClock), limits: Limits::DURABLE };
         let shared =
             Arc::new(Shared { database, path, settings: RwLock::new(settings), wakeups: Wakeups::new() });
         let (requests, queue) = mpsc::channel(QUEUE);
@@ -109,7 +109,7 @@ impl RedbStore {
         Ok(Self { shared, readers, requests: Some(requests), writer: Some(writer) })
     }
 
-    /// Takes this many keys instead of the default [`Limits`]. Keys that are there stay, whatever the limit.
+    /// Takes this many keys instead of [`Limits::DURABLE`]. Keys that are there stay, whatever the limit.
     ///
     /// ```
     /// use mpp::store::{Limits, RedbStore};
