@@ -278,33 +278,28 @@ async fn a_redis_whose_memory_is_full_ends_what_is_open_and_takes_payments_again
     let clock = Arc::new(ManualClock::at(Timestamp::from_unix(1_800_000_000)));
     let store = redis(&server, "t").await.unwrap().with_clock(clock.clone());
     let open = Key::new(Quota::Paid, "entry", "open");
-    let free = Key::new(Quota::Free, "entry", "proof");
-    let minute = |bytes| Write { value: vec![7; bytes], keep: Keep::For(Duration::from_secs(60)) };
     let Ok(Cas::Written(version)) = store.cas(&open, None, Some(live(b"settling"))).await else { panic!() };
-    store.cas(&free, None, Some(minute(100_000))).await.unwrap();
-    server.answer("CONFIG SET maxmemory-policy noeviction");
-    server.answer("CONFIG SET maxmemory 8mb");
-    let new = |n: usize| Key::new(Quota::Paid, "entry", &n.to_string());
-    let mut written = 0;
-    let full = loop {
-        match store.cas(&new(written), None, Some(minute(1_000))).await {
-            Ok(_) => written += 1,
-            Err(error) => break error,
-        }
-    };
-    assert_eq!(full, StoreError::Full(Quota::Paid), "after {written}");
+    let minute = Write { value: vec![7; 100], keep: Keep::For(Duration::from_secs(60)) };
+    for n in 0..24 {
+        let over = Key::new(Quota::Paid, "entry", &n.to_string());
+        store.cas(&over, None, Some(minute.clone())).await.unwrap();
+    }
+    full(&server);
+    let claim = |n: usize| Key::new(Quota::Paid, "claim", &n.to_string());
+    assert_eq!(store.cas(&claim(0), None, Some(live(b"mine"))).await, Err(StoreError::Full(Quota::Paid)));
 
     let settled = Write { value: vec![7; 2_000], keep: Keep::For(Duration::from_secs(86_400)) };
     let ended = store.cas(&open, Some(version), Some(settled)).await;
     assert!(matches!(ended, Ok(Cas::Written(_))), "what is under way is not refused: {ended:?}");
     assert_eq!(store.get(&open).await.unwrap().unwrap().value.len(), 2_000);
 
-    clock.advance(Duration::from_secs(3_600));
-    for n in 0..20 {
-        let taken = store.cas(&new(written + n), None, Some(live(b"claim"))).await;
-        assert!(matches!(taken, Ok(Cas::Written(_))), "an hour after all of it has ended: {taken:?}");
+    clock.advance(Duration::from_secs(60));
+    for n in 0..6 {
+        let taken = store.cas(&claim(n), None, Some(live(b"mine"))).await;
+        assert!(matches!(taken, Ok(Cas::Written(_))), "each makes room for itself: {taken:?}");
     }
-    assert!(store.get(&open).await.unwrap().is_some(), "and nothing else is gone");
+    assert_eq!(store.cas(&claim(6), None, Some(live(b"mine"))).await, Err(StoreError::Full(Quota::Paid)));
+    assert!(store.get(&open).await.unwrap().is_some(), "and what has not ended is there");
 }
 
 #[tokio::test]
@@ -312,19 +307,20 @@ async fn a_redis_whose_memory_is_full_of_proofs_that_have_ended_takes_payments()
     let Some(server) = Server::redis(DURABLE) else { return };
     let clock = Arc::new(ManualClock::at(Timestamp::from_unix(1_800_000_000)));
     let store = redis(&server, "t").await.unwrap().with_clock(clock.clone());
-    server.answer("CONFIG SET maxmemory-policy noeviction");
-    server.answer("CONFIG SET maxmemory 8mb");
-    let proof = |n: usize| Key::new(Quota::Free, "entry", &n.to_string());
-    let minute = Write { value: vec![7; 1_000], keep: Keep::For(Duration::from_secs(60)) };
-    let mut written = 0;
-    while store.cas(&proof(written), None, Some(minute.clone())).await.is_ok() {
-        written += 1;
-    }
+    let minute = Write { value: vec![7; 100], keep: Keep::For(Duration::from_secs(60)) };
+    store.cas(&Key::new(Quota::Free, "entry", "proof"), None, Some(minute)).await.unwrap();
+    full(&server);
     let claim = Key::new(Quota::Paid, "claim", "n3vQ");
     assert_eq!(store.cas(&claim, None, Some(live(b"mine"))).await, Err(StoreError::Full(Quota::Paid)));
     clock.advance(Duration::from_secs(60));
     let taken = store.cas(&claim, None, Some(live(b"mine"))).await;
     assert!(matches!(taken, Ok(Cas::Written(_))), "{taken:?}");
+}
+
+/// From now on this Redis uses more memory than it may.
+fn full(server: &Server) {
+    assert_eq!(server.answer("CONFIG SET maxmemory-policy noeviction"), "+OK");
+    assert_eq!(server.answer("CONFIG SET maxmemory 1"), "+OK");
 }
 
 #[tokio::test]

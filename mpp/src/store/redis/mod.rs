@@ -25,7 +25,7 @@
 //! # When it is full
 //! At `maxmemory` a payment that is under way still ends (a key that is there can always be updated), what has ended makes room,
 //! and new keys are refused ([`StoreError::Full`], answered 503) when there is none. Without `maxmemory` the kernel ends Redis
-//! instead: set it. BYTES
+//! instead: set it. [`Limits`] says what a payment takes.
 //!
 //! A connection that breaks is opened again by the next call. What was under way has failed with
 //! [`StoreError::Backend`]: it may have been written or not.
