@@ -356,7 +356,7 @@ const GROWTH: Page = Page {
 };
 
 const fn growth(name: &'static str, title: &'static str, x: &'static str) -> Figure {
-    let draws = Draws::Lines { x, y: "µs", scale: 1e3, axis: Axis::FromZero, verdict: Verdict::Given };
+    let draws = Draws::Lines { x, y: "µs", scale: 1e3, axis: Axis::Logarithmic, verdict: Verdict::Given };
     Figure { name, title, draws }
 }
 
