@@ -182,7 +182,9 @@ impl Group {
             },
             Group::Startup => Page {
                 title: "Start-up",
-                about: "Every price of a service is read from the registry, checked and prepared: from the builder to the server.",
+                about: "Every price of a service is read from the registry, checked and prepared: from the builder to the server. The \
+                        first start of a process, which collects and sorts the registry as well, happens once in each run; the others \
+                        follow it in the same process.",
                 case: "what",
                 columns: DIVAN,
                 figures: &[],
