@@ -366,7 +366,8 @@ const COMPILE: Page = Page {
     title: "Compile time, size and dependencies",
     about: "Programs of no and of 200 handlers, each with a path argument and a price of its own: the difference, divided by 200. Times \
             are processor time of cargo and all it starts, for the last crate alone: `cargo check` in the dev profile without \
-            incremental compilation, and a release build, of which the size is that of the stripped binary. Dependencies are the \
+            incremental compilation, and a release build, of which the size is that of the stripped binary. x402-axum's price is a layer \
+            at the route, of one type for all of them, and the handler is axum's own. Dependencies are the \
             crates that a build compiles on this machine.",
     case: "handlers of",
     columns: &[

@@ -149,7 +149,7 @@ fn measured(
     if runner == Runner::Compile {
         return compile::measure(bench, effort).map(Some);
     }
-    let mut measured = Measured::default();
+    let mut measured = Measured { versions: bench.versions_of_peers(group)?, ..Measured::default() };
     if let Runner::Load(..) = runner {
         let Some(output) = bench.output(runner, &options)? else { return Ok(None) };
         lines::collect(&output, &mut measured);
