@@ -13,6 +13,10 @@ use std::time::Instant;
 use divan::{AllocProfiler, Bencher};
 use mpp::{Mpp, Secret, Stripe, Tempo};
 
+#[macro_use]
+#[path = "shared/thousand.rs"]
+mod thousand;
+
 #[global_allocator]
 static ALLOCATOR: AllocProfiler = AllocProfiler::system();
 
@@ -48,65 +52,20 @@ macro_rules! price {
     };
 }
 
-macro_rules! ten {
-    () => {
-        price!();
-        price!();
-        price!();
-        price!();
-        price!();
-        price!();
-        price!();
-        price!();
-        price!();
-        price!();
-    };
-}
-
-macro_rules! hundred {
-    () => {
-        ten!();
-        ten!();
-        ten!();
-        ten!();
-        ten!();
-        ten!();
-        ten!();
-        ten!();
-        ten!();
-        ten!();
-    };
-}
-
-macro_rules! thousand {
-    () => {
-        hundred!();
-        hundred!();
-        hundred!();
-        hundred!();
-        hundred!();
-        hundred!();
-        hundred!();
-        hundred!();
-        hundred!();
-        hundred!();
-    };
-}
-
 mod few {
-    thousand!();
+    thousand!(price);
 }
 
 mod many {
-    thousand!();
-    thousand!();
-    thousand!();
-    thousand!();
-    thousand!();
-    thousand!();
-    thousand!();
-    thousand!();
-    thousand!();
+    thousand!(price);
+    thousand!(price);
+    thousand!(price);
+    thousand!(price);
+    thousand!(price);
+    thousand!(price);
+    thousand!(price);
+    thousand!(price);
+    thousand!(price);
 }
 
 fn server(without: Option<&str>) -> Mpp {

@@ -1,13 +1,17 @@
-//! What a 402 and a payment cost as a service grows: more prices, more claims in the store, more offers of one price, longer headers.
+//! What a 402 and a payment cost as a service grows: more prices, more routes of one price, more claims in the store, more offers of one
+//! price, longer headers; beside a handler of axum's that is free.
 //!
 //! In the process, without a socket: a request from the router's `call` to its response. All sizes of a figure are there at once and
 //! measured in turn, so that a machine that slows down meanwhile slows all of them; a point is the median of all turns. `cargo xtask bench`
 //! draws the figures and says which of them are flat.
 
+mod prices;
+
 use crate::{Effort, report};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use mpp::__private::{HeadQuote, LayerPrice};
 use mpp::method::ClientMethod as _;
 use mpp::method::sandbox::Wallet;
 use mpp::protocol::{Challenge, Credential};
@@ -21,6 +25,12 @@ use tokio::runtime::{Builder, Runtime};
 use tower::Service as _;
 
 const BODY: &str = "sunny, 21 degrees\n";
+/// Where the handlers without a price are.
+const FREE: &str = "/free";
+
+async fn free() -> &'static str {
+    BODY
+}
 
 /// A handler with a price in each of these currencies.
 macro_rules! offers {
@@ -43,30 +53,41 @@ pub(crate) fn measure(effort: Effort) {
 
     let sizes: &[usize] = effort.choose(&[10, 100, 1_000, 10_000], &[10, 1_000]);
     measured("prices", sizes, pace, |prices| {
-        Service::new(
-            0,
-            |app| (0..prices).fold(app, |app, number| app.route(&format!("/{number}"), get(one_offer))),
-            prices,
-        )
+        let specs = prices::of(prices);
+        assert_eq!(specs.len(), prices, "there are modules of just that many prices");
+        Service::new(Size { paths: prices, prices, ..Size::ONE }, |mpp, mut app| {
+            for (number, spec) in specs.into_iter().enumerate() {
+                let price = LayerPrice::new(spec, HeadQuote::Fixed);
+                app = app.route(&format!("/{number}"), mpp.wrap(axum::routing::get(free), price));
+            }
+            app
+        })
+    });
+
+    measured("routes", sizes, pace, |routes| {
+        let paths = move |app| (0..routes).fold(app, |app, number| one_offer_at(app, number));
+        Service::new(Size { paths: routes, ..Size::ONE }, |_, app| paths(app))
     });
 
     let sizes: &[usize] = effort.choose(&[1, 1_000, 10_000, 100_000, 1_000_000], &[1, 10_000]);
-    measured("claims", sizes, pace, |claims| Service::new(claims, |app| app.route("/0", get(one_offer)), 1));
+    measured("claims", sizes, pace, |claims| {
+        Service::new(Size { claims, ..Size::ONE }, |_, app| one_offer_at(app, 0))
+    });
 
     measured("offers", &[1, 2, 5, 10], pace, |offers| {
-        Service::new(
-            0,
-            |app| match offers {
-                1 => app.route("/0", get(one_offer)),
-                2 => app.route("/0", get(two_offers)),
-                5 => app.route("/0", get(five_offers)),
-                _ => app.route("/0", get(ten_offers)),
-            },
-            1,
-        )
+        Service::new(Size::ONE, |_, app| match offers {
+            1 => app.route("/0", get(one_offer)),
+            2 => app.route("/0", get(two_offers)),
+            5 => app.route("/0", get(five_offers)),
+            _ => app.route("/0", get(ten_offers)),
+        })
     });
 
     headers(pace);
+}
+
+fn one_offer_at(app: mpp::routing::Router<Mpp>, number: usize) -> mpp::routing::Router<Mpp> {
+    app.route(&format!("/{number}"), get(one_offer))
 }
 
 /// How often each size is measured.
@@ -79,18 +100,21 @@ struct Pace {
 
 fn measured(figure: &str, sizes: &[usize], pace: Pace, service: impl Fn(usize) -> Service) {
     let mut services: Vec<_> =
-        sizes.iter().map(|size| (*size, service(*size), Vec::new(), Vec::new())).collect();
+        sizes.iter().map(|size| (*size, service(*size), [const { Vec::new() }; 3])).collect();
     for _ in 0..pace.turns {
-        for (_, service, asked, paid) in &mut services {
-            let requests = (0..pace.calls).map(|_| service.request()).collect();
+        for (_, service, [given, asked, paid]) in &mut services {
+            let requests = (0..pace.calls).map(|_| service.request(FREE)).collect();
+            given.push(service.time(requests, StatusCode::OK));
+            let requests = (0..pace.calls).map(|_| service.request("")).collect();
             asked.push(service.time(requests, StatusCode::PAYMENT_REQUIRED));
             let requests = (0..pace.calls / 8).map(|_| service.paying_request()).collect();
             paid.push(service.time(requests, StatusCode::OK));
         }
     }
-    for (size, _, asked, paid) in services {
-        report::point(figure, "402", size as f64, median(asked));
-        report::point(figure, "payment", size as f64, median(paid));
+    for (size, _, [given, asked, paid]) in services {
+        for (case, times) in [("free handler", given), ("402", asked), ("payment", paid)] {
+            report::point(figure, case, size as f64, median(times));
+        }
     }
 }
 
@@ -98,7 +122,7 @@ fn measured(figure: &str, sizes: &[usize], pace: Pace, service: impl Fn(usize) -
 fn headers(pace: Pace) {
     const SIZES: [usize; 5] = [256, 1024, 4 * 1024, 16 * 1024, 48 * 1024];
     // Of one offer there is no order, and no list of wishes is read.
-    let mut service = Service::new(0, |app| app.route("/0", get(two_offers)), 1);
+    let mut service = Service::new(Size::ONE, |_, app| app.route("/0", get(two_offers)));
     let mut forged = service.credential("/0");
     forged.challenge.id = "A".repeat(forged.challenge.id.len());
     let mut kinds: Vec<(&str, usize, HeaderMap, Vec<f64>)> = Vec::new();
@@ -141,6 +165,20 @@ fn headers(pace: Pace) {
     }
 }
 
+/// How large a service is.
+struct Size {
+    /// Of others, in its store.
+    claims: usize,
+    /// Priced routes: `/0` and the following.
+    paths: usize,
+    /// Of [`prices`].
+    prices: usize,
+}
+
+impl Size {
+    const ONE: Self = Self { claims: 0, paths: 1, prices: 0 };
+}
+
 /// A server without a socket, and somebody who pays it.
 struct Service {
     runtime: Runtime,
@@ -151,11 +189,10 @@ struct Service {
 }
 
 impl Service {
-    /// With so many claims in its store already, on the routes of `routes`: `/0` to the last of `paths`.
+    /// On the routes of `routes`, each with a neighbour that is free.
     fn new(
-        claims: usize,
-        routes: impl FnOnce(mpp::routing::Router<Mpp>) -> mpp::routing::Router<Mpp>,
-        paths: usize,
+        Size { claims, paths, prices }: Size,
+        routes: impl FnOnce(&Mpp, mpp::routing::Router<Mpp>) -> mpp::routing::Router<Mpp>,
     ) -> Self {
         let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
         let wallet = Wallet::generate();
@@ -166,7 +203,7 @@ impl Service {
                 let write = Write { value: vec![7; 64], keep: Keep::Live };
                 store.cas(&key, None, Some(write)).await.expect("there is room");
             }
-            let mpp = Mpp::builder("https://api.example.com")
+            let mpp = prices::without_others(Mpp::builder("https://api.example.com"), prices)
                 .secret(Secret::generate())
                 .method(Sandbox::new().account(&wallet.did(), Amount::whole(1_000_000_000)))
                 .shared_store(Arc::new(store))
@@ -174,7 +211,9 @@ impl Service {
                 .ignore_module("load::serve") // this program's other prices, in another process
                 .build()
                 .expect("the prices of this file can be paid");
-            routes(mpp::routing::Router::new()).with_state(mpp).into_axum()
+            let priced = routes(&mpp, mpp::routing::Router::new()).with_state(mpp).into_axum();
+            (0..paths)
+                .fold(priced, |app, number| app.route(&format!("{FREE}/{number}"), axum::routing::get(free)))
         });
         Self { runtime, router, wallet, paths, next: 0 }
     }
@@ -190,8 +229,9 @@ impl Service {
         format!("/{}", self.next)
     }
 
-    fn request(&mut self) -> Request<Body> {
-        Request::get(self.path()).body(Body::empty()).expect("a request")
+    /// For a price, or for what is free under this prefix.
+    fn request(&mut self, prefix: &str) -> Request<Body> {
+        Request::get(format!("{prefix}{}", self.path())).body(Body::empty()).expect("a request")
     }
 
     fn credential(&mut self, path: &str) -> Credential {

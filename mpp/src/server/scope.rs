@@ -11,6 +11,7 @@ use crate::protocol::b64;
 use axum::http::{HeaderMap, Method, Uri};
 use base64_simd::{Out, URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 /// base64url of `{"n":"`.
@@ -19,8 +20,6 @@ const BEFORE_NONCE: &str = "eyJuIjoi";
 const NONCE: usize = 24;
 /// Operations longer than this (literal paths of fallbacks) are bound by their hash.
 const LONGEST_OPERATION: usize = 256;
-/// Templates remembered per price beside the first; a router has few, and a literal path is never remembered.
-const REMEMBERED: usize = 256;
 
 const STANDARD: [Method; 8] = [
     Method::GET,
@@ -45,44 +44,44 @@ pub(crate) struct Scope {
     tail: String,
 }
 
-/// The scopes a price has been reached under. Nearly every price is mounted once: its scope is found without a lock.
+/// The scopes a price has been reached under: as many as the program mounts it on routes, and no literal path. Nearly every price is
+/// mounted once: its scope is found without a lock.
 #[derive(Default)]
 pub(crate) struct Scopes {
     first: OnceLock<Arc<Scope>>,
-    others: RwLock<Vec<Arc<Scope>>>,
+    /// By template; the verbs of one are few.
+    others: RwLock<HashMap<Box<str>, Vec<Arc<Scope>>>>,
 }
 
 impl Scopes {
     /// The scope of a template axum matched.
     pub(crate) fn matched(&self, verb: &Method, template: &str, service: Option<&str>) -> Arc<Scope> {
-        let is_it = |s: &&Arc<Scope>| s.verb == *verb && s.template == template;
         match self.first.get() {
-            Some(first) if is_it(&first) => first.clone(),
-            _ => self.another(verb, template, service, is_it),
+            Some(first) if first.verb == *verb && first.template == template => first.clone(),
+            _ => self.another(verb, template, service),
         }
     }
 
     #[inline(never)]
-    fn another(
-        &self,
-        verb: &Method,
-        template: &str,
-        service: Option<&str>,
-        is_it: impl Fn(&&Arc<Scope>) -> bool,
-    ) -> Arc<Scope> {
-        if let Some(scope) = self.others.read().unwrap_or_else(PoisonError::into_inner).iter().find(is_it) {
-            return scope.clone();
+    fn another(&self, verb: &Method, template: &str, service: Option<&str>) -> Arc<Scope> {
+        let of = |verbs: &Vec<Arc<Scope>>| verbs.iter().find(|scope| scope.verb == *verb).cloned();
+        let others = self.others.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(scope) = others.get(template).and_then(of) {
+            return scope;
         }
+        drop(others);
         let scope = Arc::new(Scope::new(verb, template, service));
         // A made-up verb is a stranger's choice: never remembered.
         if !STANDARD.contains(verb) || self.first.set(scope.clone()).is_ok() {
             return scope;
         }
         let mut others = self.others.write().unwrap_or_else(PoisonError::into_inner);
-        if others.len() < REMEMBERED {
-            others.push(scope.clone());
-        }
-        scope
+        let verbs = others.entry(template.into()).or_default();
+        // Another request may have been here in between.
+        of(verbs).unwrap_or_else(|| {
+            verbs.push(scope.clone());
+            scope
+        })
     }
 }
 
@@ -324,20 +323,27 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_scopes_are_remembered_and_none_of_invented_verbs() {
+    fn every_template_is_remembered_once_and_no_invented_verb() {
         let scopes = Scopes::default();
-        let remembered = || usize::from(scopes.first.get().is_some()) + scopes.others.read().unwrap().len();
+        let remembered = || {
+            let others = scopes.others.read().unwrap();
+            usize::from(scopes.first.get().is_some()) + others.values().map(Vec::len).sum::<usize>()
+        };
         let invented = Method::from_bytes(b"PURGE").unwrap();
         let scope = scopes.matched(&invented, "/a", None);
         assert!(scope.covers(&scope.opaque(None), None));
         assert_eq!(remembered(), 0);
-        for n in 0..2 * REMEMBERED {
-            scopes.matched(&Method::GET, &format!("/{n}"), None);
+        for _ in 0..2 {
+            for n in 0..300 {
+                for verb in [Method::GET, Method::POST] {
+                    let template = format!("/{n}");
+                    let scope = scopes.matched(&verb, &template, None);
+                    assert_eq!((&scope.verb, &scope.template), (&verb, &template));
+                }
+            }
+            assert_eq!(remembered(), 600);
         }
-        assert_eq!(remembered(), REMEMBERED + 1);
-        for old in ["/0", "/1"] {
-            scopes.matched(&Method::GET, old, None);
-        }
-        assert_eq!(remembered(), REMEMBERED + 1, "and none twice");
+        scopes.matched(&invented, "/1", None);
+        assert_eq!(remembered(), 600);
     }
 }

@@ -350,7 +350,8 @@ const GROWTH: Page = Page {
     case: "",
     columns: &[],
     figures: &[
-        growth("prices", "A service of more prices", "priced routes"),
+        growth("prices", "A service of more prices, each on a route", "prices"),
+        growth("routes", "One price on more routes", "routes"),
         growth("claims", "A store of more claims", "claims in the store"),
         growth("offers", "A price of more offers", "offers, each a challenge"),
         growth("headers", "Longer headers", "bytes of the header"),
