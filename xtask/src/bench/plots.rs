@@ -234,7 +234,7 @@ mod tests {
         for (plot, texts) in plots.iter().zip([
             ["Processor time of the server", "npm mppx on hono", "420 (not to scale)"],
             ["Claims a second", "redb", "at once"],
-            ["A service of more prices", "payment", "priced routes"],
+            ["A service of more prices", "payment", "prices"],
         ]) {
             assert!(plot.svg.starts_with("<svg"), "{}", plot.svg);
             for text in texts {
