@@ -291,10 +291,7 @@ mod tests {
         let mut results = Results::default();
         results.groups.insert("growth".to_owned(), measured);
         let page = page(&results);
-        assert!(
-            page.contains("](plots/prices.svg)\n\n| prices | 10 | 100 | 1,000 | growth |\n"),
-            "{page}"
-        );
+        assert!(page.contains("](plots/prices.svg)\n\n| prices | 10 | 100 | 1,000 | growth |\n"), "{page}");
         assert!(page.contains("| 402 | 1.50 µs | 1.51 µs | 1.49 µs | flat |\n"), "{page}");
     }
 }
