@@ -182,7 +182,9 @@ impl Group {
             },
             Group::Startup => Page {
                 title: "Start-up",
-                about: "Every price of a service is read from the registry, checked and prepared: from the builder to the server.",
+                about: "Every price of a service is read from the registry, checked and prepared: from the builder to the server. The \
+                        first start of a process, which collects and sorts the registry as well, happens once in each run; the others \
+                        follow it in the same process.",
                 case: "what",
                 columns: DIVAN,
                 figures: &[],
@@ -369,7 +371,7 @@ const GROWTH: Page = Page {
 };
 
 const fn growth(name: &'static str, title: &'static str, x: &'static str) -> Figure {
-    let draws = Draws::Lines { x, y: "µs", scale: 1e3, axis: Axis::FromZero, verdict: Verdict::Given };
+    let draws = Draws::Lines { x, y: "µs", scale: 1e3, axis: Axis::Logarithmic, verdict: Verdict::Given };
     Figure { name, title, draws }
 }
 
@@ -377,7 +379,8 @@ const COMPILE: Page = Page {
     title: "Compile time, size and dependencies",
     about: "Programs of no and of 200 handlers, each with a path argument and a price of its own: the difference, divided by 200. Times \
             are processor time of cargo and all it starts, for the last crate alone: `cargo check` in the dev profile without \
-            incremental compilation, and a release build, of which the size is that of the stripped binary. Dependencies are the \
+            incremental compilation, and a release build, of which the size is that of the stripped binary. x402-axum's price is a layer \
+            at the route, of one type for all of them, and the handler is axum's own. Dependencies are the \
             crates that a build compiles on this machine.",
     case: "handlers of",
     columns: &[
