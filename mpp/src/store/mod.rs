@@ -14,6 +14,7 @@ mod memory;
 mod notebook;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod reading;
 #[cfg(feature = "redb")]
 mod redb;
 #[cfg(feature = "redis")]
@@ -33,6 +34,7 @@ pub use self::redis::{RedisOptions, RedisStore};
 pub use limits::Limits;
 pub use memory::MemoryStore;
 pub use notebook::{Notebook, NotebookError, Turn};
+pub use reading::ReadOnly;
 
 use crate::method::Step;
 use std::fmt;
