@@ -63,9 +63,53 @@ impl Limits {
     }
 }
 
+/// How full a store is; see [`Store::usage`](super::Store::usage).
+///
+/// ```
+/// use mpp::store::{Keep, Key, MemoryStore, Quota, Store, Usage, Write};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), mpp::store::StoreError> {
+/// let (store, key) = (MemoryStore::new(), Key::new(Quota::Paid, "claim", "n3vQ"));
+/// store.cas(&key, None, Some(Write { value: vec![1], keep: Keep::Live })).await?;
+/// assert_eq!(store.usage(Quota::Paid).await?, Some(Usage { keys: 1, limit: 1_000_000 }));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Keys that take room; those that have ended do until they are reclaimed.
+    pub keys: u64,
+    /// The limit of the process that was asked.
+    pub limit: u64,
+}
+
+impl Usage {
+    pub(super) fn of(quota: Quota, keys: u64, limits: Limits) -> Self {
+        Self { keys, limit: limits.of(quota) as u64 }
+    }
+
+    /// Whether four fifths are taken: time to raise the limit or to shorten the retention.
+    pub(crate) fn is_high(self) -> bool {
+        self.keys > 0 && u128::from(self.keys) * 5 >= u128::from(self.limit) * 4
+    }
+}
+
 impl Default for Limits {
     /// What a [`MemoryStore`](super::MemoryStore) takes: a million paid keys, a hundred thousand free ones.
     fn default() -> Self {
         Self { paid: 1_000_000, free: 100_000 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn four_fifths_are_high() {
+        let of = |keys, limit| Usage { keys, limit }.is_high();
+        assert!(!of(0, 100) && !of(79, 100) && of(80, 100) && of(100, 100));
+        assert!(!of(0, 0) && of(4, 5) && !of(3, 5), "also of a few");
+        assert!(of(u64::MAX, u64::MAX) && !of(1_000_000, u64::MAX));
     }
 }

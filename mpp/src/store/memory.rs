@@ -15,7 +15,7 @@ mod shard;
 use self::row::{LONGEST_NAME, Row};
 use self::shard::{Shard, name_of};
 use super::deadline::Deadline;
-use super::{Cas, Durability, Key, Limits, Quota, Store, StoreError, Version, Versioned, Write};
+use super::{Cas, Durability, Key, Limits, Quota, Store, StoreError, Usage, Version, Versioned, Write};
 use crate::clock::{Clock, SystemClock};
 use crate::method::Step;
 use crate::protocol::Timestamp;
@@ -271,6 +271,11 @@ impl Store for MemoryStore {
         limit: usize,
     ) -> Step<'a, Result<Vec<(Key, Versioned)>, StoreError>> {
         Step::ready(Ok(self.page(prefix, after, limit)))
+    }
+
+    fn usage<'a>(&'a self, quota: Quota) -> Step<'a, Result<Option<Usage>, StoreError>> {
+        let keys = self.used[quota.index()].load(Ordering::Relaxed) as u64;
+        Step::ready(Ok(Some(Usage::of(quota, keys, self.limits))))
     }
 
     fn changed<'a>(&'a self, key: &'a Key, since: Version) -> Step<'a, ()> {

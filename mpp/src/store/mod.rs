@@ -31,7 +31,7 @@ pub use self::postgres::{PostgresOptions, PostgresStore};
 pub use self::redb::RedbStore;
 #[cfg(feature = "redis")]
 pub use self::redis::{RedisOptions, RedisStore};
-pub use limits::Limits;
+pub use limits::{Limits, Usage};
 pub use memory::MemoryStore;
 pub use notebook::{Notebook, NotebookError, Turn};
 pub use reading::ReadOnly;
@@ -112,6 +112,15 @@ pub trait Store: Send + Sync + 'static {
         after: Option<&'a Key>,
         limit: usize,
     ) -> Step<'a, Result<Vec<(Key, Versioned)>, StoreError>>;
+
+    /// How many keys of this quota are there, and how many fit; `None` of a store that does not count. For whoever watches
+    /// it, seldom: not for each payment.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the backend fails.
+    fn usage<'a>(&'a self, _quota: Quota) -> Step<'a, Result<Option<Usage>, StoreError>> {
+        Step::ready(Ok(None))
+    }
 
     /// Returns when the key's version may differ from `since`. Spurious returns are fine, and a value whose time ends
     /// need not wake anybody: callers read again, and bound the wait.

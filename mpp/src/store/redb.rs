@@ -10,7 +10,7 @@
 
 use super::deadline::Deadline;
 use super::wakeups::Wakeups;
-use super::{Cas, Durability, Key, Limits, Quota, Store, StoreError, Version, Versioned, Write};
+use super::{Cas, Durability, Key, Limits, Quota, Store, StoreError, Usage, Version, Versioned, Write};
 use crate::clock::{Clock, SystemClock};
 use crate::method::Step;
 use crate::protocol::Timestamp;
@@ -213,6 +213,10 @@ impl Store for RedbStore {
         Step::boxed(self.read(move |shared| shared.scan(&prefix, after.as_ref(), limit)))
     }
 
+    fn usage<'a>(&'a self, quota: Quota) -> Step<'a, Result<Option<Usage>, StoreError>> {
+        Step::boxed(self.read(move |shared| shared.usage(quota).map(Some)))
+    }
+
     fn changed<'a>(&'a self, key: &'a Key, since: Version) -> Step<'a, ()> {
         Step::boxed(async move {
             loop {
@@ -240,6 +244,12 @@ impl Shared {
         let values = self.database.begin_read().map_err(failed)?.open_table(VALUES).map_err(failed)?;
         let value = values.get(key.as_str()).map_err(failed)?;
         Ok(value.and_then(|value| Record::from(value.value()).live(now)))
+    }
+
+    fn usage(&self, quota: Quota) -> Result<Usage, StoreError> {
+        let limits = self.settings().limits;
+        let counters = self.database.begin_read().map_err(failed)?.open_table(COUNTERS).map_err(failed)?;
+        Ok(Usage::of(quota, counter(&counters, quota.name())?, limits))
     }
 
     fn scan(

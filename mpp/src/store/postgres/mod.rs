@@ -32,7 +32,7 @@ mod reading;
 
 use super::reading::Purpose;
 use super::time::{self, BEHIND, Time};
-use super::{Cas, Durability, Key, Limits, Store, StoreError, Version, Versioned, Write};
+use super::{Cas, Durability, Key, Limits, Quota, Store, StoreError, Usage, Version, Versioned, Write};
 use crate::clock::Clock;
 use crate::method::Step;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
@@ -357,6 +357,13 @@ impl PostgresStore {
         rows.iter().map(entry).collect()
     }
 
+    async fn count(&self, quota: Quota) -> Result<Option<Usage>, StoreError> {
+        let query = sqlx::query(USED).bind(&self.tenant).bind(quota.index() as i16);
+        let rows = in_time(ANSWER, self.run(query)).await?;
+        let keys = rows.first().map_or(Ok(0), |row| column::<i64>(row, 0))?;
+        Ok(Some(Usage::of(quota, keys.max(0).cast_unsigned(), self.limits)))
+    }
+
     /// Version and value, from the column with this number on.
     fn versioned(&self, row: &PgRow, first: usize) -> Result<Versioned, StoreError> {
         Ok(Versioned { version: self.version(column(row, first)?), value: column(row, first + 1)? })
@@ -399,6 +406,10 @@ impl Store for PostgresStore {
         limit: usize,
     ) -> Step<'a, Result<Vec<(Key, Versioned)>, StoreError>> {
         Step::boxed(self.list(prefix, after, limit))
+    }
+
+    fn usage<'a>(&'a self, quota: Quota) -> Step<'a, Result<Option<Usage>, StoreError>> {
+        Step::boxed(self.count(quota))
     }
 }
 
@@ -519,6 +530,7 @@ const SWAP: &str = concat!(
      UNION ALL SELECT 'lost', NULL, NULL FROM at WHERE at.given < $11 \
      UNION ALL SELECT 'behind', NULL, NULL FROM at WHERE at.now > $6::bigint + $10 AND at.given >= $11",
 );
+const USED: &str = "SELECT used FROM mpp_quotas WHERE tenant = $1 AND quota = $2";
 /// The upper bound lets the index end the scan; `starts_with` decides.
 const PAGE: &str = concat!(
     "SELECT key, version, value FROM mpp_values \

@@ -36,7 +36,7 @@ mod reading;
 use self::link::Link;
 use super::reading::Purpose;
 use super::time::{self, BEHIND, Time};
-use super::{Cas, Durability, Key, Limits, Quota, Store, StoreError, Version, Versioned, Write};
+use super::{Cas, Durability, Key, Limits, Quota, Store, StoreError, Usage, Version, Versioned, Write};
 use crate::clock::Clock;
 use crate::method::Step;
 use rand::RngCore as _;
@@ -362,6 +362,13 @@ impl Store for RedisStore {
         limit: usize,
     ) -> Step<'a, Result<Vec<(Key, Versioned)>, StoreError>> {
         Step::boxed(self.list(prefix, after, limit))
+    }
+
+    fn usage<'a>(&'a self, quota: Quota) -> Step<'a, Result<Option<Usage>, StoreError>> {
+        Step::boxed(async move {
+            let keys = self.link.call(redis::cmd("HLEN").arg(&self.names.values[quota.index()])).await?;
+            Ok(Some(Usage::of(quota, keys, self.limits)))
+        })
     }
 }
 
