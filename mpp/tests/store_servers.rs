@@ -11,7 +11,7 @@ use mpp::store::{
     Cas, Keep, Key, PostgresOptions, PostgresStore, Quota, RedisOptions, RedisStore, Store, StoreError, Write,
 };
 use mpp::testing::{Client, shared_store_conformance, store_conformance, store_outage_conformance};
-use mpp::{Amount, Clock as _, ManualClock, Mpp, Paid, Sandbox, Secret, SystemClock};
+use mpp::{Amount, Clock, ManualClock, Mpp, Paid, Sandbox, Secret, SystemClock};
 use servers::{Server, ready};
 use sqlx::Connection as _;
 use std::process::{Command, Stdio};
@@ -388,17 +388,17 @@ async fn ahead_of_the_others(right: impl Store, ahead: impl Store) {
 #[tokio::test]
 async fn what_a_server_writes_whose_clock_is_ahead_is_kept_until_it_ends_by_that_clock_on_a_redis() {
     let Some(server) = Server::redis(DURABLE) else { return };
-    let ahead = redis(&server, "t").await.unwrap().with_machine_clock(machine_clock(17 * 60));
-    let later = redis(&server, "t").await.unwrap().with_clock(machine_clock(17 * 60 + 59));
-    kept_by_the_later_clock(ahead, later).await;
+    let (moment, later) = a_minute();
+    let ahead = redis(&server, "t").await.unwrap().with_machine_clock(moment);
+    kept_by_the_later_clock(ahead, redis(&server, "t").await.unwrap().with_clock(later)).await;
 }
 
 #[tokio::test]
 async fn what_a_server_writes_whose_clock_is_ahead_is_kept_until_it_ends_by_that_clock_on_a_postgres() {
     let Some(server) = Server::postgres() else { return };
-    let ahead = postgres(&server, "t").await.unwrap().with_machine_clock(machine_clock(17 * 60));
-    let later = postgres(&server, "t").await.unwrap().with_clock(machine_clock(17 * 60 + 59));
-    kept_by_the_later_clock(ahead, later).await;
+    let (moment, later) = a_minute();
+    let ahead = postgres(&server, "t").await.unwrap().with_machine_clock(moment);
+    kept_by_the_later_clock(ahead, postgres(&server, "t").await.unwrap().with_clock(later)).await;
 }
 
 /// Its time was counted from a moment on that clock to another one on it.
@@ -409,11 +409,18 @@ async fn kept_by_the_later_clock(ahead: impl Store, later: impl Store) {
     assert!(later.get(&key).await.unwrap().is_some());
 }
 
+/// Two clocks that stand still, far ahead: at a moment, and a second before the end of the minute after it.
+fn a_minute() -> (Arc<ManualClock>, Arc<ManualClock>) {
+    let moment = SystemClock.now().unix() + 24 * 60 * 60;
+    let at = |second| Arc::new(ManualClock::at(Timestamp::from_unix(second)));
+    (at(moment), at(moment + 59))
+}
+
 #[tokio::test]
 async fn a_server_whose_clock_is_behind_that_of_its_redis_takes_no_payment() {
     let Some(server) = Server::redis(DURABLE) else { return };
     let behind = redis(&server, "t").await.unwrap().with_machine_clock(machine_clock(-45));
-    behind_the_database(behind, redis(&server, "t").await.unwrap().with_machine_clock(machine_clock(-5)))
+    behind_the_database(behind, redis(&server, "t").await.unwrap().with_machine_clock(machine_clock(-20)))
         .await;
 }
 
@@ -421,7 +428,7 @@ async fn a_server_whose_clock_is_behind_that_of_its_redis_takes_no_payment() {
 async fn a_server_whose_clock_is_behind_that_of_its_postgres_takes_no_payment() {
     let Some(server) = Server::postgres() else { return };
     let behind = postgres(&server, "t").await.unwrap().with_machine_clock(machine_clock(-45));
-    behind_the_database(behind, postgres(&server, "t").await.unwrap().with_machine_clock(machine_clock(-5)))
+    behind_the_database(behind, postgres(&server, "t").await.unwrap().with_machine_clock(machine_clock(-20)))
         .await;
 }
 
@@ -430,13 +437,22 @@ async fn behind_the_database(behind: impl Store, a_little: impl Store) {
     let error = behind.cas(&key, None, Some(live(b"claim"))).await.unwrap_err().to_string();
     assert!(error.contains("clock of this machine"), "{error}");
     assert_eq!(behind.get(&key).await, Ok(None), "and nothing was written");
-    let minute = Write { value: vec![7], keep: Keep::For(Duration::from_secs(20)) };
+    let minute = Write { value: vec![7], keep: Keep::For(Duration::from_secs(19)) };
     a_little.cas(&key, None, Some(minute)).await.expect("a few seconds are nothing");
     assert!(a_little.get(&key).await.unwrap().is_some(), "counted from the database's time");
 }
 
-fn machine_clock(ahead: i64) -> Arc<ManualClock> {
-    Arc::new(ManualClock::at(Timestamp::from_unix(SystemClock.now().unix() + ahead)))
+/// The clock of a machine that is wrong by this many seconds.
+fn machine_clock(ahead: i64) -> Arc<Wrong> {
+    Arc::new(Wrong(ahead))
+}
+
+struct Wrong(i64);
+
+impl Clock for Wrong {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix(SystemClock.now().unix() + self.0)
+    }
 }
 
 #[tokio::test]
