@@ -33,7 +33,7 @@ pub use browser::{Browser, Scheme, Shown};
 pub use chain::{Chain, Transfer, fresh_address};
 pub use evm::{DEV_ACCOUNTS, DEV_KEYS, EvmChain};
 pub use key::KeyFile;
-pub use line::{Http, Line};
+pub use line::{BESIDE, Http, Line};
 pub use lossy::{Loses, Lossy};
 pub use sdk::{Language, Sdk, SdkError};
 pub use seller::{Framework, Seller};

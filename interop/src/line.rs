@@ -9,6 +9,9 @@ use axum::response::{IntoResponse, Response};
 use mpp::testing::Process;
 use serde_json::Value;
 
+/// Stands between the methods of one batch in the name of its operation.
+pub const BESIDE: &str = " + ";
+
 /// A line; it lives as long as its process.
 #[derive(Debug)]
 pub struct Line {
@@ -100,15 +103,11 @@ fn answer(status: StatusCode, headers: &axum::http::HeaderMap, bytes: Bytes) -> 
     response
 }
 
-/// The methods of a JSON-RPC call or batch.
+/// The methods of a JSON-RPC call or batch, each as often as it is called: whoever counts calls reads them from here.
 fn rpc_name(questions: &Value) -> String {
     let method = |question: &Value| question["method"].as_str().unwrap_or("?").to_owned();
     match questions {
-        Value::Array(batch) => {
-            let mut names: Vec<_> = batch.iter().map(method).collect();
-            names.dedup();
-            names.join(" + ")
-        }
+        Value::Array(batch) => batch.iter().map(method).collect::<Vec<_>>().join(BESIDE),
         one => method(one),
     }
 }
@@ -122,3 +121,17 @@ fn path_name(path: &str) -> String {
 }
 
 const MAX_BODY: usize = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_batch_is_named_by_all_of_its_calls_and_none_of_them_hides_another() {
+        let call = |method: &str| json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": [] });
+        assert_eq!(rpc_name(&call("eth_call")), "eth_call");
+        let batch = json!([call("eth_call"), call("eth_call"), call("eth_chainId")]);
+        assert_eq!(rpc_name(&batch), "eth_call + eth_call + eth_chainId");
+    }
+}

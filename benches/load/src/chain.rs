@@ -3,17 +3,23 @@
 //!
 //! Nothing here is played: anvil mines every transaction, the server of [`serve`](crate::serve) verifies and broadcasts it and waits for
 //! its receipt, every payer has a key and an account of its own. All of them share this machine. More payers stop helping when the
-//! machine is busy or when they only wait for the chain; whose processor time that is, is reported. The calls of the node are counted
-//! beforehand, one payment at a time, on lines that forward them.
+//! machine is busy or when they only wait for the chain; whose processor time that is, is reported. What is asked of the node is
+//! counted beforehand, one payment at a time, on lines that forward it.
+//!
+//! This chain becomes slower with every block. So every crowd has one of its own, as old as all others when it begins and when it
+//! ends: with the same accounts, each of which has been funded and has paid once, and then with the same number of payments.
 
 use crate::process::{Server, pinned, serving, used};
 use crate::{Effort, report};
 use alloy::signers::local::PrivateKeySigner;
-use interop::{CHAIN_ID, Chain, Http, Lab, Line, fresh_address};
+use interop::{BESIDE, CHAIN_ID, Chain, Http, Lab, Line, fresh_address};
 use mpp::method::ClientMethod as _;
 use mpp::method::tempo::TempoWallet;
 use mpp::protocol::{Challenge, Credential};
 use mpp::testing::Process;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -44,7 +50,7 @@ pub(crate) fn measure(effort: Effort) {
     });
 }
 
-/// How often a server and a payer ask their node for one payment, when everything is warm.
+/// What a server and a payer ask their node for one payment, when everything is warm.
 async fn count_calls(lab: &Lab) {
     const PAYMENTS: usize = 10;
     let chain = lab.chain().await;
@@ -60,64 +66,133 @@ async fn count_calls(lab: &Lab) {
             payer.pay(&shop).await;
         }
         let operations = process.operations();
-        let mut calls: BTreeMap<&str, usize> = BTreeMap::new();
-        for name in &operations[before..] {
-            *calls.entry(name.trim_start_matches("network: ")).or_default() += 1;
+        let (mut all, mut of_method) = (Asked::default(), BTreeMap::<&str, Asked>::new());
+        for request in &operations[before..] {
+            let request = request.trim_start_matches("network: ");
+            let mut calls = BTreeMap::<&str, usize>::new();
+            for method in request.split(BESIDE) {
+                *calls.entry(method).or_default() += 1;
+            }
+            for (method, count) in calls {
+                of_method.entry(method).or_default().add(1, count);
+            }
+            all.add(1, request.split(BESIDE).count());
         }
-        let per_payment = |count: usize| count as f64 / PAYMENTS as f64;
-        report::values(&format!("{who}, all calls"), "calls", &[per_payment(operations.len() - before)]);
-        for (name, count) in calls {
-            report::values(&format!("{who}, {name}"), "calls", &[per_payment(count)]);
+        all.report(&format!("{who}, everything"), PAYMENTS);
+        for (method, asked) in of_method {
+            asked.report(&format!("{who}, {method}"), PAYMENTS);
         }
     }
 }
+
+/// How often a node was asked.
+#[derive(Default)]
+struct Asked {
+    /// HTTP requests; of a method, those with it.
+    requests: usize,
+    /// JSON-RPC calls, of which a request can have many.
+    calls: usize,
+}
+
+impl Asked {
+    fn add(&mut self, requests: usize, calls: usize) {
+        self.requests += requests;
+        self.calls += calls;
+    }
+
+    fn report(&self, case: &str, payments: usize) {
+        for (metric, count) in [("requests", self.requests), ("calls", self.calls)] {
+            report::values(case, metric, &[count as f64 / payments as f64]);
+        }
+    }
+}
+
+/// Of the order of crowds, so that another run has the same.
+const SEED: u64 = 402;
 
 async fn payments(lab: &Lab, effort: Effort) {
-    let crowds: &[usize] = effort.choose(&[1, 2, 4, 8, 16, 32, 64], &[1, 8]);
-    let lasting = effort.choose(Duration::from_secs(8), Duration::from_secs(2));
-    let chain = lab.chain().await;
-    let shop = Arc::new(shop(&chain.url));
-    let mut payers = Vec::new();
-    for &crowd in crowds {
-        while payers.len() < crowd {
-            let payer = Payer::new(&chain, &chain.url).await;
-            payer.pay(&shop).await;
-            payers.push(Arc::new(payer));
-        }
-        let processes = [shop.used(), used(chain.process()), used(std::process::id())];
-        let run = crowded(&shop, &payers, lasting).await;
-        let spent = [shop.used(), used(chain.process()), used(std::process::id())];
-        let case = format!("{crowd}");
-        let count = run.latency.len() as f64;
-        report::values(&case, "rate", &[count / run.lasted.as_secs_f64()]);
-        report::point("chain", "payments a second", crowd as f64, count / run.lasted.as_secs_f64());
-        let at = |share: f64| run.latency[((count - 1.0) * share) as usize].as_nanos() as f64;
-        report::values(&case, "p50", &[at(0.5)]);
-        report::values(&case, "p99", &[at(0.99)]);
-        for (who, (before, after)) in ["server", "chain", "payers"].iter().zip(processes.iter().zip(spent)) {
-            report::values(
-                &case,
-                &format!("{who} cpu"),
-                &[after.saturating_sub(*before).as_nanos() as f64 / count],
-            );
+    let sizes: &[usize] = effort.choose(&[1, 2, 4, 8, 16, 32, 64], &[1, 8]);
+    let (rounds, payments) = effort.choose((5, 600), (2, 100));
+    let mut crowds: Vec<Crowd> = sizes.iter().map(|&size| Crowd { size, runs: Vec::new() }).collect();
+    let accounts = sizes.iter().copied().max().unwrap_or_default();
+    let mut random = StdRng::seed_from_u64(SEED);
+    for _ in 0..rounds {
+        let mut order: Vec<&mut Crowd> = crowds.iter_mut().collect();
+        order.shuffle(&mut random);
+        for crowd in order {
+            let run = crowded(lab, crowd.size, accounts, payments).await;
+            crowd.runs.push(run);
         }
     }
+    crowds.iter().for_each(Crowd::report);
 }
 
-struct Crowded {
+/// So many payers at once.
+struct Crowd {
+    size: usize,
+    /// Of each round.
+    runs: Vec<Run>,
+}
+
+struct Run {
     /// In order.
     latency: Vec<Duration>,
     lasted: Duration,
+    /// Processor time of the server, the chain and the payers.
+    used: [Duration; 3],
 }
 
-async fn crowded(shop: &Arc<Server>, payers: &[Arc<Payer>], lasting: Duration) -> Crowded {
-    let (start, refused) = (Instant::now(), Arc::new(AtomicUsize::new(0)));
+impl Run {
+    fn rate(&self) -> f64 {
+        self.latency.len() as f64 / self.lasted.as_secs_f64()
+    }
+
+    /// The latency that this share of the payments did not exceed, in nanoseconds.
+    fn quantile(&self, share: f64) -> f64 {
+        let last = self.latency.len() - 1;
+        self.latency[(last as f64 * share) as usize].as_nanos() as f64
+    }
+}
+
+impl Crowd {
+    fn report(&self) {
+        let values = |metric: &str, of: &dyn Fn(&Run) -> f64| {
+            let values: Vec<f64> = self.runs.iter().map(of).collect();
+            report::values(&self.size.to_string(), metric, &values);
+        };
+        values("rate", &Run::rate);
+        values("p50", &|run| run.quantile(0.5));
+        values("p99", &|run| run.quantile(0.99));
+        for (place, who) in ["server", "chain", "payers"].into_iter().enumerate() {
+            let each = |run: &Run| run.used[place].as_nanos() as f64 / run.latency.len() as f64;
+            values(&format!("{who} cpu"), &each);
+        }
+        values("chain busy", &|run| run.used[1].as_secs_f64() / run.lasted.as_secs_f64());
+        for run in &self.runs {
+            report::point("chain", "payments a second", self.size as f64, run.rate());
+        }
+    }
+}
+
+/// So many payments of `size` payers, on a chain of their own with so many accounts.
+async fn crowded(lab: &Lab, size: usize, accounts: usize, payments: usize) -> Run {
+    let chain = lab.chain().await;
+    let shop = Arc::new(shop(&chain.url));
+    let mut payers = Vec::new();
+    for _ in 0..accounts {
+        let payer = Payer::new(&chain, &chain.url).await;
+        payer.pay(&shop).await;
+        payers.push(payer);
+    }
+    let used = || [shop.used(), used(chain.process()), used(std::process::id())];
+    let (begun, refused) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (before, start) = (used(), Instant::now());
     let mut crowd = JoinSet::new();
-    for payer in payers {
-        let (payer, shop, refused) = (Arc::clone(payer), Arc::clone(shop), Arc::clone(&refused));
+    for payer in payers.into_iter().take(size) {
+        let (shop, begun, refused) = (Arc::clone(&shop), Arc::clone(&begun), Arc::clone(&refused));
         crowd.spawn(async move {
             let mut latency = Vec::new();
-            while start.elapsed() < lasting {
+            while begun.fetch_add(1, Ordering::Relaxed) < payments {
                 let asked = Instant::now();
                 match payer.try_pay(&shop).await {
                     200 => latency.push(asked.elapsed()),
@@ -128,16 +203,15 @@ async fn crowded(shop: &Arc<Server>, payers: &[Arc<Payer>], lasting: Duration) -
         });
     }
     let mut latency = crowd.join_all().await.concat();
+    let (lasted, after) = (start.elapsed(), used());
     latency.sort_unstable();
     let refused = refused.load(Ordering::Relaxed);
     if refused > 0 {
-        report::skipped(&format!(
-            "{refused} payments of {} payers that were not answered with 200",
-            payers.len()
-        ));
+        report::skipped(&format!("{refused} payments of {size} payers that were not answered with 200"));
     }
     assert!(!latency.is_empty(), "nobody was served");
-    Crowded { latency, lasted: start.elapsed() }
+    let used = std::array::from_fn(|who| after[who].saturating_sub(before[who]));
+    Run { latency, lasted, used }
 }
 
 fn shop(node: &str) -> Server {

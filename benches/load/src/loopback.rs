@@ -1,12 +1,20 @@
 //! Unpaid requests over loopback: what a price costs a server that is otherwise as busy as it can be, and what its clients wait.
 //!
 //! The servers run at the same time, all on core 0, of which only the one that is asked uses any; the generator has core 1. They are
-//! asked in turn, round after round, so that whatever else happens on the machine meets all of them. What counts is the processor
-//! time of the server per request, user and system: unlike the rate it does not depend on the generator.
+//! asked in turn, round after round, each round in an order of its own, so that whatever else happens on the machine meets all of
+//! them and nobody always comes after the same one. What counts is the processor time of the server per request, user and system:
+//! unlike the rate it does not depend on the generator.
+//!
+//! A virtual machine is now faster and now slower, for seconds at a time. So turns are short and rounds are many: the two turns of
+//! which a ratio is made lie within a second, and the median of many such ratios hardly depends on any of them.
 
-use crate::generator::{Answered, Load, Model, complete, run};
+use crate::generator::{Answered, Latency, Load, Model, complete, run};
 use crate::process::{Server, on_core, pinned, serving};
 use crate::{Effort, report};
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
@@ -27,59 +35,95 @@ const CHAIN: &str = "42431";
 /// A node that nobody asks.
 const NODE: &str = "http://127.0.0.1:1";
 
+/// Of the order of turns, so that another run has the same.
+const SEED: u64 = 402;
+
 /// One of the servers.
 struct Contender {
     name: &'static str,
     path: &'static str,
     expected: u16,
-    rate: f64,
     server: Server,
-    /// Of each round.
-    closed: Vec<Run>,
-    open: Vec<Run>,
+    closed: Turns,
+    open: Turns,
 }
 
-struct Run {
-    answered: Answered,
-    /// Processor time of the server for each request.
-    cost: Duration,
+/// When a server is asked in one of the models, and what came of it.
+struct Turns {
+    model: Model,
+    /// Its turn comes once in so many rounds.
+    every: usize,
+    lasting: Duration,
+    /// Nanoseconds of processor time of the server for each request, by round.
+    cost: BTreeMap<usize, f64>,
+    /// Requests a second, of each turn.
+    rate: Vec<f64>,
+    /// Of all turns together.
+    latency: Latency,
+    /// Bytes of an answer.
+    size: usize,
 }
 
 /// Measures them all and reports.
 pub(crate) fn measure(effort: Effort, peer: Option<&Path>) {
     stay_on(GENERATOR_CORE);
     let (_folder, mut contenders) = contenders(peer);
-    let rounds = effort.choose(11, 3);
-    let (closed, open) = effort.choose(
-        (Duration::from_millis(1200), Duration::from_millis(1000)),
-        (Duration::from_millis(300), Duration::from_millis(300)),
-    );
     for contender in &contenders {
-        contender.run(Model::Closed, effort.choose(Duration::from_secs(2), Duration::from_millis(300))); // caches, and just-in-time compilers
+        // Caches, and just-in-time compilers.
+        contender.run(Model::Closed, effort.choose(Duration::from_secs(2), Duration::from_millis(300)));
     }
-    for round in 0..rounds {
-        for place in 0..contenders.len() {
-            // Nobody always comes after the same one.
-            let count = contenders.len();
-            let contender = &mut contenders[(place + round) % count];
-            let run = contender.run(Model::Closed, closed);
-            contender.closed.push(run);
-            let run = contender.run(Model::Open { rate: contender.rate }, open);
-            contender.open.push(run);
-        }
+    let mut random = StdRng::seed_from_u64(SEED);
+    for round in 0..effort.choose(120, 7) {
+        let mut all_take_turns = |of: fn(&mut Contender) -> &mut Turns| {
+            let mut order: Vec<&mut Contender> = contenders.iter_mut().collect();
+            order.retain_mut(|contender| of(contender).is_due(round));
+            order.shuffle(&mut random);
+            for contender in order {
+                let (model, lasting) = (of(contender).model, of(contender).lasting);
+                let (answered, cost) = contender.run(model, lasting);
+                of(contender).add(round, &answered, cost);
+            }
+        };
+        all_take_turns(|contender| &mut contender.closed);
+        all_take_turns(|contender| &mut contender.open);
     }
-    let constant = contenders.iter().position(|contender| contender.name == CONSTANT).expect("it is there");
-    let reference: Vec<Duration> = contenders[constant].closed.iter().map(|run| run.cost).collect();
-    contenders.iter().for_each(|contender| contender.report(&reference));
+    let constant = contenders.iter().find(|contender| contender.name == CONSTANT).expect("it is there");
+    contenders.iter().for_each(|contender| contender.report(&constant.closed.cost));
+}
+
+impl Turns {
+    fn new(model: Model, every: usize, lasting: Duration) -> Self {
+        let (cost, rate, latency) = (BTreeMap::new(), Vec::new(), Latency::default());
+        Self { model, every, lasting, cost, rate, latency, size: 0 }
+    }
+
+    fn is_due(&self, round: usize) -> bool {
+        round.is_multiple_of(self.every)
+    }
+
+    fn add(&mut self, round: usize, answered: &Answered, cost: Duration) {
+        self.cost.insert(round, cost.as_nanos() as f64 / answered.answers as f64);
+        self.rate.push(answered.per_second());
+        self.latency.add(&answered.latency);
+        self.size = answered.size;
+    }
+
+    fn costs(&self) -> Vec<f64> {
+        self.cost.values().copied().collect()
+    }
 }
 
 const CONSTANT: &str = "axum, constant 402";
 
 fn contenders(peer: Option<&Path>) -> (TempDir, Vec<Contender>) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let start = |name, path, expected, command| {
-        let server = Server::start(command);
-        Contender { name, path, expected, rate: RATE, server, closed: Vec::new(), open: Vec::new() }
+    let start = |name, path, expected, command| Contender {
+        name,
+        path,
+        expected,
+        server: Server::start(command),
+        closed: Turns::new(Model::Closed, 1, Duration::from_millis(200)),
+        open: Turns::new(Model::Open { rate: RATE }, 6, Duration::from_secs(1)),
     };
     let hello = start("axum, hello world", "/", 200, serving(Some(SERVER_CORE), &["hello"]));
     let ours = start("ours", "/", 402, serving(Some(SERVER_CORE), &["priced", NODE, RECIPIENT, CHAIN]));
@@ -100,7 +144,12 @@ fn contenders(peer: Option<&Path>) -> (TempDir, Vec<Contender>) {
     match hono() {
         Some(command) => {
             let node = start("npm mppx on hono", "/charge", 402, command);
-            contenders.push(Contender { rate: RATE_OF_NODE, ..node });
+            // Fewer turns, and longer: it collects garbage now and then, and every turn is to have its share.
+            contenders.push(Contender {
+                closed: Turns::new(Model::Closed, 6, Duration::from_secs(1)),
+                open: Turns::new(Model::Open { rate: RATE_OF_NODE }, 6, Duration::from_secs(3)),
+                ..node
+            });
         }
         None => report::skipped("npm mppx: not installed (cd interop && npm install --no-package-lock)"),
     }
@@ -144,35 +193,33 @@ impl Contender {
         heard
     }
 
-    fn run(&self, model: Model, lasting: Duration) -> Run {
+    /// What was answered, and the processor time of the server for all of it.
+    fn run(&self, model: Model, lasting: Duration) -> (Answered, Duration) {
         let request = self.request();
         let (server, expected) = (self.server.address, self.expected);
         let before = self.server.used();
         let load = Load { server, request: &request, expected, connections: CONNECTIONS, model, lasting };
         let answered = run(&load);
-        let used = self.server.used().saturating_sub(before);
-        // In a short run a slow server may not come to a single answer.
-        let answers = u32::try_from(answered.answers.max(1)).expect("fewer than four billion");
-        Run { cost: used / answers, answered }
+        (answered, self.server.used().saturating_sub(before))
     }
 
-    fn report(&self, reference: &[Duration]) {
-        let of = |runs: &[Run], value: &dyn Fn(&Run) -> f64| runs.iter().map(value).collect::<Vec<_>>();
-        let cost = |run: &Run| run.cost.as_nanos() as f64;
-        report::values(self.name, "rate", &of(&self.closed, &|run| run.answered.per_second()));
-        report::values(self.name, "cpu", &of(&self.closed, &cost));
+    fn report(&self, constant: &BTreeMap<usize, f64>) {
+        report::median(self.name, "rate", &self.closed.rate);
+        report::median(self.name, "cpu", &self.closed.costs());
         // Round by round, each beside its neighbour of the same moment.
-        let ratios =
-            self.closed.iter().zip(reference).map(|(run, other)| cost(run) / other.as_nanos() as f64);
-        report::values(self.name, "cpu over constant", &ratios.collect::<Vec<_>>());
-        for (model, runs) in [("closed", &self.closed), ("open", &self.open)] {
+        let ratio = |(round, cost): (&usize, &f64)| Some(cost / constant.get(round)?);
+        let ratios: Vec<f64> = self.closed.cost.iter().filter_map(ratio).collect();
+        report::median(self.name, "cpu over constant", &ratios);
+        report::median(self.name, "open cpu", &self.open.costs());
+        for (model, turns) in [("closed", &self.closed), ("open", &self.open)] {
             for (name, share) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
-                let metric = format!("{model} {name}");
-                report::values(self.name, &metric, &of(runs, &|run| run.answered.quantile(share)));
+                report::values(self.name, &format!("{model} {name}"), &[turns.latency.quantile(share)]);
             }
         }
-        report::values(self.name, "open rate", &[self.rate]);
-        report::values(self.name, "size", &of(&self.closed[..1], &|run| run.answered.size as f64));
+        if let Model::Open { rate } = self.open.model {
+            report::values(self.name, "open rate", &[rate]);
+        }
+        report::values(self.name, "size", &[self.closed.size as f64]);
     }
 }
 

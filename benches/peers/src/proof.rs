@@ -55,8 +55,9 @@ pub fn is_paid(payload: &Value, parts: &[&str]) -> bool {
 
 /// The bytes under the signature. Each part is preceded by its length: no two lists of parts give the same ones.
 pub fn message(parts: &[&str]) -> Vec<u8> {
-    let mut message = Vec::new();
-    for part in ["mpp sandbox transfer v1"].iter().chain(parts) {
+    let parts = || ["mpp sandbox transfer v1"].iter().chain(parts);
+    let mut message = Vec::with_capacity(parts().map(|part| 8 + part.len()).sum());
+    for part in parts() {
         message.extend((part.len() as u64).to_be_bytes());
         message.extend(part.as_bytes());
     }

@@ -25,7 +25,9 @@ mod record;
 mod refunds;
 
 pub(crate) use archive::{Ending, FoundLine, Line, LinePage, Listing, lines_since};
-pub(crate) use claim::{Claim, Claimed, Claiming, Held, NewClaim, Proofs, Settled, Settling, Started, Taken};
+pub(crate) use claim::{
+    Claim, Claimed, Claiming, Held, NewClaim, Patience, Proofs, Settled, Settling, Started, Taken,
+};
 pub(crate) use proofs::Taking;
 #[cfg(feature = "testing")]
 pub(crate) use record::state_of;
@@ -62,7 +64,6 @@ pub(crate) enum JournalError {
 #[derive(Clone)]
 pub(crate) struct Journal {
     store: Arc<dyn Store>,
-    owner: u64,
     /// How long a lease lasts without a heartbeat.
     lease: Duration,
     /// How long a payment network may take: a lease over a call to it lasts that much longer, so that nobody looks a payment
@@ -78,16 +79,7 @@ pub(crate) struct Journal {
 
 impl Journal {
     pub(crate) fn new(store: Arc<dyn Store>, lease: Duration, call: Duration, grace: Duration) -> Self {
-        // 0 is nobody.
-        Self {
-            store,
-            owner: rand::random::<u64>() | 1,
-            lease,
-            call,
-            grace,
-            doors: Arc::default(),
-            lines: Duration::ZERO,
-        }
+        Self { store, lease, call, grace, doors: Arc::default(), lines: Duration::ZERO }
     }
 
     pub(crate) fn doors(&self) -> &Arc<Doors> {
@@ -161,6 +153,7 @@ impl Journal {
         new: Box<NewClaim>,
         now: Timestamp,
     ) -> Result<Claim<Claiming>, JournalError> {
+        let owner = somebody();
         let entry = Entry {
             fingerprint: *new.fingerprint.as_bytes(),
             target: new.target,
@@ -171,7 +164,7 @@ impl Journal {
             external_id: new.external_id,
             proof_keys: new.proof_keys.into_iter().map(proofs::name_of).collect(),
             payment: PaymentState::Claiming(new.sealed_plan),
-            lease: self.lease_from(now),
+            lease: self.lease_from(owner, now),
             attempts: 0,
             delivery: DeliveryState::None,
         };
@@ -187,6 +180,8 @@ impl Journal {
             version,
             entry,
             keep,
+            owner,
+            unanswered: false,
         }))
     }
 
@@ -201,10 +196,11 @@ impl Journal {
         mut entry: Entry,
         now: Timestamp,
     ) -> Result<Taken, JournalError> {
+        let owner = somebody();
         // All but a settled one mean another call to the network.
         entry.lease = match entry.payment {
-            PaymentState::Settled(_) => self.lease_from(now),
-            _ => self.lease_over_call(now),
+            PaymentState::Settled(_) => self.lease_from(owner, now),
+            _ => self.lease_over_call(owner, now),
         };
         // Whatever ran under the former lease is over.
         entry.delivery = DeliveryState::None;
@@ -217,7 +213,18 @@ impl Journal {
         let keep = self.keep(quota, entry.expires, now);
         let write = open(&entry, keep)?;
         let version = outcome(self.store.cas(&key, Some(found), Some(write)).await)?;
-        let claim = Claim::<()>::of(Owned { journal: self.clone(), quota, id, key, version, entry, keep });
+        let journal = self.clone();
+        let claim = Claim::<()>::of(Owned {
+            journal,
+            quota,
+            id,
+            key,
+            version,
+            entry,
+            keep,
+            owner,
+            unanswered: false,
+        });
         Ok(match claim.entry.payment {
             PaymentState::Claiming(_) => Taken::Claiming(claim.enter()),
             PaymentState::Holding(_) | PaymentState::Held(_) => Taken::Held(claim.enter()),
@@ -270,15 +277,16 @@ impl Journal {
     ) -> Claim<Settled> {
         let keep = self.keep(quota, entry.expires, now);
         let key = Key::new(quota, ENTRY, &id);
-        Claim::of(Owned { journal: self.clone(), quota, id, key, version: found, entry, keep })
+        let (journal, version, owner) = (self.clone(), found, somebody());
+        Claim::of(Owned { journal, quota, id, key, version, entry, keep, owner, unanswered: false })
     }
 
-    fn lease_from(&self, now: Timestamp) -> Lease {
-        Lease { owner: self.owner, until: (now + self.lease).unix() }
+    fn lease_from(&self, owner: u64, now: Timestamp) -> Lease {
+        Lease { owner, until: (now + self.lease).unix() }
     }
 
-    fn lease_over_call(&self, now: Timestamp) -> Lease {
-        self.lease_from(now + self.call)
+    fn lease_over_call(&self, owner: u64, now: Timestamp) -> Lease {
+        self.lease_from(owner, now + self.call)
     }
 
     /// How long an entry that is not terminal is kept: a payment until it is over; a free proof or test money only as
@@ -300,6 +308,11 @@ impl Journal {
     fn retention(&self, expires: i64, now: Timestamp) -> Duration {
         Timestamp::from_unix(expires).since(now).saturating_add(self.grace).saturating_add(SKEW)
     }
+}
+
+/// A name for whoever holds a lease; 0 is nobody's.
+fn somebody() -> u64 {
+    rand::random::<u64>() | 1
 }
 
 fn outcome(cas: Result<Cas, StoreError>) -> Result<Version, JournalError> {

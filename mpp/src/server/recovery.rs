@@ -1,7 +1,8 @@
 //! What dead processes left behind, and who finishes it: [`Mpp::recover`].
 //!
 //! One sweep goes page by page through proofs of real money, entries, books of refunds and, while secrets are rotated, notebooks.
-//! What in it cannot be read is told and keeps none of the others waiting. Proofs come first: a store that is full gets room by them.
+//! What in it cannot be read, or has no room in the store, is told and keeps none of the others waiting. Proofs come first: a store
+//! that is full gets room by them.
 
 use super::Mpp;
 use super::journal::{Book, BookOf, DeliveryState, Entry, Found, JournalError, PaymentState, Record};
@@ -28,7 +29,7 @@ impl Mpp {
     ///
     /// # Errors
     /// [`StoreError`] when the store fails; what was finished until then stays finished. Also when something in it cannot be
-    /// read, which is logged with its key and left as it is: all others are finished all the same.
+    /// read or does not fit into it, which is logged with its key and left as it is: all others are finished all the same.
     ///
     /// ```
     /// # #[cfg(feature = "testing")] {
@@ -50,7 +51,7 @@ impl Mpp {
         }
         sweep.rest().await?;
         self.tell_standing(&sweep.standing).await;
-        sweep.unreadable.map_or(Ok(sweep.finished), Err)
+        sweep.left.map_or(Ok(sweep.finished), Err)
     }
 
     #[cfg(feature = "metrics")]
@@ -78,8 +79,8 @@ struct Sweep<'a> {
     /// What is being finished, each on a task of its own; told in the order it began.
     under_way: VecDeque<(Key, JoinHandle<Result<bool, StoreError>>)>,
     finished: usize,
-    /// Not passed over in silence.
-    unreadable: Option<StoreError>,
+    /// Why something was left as it is: not passed over in silence.
+    left: Option<StoreError>,
 }
 
 impl<'a> Sweep<'a> {
@@ -88,7 +89,7 @@ impl<'a> Sweep<'a> {
 
     fn of(mpp: &'a Mpp) -> Self {
         let (standing, under_way) = (Standing::default(), VecDeque::new());
-        Self { mpp, standing, under_way, finished: 0, unreadable: None }
+        Self { mpp, standing, under_way, finished: 0, left: None }
     }
 
     async fn entries(&mut self, quota: Quota) -> Result<(), StoreError> {
@@ -181,26 +182,30 @@ impl<'a> Sweep<'a> {
 
     /// Pages of the methods' notebooks, while the ring has more than one secret: nobody else looks at all of them.
     async fn notes(&mut self, quota: Quota) -> Result<(), StoreError> {
-        let mpp = &self.mpp.0;
-        let mut after = None;
-        while mpp.sealer.has_others() {
-            let page = notebook::all_pages(&**mpp.journal.store(), quota, after.as_ref()).await?;
-            let Some((last, _)) = page.last() else { break };
+        let (mpp, mut after) = (&self.mpp.0, None);
+        if !mpp.sealer.has_others() {
+            return Ok(());
+        }
+        let store = &**mpp.journal.store();
+        loop {
+            let page = notebook::all_pages(store, quota, after.as_ref()).await?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
             after = Some(last.clone());
             for (key, there) in page {
-                let done =
-                    notebook::seal_again(&**mpp.journal.store(), &mpp.sealer, &key, there, mpp.clock.now());
-                self.pass_over(&key, done.await)?;
+                let done = notebook::seal_again(store, &mpp.sealer, &key, there, mpp.clock.now()).await;
+                self.pass_over(&key, done)?;
             }
         }
-        Ok(())
     }
 
-    /// What cannot be read is told, and left as it is.
+    /// What cannot be read, or written for want of room, is told and left as it is. A full store is told of once: it may have no
+    /// room for thousands.
     fn pass_over(&mut self, key: &Key, done: Result<(), StoreError>) -> Result<(), StoreError> {
-        let Err(error @ StoreError::Unreadable(_)) = done else { return done };
-        tracing::error!(target: "mpp", key = key.as_str(), %error, "left as it is");
-        self.unreadable = Some(error);
+        let Err(error @ (StoreError::Unreadable(_) | StoreError::Full(_))) = done else { return done };
+        if self.left.as_ref() != Some(&error) {
+            tracing::error!(target: "mpp", key = key.as_str(), %error, "left as it is");
+        }
+        self.left = Some(error);
         Ok(())
     }
 

@@ -8,8 +8,8 @@
 use super::Mpp;
 use super::drain::Pass;
 use super::journal::{
-    Again, Claim, Claimed, Entry, Found, Held, JournalError, NewClaim, Proofs, Settled, Settling, Started,
-    Taken,
+    Again, Claim, Claimed, DeliveryState, Entry, Found, Held, JournalError, NewClaim, Patience, PaymentState,
+    Proofs, Settled, Settling, Started, Taken,
 };
 use super::observe::{Failure, TARGET, Verdict};
 use super::paid::{Delivery, Hold, Proved};
@@ -313,6 +313,12 @@ pub(super) fn is_over(mpp: &Mpp, entry: &Entry, now: Timestamp) -> bool {
     entry.attempts >= mpp.0.max_runs || now > Timestamp::from_unix(entry.expires) + mpp.0.journal.grace()
 }
 
+/// Whether it is paid for, and will not be delivered.
+pub(super) fn is_past(mpp: &Mpp, entry: &Entry, now: Timestamp) -> bool {
+    matches!(entry.payment, PaymentState::Settled(_))
+        && (entry.delivery == DeliveryState::RefundDue || is_over(mpp, entry, now))
+}
+
 /// What a running handler's payment stands on.
 enum Running {
     Settled(Claim<Settled>),
@@ -481,7 +487,7 @@ impl Exit {
         };
         if !is_delivery(status) {
             open.mpp.0.observers.undelivered(claim.id(), claim.entry(), Failure::Status(status));
-            let ended = claim.undelivered(Started::Yes).await;
+            let ended = claim.undelivered(Started::Yes, Patience::NONE).await;
             *run = None;
             drop(self.0.take());
             report(ended);
@@ -509,6 +515,13 @@ impl Exit {
             Err(error) => {
                 observers.undelivered(id, entry, Failure::Withheld);
                 tracing::error!(target: "mpp", ?error, "a delivery could not be recorded; the response is withheld");
+                if let (JournalError::Store(_), Some(Running::Settled(claim))) = (error, run.take()) {
+                    let (mpp, pass) = (open.mpp.clone(), open.mpp.0.journal.doors().linger());
+                    tokio::spawn(async move {
+                        put_back(&mpp, claim, Started::Yes).await;
+                        drop(pass);
+                    });
+                }
                 withheld()
             }
         };
@@ -542,17 +555,24 @@ impl Drop for Exit {
             heartbeat.abort();
             match run {
                 None => {}
-                Some(Running::Settled(mut claim)) => {
+                Some(Running::Settled(claim)) => {
                     if started == Started::Yes {
                         mpp.0.observers.undelivered(claim.id(), claim.entry(), Failure::Dropped);
                     }
-                    report(claim.undelivered(started).await);
+                    put_back(&mpp, claim, started).await;
                 }
                 Some(Running::Held { claim, method, plan }) => release(&mpp, claim, &*method, &plan).await,
             }
             drop(pass);
         });
     }
+}
+
+/// The payment goes back to its credential, also when the store takes a while to answer, and also from a delivery that is committed:
+/// nobody got the response.
+async fn put_back(mpp: &Mpp, mut claim: Claim<Settled>, started: Started) {
+    let patience = Patience::of(mpp.0.journal.grace());
+    report(claim.undelivered(started, patience).await);
 }
 
 impl Open {

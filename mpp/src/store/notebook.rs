@@ -331,7 +331,7 @@ pub(crate) async fn seal_again(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let plain = match sealer.look(key.as_str(), &there.value) {
-        None => return Err(StoreError::Unreadable("a page of a notebook".to_owned())),
+        None => return Err(StoreError::Unreadable(format!("the page {}", key.as_str()))),
         Some(Opened::ByFirst(_)) => return Ok(()),
         Some(Opened::ByAnother(plain)) => plain,
     };

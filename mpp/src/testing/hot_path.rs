@@ -23,6 +23,11 @@ impl Unpaid {
         let quote = amount.map_or(Quote::Fixed, Quote::Computed);
         self.0.challenge_headers(&quote).unwrap_or_default()
     }
+
+    /// The challenge of the first offer of a fixed price, as it is in its header: with a nonce and an expiry of its own.
+    pub fn challenge(&self) -> Option<String> {
+        self.0.challenge_line(&Quote::Fixed)
+    }
 }
 
 /// How many offers the plan of a price has, found as a request finds it.

@@ -29,6 +29,8 @@ pub enum Fault {
     Refuses,
     /// This operation is done, and its answer is lost.
     LosesAnswer,
+    /// This operation is done, its answer is lost, and all after it fail: a database that restarts.
+    LosesAnswerAndDies,
     /// This operation does nothing and never returns.
     Hangs,
     /// This operation is done and never returns.
@@ -64,6 +66,10 @@ impl Faulty {
         match countdown.as_mut() {
             None => None,
             Some((0, Fault::Dies)) => Some(Fault::Dies),
+            Some((0, Fault::LosesAnswerAndDies)) => {
+                *countdown = Some((0, Fault::Dies));
+                Some(Fault::LosesAnswer)
+            }
             Some((0, fault)) => {
                 let fault = *fault;
                 *countdown = None;
@@ -84,7 +90,9 @@ impl Faulty {
         match self.fault() {
             None => {}
             Some(Fault::Dies | Fault::Refuses) => return broken(),
-            Some(Fault::LosesAnswer) => return operation.await.and_then(|_| broken()),
+            Some(Fault::LosesAnswer | Fault::LosesAnswerAndDies) => {
+                return operation.await.and_then(|_| broken());
+            }
             Some(fault @ (Fault::Hangs | Fault::HangsDone)) => {
                 if fault == Fault::HangsDone {
                     let _ = operation.await;

@@ -3,6 +3,8 @@
 use crate::common::{Fault, Network, Script, credential};
 use crate::lab::*;
 use axum::http::Method;
+use mpp::ledger::Query;
+use mpp::refund::RefundOrder;
 use mpp::store::{Cas, Keep, Key, Limits, Quota, Version, Write};
 use mpp::testing::{Client, Response};
 use mpp::{Secret, SecretRing};
@@ -648,4 +650,54 @@ async fn a_store_that_fails_when_the_key_is_looked_up_is_a_503_and_nothing_is_cl
     response.assert_problem("unavailable");
     assert!(response.challenges().offers.is_empty());
     assert_eq!(lab.network.verified.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_payment_that_is_due_back_does_not_fill_the_store_with_keys() {
+    let lab = Lab::with_real_money(Limits { paid: 50, free: 50 });
+    lab.bench.failures.store(3, Ordering::SeqCst);
+    let paid = credential(&first(&lab.client.post("/order").unpaid().await), "tx1");
+    for _ in 0..3 {
+        assert_eq!(lab.client.post("/order").presenting(&paid).await.status(), 500);
+        settle_down().await;
+    }
+    for n in 0..60 {
+        let key = format!("key-{n}");
+        let named = lab.client.post("/order").header("idempotency-key", &key).presenting(&paid).await;
+        named.assert_problem("unavailable");
+    }
+    assert_eq!(lab.shelf.scan("paid/proof/idempotency=", None, 1000).await.unwrap(), []);
+    assert_eq!(lab.pay("/cheap", "tx2").await.1.status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_payment_that_is_tried_again_takes_one_key() {
+    let lab = Lab::with_real_money(Limits { paid: 50, free: 50 });
+    lab.bench.failures.store(2, Ordering::SeqCst);
+    let paid = credential(&first(&lab.client.post("/order").unpaid().await), "tx1");
+    for (key, status) in [("one", 500), ("two", 500), ("three", 201)] {
+        let answer = lab.client.post("/order").header("idempotency-key", key).presenting(&paid).await;
+        assert_eq!(answer.status(), status, "{key}: {}", answer.text());
+        settle_down().await;
+        assert_eq!(lab.shelf.scan("paid/proof/idempotency=", None, 1000).await.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_was_named_when_a_refund_was_due_is_free_when_the_money_is_back() {
+    let lab = Lab::on(Network::new("tempo"), |b| b.ledger_retention(Duration::from_secs(3600)));
+    lab.bench.failures.store(3, Ordering::SeqCst);
+    let paid = credential(&first(&lab.client.post("/order").unpaid().await), "tx1");
+    for _ in 0..3 {
+        assert_eq!(lab.client.post("/order").presenting(&paid).await.status(), 500);
+        settle_down().await;
+    }
+    let named = lab.client.post("/order").header("idempotency-key", "my order");
+    named.presenting(&paid).await.assert_problem("unavailable");
+    let due = all(&lab.mpp.ledger(), &Query::new().undelivered()).await;
+    lab.mpp.refund(&RefundOrder::rest(&due[0].sale)).await.unwrap();
+    settle_down().await;
+    let afresh = credential(&first(&lab.client.post("/order").unpaid().await), "tx2");
+    let bought = lab.client.post("/order").header("idempotency-key", "my order").presenting(&afresh).await;
+    assert_eq!(bought.status(), 201, "the first payment is back: {}", bought.text());
 }

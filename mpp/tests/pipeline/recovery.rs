@@ -3,7 +3,8 @@
 use crate::common::{Fault, Network, Script, Terms, credential};
 use crate::lab::*;
 use mpp::method::Money;
-use mpp::store::{Cas, Keep, Key, Limits, Quota, Write};
+use mpp::store::{Cas, Keep, Key, Limits, MemoryStore, Quota, StoreError, Write};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -249,4 +250,33 @@ async fn a_store_that_fails_is_said_and_a_method_that_is_gone_keeps_its_entries(
     settle_down().await;
     lab.client.get("/cheap").presenting(&paid).await.assert_ok();
     assert_eq!(lab.network.worst(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_store_does_not_keep_stuck_payments_from_being_finished() {
+    let clock = clock();
+    let shelf = Arc::new(MemoryStore::with_limits(Limits { paid: 28, free: 30 }).with_clock(clock.clone()));
+    let network = Network::with_money("tempo", Money::Real);
+    let lab = Lab::over(clock, shelf, network, Network::new("stripe"), |builder| {
+        builder.single_process_volatile_store().ledger_retention(Duration::from_secs(90 * 24 * 3600))
+    });
+    // Ten of unknown outcome, which are paid in truth; then sales until nothing fits.
+    lab.network.will(Script::LoseAnswer);
+    for n in 0..10 {
+        lab.pay("/cheap", &format!("stuck{n}")).await.1.assert_problem("unavailable");
+        settle_down().await;
+    }
+    lab.network.will(Script::Settle);
+    for n in 0..9 {
+        lab.pay("/cheap", &format!("tx{n}")).await;
+        settle_down().await;
+    }
+    lab.clock.advance(Duration::from_secs(120));
+    assert_eq!(lab.mpp.recover().await, Err(StoreError::Full(Quota::Paid)));
+    settle_down().await;
+    assert_eq!(
+        lab.network.resolved.load(Ordering::SeqCst),
+        10,
+        "of ten payments nobody knows the outcome of"
+    );
 }

@@ -183,7 +183,7 @@ mod durable {
         drop((shelf, store, mpp, client));
         // Background tasks may hold it a moment longer.
         while gone.strong_count() > 0 {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
         let shelf = open(scratch, file, &clock);
         let (other, store) = (Lab::new(), Faulty::new(shelf.clone()));
@@ -200,7 +200,7 @@ mod durable {
         Lab::over(clock, shelf, network, Network::new("stripe"), |b| b)
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_restart_at_any_store_operation_costs_neither_payment_nor_delivery() {
         let scratch = tempdir().unwrap();
         // Through every state there is: claiming, holding, held, settling, settled, delivered.
@@ -231,7 +231,7 @@ mod durable {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn an_open_challenge_and_an_undelivered_payment_survive_a_restart() {
         let scratch = tempdir().unwrap();
         let lab = lab(&scratch, "store");

@@ -1,9 +1,9 @@
 //! What a priced handler costs its programmer: time in the compiler, bytes in the program, and the crates that come along.
 //!
-//! Three packages are written into the target folder: handlers of axum alone, the same with a price of this library, the same with
-//! one of the official SDK. Each has a program without handlers and one with [`HANDLERS`] of them; the difference is what handlers cost,
-//! and what cargo, the linker and everything else take is in neither. The packages have a workspace of their own, with the lock
-//! file of `benches/peers`, so that the SDK has the version it has there.
+//! Four packages are written into the target folder: handlers of axum alone, the same with a price of this library, the same with
+//! one of the official SDK, the same behind a layer of x402-axum. Each has a program without handlers and one with [`HANDLERS`] of
+//! them; the difference is what handlers cost, and what cargo, the linker and everything else take is in neither. The packages have a
+//! workspace of their own, with the lock file of `benches/peers`, so that the peers have the versions they have there.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use super::programs::Bench;
+use super::programs::{Bench, direct_dependencies, versions};
 use super::results::{Measured, Spread};
 use super::{BenchError, Effort};
 use crate::workspace::cargo;
@@ -27,18 +27,24 @@ struct Contender {
     name: &'static str,
     package: &'static str,
     /// Beside axum and tokio.
-    dependency: &'static str,
+    dependencies: &'static str,
+    /// The crate of the registry whose version is said, where there is one.
+    peer: Option<&'static str>,
     handler: fn(u32) -> String,
+    /// What answers at its route.
+    answers: fn(u32) -> String,
     /// The program around the routes.
     program: fn(&str) -> String,
 }
 
-const CONTENDERS: [Contender; 3] = [
+const CONTENDERS: [Contender; 4] = [
     Contender {
         name: "axum alone",
         package: "handlers-axum",
-        dependency: "",
-        handler: |n| format!("async fn h{n}(Path(city): Path<String>) -> String {{ city }}\n"),
+        dependencies: "",
+        peer: Some("axum"),
+        handler: of_axum,
+        answers: by_itself,
         program: |routes| {
             main_of("use axum::{Router, extract::Path, routing::get};", "", &format!("Router::new(){routes}"))
         },
@@ -46,7 +52,8 @@ const CONTENDERS: [Contender; 3] = [
     Contender {
         name: "this library",
         package: "handlers-ours",
-        dependency: "mpp = { path = \"MPP\", features = [\"sandbox\"] }\n",
+        dependencies: "mpp = { path = \"MPP\", features = [\"sandbox\"] }\n",
+        peer: None,
         handler: |n| {
             format!(
                 "#[mpp::charge(amount = \"0.{:03}\", currency = \"usdc\", methods(tempo, stripe))]\n\
@@ -54,6 +61,7 @@ const CONTENDERS: [Contender; 3] = [
                 n + 1
             )
         },
+        answers: by_itself,
         program: |routes| {
             main_of(
                 "use axum::extract::Path;\nuse mpp::{Mpp, Paid, Sandbox, Secret, routing::{Router, get}};",
@@ -71,8 +79,9 @@ const CONTENDERS: [Contender; 3] = [
     Contender {
         name: "official SDK",
         package: "handlers-official",
-        dependency: "official = { package = \"mpp\", version = \"=0.18.2\", default-features = false, \
-                     features = [\"axum\", \"reqwest-rustls-tls-no-provider\", \"stripe\"] }\n",
+        dependencies: "official = { package = \"mpp\", version = \"=0.18.2\", default-features = false, \
+                       features = [\"axum\", \"reqwest-rustls-tls-no-provider\", \"stripe\"] }\n",
+        peer: Some("mpp"),
         handler: |n| {
             format!(
                 "struct P{n};\n\
@@ -81,6 +90,7 @@ const CONTENDERS: [Contender; 3] = [
                 n + 1
             )
         },
+        answers: by_itself,
         program: |routes| {
             main_of(
                 "use axum::{Router, extract::Path, routing::get};\n\
@@ -96,12 +106,48 @@ const CONTENDERS: [Contender; 3] = [
             )
         },
     },
+    Contender {
+        name: "x402-axum",
+        package: "handlers-x402",
+        dependencies: "x402-axum = \"=2.0.2\"\nx402-types = \"=2.0.2\"\n",
+        peer: Some("x402-axum"),
+        handler: of_axum,
+        // Its price stands where the route is, not at the handler; 0.001 of a dollar and more.
+        answers: |n| format!("get(h{n}).layer(x402.with_price_tag(price(\"{}\")))", 1_000 * (n + 1)),
+        program: |routes| {
+            main_of(
+                "use axum::{Router, extract::Path, routing::get};\n\
+                 use x402_axum::X402Middleware;\n\
+                 use x402_types::chain::ChainId;\n\
+                 use x402_types::proto::v2::{PaymentRequirements, PriceTag};\n\
+                 fn price(amount: &str) -> PriceTag {\n\
+                 PriceTag { requirements: PaymentRequirements {\n\
+                 scheme: \"exact\".to_owned(), network: ChainId::new(\"eip155\", \"8453\"), amount: amount.to_owned(),\n\
+                 pay_to: \"0x70997970C51812dc3A010C7d01b50e0d17dc79C8\".to_owned(), max_timeout_seconds: 300,\n\
+                 asset: \"0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913\".to_owned(), extra: None },\n\
+                 enricher: None }\n\
+                 }",
+                "let x402 = X402Middleware::new(\"http://127.0.0.1:1\");",
+                &format!("Router::new(){routes}"),
+            )
+        },
+    },
 ];
+
+/// A handler without a price.
+fn of_axum(n: u32) -> String {
+    format!("async fn h{n}(Path(city): Path<String>) -> String {{ city }}\n")
+}
+
+/// A handler that has its price, if any, with it.
+fn by_itself(n: u32) -> String {
+    format!("get(h{n})")
+}
 
 /// `routes` is an expression.
 fn main_of(uses: &str, before: &str, routes: &str) -> String {
     format!(
-        "#![allow(unused_imports)]\n{uses}\n\
+        "#![allow(unused)]\n{uses}\n\
          #[tokio::main(flavor = \"current_thread\")]\n\
          async fn main() {{\n\
          {before}\n\
@@ -127,7 +173,7 @@ pub(crate) fn measure(bench: &mut Bench<'_>, effort: Effort) -> Result<Measured,
         // Everything below the handlers, and whether it compiles at all.
         match both(bench, &folder, contender, Way::Check) {
             Ok(_) => works.push(contender),
-            Err(error @ BenchError::Command { .. }) if contender.package == "handlers-official" => {
+            Err(error @ BenchError::Command { .. }) if !contender.is_needed() => {
                 eprintln!("xtask: {error}");
                 measured.skipped.push(format!("{}: it does not compile here", contender.name));
             }
@@ -160,7 +206,16 @@ pub(crate) fn measure(bench: &mut Bench<'_>, effort: Effort) -> Result<Measured,
         }
     }
     dependencies(bench, &folder, &mut measured)?;
+    let peers: Vec<&str> = works.iter().filter_map(|contender| contender.peer).collect();
+    measured.versions = versions(&bench.run(direct_dependencies(in_folder(&folder)), LIMIT)?, &peers);
     Ok(measured)
+}
+
+impl Contender {
+    /// Whether it is ours or what ours is compared with; of the others one may not compile on a machine.
+    fn is_needed(&self) -> bool {
+        matches!(self.package, "handlers-axum" | "handlers-ours")
+    }
 }
 
 /// What is asked of cargo.
@@ -230,10 +285,7 @@ fn write_packages(folder: &Path, root: &Path) -> io::Result<()> {
         members.join(", ")
     );
     write(folder.join("Cargo.toml"), &workspace)?;
-    let lock = root.join("benches/peers/Cargo.lock");
-    if lock.is_file() && !folder.join("Cargo.lock").is_file() {
-        fs::copy(lock, folder.join("Cargo.lock"))?;
-    }
+    copy_lock(&root.join("benches/peers/Cargo.lock"), folder)?;
     for contender in &CONTENDERS {
         let own = folder.join(contender.package);
         fs::create_dir_all(own.join("src/bin"))?;
@@ -243,8 +295,8 @@ fn write_packages(folder: &Path, root: &Path) -> io::Result<()> {
              axum = {{ version = \"0.8.9\", default-features = false, features = [\"http1\", \"tokio\"] }}\n\
              tokio = {{ version = \"1\", features = [\"macros\", \"net\", \"rt\"] }}\n{}",
             contender.package,
-            if contender.dependency.starts_with("official") { "\"official/tempo\"" } else { "" },
-            contender.dependency.replace("MPP", &mpp.display().to_string().escape_default().to_string()),
+            if contender.dependencies.starts_with("official") { "\"official/tempo\"" } else { "" },
+            contender.dependencies.replace("MPP", &mpp.display().to_string().escape_default().to_string()),
         );
         write(own.join("Cargo.toml"), &manifest)?;
         for (program, handlers) in [(Program::None, 0), (Program::Many, HANDLERS)] {
@@ -252,7 +304,7 @@ fn write_packages(folder: &Path, root: &Path) -> io::Result<()> {
             let mut text = String::new();
             for n in 0..handlers {
                 // Writing to a string cannot fail.
-                let _ = write!(routes, "\n.route(\"/{n}/{{city}}\", get(h{n}))");
+                let _ = write!(routes, "\n.route(\"/{n}/{{city}}\", {})", (contender.answers)(n));
                 text += &(contender.handler)(n);
             }
             let program = name(contender, program);
@@ -263,6 +315,18 @@ fn write_packages(folder: &Path, root: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Again when it is another one. Cargo takes out of its copy what it does not need, so that the two are never the same; of what was
+/// copied last, a second copy says it.
+fn copy_lock(of_peers: &Path, folder: &Path) -> io::Result<()> {
+    let (own, last) = (folder.join("Cargo.lock"), folder.join("Cargo.lock.of-peers"));
+    let Ok(lock) = fs::read(of_peers) else { return Ok(()) };
+    if own.is_file() && fs::read(&last).is_ok_and(|last| last == lock) {
+        return Ok(());
+    }
+    fs::write(own, &lock)?;
+    fs::write(last, &lock)
 }
 
 /// Only if it changes something: cargo goes by the time of the file.
@@ -302,11 +366,12 @@ fn dependencies(bench: &mut Bench<'_>, folder: &Path, measured: &mut Measured) -
         ("axum and tokio", "handlers-axum", ""),
         ("official SDK, `axum,stripe`", "handlers-official", ""),
         ("official SDK, `axum,stripe,tempo`", "handlers-official", "tempo"),
+        ("x402-axum, no chain", "handlers-x402", ""),
     ] {
         let mut command = in_folder(folder);
         tree(&mut command);
         command.args(["--package", package, "--features", features]);
-        // Without the package of the handlers, and without the SDK itself where there is one.
+        // Without the package of the handlers, and without the peer itself where there is one.
         let own = if package == "handlers-axum" { 1 } else { 2 };
         counts.push((name, count(&bench.run(command, LIMIT)?, own)));
     }
@@ -332,6 +397,41 @@ fn count(tree: &str, own: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_contender_has_the_same_routes_each_with_a_handler_of_its_own() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        write_packages(folder.path(), Path::new("/nowhere")).expect("a temporary folder");
+        for contender in &CONTENDERS {
+            let text = |program| {
+                let path = folder.path().join(contender.package).join("src/bin");
+                fs::read_to_string(path.join(name(contender, program) + ".rs")).expect("it was written")
+            };
+            let (none, many) = (text(Program::None), text(Program::Many));
+            assert_eq!(none.matches(".route(").count(), 0, "{none}");
+            for n in 0..HANDLERS {
+                assert!(many.contains(&format!(".route(\"/{n}/{{city}}\", get(h{n})")), "{n}: {many}");
+                assert!(many.contains(&format!("async fn h{n}(Path(city): Path<String>")), "{n}: {many}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_newer_lock_file_of_the_peers_replaces_the_one_that_cargo_has_changed_since() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (of_peers, own) = (folder.path().join("peers.lock"), folder.path().join("Cargo.lock"));
+        let write = |path: &Path, text: &str| fs::write(path, text).expect("a temporary file");
+        let copied = || {
+            copy_lock(&of_peers, folder.path()).expect("a temporary folder");
+            fs::read_to_string(&own).expect("it was copied")
+        };
+        write(&of_peers, "mpp 0.18.2");
+        assert_eq!(copied(), "mpp 0.18.2");
+        write(&own, "as cargo wants it");
+        assert_eq!(copied(), "as cargo wants it");
+        write(&of_peers, "mpp 0.18.3");
+        assert_eq!(copied(), "mpp 0.18.3");
+    }
 
     #[test]
     fn packages_of_a_tree_are_counted_once() {

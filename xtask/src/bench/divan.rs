@@ -27,12 +27,9 @@ pub(crate) fn parse(text: &str) -> Vec<Case> {
             nodes.truncate(position / DEPTH);
             nodes.push(name);
             counting = false;
-            let times = [duration(cell(MEDIAN)), duration(fastest.trim()), duration(cell(SLOWEST))];
-            if let [Some(median), Some(low), Some(high)] = times {
-                let values = [
-                    (TIME.to_owned(), Spread { median, low, high }),
-                    (ALLOCATIONS.to_owned(), Spread::only(0.0)),
-                ];
+            if let (Some(_), Some(median)) = (duration(fastest.trim()), duration(cell(MEDIAN))) {
+                let values =
+                    [(TIME.to_owned(), Spread::only(median)), (ALLOCATIONS.to_owned(), Spread::only(0.0))];
                 cases.push(Case { name: nodes.join("::"), values: values.into() });
             }
         } else if first.trim_end().ends_with(':') || name.ends_with(':') {
@@ -55,27 +52,34 @@ pub(crate) fn parse(text: &str) -> Vec<Case> {
     cases
 }
 
-/// Of each case the run with the median time; cases that are not in all runs count where they are.
-pub(crate) fn middle(runs: Vec<Vec<Case>>) -> Vec<Case> {
-    let time = |case: &Case| case.values.get(TIME).map_or(f64::NAN, |time| time.median);
-    let mut by_case: Vec<Vec<Case>> = Vec::new();
-    for case in runs.into_iter().flatten() {
-        match by_case.iter_mut().find(|others| others[0].name == case.name) {
-            Some(others) => others.push(case),
-            None => by_case.push(vec![case]),
+/// The cases of several runs of a program, each with what every run gave. Of a case that is not in all of them the runs are not
+/// kept: nobody could say which run of another case belongs to which.
+pub(crate) fn together(runs: &[Vec<Case>]) -> Vec<Case> {
+    let mut names: Vec<&String> = Vec::new();
+    for case in runs.iter().flatten() {
+        if !names.contains(&&case.name) {
+            names.push(&case.name);
         }
     }
-    by_case
-        .into_iter()
-        .map(|mut runs| {
-            runs.sort_by(|one, other| time(one).total_cmp(&time(other)));
-            runs.swap_remove(runs.len() / 2)
-        })
-        .collect()
+    let case = |name: &String| {
+        let seen: Vec<&Case> = runs.iter().flatten().filter(|case| case.name == *name).collect();
+        let of = |metric: &String| {
+            let values: Vec<f64> =
+                seen.iter().filter_map(|case| Some(case.values.get(metric)?.median)).collect();
+            let spread = match runs.len() {
+                1 => values.first().copied().map(Spread::only),
+                all if all == values.len() => Spread::of_runs(&values),
+                _ => Spread::of(&values),
+            };
+            Some((metric.clone(), spread?))
+        };
+        let values = seen.iter().flat_map(|case| case.values.keys()).filter_map(of).collect();
+        Case { name: name.clone(), values }
+    };
+    names.into_iter().map(case).collect()
 }
 
 /// Columns after the name and the fastest time.
-const SLOWEST: usize = 1;
 const MEDIAN: usize = 2;
 /// Characters by which a node stands to the right of the one it is in.
 const DEPTH: usize = 3;
@@ -123,21 +127,39 @@ router                     fastest       │ slowest       │ median        │
 ╰─ start                   1.4 ms        │ 3.2 ms        │ 1.45 ms       │ 1.5 ms        │ 100     │ 25600
 ";
 
-    #[test]
-    fn of_several_runs_the_middle_one_of_each_case_counts() {
-        let run = |times: &[(&str, f64)]| -> Vec<Case> {
-            let case = |(name, time): &(&str, f64)| Case {
-                name: (*name).to_owned(),
-                values: [(TIME.to_owned(), Spread::only(*time))].into(),
-            };
-            times.iter().map(case).collect()
+    fn run(times: &[(&str, f64)]) -> Vec<Case> {
+        let case = |(name, time): &(&str, f64)| Case {
+            name: (*name).to_owned(),
+            values: [(TIME.to_owned(), Spread::only(*time))].into(),
         };
-        let runs = vec![
+        times.iter().map(case).collect()
+    }
+
+    #[test]
+    fn of_several_runs_each_is_kept_in_its_order_and_the_middle_one_counts() {
+        let runs = [
             run(&[("ours", 1.0), ("theirs", 90.0)]),
             run(&[("ours", 7.0), ("theirs", 5.0)]),
-            run(&[("ours", 2.0), ("theirs", 6.0)]),
+            run(&[("ours", 2.0), ("theirs", 6.0), ("new", 4.0)]),
         ];
-        assert_eq!(middle(runs), run(&[("ours", 2.0), ("theirs", 6.0)]));
+        let cases = together(&runs);
+        let seen: Vec<(&str, f64, &[f64])> = cases
+            .iter()
+            .map(|case| (case.name.as_str(), case.values[TIME].median, case.values[TIME].runs.as_slice()))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("ours", 2.0, [1.0, 7.0, 2.0].as_slice()),
+                ("theirs", 6.0, &[90.0, 5.0, 6.0]),
+                ("new", 4.0, &[])
+            ]
+        );
+    }
+
+    #[test]
+    fn a_single_run_is_no_spread() {
+        assert_eq!(together(&[run(&[("ours", 1.0)])]), run(&[("ours", 1.0)]));
     }
 
     #[test]
@@ -145,17 +167,9 @@ router                     fastest       │ slowest       │ median        │
         let cases = parse(TREE);
         let names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
         assert_eq!(names, ["free_handler", "challenge::official_extractor", "challenge::ours", "start"]);
-        let seen: Vec<(Spread, f64)> =
-            cases.iter().map(|case| (case.values[TIME], case.values[ALLOCATIONS].median)).collect();
-        assert_eq!(
-            seen,
-            [
-                (Spread { median: 450.0, low: 443.5, high: 853.2 }, 9.0),
-                (Spread { median: 12_450.0, low: 11_400.0, high: 13_200.0 }, 120.0),
-                (Spread { median: 1_450.0, low: 1_400.0, high: 3_200.0 }, 22.0),
-                (Spread { median: 1_450_000.0, low: 1_400_000.0, high: 3_200_000.0 }, 0.0),
-            ]
-        );
+        let seen: Vec<(f64, f64)> =
+            cases.iter().map(|case| (case.values[TIME].median, case.values[ALLOCATIONS].median)).collect();
+        assert_eq!(seen, [(450.0, 9.0), (12_450.0, 120.0), (1_450.0, 22.0), (1_450_000.0, 0.0)]);
     }
 
     #[test]

@@ -182,7 +182,9 @@ impl Group {
             },
             Group::Startup => Page {
                 title: "Start-up",
-                about: "Every price of a service is read from the registry, checked and prepared: from the builder to the server.",
+                about: "Every price of a service is read from the registry, checked and prepared: from the builder to the server. The \
+                        first start of a process, which collects and sorts the registry as well, happens once in each run; the others \
+                        follow it in the same process.",
                 case: "what",
                 columns: DIVAN,
                 figures: &[],
@@ -259,10 +261,13 @@ const GATE: Page = Page {
 
 const LOOPBACK: Page = Page {
     title: "Unpaid requests over loopback",
-    about: "Each server has one thread on core 0, the generator core 1; 32 keep-alive connections. They are asked in turn, round \
-            after round: the median of the rounds, and the lowest and highest in brackets. *Closed*: the next request goes out when \
-            the answer is there, so the server is always busy. *Open*: so many requests a second are due whatever the server does, and a \
-            latency counts from when its request was due. Processor time is user and system time of the server; its ratio is taken \
+    about: "Each server has one thread on core 0, the generator core 1; 32 keep-alive connections. They are asked in turn, for a fifth of \
+            a second each, in 120 rounds that each have an order of their own; npm mppx, and everybody in the open model, in every sixth \
+            round and for longer. What is shown is the median of the rounds, and in brackets the 95% interval of that median, by the ranks of \
+            the rounds (not the lowest and the highest of them). Latencies are those of the requests of all rounds together. *Closed*: the \
+            next request goes out when the answer is there, so the server is always busy. *Open*: so many requests a second are due \
+            whatever the server does, and a latency counts from when its request was due; a server with little to do is woken for almost \
+            every request, which is part of its processor time. Processor time is user and system time of the server; its ratio is taken \
             within each round. The constant 402 has the very bytes of ours.",
     case: "server",
     columns: &[
@@ -273,6 +278,7 @@ const LOOPBACK: Page = Page {
         column("closed p99", "closed p99", Median(Time)),
         column("closed p99.9", "closed p99.9", Median(Time)),
         column("open: requests a second", "open rate", Median(Rate)),
+        column("open: processor time per request", "open cpu", Spread(Time)),
         column("open p50", "open p50", Median(Time)),
         column("open p99", "open p99", Median(Time)),
         column("open p99.9", "open p99.9", Median(Time)),
@@ -287,18 +293,24 @@ const LOOPBACK: Page = Page {
 
 const CHAIN: Page = Page {
     title: "Paid requests on a local Tempo chain",
-    about: "From the request that asks for the price to the paid response, on anvil with mixed mining. Server, chain and payers share \
-            this machine, so the rate ends where its processors do: whose time a payment takes is in the last columns. A row is a \
-            number of payers at once; the other rows count what a payment asks of the node, when everything is warm.",
+    about: "From the request that asks for the price to the paid response, on anvil with mixed mining. A row is a number of payers at once: \
+            600 payments on a chain of their own, started anew and as old as in every other row, because this chain becomes slower with \
+            every block. Five rounds, each in an order of its own: the median, and the lowest and highest in brackets. Server, chain and \
+            payers share this machine; whose time a payment takes is in the last columns. The chain is what limits the rate: it executes \
+            one transaction after the other, so that it cannot do more once it keeps a processor busy, and more payers only wait longer. \
+            The other table counts what a payment asks of the node when everything is warm: HTTP requests, and the JSON-RPC calls in them, \
+            as there are several in a batch; of a method, its calls and the requests that have one.",
     case: "payers, or who asks the node what",
     columns: &[
-        column("payments a second", "rate", Median(Rate)),
-        column("p50", "p50", Median(Time)),
-        column("p99", "p99", Median(Time)),
+        column("payments a second", "rate", Spread(Rate)),
+        column("p50", "p50", Spread(Time)),
+        column("p99", "p99", Spread(Time)),
         column("time of the server", "server cpu", Median(Time)),
-        column("of the chain", "chain cpu", Median(Time)),
+        column("of the chain", "chain cpu", Spread(Time)),
         column("of the payers", "payers cpu", Median(Time)),
-        column("calls per payment", "calls", Median(Count)),
+        column("processors the chain keeps busy", "chain busy", Median(Count)),
+        column("HTTP requests per payment", "requests", Median(Count)),
+        column("JSON-RPC calls per payment", "calls", Median(Count)),
     ],
     figures: &[rate(
         "chain",
@@ -312,7 +324,9 @@ const CHAIN: Page = Page {
 const STORES: Page = Page {
     title: "Claims",
     about: "A claim is the compare-and-swap that makes a payment single, of 400 bytes under a new key. Redis syncs its log with every \
-            write, PostgreSQL and redb with every commit. One at a time, and 16 and 64 at once.",
+            write, PostgreSQL and redb with every commit. One at a time, and 16 and 64 at once, all of them in turn. The floor is what the \
+            disk takes for it, below which no durable store can be: the same bytes written into a file that is long enough already, and \
+            one `fdatasync` for all that are asked at once. Memory, which keeps nothing, needs none.",
     case: "store",
     columns: &[
         column("one at a time: claims a second", "1 rate", Spread(Rate)),
@@ -357,7 +371,7 @@ const GROWTH: Page = Page {
 };
 
 const fn growth(name: &'static str, title: &'static str, x: &'static str) -> Figure {
-    let draws = Draws::Lines { x, y: "µs", scale: 1e3, axis: Axis::FromZero, verdict: Verdict::Given };
+    let draws = Draws::Lines { x, y: "µs", scale: 1e3, axis: Axis::Logarithmic, verdict: Verdict::Given };
     Figure { name, title, draws }
 }
 
@@ -365,7 +379,8 @@ const COMPILE: Page = Page {
     title: "Compile time, size and dependencies",
     about: "Programs of no and of 200 handlers, each with a path argument and a price of its own: the difference, divided by 200. Times \
             are processor time of cargo and all it starts, for the last crate alone: `cargo check` in the dev profile without \
-            incremental compilation, and a release build, of which the size is that of the stripped binary. Dependencies are the \
+            incremental compilation, and a release build, of which the size is that of the stripped binary. x402-axum's price is a layer \
+            at the route, of one type for all of them, and the handler is axum's own. Dependencies are the \
             crates that a build compiles on this machine.",
     case: "handlers of",
     columns: &[

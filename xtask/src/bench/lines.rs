@@ -49,7 +49,8 @@ result nonsense
         let mut measured = Measured::default();
         collect(text, &mut measured);
         assert_eq!(measured.cases.len(), 1);
-        assert_eq!(measured.cases[0].values["cpu"], Spread { median: 7200.0, low: 7100.0, high: 7300.0 });
+        let cpu = Spread { median: 7200.0, low: 7100.0, high: 7300.0, runs: Vec::new() };
+        assert_eq!(measured.cases[0].values["cpu"], cpu);
         assert_eq!(measured.figures["prices"][0].points, [(10.0, 1312.5)]);
         assert_eq!(measured.versions, ["redis-server 7.0.15"]);
         assert_eq!(measured.skipped, ["PostgreSQL is not installed"]);

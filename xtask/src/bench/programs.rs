@@ -22,6 +22,8 @@ const LOAD: &str = "load";
 const BUILD: Duration = Duration::from_secs(40 * 60);
 /// Far more than any group takes.
 const RUN: Duration = Duration::from_secs(15 * 60);
+/// Of a list of what is compiled already.
+const LIST: Duration = Duration::from_secs(60);
 
 /// What a run is done with.
 pub(crate) struct Bench<'a> {
@@ -155,6 +157,22 @@ impl<'a> Bench<'a> {
         self.run(command, RUN).map(Some)
     }
 
+    /// Which versions of others' libraries a group is measured beside, as the lock file of the peers has them.
+    pub(crate) fn versions_of_peers(&mut self, group: Group) -> Result<Vec<String>, BenchError> {
+        let (program, crates): (&str, &[&str]) = match group {
+            Group::Micro => ("micro", &["mpp"]),
+            Group::Router => ("router", &["mpp", "x402-axum", "axum"]),
+            Group::Loopback => (PEER_SERVER, &["mpp", "axum"]),
+            _ => return Ok(Vec::new()),
+        };
+        if !self.built.contains_key(&(Whose::Peers, program.to_owned())) {
+            return Ok(Vec::new());
+        }
+        let mut command = direct_dependencies(cargo());
+        command.current_dir(self.workspace.root()).args(["--locked", "--manifest-path", PEERS]);
+        Ok(versions(&self.run(command, LIST)?, crates))
+    }
+
     /// Runs a command to its end.
     pub(crate) fn run(&mut self, mut command: Command, limit: Duration) -> Result<String, BenchError> {
         command.env("CARGO_TERM_COLOR", "never");
@@ -200,6 +218,36 @@ impl<'a> Bench<'a> {
     }
 }
 
+/// Lets cargo print each package of a workspace and each crate that one depends on itself, in a line of its own.
+pub(crate) fn direct_dependencies(mut cargo: Command) -> Command {
+    cargo.args([
+        "tree",
+        "--workspace",
+        "--edges",
+        "normal",
+        "--depth",
+        "1",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}",
+    ]);
+    cargo
+}
+
+/// The versions of these crates in such a list. What lies in a folder is ours and has no version that would say anything.
+pub(crate) fn versions(list: &str, crates: &[&str]) -> Vec<String> {
+    let version = |name: &&str| {
+        let mut versions = list.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(" v"));
+        let version = versions.find(|version| !version.contains(' '));
+        Some(match *name {
+            "mpp" => format!("official SDK (mpp {})", version?),
+            name => format!("{name} {}", version?),
+        })
+    };
+    crates.iter().filter_map(version).collect()
+}
+
 /// User and system time of every process this one has started and waited for, and of theirs; `None` where the system does not
 /// say. It counts in hundredths of a second.
 fn used_by_children() -> Option<Duration> {
@@ -225,6 +273,14 @@ fn on_one_core(program: &Path) -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_peer_has_the_version_of_the_registry_and_not_that_of_the_folder_of_the_same_name() {
+        let list = "    Updating an index\nmpp-peers v0.1.0 (/somewhere/benches/peers)\naxum v0.8.9\n\
+                    mpp v0.1.0 (/somewhere/mpp)\nmpp v0.18.2\nx402-axum v2.0.2\n";
+        let said = versions(list, &["mpp", "x402-axum", "axum", "nobody"]);
+        assert_eq!(said, ["official SDK (mpp 0.18.2)", "x402-axum 2.0.2", "axum 0.8.9"]);
+    }
 
     #[test]
     #[cfg(target_os = "linux")]

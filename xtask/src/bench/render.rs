@@ -7,7 +7,7 @@ use clap::ValueEnum as _;
 
 use super::groups::{Column, Draws, Figure, Group, Page, Shows, Unit, Verdict};
 use super::growth::Growth;
-use super::results::{Case, Measured, Origin, Results};
+use super::results::{Case, Measured, Origin, Results, Spread};
 use super::targets;
 
 /// The whole page.
@@ -27,7 +27,9 @@ const HEAD: &str = "\
 
 Written by `cargo xtask bench` from `results.json`; do not edit. A group is measured as a whole, at one time on one machine, and only
 ratios within it mean anything: an absolute number says as much about the machine as about the code. What runs in one process is run five
-times, and of each case the run in the middle counts. `cargo xtask bench --only <group>` measures one group again and leaves the others.
+times, and the median of the runs stands here. A difference or a ratio of two cases is formed within each run, and is the median of those;
+in brackets, where there are any, the lowest and the highest. A target is met when every run meets it; where only the median does, the
+table says so. `cargo xtask bench --only <group>` measures one group again and leaves the others.
 
 ";
 
@@ -90,23 +92,17 @@ pub(crate) fn spoken(name: &str) -> String {
 
 fn cell(column: &Column, case: &Case, measured: &Measured) -> Option<String> {
     let own = case.values.get(column.metric)?;
-    let of = |name: &str| Some(measured.case(name)?.values.get(column.metric)?.median);
+    let of = |name: &str| measured.case(name)?.values.get(column.metric);
+    let formed = |base, how: fn([f64; 2]) -> f64| Spread::formed([own, base], how).median;
+    let times = |base| written(formed(base, |[own, base]| own / base), Unit::Ratio);
     Some(match column.shows {
         Shows::Median(unit) => written(own.median, unit),
-        Shows::Spread(unit) if own.low == own.high => written(own.median, unit),
-        Shows::Spread(unit) => {
-            format!(
-                "{} ({} – {})",
-                written(own.median, unit),
-                written(own.low, unit),
-                written(own.high, unit)
-            )
-        }
+        Shows::Spread(unit) => with_range(own, unit),
         Shows::Over(base, _) if base == case.name => return None,
         // Parts of a request, and no request.
         Shows::Over(..) if case.name.starts_with("parts::") => return None,
-        Shows::Over(base, unit) => written(own.median - of(base)?, unit),
-        Shows::Times(base) => written(own.median / of(base)?, Unit::Ratio),
+        Shows::Over(base, unit) => written(formed(of(base)?, |[own, base]| own - base), unit),
+        Shows::Times(base) => times(of(base)?),
         Shows::TimesOurs => {
             let (step, member) = case.name.rsplit_once("::")?;
             let is_ours = |other: &&Case| {
@@ -119,9 +115,15 @@ fn cell(column: &Column, case: &Case, measured: &Measured) -> Option<String> {
             if member.starts_with("ours") && ours.name == case.name {
                 return None;
             }
-            written(own.median / ours.values.get(column.metric)?.median, Unit::Ratio)
+            times(ours.values.get(column.metric)?)
         }
     })
+}
+
+/// The median, and in brackets the lowest and the highest.
+pub(crate) fn with_range(spread: &Spread, unit: Unit) -> String {
+    let [median, low, high] = [spread.median, spread.low, spread.high].map(|value| written(value, unit));
+    if low == high { median } else { format!("{median} ({low} – {high})") }
 }
 
 /// A number with its unit, to three digits.
@@ -204,7 +206,6 @@ fn put(text: &mut String, what: std::fmt::Arguments<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::results::Spread;
     use super::*;
 
     #[test]
@@ -251,6 +252,25 @@ mod tests {
     }
 
     #[test]
+    fn what_a_row_costs_over_another_is_the_median_of_what_it_cost_within_each_run() {
+        let mut measured = Measured::default();
+        for (name, runs) in [
+            ("free_handler::axum", [500.0, 900.0, 700.0]),
+            ("challenge_one_method::ours", [1_500.0, 1_600.0, 1_900.0]),
+            ("challenge_one_method::official_extractor", [3_000.0, 4_800.0, 1_900.0]),
+        ] {
+            let runs = Spread::of_runs(&runs).expect("three runs");
+            measured.case_mut(name).values.insert("time".to_owned(), runs);
+        }
+        let page = page(&Results { groups: [("router".to_owned(), measured)].into() });
+        assert!(page.contains("| challenge one method: ours | 1.60 µs | 1.00 µs |  |\n"), "{page}");
+        assert!(
+            page.contains("| challenge one method: official extractor | 3.00 µs | 2.50 µs | 2.00 × |\n"),
+            "{page}"
+        );
+    }
+
+    #[test]
     fn rows_of_different_metrics_stand_in_tables_of_their_own() {
         let mut measured = Measured::default();
         measured.case_mut("8").values.insert("rate".to_owned(), Spread::only(100.0));
@@ -271,10 +291,7 @@ mod tests {
         let mut results = Results::default();
         results.groups.insert("growth".to_owned(), measured);
         let page = page(&results);
-        assert!(
-            page.contains("](plots/prices.svg)\n\n| priced routes | 10 | 100 | 1,000 | growth |\n"),
-            "{page}"
-        );
+        assert!(page.contains("](plots/prices.svg)\n\n| prices | 10 | 100 | 1,000 | growth |\n"), "{page}");
         assert!(page.contains("| 402 | 1.50 µs | 1.51 µs | 1.49 µs | flat |\n"), "{page}");
     }
 }

@@ -51,11 +51,14 @@ pub(crate) struct Case {
 }
 
 /// The rounds of one metric. Times are nanoseconds, sizes bytes, rates per second.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
     pub(crate) low: f64,
     pub(crate) high: f64,
+    /// What each run of the program gave, in their order; empty where it ran once, or was asked round after round.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) runs: Vec<f64>,
 }
 
 /// A line of a plot.
@@ -84,9 +87,9 @@ impl Results {
         serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
     }
 
-    /// The median of a metric of a case of a group.
-    pub(crate) fn median(&self, group: &str, case: &str, metric: &str) -> Option<f64> {
-        Some(self.groups.get(group)?.case(case)?.values.get(metric)?.median)
+    /// A metric of a case of a group.
+    pub(crate) fn spread(&self, group: &str, case: &str, metric: &str) -> Option<&Spread> {
+        self.groups.get(group)?.case(case)?.values.get(metric)
     }
 }
 
@@ -143,13 +146,29 @@ impl Spread {
             0 => (rounds[middle - 1] + rounds[middle]) / 2.0,
             _ => rounds[middle],
         };
-        Some(Spread { median: rounded(median), low: rounded(low), high: rounded(high) })
+        Some(Spread { median: rounded(median), low: rounded(low), high: rounded(high), runs: Vec::new() })
+    }
+
+    /// Of these runs, each of which is kept.
+    pub(crate) fn of_runs(runs: &[f64]) -> Option<Spread> {
+        let runs: Vec<f64> = runs.iter().copied().map(rounded).collect();
+        Some(Spread { runs: runs.clone(), ..Spread::of(&runs)? })
     }
 
     /// Without rounds.
     pub(crate) fn only(value: f64) -> Spread {
         let value = rounded(value);
-        Spread { median: value, low: value, high: value }
+        Spread { median: value, low: value, high: value, runs: Vec::new() }
+    }
+
+    /// A difference or a ratio of these, run by run; of their medians where the runs were not kept.
+    pub(crate) fn formed<const N: usize>(of: [&Spread; N], how: impl Fn([f64; N]) -> f64) -> Spread {
+        let runs = of.iter().map(|one| one.runs.len()).max().unwrap_or(0);
+        let formed: Vec<f64> = match of.iter().all(|one| one.runs.len() == runs) {
+            true => (0..runs).map(|run| how(of.map(|one| one.runs[run]))).collect(),
+            false => Vec::new(),
+        };
+        Spread::of_runs(&formed).unwrap_or_else(|| Spread::only(how(of.map(|one| one.median))))
     }
 }
 
@@ -168,9 +187,23 @@ mod tests {
 
     #[test]
     fn the_median_of_rounds_lies_in_the_middle_whatever_their_order() {
-        assert_eq!(Spread::of(&[3.0, 1.0, 2.0]), Some(Spread { median: 2.0, low: 1.0, high: 3.0 }));
+        let spread = Spread { median: 2.0, low: 1.0, high: 3.0, runs: Vec::new() };
+        assert_eq!(Spread::of(&[3.0, 1.0, 2.0]), Some(spread));
         assert_eq!(Spread::of(&[4.0, 1.0, 2.0, 3.0]).map(|spread| spread.median), Some(2.5));
         assert_eq!(Spread::of(&[f64::NAN]), None);
+    }
+
+    #[test]
+    fn what_is_formed_of_two_cases_is_formed_within_each_run() {
+        let runs = |runs: &[f64]| Spread::of_runs(runs).expect("there are some");
+        let difference = |[one, other]: [f64; 2]| one - other;
+        // The machine was slower in the second run, for both.
+        let (paid, free) = (runs(&[1_200.0, 1_900.0, 1_300.0]), runs(&[500.0, 1_100.0, 400.0]));
+        let over = Spread { median: 800.0, low: 700.0, high: 900.0, runs: vec![700.0, 800.0, 900.0] };
+        assert_eq!(Spread::formed([&paid, &free], difference), over);
+        let without_runs = Spread::of(&[400.0, 500.0, 1_100.0]).expect("three rounds");
+        assert_eq!(Spread::formed([&paid, &without_runs], difference), Spread::only(800.0));
+        assert_eq!(Spread::formed([&paid, &runs(&[400.0, 500.0])], difference), Spread::only(850.0));
     }
 
     #[test]
@@ -196,11 +229,19 @@ mod tests {
         let mut results = Results::default();
         let mut measured = Measured::default();
         measured.case_mut("ours").values.insert("cpu".to_owned(), Spread::only(7123.4));
+        measured
+            .case_mut("ours")
+            .values
+            .extend(Spread::of_runs(&[5.0, 4.0]).map(|it| ("time".to_owned(), it)));
         measured.point("prices", "402", 10.0, 1.5);
         results.groups.insert("loopback".to_owned(), measured);
         let read: Results = serde_json::from_str(&results.to_json()).expect("our own JSON");
         assert_eq!(read, results);
-        assert_eq!(read.median("loopback", "ours", "cpu"), Some(7123.4));
-        assert_eq!(read.median("loopback", "theirs", "cpu"), None);
+        assert_eq!(read.spread("loopback", "ours", "cpu"), Some(&Spread::only(7123.4)));
+        assert_eq!(
+            read.spread("loopback", "ours", "time").map(|it| it.runs.as_slice()),
+            Some([5.0, 4.0].as_slice())
+        );
+        assert_eq!(read.spread("loopback", "theirs", "cpu"), None);
     }
 }

@@ -105,6 +105,12 @@ pub(crate) fn own_slots() -> [String; 2] {
     [challenge.expires.expect("ours have one"), challenge.opaque.expect("ours have one")]
 }
 
+/// What our server asks for its computed price.
+pub(crate) fn computed_charge() -> ChargeRequest {
+    let line = our_line("computed", Some(Amount::cents(5)));
+    Challenge::parse_all([line.as_str()]).offers.remove(0).charge().expect("a charge")
+}
+
 /// A challenge of our server for its fixed price.
 fn own_challenge() -> Challenge {
     Challenge::parse_all([our_line("fixed", None).as_str()]).offers.remove(0)

@@ -15,9 +15,16 @@ mod challenge_of_a_fixed_price {
         bencher.bench_local(|| unpaid.challenges(None));
     }
 
-    /// Of a nonce and a time that are there.
+    /// The value of the header alone, with a nonce and an expiry of its own.
     #[divan::bench(sample_count = 300, sample_size = 32)]
     fn ours_header(bencher: Bencher) {
+        let unpaid = input::unpaid("fixed");
+        bencher.bench_local(|| unpaid.challenge());
+    }
+
+    /// The same of a nonce and an expiry that are there.
+    #[divan::bench(sample_count = 300, sample_size = 32)]
+    fn ours_line(bencher: Bencher) {
         let (prepared, [expires, opaque]) = (input::prepared(), input::own_slots());
         let fresh = FreshSlots::new(&expires, "", &opaque);
         bencher.bench_local(|| prepared.issue(black_box(&fresh)));
@@ -54,8 +61,10 @@ mod challenge_of_a_fixed_price {
 mod challenge_of_a_computed_price {
     use crate::input;
     use divan::{Bencher, black_box};
+    use hmac::{Hmac, KeyInit as _, Mac as _};
     use mpp::Amount;
-    use mpp::protocol::{b64, to_jcs};
+    use mpp_peers::REALM;
+    use mpp_peers::official::SECRET;
 
     #[divan::bench(sample_count = 300, sample_size = 32)]
     fn ours(bencher: Bencher) {
@@ -76,15 +85,21 @@ mod challenge_of_a_computed_price {
             });
     }
 
-    /// The canonical JSON of such a request once, its base64, and the HMAC of seven slots with a prepared key.
+    /// The JSON of that request, in whatever order its members are; its base64; and the HMAC of seven slots, whose key is
+    /// absorbed.
     #[divan::bench(sample_count = 300, sample_size = 32)]
-    fn floor_jcs_and_hmac(bencher: Bencher) {
-        let (ring, challenge) = (input::ring(), input::challenge());
-        let charge =
-            mpp::protocol::ChargeRequest { description: None, external_id: None, ..input::our_charge() };
+    fn floor_json_and_hmac(bencher: Bencher) {
+        let key: Hmac<sha2::Sha256> = Hmac::new_from_slice(SECRET.as_bytes()).expect("any length");
+        let (charge, [expires, opaque]) = (input::computed_charge(), input::own_slots());
         bencher.bench_local(|| {
-            let request = b64::encode(to_jcs(black_box(&charge)).expect("JSON"));
-            ring.id(&mpp::protocol::Slots { request: &request, ..challenge.slots() })
+            let json = serde_json::to_vec(black_box(&charge)).expect("JSON");
+            let request = base64_simd::URL_SAFE_NO_PAD.encode_to_string(json);
+            let mut state = key.clone();
+            for slot in [REALM, "tempo", "charge", &request, &expires, "", &opaque] {
+                state.update(slot.as_bytes());
+                state.update(b"|");
+            }
+            (request, state.finalize().into_bytes())
         });
     }
 }
@@ -166,24 +181,24 @@ mod read_a_credential {
     use divan::{Bencher, black_box};
     use mpp::protocol::CredentialBuf;
 
-    /// What is read of every credential, before it is known who wrote it.
+    /// All of it, as it is kept of a credential that is authentic.
     #[divan::bench(sample_count = 300, sample_size = 32)]
     fn ours(bencher: Bencher) {
         let token = input::token();
         bencher.bench_local(|| {
             let buffer = CredentialBuf::decode(black_box(&token)).expect("a credential");
-            let read = buffer.parse().expect("a credential").challenge.id.len();
-            (buffer, read)
+            buffer.parse().expect("a credential").to_credential().expect("a credential")
         });
     }
 
-    /// And what is kept of one that is authentic.
+    /// What is read of every credential, before it is known who wrote it: borrowed, and not into the payload.
     #[divan::bench(sample_count = 300, sample_size = 32)]
-    fn ours_kept(bencher: Bencher) {
+    fn ours_borrowed(bencher: Bencher) {
         let token = input::token();
         bencher.bench_local(|| {
             let buffer = CredentialBuf::decode(black_box(&token)).expect("a credential");
-            buffer.parse().expect("a credential").to_credential().expect("a credential")
+            let read = buffer.parse().expect("a credential").challenge.id.len();
+            (buffer, read)
         });
     }
 
@@ -193,9 +208,9 @@ mod read_a_credential {
         bencher.bench_local(|| official::parse_authorization(black_box(&value)).expect("a credential"));
     }
 
-    /// base64 into a buffer, and JSON whose texts are borrowed from it.
+    /// As borrowed as that, by serde.
     #[divan::bench(sample_count = 300, sample_size = 32)]
-    fn floor_base64_and_serde(bencher: Bencher) {
+    fn serde_borrowed(bencher: Bencher) {
         #[derive(serde::Deserialize)]
         struct Wire<'a> {
             #[serde(borrow)]
@@ -232,7 +247,7 @@ mod verify_the_binding {
     use divan::{Bencher, black_box};
     use mpp::protocol::CredentialBuf;
 
-    /// On the route of the challenge, whose first four slots are absorbed.
+    /// On the route of the challenge, whose first four slots are absorbed; the payload is not looked at for this.
     #[divan::bench(sample_count = 300, sample_size = 32)]
     fn ours(bencher: Bencher) {
         let (prefix, token, request) = (input::prefix(), input::token(), input::our_charge().encode());
@@ -448,9 +463,10 @@ mod look_up {
     use crate::input;
     use divan::{Bencher, black_box};
 
+    /// A price by the name of its handler.
     #[divan::bench(sample_count = 200, sample_size = 256)]
     fn ours_registry(bencher: Bencher) {
-        bencher.bench_local(|| black_box(mpp::registry()).len());
+        bencher.bench_local(|| input::price(black_box("fixed")));
     }
 
     #[divan::bench(sample_count = 200, sample_size = 256)]

@@ -1,6 +1,6 @@
 //! What no server can save on a payment of the sandbox: base64 and JSON of the credential, one HMAC, one signature, one record
-//! that it was used. The parts are written as tight as they can be, and each is measured by itself and all of them together, so
-//! that a whole payment can be held against their sum from the same run.
+//! that it was used. The parts are what the libraries of the field do for it and nothing else, each by itself and all of them
+//! together, so that a whole payment can be held against their sum from the same run.
 
 use std::cell::RefCell;
 use std::collections::HashSet;

@@ -8,15 +8,17 @@
 use super::super::replay::IdempotencyKey;
 use super::archive::{Ending, Listing};
 use super::proofs::Taking;
-use super::record::{apart, encode, encode_open, listed, read};
+use super::record::{encode, encode_open, listed, read};
 use super::{
-    Again, Bill, DeliveryState, Entry, Identity, Journal, JournalError, Kept, Lease, PaymentState, Record,
-    outcome,
+    Again, Bill, DeliveryState, Entry, Found, Identity, Journal, JournalError, Kept, Lease, PaymentState,
+    Record, outcome,
 };
 use crate::protocol::{Fingerprint, Timestamp};
 use crate::store::{Cas, Keep, Key, Quota, StoreError, Version, Write};
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// All that a first claim is made of.
 pub(crate) struct NewClaim {
@@ -47,6 +49,10 @@ pub(crate) struct Owned {
     pub(super) version: Version,
     pub(super) entry: Entry,
     pub(super) keep: Keep,
+    /// Names us in our leases; random, not 0.
+    pub(super) owner: u64,
+    /// A write of ours may have been done that we have not heard of.
+    pub(super) unanswered: bool,
 }
 
 impl<S> Deref for Claim<S> {
@@ -107,52 +113,84 @@ impl<S> Claim<S> {
     /// Writes the entry as it stands.
     async fn write(&mut self) -> Result<(), JournalError> {
         let value = encode_open(&self.entry)?;
-        self.put(value, self.keep, None).await
+        self.put(value, self.keep, None, Patience::NONE).await
     }
 
-    /// Writes over our own version. A lost answer is settled by reading back, so that a store that failed after it wrote
-    /// does not make us lose our own entry, or withhold a delivery that is committed. `terminal` is what is written, if it
-    /// is not the entry.
+    /// Writes over our own version. A write without an answer may have been done, so it is tried again: what then is in its way may be
+    /// our own, and a store that failed after it wrote neither takes our entry from us nor withholds a delivery that is
+    /// committed. `terminal` is what is written, if it is not the entry.
     async fn put(
         &mut self,
         value: Vec<u8>,
         keep: Keep,
-        terminal: Option<Record>,
+        terminal: Option<&Record>,
+        mut patience: Patience,
     ) -> Result<(), JournalError> {
         let write = Write { value, keep };
-        let first = self.journal.store.cas(&self.key, Some(self.version), Some(write.clone())).await;
-        let Err(StoreError::Backend(_)) = first else {
-            self.version = outcome(first)?;
-            return Ok(());
-        };
-        let there = self.journal.store.get(&self.key).await.map_err(JournalError::Store)?;
-        let second = match there {
-            Some(there) if there.version == self.version => {
-                self.journal.store.cas(&self.key, Some(self.version), Some(write)).await
+        loop {
+            // Also when this is not awaited to its end.
+            let unanswered = std::mem::replace(&mut self.unanswered, true);
+            let done = self.journal.store.cas(&self.key, Some(self.version), Some(write.clone())).await;
+            if let Err(StoreError::Backend(_)) = done
+                && patience.is_left().await
+            {
+                continue;
             }
-            other => Ok(Cas::Conflict(other)),
-        };
-        self.version = match outcome(second) {
-            // A terminal record names the run that wrote it, whatever became of its line.
-            Err(JournalError::Lost(Some(found))) if self.is_ours(&found.record, terminal) => found.version,
-            written => written?,
-        };
-        Ok(())
+            match outcome(done) {
+                Err(JournalError::Lost(Some(found)))
+                    if unanswered && self.is_this(&found.record, terminal) =>
+                {
+                    self.version = found.version;
+                }
+                // Something that we wrote before.
+                Err(JournalError::Lost(Some(found))) if unanswered && self.is_ours(&found) => {
+                    self.version = found.version;
+                    continue;
+                }
+                Err(error @ JournalError::Store(StoreError::Backend(_))) => return Err(error),
+                written => self.version = written?,
+            }
+            self.unanswered = false;
+            return Ok(());
+        }
     }
 
-    /// Whether a record is what we have just written.
-    fn is_ours(&self, found: &Record, terminal: Option<Record>) -> bool {
+    /// Whether a record is what we are writing.
+    fn is_this(&self, found: &Record, terminal: Option<&Record>) -> bool {
         match (found, terminal) {
-            (found, Some(terminal)) => *found == apart(terminal).0,
+            // A terminal record names the run that wrote it, whatever became of its line.
+            (found, Some(Record::Listed(terminal))) => *found == terminal.record,
+            (found, Some(terminal)) => found == terminal,
             (Record::Open(entry), None) => **entry == self.entry,
             (_, None) => false,
         }
     }
 
+    /// Whether a record is one we wrote, and may write over: it is open under our lease, or says that we delivered, which the
+    /// ledger has not been told yet.
+    fn is_ours(&self, found: &Found) -> bool {
+        match &found.record {
+            Record::Open(entry) => entry.lease.owner == self.owner,
+            Record::Delivered(run) => {
+                let listing = self.journal.listing(&self.entry, Ending::Delivered);
+                *run == self.version.0 && found.listing.is_some() == listing.is_some()
+            }
+            _ => false,
+        }
+    }
+
     /// Extends the lease of a running handler; fails when somebody else took over.
     pub(crate) async fn renew(&mut self, now: Timestamp) -> Result<(), JournalError> {
-        self.entry.lease = self.journal.lease_from(now);
+        self.entry.lease = self.lease_from(now);
         self.write().await
+    }
+
+    fn lease_from(&self, now: Timestamp) -> Lease {
+        self.journal.lease_from(self.owner, now)
+    }
+
+    fn lease_over_call(&self, now: Timestamp) -> Lease {
+        self.journal.lease_over_call(self.owner, now)
     }
 
     async fn advance<T>(mut self, into: fn(Vec<u8>) -> PaymentState) -> Result<Claim<T>, JournalError> {
@@ -168,10 +206,20 @@ impl<S> Claim<S> {
         listing: Option<Box<Listing>>,
         now: Timestamp,
     ) -> Result<(), JournalError> {
+        self.close_patiently(record, listing, now, Patience::NONE).await
+    }
+
+    async fn close_patiently(
+        &mut self,
+        record: Record,
+        listing: Option<Box<Listing>>,
+        now: Timestamp,
+        patience: Patience,
+    ) -> Result<(), JournalError> {
         let keep = self.journal.keep_closed(self.quota, self.entry.expires, listing.as_deref(), now);
         let archived = listing.is_some();
         let record = listed(record, listing);
-        self.put(encode(&record)?, keep, Some(record)).await?;
+        self.put(encode(&record)?, keep, Some(&record), patience).await?;
         let keep = Keep::For(self.journal.retention(self.entry.expires, now));
         // The response does not wait for this; a key that stays live is only remembered longer than needed.
         if archived || !self.entry.proof_keys.is_empty() {
@@ -230,6 +278,36 @@ impl<S> Claim<S> {
     }
 }
 
+/// How often a write without an answer is tried again: once at once, and then with pauses, to some moment.
+pub(crate) struct Patience {
+    pause: Duration,
+    until: Option<Instant>,
+}
+
+impl Patience {
+    pub(crate) const NONE: Self = Self { pause: Duration::ZERO, until: None };
+    const FIRST_PAUSE: Duration = Duration::from_millis(50);
+    const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+    pub(crate) fn of(time: Duration) -> Self {
+        Self { until: Some(Instant::now() + time), ..Self::NONE }
+    }
+
+    /// Returns when it is time to try again, or says that it is not worth it any more.
+    async fn is_left(&mut self) -> bool {
+        let pause = self.pause;
+        self.pause = (pause * 2).clamp(Self::FIRST_PAUSE, Self::LONGEST_PAUSE);
+        if pause.is_zero() {
+            return true;
+        }
+        let in_time = self.until.is_some_and(|until| Instant::now() + pause < until);
+        if in_time {
+            tokio::time::sleep(pause).await;
+        }
+        in_time
+    }
+}
+
 /// How taking the proof keys ended.
 pub(crate) enum Proofs {
     /// All are ours.
@@ -273,13 +351,13 @@ impl Claim<Claiming> {
 impl Claim<Claimed> {
     /// Durable before a byte goes to the network.
     pub(crate) async fn begin_settling(mut self, now: Timestamp) -> Result<Claim<Settling>, JournalError> {
-        self.entry.lease = self.journal.lease_over_call(now);
+        self.entry.lease = self.lease_over_call(now);
         self.advance(PaymentState::Settling).await
     }
 
     /// Durable before the method is asked to reserve anything.
     pub(crate) async fn begin_holding(mut self, now: Timestamp) -> Result<Claim<Held>, JournalError> {
-        self.entry.lease = self.journal.lease_over_call(now);
+        self.entry.lease = self.lease_over_call(now);
         self.advance(PaymentState::Holding).await
     }
 
@@ -292,7 +370,7 @@ impl Claim<Claimed> {
 impl Claim<Held> {
     /// The funds are reserved; the handler may run under our lease.
     pub(crate) async fn held(mut self, sealed_plan: Vec<u8>, now: Timestamp) -> Result<Self, JournalError> {
-        self.entry.lease = self.journal.lease_from(now);
+        self.entry.lease = self.lease_from(now);
         self.entry.payment = PaymentState::Held(sealed_plan);
         self.entry.delivery = DeliveryState::Running;
         self.entry.attempts = self.entry.attempts.saturating_add(1);
@@ -302,7 +380,7 @@ impl Claim<Held> {
 
     /// Durable before the capture.
     pub(crate) async fn begin_capture(mut self, now: Timestamp) -> Result<Claim<Settling>, JournalError> {
-        self.entry.lease = self.journal.lease_over_call(now);
+        self.entry.lease = self.lease_over_call(now);
         self.advance(PaymentState::Settling).await
     }
 
@@ -326,7 +404,7 @@ impl Claim<Settling> {
         receipt: Vec<u8>,
         now: Timestamp,
     ) -> Result<Claim<Settled>, JournalError> {
-        self.entry.lease = self.journal.lease_from(now);
+        self.entry.lease = self.lease_from(now);
         // A payment captured after its handler is already running; its attempt was counted when it was held.
         if self.entry.delivery == DeliveryState::None {
             self.entry.attempts = self.entry.attempts.saturating_add(1);
@@ -366,7 +444,8 @@ impl Claim<Settled> {
         Identity { quota: self.quota, id: self.id.clone(), fingerprint, target, expires, until }
     }
 
-    /// The response head is about to leave. Returns the run, which names this delivery.
+    /// The response head is about to leave. Returns the run, which names this delivery. A store that is down for a moment is waited
+    /// for: whoever is told to come back finds a delivery that is committed, and would pay again.
     pub(crate) async fn delivered(&mut self, again: Again, now: Timestamp) -> Result<u64, JournalError> {
         let run = self.version.0;
         let record = match again {
@@ -377,17 +456,22 @@ impl Claim<Settled> {
             }
         };
         let listing = self.journal.listing(&self.entry, Ending::Delivered);
-        self.close(record, listing, now).await.map(|()| run)
+        let patience = Patience::of(self.journal.lease + self.journal.call);
+        self.close_patiently(record, listing, now, patience).await.map(|()| run)
     }
 
     /// The handler failed or never answered: the same credential opens the route again.
-    pub(crate) async fn undelivered(&mut self, started: Started) -> Result<(), JournalError> {
+    pub(crate) async fn undelivered(
+        &mut self,
+        started: Started,
+        patience: Patience,
+    ) -> Result<(), JournalError> {
         self.entry.delivery = DeliveryState::None;
         self.entry.lease = Lease::NOBODY;
         if started == Started::No {
             self.entry.attempts = self.entry.attempts.saturating_sub(1);
         }
-        self.write().await
+        self.put(encode_open(&self.entry)?, self.keep, None, patience).await
     }
 }
 

@@ -184,7 +184,7 @@ pub(crate) enum DeliveryState {
 /// Who works on an entry, and until when others must keep away.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Lease {
-    /// Random per process.
+    /// Random, for each time that somebody takes it.
     pub(crate) owner: u64,
     /// Unix seconds; 0 when nobody does.
     pub(crate) until: i64,

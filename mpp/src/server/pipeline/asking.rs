@@ -92,11 +92,7 @@ impl Visit {
 
     /// One header per offer, best first by the client's `Accept-Payment`, and the id of the first.
     pub(super) fn challenges(&self, quoted: &[Quoted<'_>]) -> Challenges {
-        let expires = (self.mpp.now() + self.mpp.0.lifetime).to_rfc3339_shared();
-        let digest = self.digest.map(|d| d.to_string()).unwrap_or_default();
-        let (scope, target) = (&self.scope, self.target.as_ref());
-        let opaque = |text: &mut String| scope.write_opaque(target, text);
-        let fresh = FreshSlots::ending_in(&expires, &digest, scope.opaque_len(target), opaque);
+        let fresh = self.fresh_slots();
         let mut challenges = Challenges::for_offers(quoted.len());
         let mut write = |offer: &Quoted<'_>| {
             let (id, line) = offer.prepared.challenge.issue(&fresh);
@@ -107,6 +103,22 @@ impl Visit {
             None => quoted.iter().for_each(&mut write),
         }
         challenges
+    }
+
+    /// What is new in each answer, and the same in all its challenges: the expiry, the body's digest, a nonce with the route.
+    fn fresh_slots(&self) -> FreshSlots {
+        let expires = (self.mpp.now() + self.mpp.0.lifetime).to_rfc3339_shared();
+        let digest = self.digest.map(|d| d.to_string()).unwrap_or_default();
+        let (scope, target) = (&self.scope, self.target.as_ref());
+        let opaque = |text: &mut String| scope.write_opaque(target, text);
+        FreshSlots::ending_in(&expires, &digest, scope.opaque_len(target), opaque)
+    }
+
+    /// The first challenge alone, as the value of its header.
+    #[cfg(feature = "testing")]
+    pub(crate) fn challenge_line(&self, quote: &Quote) -> Option<String> {
+        let quoted = self.quote(quote).ok()?;
+        Some(quoted.first()?.prepared.challenge.issue(&self.fresh_slots()).1)
     }
 
     /// The headers of a 402, with its challenges.

@@ -69,9 +69,11 @@ impl Visit {
             } else {
                 // Before the key is taken: nothing at all is claimed any more.
                 let Some(_pass) = mpp.0.journal.doors().enter() else { return Err(Answer::closed()) };
-                // A key that came with a later attempt only.
+                // A key that came with a later attempt only: one, and none for what delivers nothing any more. Each is a value in the
+                // store, and who has paid once could write any number of them.
                 if let Some(key) = authentic.key.as_ref().map(IdempotencyKey::proof)
-                    && !entry.proof_keys.iter().any(|proof| proof == key)
+                    && !entry.proof_keys.iter().any(|proof| IdempotencyKey::is_proof(proof))
+                    && !settlement::is_past(mpp, &entry, now)
                 {
                     let holder = mpp.0.journal.hold(quota, key, id, entry.expires, now).await;
                     if holder.map_err(|e| store_trouble(&e))? == Taking::Theirs {

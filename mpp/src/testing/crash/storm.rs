@@ -1,5 +1,5 @@
-//! One purchase with many faults: the store and the network refuse, lose answers and take their time, copies of the credential
-//! come at once and to several replicas, clients hang up, processes die. All of it follows from a seed.
+//! One purchase with many faults: the store and the network refuse, lose answers, are down for a while and take their time, copies of
+//! the credential come at once and to several replicas, clients hang up, processes die. All of it follows from a seed.
 
 use super::CrashBench;
 use super::life::{Ending, PAUSE, Ticket, World};
@@ -184,8 +184,9 @@ impl<B: CrashBench> Storm<'_, '_, B> {
         self.replicas.retain(|(process, ..)| !process.is_dead());
         let wanted = self.rng.random_range(1..=3);
         while self.replicas.len() < wanted {
-            let (mut own, severity) = (StdRng::from_rng(&mut self.rng), self.severity);
-            let process = Process::judged(move |_| fate(&mut own, severity));
+            let mut weather =
+                Weather { rng: StdRng::from_rng(&mut self.rng), severity: self.severity, down: 0 };
+            let process = Process::judged(move |_| weather.fate());
             self.processes.push(process.clone());
             let server = tokio::select! {
                 biased;
@@ -257,16 +258,35 @@ impl<B: CrashBench> Storm<'_, '_, B> {
     }
 }
 
-fn fate(rng: &mut StdRng, severity: u32) -> Fate {
-    if rng.random_range(0..40) >= severity * 2 {
-        return Fate::Done;
-    }
-    match rng.random_range(0..6) {
-        0 => Fate::Refused,
-        1 => Fate::AnswerLost,
-        2 => Fate::DiesBefore,
-        3 => Fate::DiesAfter,
-        _ => Fate::Slow(rng.random_range(1..100)),
+/// What a process goes through.
+struct Weather {
+    rng: StdRng,
+    /// One to four.
+    severity: u32,
+    /// Operations that will fail before its connections are there again.
+    down: u32,
+}
+
+impl Weather {
+    fn fate(&mut self) -> Fate {
+        if self.down > 0 {
+            self.down -= 1;
+            return Fate::Refused;
+        }
+        if self.rng.random_range(0..40) >= self.severity * 2 {
+            return Fate::Done;
+        }
+        match self.rng.random_range(0..6) {
+            0 => Fate::Refused,
+            1 => {
+                // Half of the time it is more than this one answer: a database that restarts.
+                self.down = self.rng.random_range(0..2) * self.rng.random_range(1..8);
+                Fate::AnswerLost
+            }
+            2 => Fate::DiesBefore,
+            3 => Fate::DiesAfter,
+            _ => Fate::Slow(self.rng.random_range(1..100)),
+        }
     }
 }
 
