@@ -54,7 +54,8 @@ impl Answer {
 }
 
 /// A client of its own for every caller: each test has its own runtime, and a pooled connection belongs to one.
-pub(crate) fn http_client() -> reqwest::Client {
+/// Making one takes longer than many a request.
+pub fn http_client() -> reqwest::Client {
     static TLS: Once = Once::new();
     // reqwest wants a provider even for plain http. This is a program's place to choose one, not a library's.
     TLS.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
@@ -82,7 +83,18 @@ pub async fn try_ask(
     authorization: Option<&str>,
     headers: &[(&str, String)],
 ) -> Option<Answer> {
-    let mut request = http_client().request(verb.parse().expect("a verb"), url);
+    try_ask_by(&http_client(), verb, url, authorization, headers).await
+}
+
+/// As [`try_ask`], by a client that is there already.
+pub async fn try_ask_by(
+    client: &reqwest::Client,
+    verb: &str,
+    url: &str,
+    authorization: Option<&str>,
+    headers: &[(&str, String)],
+) -> Option<Answer> {
+    let mut request = client.request(verb.parse().expect("a verb"), url);
     if let Some(value) = authorization {
         request = request.header("authorization", value);
     }

@@ -28,7 +28,7 @@ mod validator;
 mod wallet;
 
 pub use ahead::Ahead;
-pub use answer::{Answer, ask, try_ask};
+pub use answer::{Answer, ask, http_client, try_ask, try_ask_by};
 pub use browser::{Browser, Scheme, Shown};
 pub use chain::{Chain, Transfer, fresh_address};
 pub use evm::{DEV_ACCOUNTS, DEV_KEYS, EvmChain};

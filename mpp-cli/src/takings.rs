@@ -1,7 +1,10 @@
 //! `mpp ledger --server`: what a server has taken, read from its store.
 //!
 //! It needs the store and nothing else: no secret, because the ledger is not sealed, and no server, because no HTTP endpoint
-//! exposes it. Nothing is written.
+//! exposes it. Nothing is written to it: Redis and PostgreSQL are opened for reading only. A file is opened as a server opens it,
+//! which repairs one that a killed server left.
+//!
+//! A store of several services has a tenant for each. One that is not there is an error, and no ledger without payments.
 //!
 //! What cannot be read is left out, named on standard error, and ends with exit code 1: nobody takes the rest for all.
 
@@ -14,11 +17,11 @@ use std::sync::Arc;
 use mpp::ledger::{Delivery, Ledger, LedgerEntry, Query, Unreadable};
 use mpp::protocol::Timestamp;
 use mpp::refund::{Refund, RefundState};
-use mpp::store::{PostgresStore, RedbStore, RedisStore, Store};
+use mpp::store::{PostgresOptions, PostgresStore, ReadOnly, RedbStore, RedisOptions, RedisStore, Store};
 use serde_json::{Value, json};
 
 use crate::Answer;
-use crate::failure::Failure;
+use crate::failure::{Code, Failure};
 use crate::ledger::Format;
 use crate::terminal;
 
@@ -32,6 +35,9 @@ pub(crate) struct Options {
     /// The server's store: `file:PATH` (of a server that is stopped), `redis://…` or `postgres://…`
     #[arg(long, value_name = "STORE", requires = "server")]
     store: Option<StoreAt>,
+    /// The server's tenant in a Redis or PostgreSQL of several services; `default` unless it was given one
+    #[arg(long, value_name = "NAME", requires = "server")]
+    tenant: Option<String>,
     /// Only what was paid and is neither delivered nor back: refunds that are due, too
     #[arg(long, requires = "server")]
     undelivered: bool,
@@ -76,22 +82,30 @@ impl FromStr for StoreAt {
 }
 
 impl StoreAt {
-    async fn open(&self) -> Result<Arc<dyn Store>, Failure> {
+    async fn open(&self, tenant: Option<&str>) -> Result<Arc<dyn Store>, Failure> {
         let cannot =
             |what: &str, why: &dyn std::fmt::Display| Failure::failed(format!("cannot read {what}: {why}"));
+        let in_redis = || tenant.into_iter().fold(RedisOptions::new(), RedisOptions::tenant);
+        let in_postgres = || tenant.into_iter().fold(PostgresOptions::new(), PostgresOptions::tenant);
         Ok(match self {
+            Self::File(_) if tenant.is_some() => {
+                return Err(Failure::new(Code::Usage, "a file has no tenants: leave out `--tenant`"));
+            }
             // Opening would make it.
             Self::File(path) if !path.is_file() => {
                 return Err(cannot(&path.display().to_string(), &"there is no such file"));
             }
             Self::File(path) => {
-                Arc::new(RedbStore::open(path).map_err(|why| cannot(&path.display().to_string(), &why))?)
+                let store = RedbStore::open(path).map_err(|why| cannot(&path.display().to_string(), &why))?;
+                Arc::new(ReadOnly::new(store))
             }
             Self::Redis(url) => {
-                Arc::new(RedisStore::connect(url).await.map_err(|why| cannot("this Redis", &why))?)
+                let store = RedisStore::read_only(url, in_redis()).await;
+                Arc::new(store.map_err(|why| cannot("this Redis", &why))?)
             }
             Self::Postgres(url) => {
-                Arc::new(PostgresStore::connect(url).await.map_err(|why| cannot("this database", &why))?)
+                let store = PostgresStore::read_only(url, in_postgres()).await;
+                Arc::new(store.map_err(|why| cannot("this database", &why))?)
             }
         })
     }
@@ -99,7 +113,7 @@ impl StoreAt {
 
 pub(crate) async fn run(options: &Options, format: &Format) -> Result<Answer, Failure> {
     let Some(store) = &options.store else { return Err(Failure::failed("`--server` needs a `--store`")) };
-    let ledger = Ledger::in_store(store.open().await?);
+    let ledger = Ledger::in_store(store.open(options.tenant.as_deref()).await?);
     let (query, mut entries, mut unreadable, mut after) = (options.query(), Vec::new(), Vec::new(), None);
     loop {
         let page = ledger.page(&query, after.as_ref()).await.map_err(Failure::failed)?;

@@ -4,6 +4,8 @@
 #[path = "../../mpp/tests/servers/mod.rs"]
 mod servers;
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
@@ -12,8 +14,8 @@ use mpp::method::Step;
 use mpp::refund::{Finding, RefundError, RefundOrder};
 use mpp::routing::{Router, get};
 use mpp::store::{
-    Cas, Durability, Keep, Key, PostgresStore, RedbStore, RedisStore, Store, StoreError, Version, Versioned,
-    Write,
+    Cas, Durability, Keep, Key, PostgresOptions, PostgresStore, RedbStore, RedisOptions, RedisStore, Store,
+    StoreError, Version, Versioned, Write,
 };
 use mpp::testing::{self, Client};
 use mpp::{Mpp, Paid, Secret, SystemClock};
@@ -79,6 +81,9 @@ fn a_servers_ledger_is_a_table_csv_or_json_and_the_undelivered_are_one_query() {
     assert_eq!((&payments[0]["baseUnits"], &payments[0]["delivered"]), (&"50000".into(), &true.into()));
     let (none, _) = ledger(&store, &["--json", "--until", "2026-01-01T00:00:00Z"]);
     assert_eq!(serde_json::from_str::<Value>(&none).unwrap()["payments"].as_array().unwrap().len(), 0);
+
+    let (said, code) = ledger(&store, &["--tenant", "shop"]);
+    assert!(said.contains("a file has no tenants") && code == Some(2), "{said}");
 
     let nowhere = folder.path().join("nowhere.redb");
     let (said, code) = ledger(&format!("file:{}", nowhere.display()), &[]);
@@ -224,7 +229,8 @@ fn what_cannot_be_read_is_told_and_all_else_is_printed() {
 }
 
 /// What the two databases have to give.
-fn is_printed_from(store: &str) {
+fn is_printed_from(store: &str, tenant: &[&str]) {
+    let ledger = |store: &str, more: &[&str]| ledger(store, &[tenant, more].concat());
     let (csv, code) = ledger(store, &["--csv"]);
     assert_eq!((csv.lines().count(), code), (3, Some(0)), "{csv}");
     assert!(csv.contains(",GET /weather/{city},sandbox,0.05,usdc,delivered,1,0,"), "{csv}");
@@ -241,7 +247,48 @@ fn a_servers_ledger_is_printed_from_its_redis() {
     let url = format!("redis://127.0.0.1:{}", server.port);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async { sold(RedisStore::connect(&url).await.unwrap()).await });
-    is_printed_from(&url);
+    // A Redis that takes no writes now.
+    assert_eq!(said_by_redis(&server, "CONFIG SET min-replicas-to-write 1"), "+OK");
+    is_printed_from(&url, &[]);
+}
+
+/// One command, and the first line of the answer.
+fn said_by_redis(server: &Server, command: &str) -> String {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port)).unwrap();
+    write!(stream, "{command}\r\n").unwrap();
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    line.trim_end().to_owned()
+}
+
+#[test]
+fn of_a_redis_of_several_services_the_ledger_of_the_named_one_is_printed() {
+    let Some(server) = Server::redis(&["--appendonly", "yes", "--appendfsync", "always"]) else { return };
+    let url = format!("redis://127.0.0.1:{}", server.port);
+    let (said, code) = ledger(&url, &[]);
+    assert_eq!(code, Some(1), "{said}");
+    assert_eq!(
+        said,
+        "mpp: cannot read this Redis: the store failed: nothing is there of the tenant `default`\n"
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let of = |tenant: &str| RedisStore::connect_with(&url, RedisOptions::new().tenant(tenant));
+    runtime.block_on(async {
+        sold(of("shop").await.unwrap()).await;
+        drop(of("library").await.unwrap());
+    });
+    let keys = said_by_redis(&server, "DBSIZE");
+    for (tenant, named) in [(&[][..], "default"), (&["--tenant", "shpo"], "shpo")] {
+        let (said, code) = ledger(&url, &[tenant, &["--csv"]].concat());
+        assert_eq!((said.lines().count(), code), (1, Some(1)), "{said}");
+        let why =
+            format!("nothing is there of the tenant `{named}`; tenants that are there: `library`, `shop`");
+        assert!(said.contains(&why), "{said}");
+    }
+    is_printed_from(&url, &["--tenant", "shop"]);
+    let (csv, code) = ledger(&url, &["--tenant", "library", "--csv"]);
+    assert_eq!((csv.lines().count(), code), (1, Some(0)), "it is there, and has sold nothing: {csv}");
+    assert_eq!(said_by_redis(&server, "DBSIZE"), keys, "reading makes nothing");
 }
 
 #[test]
@@ -250,5 +297,34 @@ fn a_servers_ledger_is_printed_from_its_postgres() {
     let url = format!("postgres://postgres:secret@127.0.0.1:{}/postgres", server.port);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async { sold(ready(|| PostgresStore::connect(&url)).await).await });
-    is_printed_from(&url);
+    // A session that takes no writes.
+    is_printed_from(&format!("{url}?options[default_transaction_read_only]=on"), &[]);
+}
+
+#[test]
+fn of_a_postgres_of_several_services_the_ledger_of_the_named_one_is_printed() {
+    let Some(server) = Server::postgres() else { return };
+    let url = format!("postgres://postgres:secret@127.0.0.1:{}/postgres", server.port);
+    let read_only = format!("{url}?options[default_transaction_read_only]=on");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // Until it lets us in, without making a table in it.
+    let unused = "cannot read this database: the store failed: no server of mpp has ever used this database";
+    let refused = runtime.block_on(ready(|| async {
+        let (said, code) = ledger(&url, &[]);
+        if said.contains(unused) { Ok((said, code)) } else { Err(said) }
+    }));
+    assert_eq!(refused.1, Some(1));
+    assert_eq!(ledger(&url, &[]), refused, "reading makes nothing");
+    let of = |tenant: &str| PostgresStore::connect_with(&url, PostgresOptions::new().tenant(tenant));
+    runtime.block_on(async { drop(of("shop").await.unwrap()) });
+    let (csv, code) = ledger(&read_only, &["--csv"]);
+    assert_eq!((csv.lines().count(), code), (1, Some(0)), "nobody has sold anything: {csv}");
+    runtime.block_on(async { sold(of("shop").await.unwrap()).await });
+    for (tenant, named) in [(&[][..], "default"), (&["--tenant", "shpo"], "shpo")] {
+        let (said, code) = ledger(&read_only, &[tenant, &["--csv"]].concat());
+        assert_eq!((said.lines().count(), code), (1, Some(1)), "{said}");
+        let why = format!("nothing is there of the tenant `{named}`; tenants that are there: `shop`");
+        assert!(said.contains(&why), "{said}");
+    }
+    is_printed_from(&read_only, &["--tenant", "shop"]);
 }

@@ -65,8 +65,7 @@ pub(crate) fn measure(effort: Effort) {
     });
 
     measured("routes", sizes, pace, |routes| {
-        let paths = move |app| (0..routes).fold(app, |app, number| one_offer_at(app, number));
-        Service::new(Size { paths: routes, ..Size::ONE }, |_, app| paths(app))
+        Service::new(Size { paths: routes, ..Size::ONE }, |_, app| (0..routes).fold(app, one_offer_at))
     });
 
     let sizes: &[usize] = effort.choose(&[1, 1_000, 10_000, 100_000, 1_000_000], &[1, 10_000]);

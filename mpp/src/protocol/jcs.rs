@@ -37,7 +37,8 @@ pub(super) fn canonical<T: Serialize>(value: &T) -> Vec<u8> {
     write(value).expect("strings and JSON values are JSON")
 }
 
-/// `serde_jcs` writes what the quick way leaves.
+/// The quick way is a second pass over text that was just written, in a cache that still has it: less than a serializer that buffers
+/// members to sort them ([`sorted`](super::sorted) says how much). `serde_jcs` writes what it leaves.
 fn write<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Vec<u8>> {
     // Longer than most of what is written, so that it does not grow.
     let mut json = Vec::with_capacity(512);

@@ -163,6 +163,8 @@ impl ProblemType {
         self.body(detail, challenge_id.map(|id| Cow::Borrowed(id.as_str())))
     }
 
+    /// Type, title and status are shared, static text. The rest is not: a 402 names its challenge (core draft, "Problem Details"), so
+    /// that there is no body to share.
     fn body(self, detail: &str, id: Option<Cow<'_, str>>) -> String {
         let detail = json_text(detail);
         let id = id.filter(|_| self.carries_challenge());

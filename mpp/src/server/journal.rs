@@ -82,6 +82,14 @@ impl Journal {
         Self { store, lease, call, grace, doors: Arc::default(), lines: Duration::ZERO }
     }
 
+    /// The same, of a configuration that takes the place of that journal's.
+    pub(crate) fn after(self, predecessor: Option<&Journal>) -> Self {
+        match predecessor {
+            Some(before) => Self { doors: Arc::new(Doors::after(&before.doors)), ..self },
+            None => self,
+        }
+    }
+
     pub(crate) fn doors(&self) -> &Arc<Doors> {
         &self.doors
     }

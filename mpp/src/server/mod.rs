@@ -188,7 +188,8 @@ impl Mpp {
     ///
     /// A credential that nobody works on yet, and a request that would be asked to pay, are answered 503 with `Retry-After`
     /// and without a challenge: nothing is claimed any more, and nobody pays a server that is leaving. A copy of a delivery
-    /// that was kept is still sent. [`drained`](Self::drained) says when everything is over.
+    /// that was kept is still sent. [`drained`](Self::drained) says when everything is over. Configurations that this one
+    /// [replaced](Builder::replaces) take no more either.
     ///
     /// ```
     /// async fn serve(
@@ -212,7 +213,7 @@ impl Mpp {
     }
 
     /// Returns when [`drain`](Self::drain) was called and nothing that was paid for is under way: no settlement, no handler,
-    /// no delivery or kept response being recorded.
+    /// no delivery or kept response being recorded, here and in the configurations that this one [replaced](Builder::replaces).
     ///
     /// It waits for as long as a handler takes. A process that cannot, ends: what was under way is in the journal, and the
     /// next process goes on with it.

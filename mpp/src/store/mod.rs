@@ -13,6 +13,7 @@ mod memory;
 pub(crate) mod notebook;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod reading;
 #[cfg(feature = "redb")]
 mod redb;
 #[cfg(feature = "redis")]
@@ -29,6 +30,7 @@ pub use self::redb::RedbStore;
 pub use self::redis::{RedisOptions, RedisStore};
 pub use memory::{Limits, MemoryStore};
 pub use notebook::{Notebook, NotebookError, Turn};
+pub use reading::ReadOnly;
 
 use crate::method::Step;
 use std::fmt;

@@ -151,17 +151,33 @@ async fn a_server_that_is_stopped_at_any_operation_of_a_refund_gives_the_money_b
 /// The kit itself: a method that pays again whenever it is asked does not pass.
 #[tokio::test(start_paused = true)]
 async fn a_method_that_refunds_as_often_as_it_is_asked_is_found_out() {
-    let report = refund_safety(&Lavish(PlayMoney::at("/charged"))).await;
-    assert!(!report.breaches().is_empty(), "{report}");
+    let report = refund_safety(&Odd(PlayMoney::at("/charged"), Habit::PaysAgain)).await;
+    assert!(report.breaches().iter().any(|breach| breach.starts_with("never back")), "{report}");
 }
 
-struct Lavish(PlayMoney);
+/// The kit itself: an operation at which no refund was ever stopped is named.
+#[tokio::test(start_paused = true)]
+async fn an_operation_of_a_refund_at_which_nobody_is_stopped_is_found_out() {
+    let report = refund_safety(&Odd(PlayMoney::at("/charged"), Habit::CallsWhatNobodyElseDoes)).await;
+    let missing = |breach: &String| breach.starts_with("no run stopped before `network: run ");
+    assert!(report.breaches().iter().any(missing), "{report}");
+    assert!(report.breaches().iter().all(|breach| breach.starts_with("no run stopped ")), "{report}");
+}
 
-impl CrashBench for Lavish {
-    type Method = LavishMethod;
+/// What a method does when it is asked to give back.
+#[derive(Clone, Copy)]
+enum Habit {
+    PaysAgain,
+    CallsWhatNobodyElseDoes,
+}
 
-    async fn method(&self, process: &Process, clock: Arc<dyn Clock>) -> LavishMethod {
-        LavishMethod(self.0.method(process, clock).await)
+struct Odd(PlayMoney, Habit);
+
+impl CrashBench for Odd {
+    type Method = OddMethod;
+
+    async fn method(&self, process: &Process, clock: Arc<dyn Clock>) -> OddMethod {
+        OddMethod(self.0.method(process, clock).await, self.1, process.clone())
     }
 
     fn client(&self, mpp: Mpp) -> Client {
@@ -189,9 +205,9 @@ impl CrashBench for Lavish {
     }
 }
 
-struct LavishMethod(Sandbox);
+struct OddMethod(Sandbox, Habit, Process);
 
-impl ServerMethod for LavishMethod {
+impl ServerMethod for OddMethod {
     fn name(&self) -> &MethodName {
         ServerMethod::name(&self.0)
     }
@@ -233,10 +249,15 @@ impl ServerMethod for LavishMethod {
     }
 
     fn refund<'a>(&'a self, plan: &'a RefundPlan, now: Timestamp) -> Step<'a, RefundOutcome> {
-        // Another refund each time, as without an idempotency key.
-        let mut again = plan.clone();
-        again.0["refund"] = run().into();
-        Step::boxed(async move { self.0.refund(&again, now).await })
+        let mut plan = plan.clone();
+        Step::boxed(async move {
+            match self.1 {
+                // Another refund each time, as without an idempotency key.
+                Habit::PaysAgain => plan.0["refund"] = run().into(),
+                Habit::CallsWhatNobodyElseDoes => drop(self.2.call(&run(), async {}).await),
+            }
+            self.0.refund(&plan, now).await
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::common::{Network, Script, credential};
 use crate::lab::*;
 use crate::replay::{open_tap, streamed};
+use mpp::Mpp;
 use mpp::testing::Response;
 use std::future::Future;
 use std::pin::pin;
@@ -16,8 +17,12 @@ fn assert_sent_away(response: &Response) {
 
 /// Whether everything is over, after everybody had a turn.
 async fn is_drained(lab: &Lab) -> bool {
+    is_over(&lab.mpp).await
+}
+
+async fn is_over(mpp: &Mpp) -> bool {
     settle_down().await;
-    let drained = pin!(lab.mpp.drained());
+    let drained = pin!(mpp.drained());
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
     drained.poll(&mut cx).is_ready()
 }
@@ -167,4 +172,37 @@ async fn a_server_that_is_not_leaving_is_never_drained() {
     assert!(!is_drained(&lab).await);
     let waited = tokio::time::timeout(Duration::from_secs(3600), lab.mpp.drained()).await;
     assert!(waited.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_successor_that_leaves_waits_for_what_its_predecessors_still_deliver() {
+    let lab = Lab::new();
+    let later = credential(&lab.challenge("/cheap").await, "tx2");
+    let running = lab.send("/slow", &credential(&lab.challenge("/slow").await, "tx1"));
+    until(|| lab.bench.inside.load(Ordering::SeqCst) == 1).await;
+    // Prices change twice while it runs; the one in between is dropped.
+    let between = lab.successor(&lab.mpp, lab.network.clone());
+    let successor = lab.successor(&between, lab.network.clone());
+    drop(between);
+    successor.drain();
+    assert!(!is_over(&successor).await, "a handler of the first configuration is running");
+    let writes = lab.store.written.lock().unwrap().len();
+    assert_sent_away(&lab.client.get("/cheap").presenting(&later).await);
+    assert_eq!(lab.store.written.lock().unwrap().len(), writes, "nothing is claimed there either");
+    lab.bench.door.add_permits(1);
+    running.await.unwrap().assert_ok();
+    assert!(is_over(&successor).await);
+    assert_eq!(lab.network.payments(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_predecessor_that_leaves_closes_nothing_of_its_successor() {
+    let lab = Lab::new();
+    let successor = lab.successor(&lab.mpp, lab.network.clone());
+    lab.mpp.drain();
+    assert!(is_drained(&lab).await);
+    let client = lab.client_of(&successor);
+    let paid = credential(&first(&client.get("/cheap").unpaid().await), "tx1");
+    client.get("/cheap").presenting(&paid).await.assert_ok();
+    assert!(!is_over(&successor).await);
 }

@@ -1,7 +1,8 @@
 //! The receiving side: offers (draft-payment-intent-charge-00), checks signatures, and has the books moved.
 //!
 //! Checks of a credential change nothing; `settle`, `hold` and `release` change the books of `ledger.rs`, from the
-//! journaled plan alone.
+//! journaled plan alone. All of them ask the books, which may be in any store: their steps are boxed futures, also where the store
+//! is in memory and they end at once.
 
 use super::SANDBOX;
 use super::ledger::{DECIMALS, FundError, Ledger, MOST_UNITS, Order, Outcome, Reason, Trouble};

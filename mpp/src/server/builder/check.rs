@@ -128,6 +128,9 @@ impl Builder {
             Durability::Durable => LEDGER_RETENTION,
             Durability::Volatile { .. } => Duration::ZERO,
         });
+        let journal = Journal::new(store, self.lease, self.settle_timeout, self.grace)
+            .keeping_lines(lines)
+            .after(self.predecessor.as_ref().map(|old| &old.0.journal));
         let sealer = Arc::new(Sealer::new(&secrets));
         let shelf = Shelf::new(&secrets, self.kept_response, self.kept_responses);
         Ok(Mpp(Arc::new(Inner {
@@ -140,7 +143,7 @@ impl Builder {
             shelf,
             methods: self.methods,
             switched_off: self.switched_off,
-            journal: Journal::new(store, self.lease, self.settle_timeout, self.grace).keeping_lines(lines),
+            journal,
             clock: self.clock,
             lifetime: self.lifetime,
             max_runs: self.max_runs,

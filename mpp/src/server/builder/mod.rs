@@ -411,7 +411,8 @@ impl Builder {
     }
 
     /// Replaces a running configuration: its outstanding challenges for fixed prices are honoured until they expire. The
-    /// secrets and the store are the predecessor's unless others are given.
+    /// secrets and the store are the predecessor's unless others are given. A successor that [drains](Mpp::drain) closes and
+    /// waits for its predecessor too; the other way round nothing happens.
     ///
     /// ```standalone_crate
     /// # #[cfg(feature = "sandbox")] {

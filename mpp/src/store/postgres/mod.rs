@@ -14,7 +14,10 @@
 //! Taking a new key updates the one row that counts its quota, which is locked until the commit has reached the disk: new
 //! keys of a tenant are written one after the other, some thousand a second; updates of keys that exist are not.
 
+mod reading;
+
 use super::deadline::Deadline;
+use super::reading::Purpose;
 use super::{Cas, Durability, Key, Limits, Store, StoreError, Version, Versioned, Write};
 use crate::clock::{Clock, SystemClock};
 use crate::method::Step;
@@ -162,6 +165,10 @@ impl PostgresStore {
     /// # }
     /// ```
     pub async fn connect_with(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
+        Self::open(url, options, Purpose::Serving).await
+    }
+
+    async fn open(url: &str, options: PostgresOptions, purpose: Purpose) -> Result<Self, StoreError> {
         // The parser's own message may quote parts of the URL.
         let address: PgConnectOptions =
             url.parse().map_err(|_| failed("the address is not `postgres://user@host/database`"))?;
@@ -172,8 +179,11 @@ impl PostgresStore {
         };
         let address = address.statement_cache_capacity(kept).disable_statement_logging();
         // A connection of its own first, so that a wrong password is said so and not as a pool without connections.
-        let first = in_time(CONNECT, address.connect());
-        migrate(first.await?).await?;
+        let first = in_time(CONNECT, address.connect()).await?;
+        match purpose {
+            Purpose::Serving => migrate(first).await?,
+            Purpose::Reading => reading::look(first, &options.tenant).await?,
+        }
         let pool = PgPoolOptions::new()
             .max_connections(options.connections)
             .acquire_timeout(CONNECT)

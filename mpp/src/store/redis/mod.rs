@@ -22,9 +22,11 @@
 //! [`StoreError::Backend`]: it may have been written or not.
 
 mod link;
+mod reading;
 
 use self::link::Link;
 use super::deadline::Deadline;
+use super::reading::Purpose;
 use super::{Cas, Durability, Key, Limits, Quota, Store, StoreError, Version, Versioned, Write};
 use crate::clock::{Clock, SystemClock};
 use crate::method::Step;
@@ -155,11 +157,20 @@ impl RedisStore {
     /// # }
     /// ```
     pub async fn connect_with(url: &str, options: RedisOptions) -> Result<Self, StoreError> {
+        Self::open(url, &options, Purpose::Serving).await
+    }
+
+    async fn open(url: &str, options: &RedisOptions, purpose: Purpose) -> Result<Self, StoreError> {
         let link = Link::new(url)?;
         let mut names = Names::of(&options.tenant)?;
-        let info: String = link.call(redis::cmd("INFO").arg("everything")).await?;
-        check(&info, options.persistence)?;
-        names.generation_value = generation(&link, &names.generation).await?;
+        names.generation_value = match purpose {
+            Purpose::Serving => {
+                let info: String = link.call(redis::cmd("INFO").arg("everything")).await?;
+                check(&info, options.persistence)?;
+                generation(&link, &names.generation).await?
+            }
+            Purpose::Reading => reading::generation(&link, &names, &options.tenant).await?,
+        };
         Ok(Self {
             link,
             names,

@@ -250,7 +250,7 @@ impl<'b, B: CrashBench> World<'b, B> {
         let ending = match (answer.status(), paid) {
             (StatusCode::OK, 1) => Ending::Delivered,
             (StatusCode::OK, paid) => return Err(format!("delivered, and paid {paid} times")),
-            (_, 1) if processes.iter().any(has_committed) => Ending::Unsent,
+            (_, 1) if processes.iter().any(died_committed) => Ending::Unsent,
             (_, 1) => {
                 return Err(format!("402 after money moved, the client would pay again: {}", answer.text()));
             }
@@ -291,10 +291,10 @@ impl<'b, B: CrashBench> World<'b, B> {
     }
 }
 
-/// Whether this process may have committed a delivery.
-fn has_committed(process: &Process) -> bool {
+/// Whether this process committed a delivery and died before it had been sent. One that lives has no such excuse.
+fn died_committed(process: &Process) -> bool {
     let done = |fate| !matches!(fate, Fate::DiesBefore | Fate::Refused);
-    process.trace().iter().any(|op| op.name.starts_with(DELIVERED) && done(op.fate))
+    process.is_dead() && process.trace().iter().any(|op| op.name.starts_with(DELIVERED) && done(op.fate))
 }
 
 /// The operation that commits a delivery.

@@ -195,13 +195,7 @@ pub async fn crash_safety<B: CrashBench>(bench: &B) -> CrashReport {
         plans.follow(&plan, &life, bench.depth(), &report.coverage);
         report.take(&plan, life);
     }
-    let never = |name: &str, [before, after]: [usize; 2]| {
-        let when = [(before, "before"), (after, "after")];
-        let missing = when.iter().filter(|(count, _)| *count == 0).map(|(_, when)| *when);
-        missing.map(|when| format!("no run stopped {when} `{name}`")).collect::<Vec<_>>()
-    };
-    let missing: Vec<_> = report.coverage.iter().flat_map(|(name, counts)| never(name, counts)).collect();
-    report.breaches.extend(missing);
+    report.breaches.extend(report.coverage.left_out());
     report
 }
 

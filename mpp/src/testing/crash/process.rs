@@ -337,6 +337,16 @@ impl Coverage {
         self.0.get(name).is_some_and(|counts| counts[usize::from(fate == Fate::DiesAfter)] > 0)
     }
 
+    /// The operations at which no process was stopped, before or after: a sentence for each.
+    pub(super) fn left_out(&self) -> Vec<String> {
+        let never = |name: &str, [before, after]: [usize; 2]| {
+            let when = [(before, "before"), (after, "after")];
+            let missing = when.iter().filter(|(count, _)| *count == 0).map(|(_, when)| *when);
+            missing.map(|when| format!("no run stopped {when} `{name}`")).collect::<Vec<_>>()
+        };
+        self.iter().flat_map(|(name, counts)| never(name, counts)).collect()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, [usize; 2])> {
         self.0.iter().map(|(name, counts)| (name.as_str(), *counts))
     }
