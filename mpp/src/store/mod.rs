@@ -10,7 +10,7 @@
 
 mod deadline;
 mod memory;
-mod notebook;
+pub(crate) mod notebook;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod reading;
