@@ -5,15 +5,15 @@ mod servers;
 
 use axum::Extension;
 use mpp::method::sandbox::Wallet;
+use mpp::protocol::Timestamp;
 use mpp::routing::{Router, get};
 use mpp::store::{
     Cas, Keep, Key, PostgresOptions, PostgresStore, Quota, RedisOptions, RedisStore, Store, StoreError, Write,
 };
 use mpp::testing::{Client, shared_store_conformance, store_conformance, store_outage_conformance};
-use mpp::{Amount, Mpp, Paid, Sandbox, Secret};
-use servers::Server;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use mpp::{Amount, Clock as _, ManualClock, Mpp, Paid, Sandbox, Secret, SystemClock};
+use servers::{Server, ready};
+use sqlx::Connection as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,7 +29,7 @@ async fn redis(server: &Server, tenant: &str) -> Result<RedisStore, StoreError> 
 }
 
 async fn postgres(server: &Server, tenant: &str) -> Result<PostgresStore, StoreError> {
-    let url = format!("postgres://postgres:secret@127.0.0.1:{}/postgres", server.port);
+    let url = server.postgres_url("postgres", "secret");
     // A server that has just been started refuses for a moment.
     let patience = Instant::now() + Duration::from_secs(20);
     loop {
@@ -66,7 +66,7 @@ async fn the_postgres_store_keeps_the_contract() {
 async fn the_postgres_store_keeps_the_contract_without_a_pooler() {
     let Some(server) = Server::postgres() else { return };
     postgres(&server, "warm").await.expect("it is up");
-    let url = format!("postgres://postgres:secret@127.0.0.1:{}/postgres", server.port);
+    let url = server.postgres_url("postgres", "secret");
     store_conformance(async |setup| {
         let options = PostgresOptions::new().tenant(format!("place-{}", setup.place)).direct();
         let store = PostgresStore::connect_with(&url, options).await.expect("it connects");
@@ -199,11 +199,7 @@ async fn a_redis_that_lost_its_data_is_noticed_by_every_call() {
     let key = Key::new(Quota::Paid, "entry", "n3vQ");
     store.cas(&key, None, Some(live(b"settled"))).await.unwrap();
 
-    let mut operator = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
-    operator.write_all(b"FLUSHALL\r\n").unwrap();
-    let mut answer = [0; 5];
-    operator.read_exact(&mut answer).unwrap();
-    assert_eq!(&answer, b"+OK\r\n");
+    assert_eq!(server.answer("FLUSHALL"), "+OK");
 
     // An empty answer would be a free pass: the credential of a settled payment would open its route again.
     let lost =
@@ -215,6 +211,232 @@ async fn a_redis_that_lost_its_data_is_noticed_by_every_call() {
         redis(&server, "t").await.unwrap().get(&key).await.is_ok(),
         "a server that starts afterwards works"
     );
+}
+
+#[tokio::test]
+async fn a_redis_that_was_restored_from_yesterday_is_noticed_by_every_server() {
+    let Some(server) = Server::redis(DURABLE) else { return };
+    let (store, idle) = (redis(&server, "t").await.unwrap(), redis(&server, "t").await.unwrap());
+    let yesterday = Key::new(Quota::Paid, "entry", "of yesterday");
+    store.cas(&yesterday, None, Some(live(b"settled"))).await.unwrap();
+    for name in REDIS_KEYS {
+        server.answer(&format!("COPY {{mpp:t}}:{name} backup:{name}"));
+    }
+    let today = Key::new(Quota::Paid, "entry", "of today");
+    store.cas(&today, None, Some(live(b"delivered"))).await.unwrap();
+    for name in REDIS_KEYS {
+        server.answer(&format!("DEL {{mpp:t}}:{name}"));
+        server.answer(&format!("COPY backup:{name} {{mpp:t}}:{name}"));
+    }
+
+    let lost =
+        |error: StoreError| matches!(&error, StoreError::Backend(why) if why.contains("lost its data"));
+    assert!(store.get(&today).await.is_err_and(lost));
+    assert!(store.cas(&today, None, Some(live(b"claimed again"))).await.is_err_and(lost));
+    assert!(store.scan("paid/", None, 10).await.is_err_and(lost));
+    // This one has never seen what is missing.
+    assert!(idle.cas(&today, None, Some(live(b"claimed again"))).await.is_err_and(lost));
+    assert!(idle.get(&yesterday).await.is_err_and(lost));
+    let anew = redis(&server, "t").await.unwrap().get(&yesterday).await;
+    assert!(anew.unwrap().is_some(), "a server that starts afterwards works on what is there");
+}
+
+const REDIS_KEYS: [&str; 7] =
+    ["generation", "versions", "index", "values:paid", "values:free", "ends:paid", "ends:free"];
+
+#[tokio::test]
+async fn a_postgres_that_was_restored_from_yesterday_takes_no_writes_of_a_server_that_knew_it_today() {
+    let Some(server) = Server::postgres() else { return };
+    let store = postgres(&server, "t").await.unwrap();
+    let key = Key::new(Quota::Paid, "entry", "n3vQ");
+    for _ in 0..40 {
+        let there = store.get(&key).await.unwrap().map(|there| there.version);
+        store.cas(&key, there, Some(live(b"delivered"))).await.unwrap();
+    }
+    let mut admin = sqlx::PgConnection::connect(&server.postgres_url("postgres", "secret")).await.unwrap();
+    sqlx::raw_sql("SELECT setval('mpp_versions', 7); DELETE FROM mpp_values")
+        .execute(&mut admin)
+        .await
+        .unwrap();
+
+    let lost = |error: StoreError| matches!(&error, StoreError::Backend(why) if why.contains("has lost"));
+    assert!(store.cas(&key, None, Some(live(b"claimed again"))).await.is_err_and(lost));
+    // Others have written meanwhile; what is missing is missing.
+    sqlx::raw_sql("SELECT setval('mpp_versions', 1000)").execute(&mut admin).await.unwrap();
+    assert!(store.cas(&key, None, Some(live(b"claimed again"))).await.is_err_and(lost));
+    assert_eq!(store.get(&key).await, Ok(None), "nothing was written");
+    let anew = postgres(&server, "t").await.unwrap().cas(&key, None, Some(live(b"claimed"))).await;
+    assert!(
+        matches!(anew, Ok(Cas::Written(_))),
+        "a server that starts afterwards works on what is there: {anew:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_redis_whose_memory_is_full_ends_what_is_open_and_takes_payments_again_when_others_are_over() {
+    let Some(server) = Server::redis(DURABLE) else { return };
+    let clock = Arc::new(ManualClock::at(Timestamp::from_unix(1_800_000_000)));
+    let store = redis(&server, "t").await.unwrap().with_clock(clock.clone());
+    let open = Key::new(Quota::Paid, "entry", "open");
+    let Ok(Cas::Written(version)) = store.cas(&open, None, Some(live(b"settling"))).await else { panic!() };
+    let minute = Write { value: vec![7; 100], keep: Keep::For(Duration::from_secs(60)) };
+    for n in 0..24 {
+        let over = Key::new(Quota::Paid, "entry", &n.to_string());
+        store.cas(&over, None, Some(minute.clone())).await.unwrap();
+    }
+    full(&server);
+    let claim = |n: usize| Key::new(Quota::Paid, "claim", &n.to_string());
+    assert_eq!(store.cas(&claim(0), None, Some(live(b"mine"))).await, Err(StoreError::Full(Quota::Paid)));
+
+    let settled = Write { value: vec![7; 2_000], keep: Keep::For(Duration::from_secs(86_400)) };
+    let ended = store.cas(&open, Some(version), Some(settled)).await;
+    assert!(matches!(ended, Ok(Cas::Written(_))), "what is under way is not refused: {ended:?}");
+    assert_eq!(store.get(&open).await.unwrap().unwrap().value.len(), 2_000);
+
+    clock.advance(Duration::from_secs(60));
+    for n in 0..6 {
+        let taken = store.cas(&claim(n), None, Some(live(b"mine"))).await;
+        assert!(matches!(taken, Ok(Cas::Written(_))), "each makes room for itself: {taken:?}");
+    }
+    assert_eq!(store.cas(&claim(6), None, Some(live(b"mine"))).await, Err(StoreError::Full(Quota::Paid)));
+    assert!(store.get(&open).await.unwrap().is_some(), "and what has not ended is there");
+}
+
+#[tokio::test]
+async fn a_redis_whose_memory_is_full_of_proofs_that_have_ended_takes_payments() {
+    let Some(server) = Server::redis(DURABLE) else { return };
+    let clock = Arc::new(ManualClock::at(Timestamp::from_unix(1_800_000_000)));
+    let store = redis(&server, "t").await.unwrap().with_clock(clock.clone());
+    let minute = Write { value: vec![7; 100], keep: Keep::For(Duration::from_secs(60)) };
+    store.cas(&Key::new(Quota::Free, "entry", "proof"), None, Some(minute)).await.unwrap();
+    full(&server);
+    let claim = Key::new(Quota::Paid, "claim", "n3vQ");
+    assert_eq!(store.cas(&claim, None, Some(live(b"mine"))).await, Err(StoreError::Full(Quota::Paid)));
+    clock.advance(Duration::from_secs(60));
+    let taken = store.cas(&claim, None, Some(live(b"mine"))).await;
+    assert!(matches!(taken, Ok(Cas::Written(_))), "{taken:?}");
+}
+
+/// From now on this Redis uses more memory than it may.
+fn full(server: &Server) {
+    assert_eq!(server.answer("CONFIG SET maxmemory-policy noeviction"), "+OK");
+    assert_eq!(server.answer("CONFIG SET maxmemory 1"), "+OK");
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_create_tables_uses_those_that_are_there() {
+    let Some(server) = Server::postgres() else { return };
+    postgres(&server, "t").await.expect("it is up");
+    let mut admin = sqlx::PgConnection::connect(&server.postgres_url("postgres", "secret")).await.unwrap();
+    // As the documentation of the store says, and nothing more.
+    let rights = "CREATE ROLE shop LOGIN PASSWORD 'pw'; \
+         REVOKE CREATE ON SCHEMA public FROM PUBLIC; \
+         GRANT SELECT ON mpp_schema TO shop; \
+         GRANT SELECT, INSERT, UPDATE, DELETE ON mpp_values, mpp_quotas TO shop; \
+         GRANT USAGE, SELECT ON SEQUENCE mpp_versions TO shop";
+    sqlx::raw_sql(rights).execute(&mut admin).await.unwrap();
+    let store =
+        PostgresStore::connect(&server.postgres_url("shop", "pw")).await.expect("the tables are there");
+    let key = Key::new(Quota::Paid, "claim", "n3vQ");
+    let minute = Write { value: vec![7], keep: Keep::For(Duration::from_secs(60)) };
+    let Ok(Cas::Written(first)) = store.cas(&key, None, Some(minute.clone())).await else { panic!() };
+    let Ok(Cas::Written(second)) = store.cas(&key, Some(first), Some(minute)).await else { panic!() };
+    assert_eq!(store.scan("paid/", None, 10).await.unwrap().len(), 1);
+    assert_eq!(store.cas(&key, Some(second), None).await, Ok(Cas::Removed));
+    assert_eq!(store.get(&key).await, Ok(None));
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_create_tables_is_told_that_there_are_none() {
+    let Some(server) = Server::postgres() else { return };
+    let url = server.postgres_url("postgres", "secret");
+    let mut admin = ready(|| sqlx::PgConnection::connect(&url)).await;
+    let role = "CREATE ROLE shop LOGIN PASSWORD 'pw'; REVOKE CREATE ON SCHEMA public FROM PUBLIC";
+    sqlx::raw_sql(role).execute(&mut admin).await.unwrap();
+    let error = PostgresStore::connect(&server.postgres_url("shop", "pw")).await.unwrap_err().to_string();
+    assert!(error.contains("42501"), "{error}");
+}
+
+/// One machine of a service whose clock is wrong by seventeen minutes.
+#[tokio::test]
+async fn a_server_whose_clock_is_ahead_does_not_make_the_others_on_a_redis_forget() {
+    let Some(server) = Server::redis(DURABLE) else { return };
+    let (right, ahead) = (redis(&server, "t").await.unwrap(), redis(&server, "t").await.unwrap());
+    ahead_of_the_others(right, ahead.with_machine_clock(machine_clock(17 * 60))).await;
+}
+
+#[tokio::test]
+async fn a_server_whose_clock_is_ahead_does_not_make_the_others_on_a_postgres_forget() {
+    let Some(server) = Server::postgres() else { return };
+    let (right, ahead) = (postgres(&server, "t").await.unwrap(), postgres(&server, "t").await.unwrap());
+    ahead_of_the_others(right, ahead.with_machine_clock(machine_clock(17 * 60))).await;
+}
+
+async fn ahead_of_the_others(right: impl Store, ahead: impl Store) {
+    // A delivery, as it is remembered: for the rest of its challenge's life, the grace period and a minute.
+    let keep = Keep::For(Duration::from_secs(300 + 600 + 60));
+    let delivered = Write { value: b"delivered".to_vec(), keep };
+    let (key, another) = (Key::new(Quota::Paid, "entry", "n3vQ"), Key::new(Quota::Paid, "entry", "another"));
+    right.cas(&key, None, Some(delivered.clone())).await.unwrap();
+    // A write of the other one tidies up.
+    ahead.cas(&another, None, Some(delivered)).await.unwrap();
+    assert!(right.get(&key).await.unwrap().is_some(), "its credential would open the route again");
+    assert!(ahead.get(&key).await.unwrap().is_some(), "there, too");
+    assert_eq!(right.scan("paid/entry/", None, 10).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn what_a_server_writes_whose_clock_is_ahead_is_kept_until_it_ends_by_that_clock_on_a_redis() {
+    let Some(server) = Server::redis(DURABLE) else { return };
+    let ahead = redis(&server, "t").await.unwrap().with_machine_clock(machine_clock(17 * 60));
+    let later = redis(&server, "t").await.unwrap().with_clock(machine_clock(17 * 60 + 59));
+    kept_by_the_later_clock(ahead, later).await;
+}
+
+#[tokio::test]
+async fn what_a_server_writes_whose_clock_is_ahead_is_kept_until_it_ends_by_that_clock_on_a_postgres() {
+    let Some(server) = Server::postgres() else { return };
+    let ahead = postgres(&server, "t").await.unwrap().with_machine_clock(machine_clock(17 * 60));
+    let later = postgres(&server, "t").await.unwrap().with_clock(machine_clock(17 * 60 + 59));
+    kept_by_the_later_clock(ahead, later).await;
+}
+
+/// Its time was counted from a moment on that clock to another one on it.
+async fn kept_by_the_later_clock(ahead: impl Store, later: impl Store) {
+    let key = Key::new(Quota::Paid, "entry", "n3vQ");
+    let minute = Write { value: b"delivered".to_vec(), keep: Keep::For(Duration::from_secs(60)) };
+    ahead.cas(&key, None, Some(minute)).await.unwrap();
+    assert!(later.get(&key).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_server_whose_clock_is_behind_that_of_its_redis_takes_no_payment() {
+    let Some(server) = Server::redis(DURABLE) else { return };
+    let behind = redis(&server, "t").await.unwrap().with_machine_clock(machine_clock(-45));
+    behind_the_database(behind, redis(&server, "t").await.unwrap().with_machine_clock(machine_clock(-5)))
+        .await;
+}
+
+#[tokio::test]
+async fn a_server_whose_clock_is_behind_that_of_its_postgres_takes_no_payment() {
+    let Some(server) = Server::postgres() else { return };
+    let behind = postgres(&server, "t").await.unwrap().with_machine_clock(machine_clock(-45));
+    behind_the_database(behind, postgres(&server, "t").await.unwrap().with_machine_clock(machine_clock(-5)))
+        .await;
+}
+
+async fn behind_the_database(behind: impl Store, a_little: impl Store) {
+    let key = Key::new(Quota::Paid, "entry", "n3vQ");
+    let error = behind.cas(&key, None, Some(live(b"claim"))).await.unwrap_err().to_string();
+    assert!(error.contains("clock of this machine"), "{error}");
+    assert_eq!(behind.get(&key).await, Ok(None), "and nothing was written");
+    let minute = Write { value: vec![7], keep: Keep::For(Duration::from_secs(20)) };
+    a_little.cas(&key, None, Some(minute)).await.expect("a few seconds are nothing");
+    assert!(a_little.get(&key).await.unwrap().is_some(), "counted from the database's time");
+}
+
+fn machine_clock(ahead: i64) -> Arc<ManualClock> {
+    Arc::new(ManualClock::at(Timestamp::from_unix(SystemClock.now().unix() + ahead)))
 }
 
 #[tokio::test]

@@ -51,7 +51,19 @@ impl Mpp {
         }
         sweep.rest().await?;
         self.tell_standing(&sweep.standing).await;
+        self.tell_usage().await;
         sweep.left.map_or(Ok(sweep.finished), Err)
+    }
+
+    /// How full the store is. That it does not say is no reason to fail: the sweep is done.
+    async fn tell_usage(&self) {
+        for quota in [Quota::Paid, Quota::Free] {
+            match self.0.journal.store().usage(quota).await {
+                Ok(Some(usage)) => self.0.observers.usage(quota, usage),
+                Ok(None) => {}
+                Err(error) => tracing::warn!(target: "mpp", %error, "the store does not say how full it is"),
+            }
+        }
     }
 
     #[cfg(feature = "metrics")]

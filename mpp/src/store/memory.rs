@@ -15,7 +15,7 @@ mod shard;
 use self::row::{LONGEST_NAME, Row};
 use self::shard::{Shard, name_of};
 use super::deadline::Deadline;
-use super::{Cas, Durability, Key, Quota, Store, StoreError, Version, Versioned, Write};
+use super::{Cas, Durability, Key, Limits, Quota, Store, StoreError, Usage, Version, Versioned, Write};
 use crate::clock::{Clock, SystemClock};
 use crate::method::Step;
 use crate::protocol::Timestamp;
@@ -27,42 +27,6 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
-
-/// How many keys a store takes, per [`Quota`].
-///
-/// ```
-/// use mpp::store::Limits;
-/// assert_eq!(Limits::default(), Limits { paid: 1_000_000, free: 100_000 });
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Keys of [`Quota::Paid`].
-    pub paid: usize,
-    /// Keys of [`Quota::Free`].
-    pub free: usize,
-}
-
-impl Limits {
-    /// The limit of one quota.
-    ///
-    /// ```
-    /// use mpp::store::{Limits, Quota};
-    /// assert_eq!(Limits { paid: 10, free: 2 }.of(Quota::Free), 2);
-    /// ```
-    pub const fn of(self, quota: Quota) -> usize {
-        match quota {
-            Quota::Paid => self.paid,
-            Quota::Free => self.free,
-        }
-    }
-}
-
-impl Default for Limits {
-    /// A million paid keys, a hundred thousand free ones.
-    fn default() -> Self {
-        Self { paid: 1_000_000, free: 100_000 }
-    }
-}
 
 /// A [`Store`] in this process's memory: gone when the process is.
 ///
@@ -307,6 +271,11 @@ impl Store for MemoryStore {
         limit: usize,
     ) -> Step<'a, Result<Vec<(Key, Versioned)>, StoreError>> {
         Step::ready(Ok(self.page(prefix, after, limit)))
+    }
+
+    fn usage<'a>(&'a self, quota: Quota) -> Step<'a, Result<Option<Usage>, StoreError>> {
+        let keys = self.used[quota.index()].load(Ordering::Relaxed) as u64;
+        Step::ready(Ok(Some(Usage::of(quota, keys, self.limits))))
     }
 
     fn changed<'a>(&'a self, key: &'a Key, since: Version) -> Step<'a, ()> {

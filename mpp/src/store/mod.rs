@@ -9,6 +9,7 @@
 //! `RedisStore` and `PostgresStore` (shared by many servers). Every backend passes `mpp::testing::store_conformance`; a third party's store can be held to it too.
 
 mod deadline;
+mod limits;
 mod memory;
 pub(crate) mod notebook;
 #[cfg(feature = "postgres")]
@@ -19,6 +20,8 @@ mod redb;
 #[cfg(feature = "redis")]
 mod redis;
 pub(crate) mod seal;
+#[cfg(any(feature = "redis", feature = "postgres"))]
+mod time;
 #[cfg(feature = "redb")]
 mod wakeups;
 
@@ -28,7 +31,8 @@ pub use self::postgres::{PostgresOptions, PostgresStore};
 pub use self::redb::RedbStore;
 #[cfg(feature = "redis")]
 pub use self::redis::{RedisOptions, RedisStore};
-pub use memory::{Limits, MemoryStore};
+pub use limits::{Limits, Usage};
+pub use memory::MemoryStore;
 pub use notebook::{Notebook, NotebookError, Turn};
 pub use reading::ReadOnly;
 
@@ -108,6 +112,15 @@ pub trait Store: Send + Sync + 'static {
         after: Option<&'a Key>,
         limit: usize,
     ) -> Step<'a, Result<Vec<(Key, Versioned)>, StoreError>>;
+
+    /// How many keys of this quota are there, and how many fit; `None` of a store that does not count. For whoever watches
+    /// it, seldom: not for each payment.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the backend fails.
+    fn usage<'a>(&'a self, _quota: Quota) -> Step<'a, Result<Option<Usage>, StoreError>> {
+        Step::ready(Ok(None))
+    }
 
     /// Returns when the key's version may differ from `since`. Spurious returns are fine, and a value whose time ends
     /// need not wake anybody: callers read again, and bound the wait.

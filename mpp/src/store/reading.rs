@@ -3,7 +3,7 @@
 //! A server that connects to a database leaves something there even before its first payment (a generation, tables). A tool
 //! that does the same would make a tenant that nobody serves, and print it as one that sold nothing.
 
-use super::{Cas, Durability, Key, Store, StoreError, Version, Versioned, Write};
+use super::{Cas, Durability, Key, Quota, Store, StoreError, Usage, Version, Versioned, Write};
 use crate::method::Step;
 
 /// What a store is opened for.
@@ -66,6 +66,10 @@ impl<S: Store> Store for ReadOnly<S> {
         limit: usize,
     ) -> Step<'a, Result<Vec<(Key, Versioned)>, StoreError>> {
         self.0.scan(prefix, after, limit)
+    }
+
+    fn usage<'a>(&'a self, quota: Quota) -> Step<'a, Result<Option<Usage>, StoreError>> {
+        self.0.usage(quota)
     }
 
     fn changed<'a>(&'a self, key: &'a Key, since: Version) -> Step<'a, ()> {

@@ -10,7 +10,7 @@
 
 use super::deadline::Deadline;
 use super::wakeups::Wakeups;
-use super::{Cas, Durability, Key, Limits, Quota, Store, StoreError, Version, Versioned, Write};
+use super::{Cas, Durability, Key, Limits, Quota, Store, StoreError, Usage, Version, Versioned, Write};
 use crate::clock::{Clock, SystemClock};
 use crate::method::Step;
 use crate::protocol::Timestamp;
@@ -96,7 +96,7 @@ impl RedbStore {
         let path = path.as_ref().to_owned();
         let database = open_file(&path)?;
         let last_version = prepare(&database, &path)?;
-        let settings = Settings { clock: Arc::new(SystemClock), limits: Limits::default() };
+        let settings = Settings { clock: Arc::new(SystemClock), limits: Limits::DURABLE };
         let shared =
             Arc::new(Shared { database, path, settings: RwLock::new(settings), wakeups: Wakeups::new() });
         let (requests, queue) = mpsc::channel(QUEUE);
@@ -109,7 +109,7 @@ impl RedbStore {
         Ok(Self { shared, readers, requests: Some(requests), writer: Some(writer) })
     }
 
-    /// Takes this many keys instead of the default [`Limits`]. Keys that are there stay, whatever the limit.
+    /// Takes this many keys instead of [`Limits::DURABLE`]. Keys that are there stay, whatever the limit.
     ///
     /// ```
     /// use mpp::store::{Limits, RedbStore};
@@ -213,6 +213,10 @@ impl Store for RedbStore {
         Step::boxed(self.read(move |shared| shared.scan(&prefix, after.as_ref(), limit)))
     }
 
+    fn usage<'a>(&'a self, quota: Quota) -> Step<'a, Result<Option<Usage>, StoreError>> {
+        Step::boxed(self.read(move |shared| shared.usage(quota).map(Some)))
+    }
+
     fn changed<'a>(&'a self, key: &'a Key, since: Version) -> Step<'a, ()> {
         Step::boxed(async move {
             loop {
@@ -240,6 +244,12 @@ impl Shared {
         let values = self.database.begin_read().map_err(failed)?.open_table(VALUES).map_err(failed)?;
         let value = values.get(key.as_str()).map_err(failed)?;
         Ok(value.and_then(|value| Record::from(value.value()).live(now)))
+    }
+
+    fn usage(&self, quota: Quota) -> Result<Usage, StoreError> {
+        let limits = self.settings().limits;
+        let counters = self.database.begin_read().map_err(failed)?.open_table(COUNTERS).map_err(failed)?;
+        Ok(Usage::of(quota, counter(&counters, quota.name())?, limits))
     }
 
     fn scan(

@@ -1,7 +1,7 @@
 //! A store that fails where it is told.
 
 use mpp::method::Step;
-use mpp::store::{Cas, Durability, Key, Store, StoreError, Version, Versioned, Write};
+use mpp::store::{Cas, Durability, Key, Quota, Store, StoreError, Usage, Version, Versioned, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
@@ -140,6 +140,11 @@ impl Store for Faulty {
         limit: usize,
     ) -> Step<'a, Result<Vec<(Key, Versioned)>, StoreError>> {
         Step::boxed(self.operation(async move { self.inner.scan(prefix, after, limit).await }))
+    }
+
+    /// No step of a payment: it is not counted among the operations.
+    fn usage<'a>(&'a self, quota: Quota) -> Step<'a, Result<Option<Usage>, StoreError>> {
+        self.inner.usage(quota)
     }
 
     fn changed<'a>(&'a self, key: &'a Key, since: Version) -> Step<'a, ()> {

@@ -483,7 +483,8 @@ mod metrics {
         let (lab, snapshotter) = metered(Network::with_money("tempo", Money::Test));
         let gauges = || -> Vec<_> {
             let lines = shown(&snapshotter).into_iter();
-            lines.filter(|line| !line.contains("_total{") && !line.contains("_seconds{")).collect()
+            let others = ["_total{", "_seconds{", "mpp_store_"];
+            lines.filter(|line| !others.iter().any(|other| line.contains(other))).collect()
         };
         lab.network.close_turnstile();
         let paid = credential(&lab.challenge("/cheap").await, "tx1");
@@ -507,6 +508,26 @@ mod metrics {
         let lines = shown(&snapshotter);
         assert!(lines.contains(&"mpp_refunds_due_total{} 1".to_owned()), "{lines:?}");
         assert!(lines.contains(&"mpp_refunds_due{} 1".to_owned()), "{lines:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn metrics_tell_how_full_the_store_is() {
+        let (lab, snapshotter) = metered(Network::new("tempo"));
+        let room = || -> Vec<_> {
+            shown(&snapshotter).into_iter().filter(|line| line.contains("mpp_store_")).collect()
+        };
+        lab.network.will(Script::LoseRequest);
+        lab.pay("/cheap", "tx1").await;
+        lab.mpp.recover().await.unwrap();
+        assert_eq!(
+            room(),
+            [
+                "mpp_store_keys_limit{quota=free} 100000",
+                "mpp_store_keys_limit{quota=paid} 1000000",
+                // The entry of a payment that nobody knows the end of, and the claim of its proof.
+                "mpp_store_keys{quota=free} 2",
+            ]
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -560,12 +581,15 @@ mod metrics {
         let _installed = ::metrics::set_default_local_recorder(&recorder);
         let (lab, snapshotter) = (Lab::new(), recorder.snapshotter());
         lab.mpp.recover().await.unwrap();
-        assert_eq!(shown(&snapshotter), [""; 0], "nobody sponsors, so there is no series");
+        let sponsors = || -> Vec<_> {
+            shown(&snapshotter).into_iter().filter(|line| line.contains("_sponsor_")).collect()
+        };
+        assert_eq!(sponsors(), [""; 0], "nobody sponsors, so there is no series");
         let budget = SponsorBudget { left: Amount::micros(12_500_000), total: Amount::whole(25) };
         *lab.network.budget.lock().unwrap() = Some(budget);
         lab.mpp.recover().await.unwrap();
         assert_eq!(
-            shown(&snapshotter),
+            sponsors(),
             ["mpp_sponsor_budget_left{method=tempo} 12.5", "mpp_sponsor_budget_total{method=tempo} 25"]
         );
     }

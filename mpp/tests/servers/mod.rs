@@ -5,6 +5,7 @@
 
 use std::fmt::Display;
 use std::fs::{self, File, Permissions};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -123,6 +124,20 @@ impl Server {
             assert!(Instant::now() < patience, "the server did not start: {}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Where this PostgreSQL is, for a user.
+    pub(crate) fn postgres_url(&self, user: &str, password: &str) -> String {
+        format!("postgres://{user}:{password}@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// What this Redis answers to a command of its operator; one line.
+    pub(crate) fn answer(&self, command: &str) -> String {
+        let mut operator = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).expect("it is up");
+        operator.write_all(format!("{command}\r\n").as_bytes()).expect("it listens");
+        let mut answer = String::new();
+        BufReader::new(operator).read_line(&mut answer).expect("it answers");
+        answer.trim_end().to_owned()
     }
 
     /// As a power cut would.

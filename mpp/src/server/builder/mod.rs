@@ -435,7 +435,8 @@ impl Builder {
     /// How long the [ledger](crate::ledger) keeps a payment after it was delivered; zero for not at all. Default: 90 days on
     /// a durable store, and not at all on one that forgets anyway. Test money is kept for a day at most.
     ///
-    /// A line takes one key of the store, of about 300 bytes.
+    /// A line takes one key of the store until then, and counts against its [`Limits`](crate::store::Limits), which say how
+    /// many bytes that is.
     ///
     /// ```
     /// # #[cfg(feature = "testing")] {

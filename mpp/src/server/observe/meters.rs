@@ -8,6 +8,7 @@ use super::super::refund::RefundState;
 use super::Standing;
 use crate::method::SponsorBudget;
 use crate::protocol::ProblemType;
+use crate::store::{Quota, Usage};
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -25,6 +26,8 @@ pub(super) struct Meters {
     refund_failed: Counter,
     dropped: Counter,
     settling: Gauge,
+    /// By [`Quota`]: the keys, and how many fit.
+    usage: [[Gauge; 2]; 2],
     claims: Gauge,
     undelivered: Gauge,
     owed: Gauge,
@@ -59,6 +62,9 @@ impl Meters {
             refund_failed: counter!("mpp_refunds_total", "outcome" => "failed"),
             dropped: counter!("mpp_events_dropped_total"),
             settling: gauge!("mpp_settlements_running"),
+            usage: [Quota::Paid, Quota::Free].map(|quota| {
+                ["mpp_store_keys", "mpp_store_keys_limit"].map(|name| gauge!(name, "quota" => quota.name()))
+            }),
             claims: gauge!("mpp_claims_open"),
             undelivered: gauge!("mpp_undelivered_payments"),
             owed: gauge!("mpp_refunds_due"),
@@ -116,6 +122,12 @@ impl Meters {
         self.claims.set(standing.claims as f64);
         self.undelivered.set(standing.undelivered as f64);
         self.owed.set(standing.refunds_due as f64);
+    }
+
+    pub(super) fn usage(&self, quota: Quota, usage: Usage) {
+        let [keys, limit] = &self.usage[quota.index()];
+        keys.set(usage.keys as f64);
+        limit.set(usage.limit as f64);
     }
 
     pub(super) fn budget(&self, method: &str, budget: &SponsorBudget) {
@@ -179,6 +191,8 @@ fn describe() {
         "mpp_refunds_due",
         "Payments in the store that wait for a refund, at the last recovery"
     );
+    metrics::describe_gauge!("mpp_store_keys", "Keys in the store, by quota, at the last recovery");
+    metrics::describe_gauge!("mpp_store_keys_limit", "How many keys of a quota the store takes");
     metrics::describe_gauge!(
         "mpp_sponsor_budget_left",
         "What is left of a sponsor's budget in this window, in units of its fee token"

@@ -48,10 +48,12 @@
 //! | `mpp_claims_open` | gauge | | claimed and not settled, in the store |
 //! | `mpp_undelivered_payments` | gauge | | settled and not delivered, in the store |
 //! | `mpp_refunds_due` | gauge | | refunds that are due, in the store |
+//! | `mpp_store_keys`, `mpp_store_keys_limit` | gauge | `quota` = `paid`, `free` | keys in the store, and how many fit; see [`Limits`](crate::store::Limits) |
 //! | `mpp_sponsor_budget_left`, `mpp_sponsor_budget_total` | gauge | `method` | units of the fee token, in this window |
 //!
 //! The gauges of what is in the store (and the budgets) are set by [`Mpp::recover`](crate::Mpp::recover), which looks at
-//! all of it anyway: call it every minute.
+//! all of it anyway: call it every minute. It also warns (target `mpp`, `the store is filling up`, with `quota`, `keys` and `limit`) of a
+//! store that is four fifths full.
 
 mod event;
 mod hooks;
@@ -65,6 +67,7 @@ use super::journal::{DeliveryState, Entry, PaymentState};
 use super::refund::{Refund, RefundState};
 use super::respond::Answer;
 use crate::protocol::{ChallengeId, ProblemType, Receipt};
+use crate::store::{Quota, Usage};
 use axum::http::StatusCode;
 use hooks::Hooks;
 #[cfg(feature = "metrics")]
@@ -271,6 +274,16 @@ impl Observers {
         #[cfg(feature = "metrics")]
         self.meters.settling(1.0);
         Underway(self)
+    }
+
+    /// How full the store is.
+    pub(super) fn usage(&self, quota: Quota, usage: Usage) {
+        #[cfg(feature = "metrics")]
+        self.meters.usage(quota, usage);
+        if usage.is_high() {
+            let Usage { keys, limit } = usage;
+            tracing::warn!(target: "mpp", quota = quota.name(), keys, limit, "the store is filling up");
+        }
     }
 
     #[cfg(feature = "metrics")]

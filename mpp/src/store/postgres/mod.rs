@@ -1,7 +1,8 @@
 //! The shared store on PostgreSQL: many servers, one journal, in a database that is backed up already.
 //!
 //! A swap is one call of one function (`schema_1.sql` is embedded and applied at the first connection). Writers of one key queue on an
-//! advisory lock of that transaction; versions come from a sequence. The time is the server's clock, not the database's.
+//! advisory lock of that transaction; versions come from a sequence. The time is the database's, one for all servers. A machine
+//! whose clock is more than 30 seconds behind it cannot write: it would take credentials that the database has rightly forgotten.
 //!
 //! # Behind a pooler
 //! Everything works behind pgbouncer in transaction mode. Every call is an explicit transaction, because only that keeps a
@@ -10,16 +11,29 @@
 //! pooler needs `ignore_startup_parameters = extra_float_digits`. Without a pooler in between,
 //! [`direct`](PostgresOptions::direct) saves the two round trips that the transaction costs.
 //!
+//! # Rights
+//! Tables are created by the first to connect, who needs `CREATE` on the schema. When they are there, these are enough: `SELECT` on
+//! `mpp_schema`; `SELECT`, `INSERT`, `UPDATE` and `DELETE` on `mpp_values` and `mpp_quotas`; `USAGE` and `SELECT` on the sequence
+//! `mpp_versions`. A release with a further step of the schema has to be connected once by the owner of the tables.
+//!
+//! # A database that forgot
+//! A payment that was answered must be remembered: fail over only to a replica that is written synchronously
+//! (`synchronous_standby_names`). A database whose sequence of versions is below what this process has seen (restored from
+//! yesterday, failed over to a replica that lagged) is noticed by the next write: it fails, as do all that this process tries
+//! later, until it is started again. Each process notices for itself, and PostgreSQL restores a sequence up to 32
+//! numbers ahead: the loss of the last few writes stays unseen, and so does one that new writes of others have made up for in
+//! number before this process writes again. A server that starts takes the database as it finds it.
+//!
 //! # What it costs
 //! Taking a new key updates the one row that counts its quota, which is locked until the commit has reached the disk: new
 //! keys of a tenant are written one after the other, some thousand a second; updates of keys that exist are not.
 
 mod reading;
 
-use super::deadline::Deadline;
 use super::reading::Purpose;
-use super::{Cas, Durability, Key, Limits, Store, StoreError, Version, Versioned, Write};
-use crate::clock::{Clock, SystemClock};
+use super::time::{self, BEHIND, Time};
+use super::{Cas, Durability, Key, Limits, Quota, Store, StoreError, Usage, Version, Versioned, Write};
+use crate::clock::Clock;
 use crate::method::Step;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::query::Query;
@@ -27,6 +41,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection, Postgres, Row};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 /// A [`Store`] in a PostgreSQL database (13 or later), shared by every process that connects to it with the same tenant.
@@ -49,8 +64,11 @@ pub struct PostgresStore {
     pool: PgPool,
     route: Route,
     tenant: String,
-    clock: Arc<dyn Clock>,
+    time: Time,
     limits: Limits,
+    /// The highest version that was written or read here. A database that gives lower ones has lost writes; the highest
+    /// of all once that was noticed.
+    seen: AtomicI64,
 }
 
 /// How to use a database; see [`PostgresStore::connect_with`].
@@ -189,17 +207,18 @@ impl PostgresStore {
             .acquire_timeout(CONNECT)
             .connect_lazy_with(address);
         let (tenant, route) = (options.tenant, options.route);
-        Ok(Self { pool, route, tenant, clock: Arc::new(SystemClock), limits: Limits::default() })
+        let (time, limits, seen) = (Time::default(), Limits::DURABLE, AtomicI64::new(0));
+        Ok(Self { pool, route, tenant, time, limits, seen })
     }
 
-    /// Takes this many keys instead of the default [`Limits`]. Every server of a tenant should say the same.
+    /// Takes this many keys instead of [`Limits::DURABLE`]. Every server of a tenant should say the same.
     ///
     /// ```no_run
     /// use mpp::store::{Limits, PostgresStore};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), mpp::store::StoreError> {
     /// let store = PostgresStore::connect("postgres://shop@localhost/payments").await?;
-    /// let store = store.with_limits(Limits { paid: 100_000_000, free: 1_000_000 });
+    /// let store = store.with_limits(Limits { paid: 1_000_000_000, free: 1_000_000 });
     /// # Ok(())
     /// # }
     /// ```
@@ -209,7 +228,7 @@ impl PostgresStore {
         self
     }
 
-    /// Takes the time from this clock.
+    /// Takes the time from this clock and not from the database: for tests. Servers of one tenant need the same one.
     ///
     /// ```no_run
     /// use mpp::{ManualClock, protocol::Timestamp, store::PostgresStore};
@@ -223,7 +242,26 @@ impl PostgresStore {
     /// ```
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
+        self.time = Time::Given(clock);
+        self
+    }
+
+    /// Takes the time from the database, and this clock for that of the machine: for tests of machines whose clock is wrong.
+    ///
+    /// ```no_run
+    /// use mpp::{ManualClock, protocol::Timestamp, store::PostgresStore};
+    /// use std::sync::Arc;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), mpp::store::StoreError> {
+    /// let wrong = Arc::new(ManualClock::at(Timestamp::from_unix(1_000_000_000)));
+    /// let store = PostgresStore::connect("postgres://shop@localhost/payments").await?.with_machine_clock(wrong);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn with_machine_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.time = Time::Database(clock);
         self
     }
 
@@ -241,19 +279,17 @@ impl PostgresStore {
     }
 
     async fn read(&self, key: &Key) -> Result<Option<Versioned>, StoreError> {
-        let query = sqlx::query(READ).bind(&self.tenant).bind(key.as_str()).bind(self.clock.now().unix());
+        let query = sqlx::query(READ).bind(&self.tenant).bind(key.as_str()).bind(self.time.instead());
         let rows = in_time(ANSWER, self.run(query)).await?;
-        rows.first().map(|row| versioned(row, 0)).transpose()
+        rows.first().map(|row| self.versioned(row, 0)).transpose()
     }
 
     async fn swap(&self, key: &Key, expect: Option<Version>, new: Option<Write>) -> Result<Cas, StoreError> {
-        let now = self.clock.now();
         // A version above what the sequence can give was never given.
         let Ok(expect) = expect.map(|version| i64::try_from(version.0)).transpose() else {
             return Ok(Cas::Conflict(self.read(key).await?));
         };
-        let ends = new.as_ref().map(|write| Deadline::of(write.keep, now));
-        let ends = ends.filter(|ends| *ends != Deadline::NEVER).map(|ends| ends.0);
+        let keep = new.as_ref().and_then(|write| time::seconds(write.keep));
         let quota = key.quota();
         let limit = i64::try_from(self.limits.of(quota)).unwrap_or(i64::MAX);
         for _ in 0..RETRIES {
@@ -262,10 +298,13 @@ impl PostgresStore {
                 .bind(key.as_str())
                 .bind(quota.index() as i16)
                 .bind(expect)
-                .bind(now.unix())
-                .bind(ends)
+                .bind(self.time.instead())
+                .bind(self.time.here())
+                .bind(keep)
                 .bind(new.as_ref().map(|write| write.value.as_slice()))
-                .bind(limit);
+                .bind(limit)
+                .bind(BEHIND)
+                .bind(self.seen.load(Ordering::Acquire));
             let rows = match tokio::time::timeout(ANSWER, self.run(query)).await {
                 Ok(Ok(rows)) => rows,
                 // Rolled back whole: a database set to a stricter isolation may say so, and asks to be asked again.
@@ -276,11 +315,22 @@ impl PostgresStore {
             let row = rows.first().ok_or_else(misunderstood)?;
             let version: Option<i64> = column(row, 1)?;
             return match (column::<String>(row, 0)?.as_str(), version) {
-                ("written", Some(version)) => Ok(Cas::Written(Version(version.cast_unsigned()))),
+                ("written", Some(version)) => Ok(Cas::Written(self.version(version))),
                 ("removed", None) => Ok(Cas::Removed),
                 ("conflict", None) => Ok(Cas::Conflict(None)),
-                ("conflict", Some(_)) => Ok(Cas::Conflict(Some(versioned(row, 1)?))),
+                ("conflict", Some(_)) => Ok(Cas::Conflict(Some(self.versioned(row, 1)?))),
                 ("full", None) => Err(StoreError::Full(quota)),
+                ("behind", None) => Err(failed(
+                    "the clock of this machine is behind that of the database: it would take credentials that the database \
+                     has rightly forgotten. Set the clocks of both",
+                )),
+                ("lost", None) => {
+                    self.seen.store(i64::MAX, Ordering::Release);
+                    Err(failed(
+                        "the database has lost the latest of its data: payments made so far may be unknown to it. When that is \
+                         dealt with, start the servers again",
+                    ))
+                }
                 _ => Err(misunderstood()),
             };
         }
@@ -297,14 +347,31 @@ impl PostgresStore {
             .bind(&self.tenant)
             .bind(prefix)
             .bind(after.map_or("", Key::as_str))
-            .bind(self.clock.now().unix())
+            .bind(self.time.instead())
             .bind(limit.min(LARGEST_PAGE) as i64);
         let rows = in_time(ANSWER, self.run(query)).await?;
         let entry = |row: &PgRow| {
             let key = Key::from_text(column(row, 0)?).ok_or_else(misunderstood)?;
-            Ok((key, versioned(row, 1)?))
+            Ok((key, self.versioned(row, 1)?))
         };
         rows.iter().map(entry).collect()
+    }
+
+    async fn count(&self, quota: Quota) -> Result<Option<Usage>, StoreError> {
+        let query = sqlx::query(USED).bind(&self.tenant).bind(quota.index() as i16);
+        let rows = in_time(ANSWER, self.run(query)).await?;
+        let keys = rows.first().map_or(Ok(0), |row| column::<i64>(row, 0))?;
+        Ok(Some(Usage::of(quota, keys.max(0).cast_unsigned(), self.limits)))
+    }
+
+    /// Version and value, from the column with this number on.
+    fn versioned(&self, row: &PgRow, first: usize) -> Result<Versioned, StoreError> {
+        Ok(Versioned { version: self.version(column(row, first)?), value: column(row, first + 1)? })
+    }
+
+    fn version(&self, version: i64) -> Version {
+        self.seen.fetch_max(version, Ordering::AcqRel);
+        Version(version.cast_unsigned())
     }
 }
 
@@ -340,27 +407,31 @@ impl Store for PostgresStore {
     ) -> Step<'a, Result<Vec<(Key, Versioned)>, StoreError>> {
         Step::boxed(self.list(prefix, after, limit))
     }
+
+    fn usage<'a>(&'a self, quota: Quota) -> Step<'a, Result<Option<Usage>, StoreError>> {
+        Step::boxed(self.count(quota))
+    }
 }
 
-/// Brings the tables up to this release, in one transaction that only one server at a time is in.
+/// Brings the tables up to this release, in one transaction that only one server at a time is in. Tables that are there need
+/// no right to create any.
 async fn migrate(mut connection: PgConnection) -> Result<(), StoreError> {
     let step = async {
-        let mut transaction = connection.begin().await?;
-        sqlx::raw_sql(LOCK_SCHEMA).execute(&mut *transaction).await?;
-        let applied: i32 = sqlx::query("SELECT coalesce(max(step), 0) FROM mpp_schema")
-            .persistent(false)
-            .fetch_one(&mut *transaction)
-            .await?
-            .try_get(0)?;
-        for (step, sql) in (1_i32..).zip(SCHEMA).skip(applied.cast_unsigned() as usize) {
-            sqlx::raw_sql(*sql).execute(&mut *transaction).await?;
-            sqlx::query("INSERT INTO mpp_schema VALUES ($1)")
-                .persistent(false)
-                .bind(step)
-                .execute(&mut *transaction)
-                .await?;
+        let mut applied = applied_steps(&mut connection).await?;
+        if (applied as usize) < SCHEMA.len() {
+            let mut transaction = connection.begin().await?;
+            sqlx::raw_sql(LOCK_SCHEMA).execute(&mut *transaction).await?;
+            applied = applied_steps(&mut transaction).await?;
+            for (step, sql) in (1_i32..).zip(SCHEMA).skip(applied as usize) {
+                sqlx::raw_sql(*sql).execute(&mut *transaction).await?;
+                sqlx::query("INSERT INTO mpp_schema VALUES ($1)")
+                    .persistent(false)
+                    .bind(step)
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+            transaction.commit().await?;
         }
-        transaction.commit().await?;
         connection.close().await?;
         Ok(applied)
     };
@@ -371,6 +442,18 @@ async fn migrate(mut connection: PgConnection) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// How many steps of the schema are there.
+async fn applied_steps(connection: &mut PgConnection) -> Result<u32, sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    let there = sqlx::query("SELECT to_regclass('mpp_schema') IS NOT NULL").persistent(false);
+    if !there.fetch_one(&mut *transaction).await?.try_get(0)? {
+        return Ok(0);
+    }
+    let last = sqlx::query("SELECT coalesce(max(step), 0) FROM mpp_schema").persistent(false);
+    let applied: i32 = last.fetch_one(&mut *transaction).await?.try_get(0)?;
+    Ok(applied.cast_unsigned())
+}
+
 async fn in_time<T>(
     patience: Duration,
     answer: impl Future<Output = Result<T, sqlx::Error>>,
@@ -379,12 +462,6 @@ async fn in_time<T>(
         Ok(answer) => answer.map_err(|error| told(&error)),
         Err(_) => Err(failed("PostgreSQL did not answer in time")),
     }
-}
-
-/// Version and value, from the column with this number on.
-fn versioned(row: &PgRow, first: usize) -> Result<Versioned, StoreError> {
-    let version: i64 = column(row, first)?;
-    Ok(Versioned { version: Version(version.cast_unsigned()), value: column(row, first + 1)? })
 }
 
 fn column<'r, T>(row: &'r PgRow, index: usize) -> Result<T, StoreError>
@@ -430,13 +507,38 @@ const SCHEMA: &[&str] = &[include_str!("schema_1.sql")];
 const LOCK_SCHEMA: &str = "SELECT pg_advisory_xact_lock(7831404); \
      CREATE TABLE IF NOT EXISTS mpp_schema (step integer PRIMARY KEY)";
 
-const READ: &str =
-    "SELECT version, value FROM mpp_values WHERE tenant = $1 AND key = $2 AND (ends IS NULL OR ends > $3)";
-const SWAP: &str = "SELECT outcome, out_version, out_value FROM mpp_swap($1, $2, $3, $4, $5, $6, $7, $8)";
+/// The time: what stands in for it, or the database's own.
+macro_rules! now {
+    ($instead:literal) => {
+        concat!("coalesce(", $instead, "::bigint, floor(extract(epoch FROM clock_timestamp()))::bigint)")
+    };
+}
+
+const READ: &str = concat!(
+    "SELECT version, value FROM mpp_values WHERE tenant = $1 AND key = $2 AND (ends IS NULL OR ends > ",
+    now!("$3"),
+    ")"
+);
+/// $6 is the time on this machine, $10 how far it may be behind, $11 the highest version it has seen.
+const SWAP: &str = concat!(
+    "WITH at AS MATERIALIZED (SELECT ",
+    now!("$5"),
+    " AS now, (SELECT last_value FROM mpp_versions) AS given) \
+     SELECT outcome, out_version, out_value \
+     FROM at, LATERAL mpp_swap($1, $2, $3, $4, at.now, greatest(at.now, $6::bigint) + $7, $8, $9) \
+     WHERE at.now <= $6::bigint + $10 AND at.given >= $11 \
+     UNION ALL SELECT 'lost', NULL, NULL FROM at WHERE at.given < $11 \
+     UNION ALL SELECT 'behind', NULL, NULL FROM at WHERE at.now > $6::bigint + $10 AND at.given >= $11",
+);
+const USED: &str = "SELECT used FROM mpp_quotas WHERE tenant = $1 AND quota = $2";
 /// The upper bound lets the index end the scan; `starts_with` decides.
-const PAGE: &str = "SELECT key, version, value FROM mpp_values \
+const PAGE: &str = concat!(
+    "SELECT key, version, value FROM mpp_values \
      WHERE tenant = $1 AND key >= $2 AND key < $2 || chr(1114111) AND starts_with(key, $2) AND key > $3 \
-     AND (ends IS NULL OR ends > $4) ORDER BY key LIMIT $5";
+     AND (ends IS NULL OR ends > ",
+    now!("$4"),
+    ") ORDER BY key LIMIT $5"
+);
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// Includes the wait for a free connection, which is at most `CONNECT`.

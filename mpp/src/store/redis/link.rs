@@ -165,8 +165,12 @@ fn unreachable(error: &io::Error) -> StoreError {
 fn told(error: &RedisError) -> StoreError {
     match error.code() {
         Some("MPPLOST") => failed(
-            "Redis has lost its data, or is another one than before: payments made so far may be unknown to it. When \
+            "Redis has lost its data or the latest of it, or is another one than before: payments made so far may be unknown to it. When \
              that is dealt with, start the servers again",
+        ),
+        Some("MPPCLOCK") => failed(
+            "the clock of this machine is behind that of Redis: it would take credentials that Redis has rightly forgotten. Set \
+             the clocks of both",
         ),
         Some(code) => failed(&format!("Redis refused ({code})")),
         None => failed(&format!("Redis did not answer properly: {}", error.category())),

@@ -2,7 +2,8 @@
 //!
 //! Every swap is one script, and a script is atomic: it compares, writes, counts against the quota and reclaims a few
 //! ended values. Versions come from one counter beside the values, so they repeat neither after a removal nor after an
-//! expiry. The time is the server's clock, not Redis's: nothing is given a TTL.
+//! expiry. The time is Redis's, one for all servers, and nothing is given a TTL. A machine whose clock is more than 30 seconds
+//! behind it cannot write: it would take credentials that Redis has rightly forgotten. Redis 5 or later.
 //!
 //! # Keys
 //! All keys of a tenant are `{mpp:tenant}:…`: the hash tag keeps them in one slot, so a script may touch them together
@@ -14,9 +15,17 @@
 //! where the machine itself may fail: with `everysec` its last second can be lost. Replication is asynchronous: a
 //! failover may lose what the replica had not seen yet; set `min-replicas-to-write` to bound that.
 //!
-//! A Redis that forgot everything (flushed, failed over to an empty replica, restored from yesterday) would accept old
-//! credentials again. A random *generation*, written at the first connection and compared by every script, finds
-//! that out: every call fails from then on, and payments are answered 503, until the servers are started again.
+//! A Redis that forgot would accept old credentials again. Every script looks for two signs of that: a random *generation*,
+//! written at the first connection, that is not the one of this process (flushed, failed over to an empty replica), and a
+//! version counter below what this process has seen (restored from yesterday, failed over to a replica that lagged). From then on
+//! every call of every server fails, and payments are answered 503, until the servers are started again. What nobody is left to
+//! notice is not noticed: writes that only servers have seen which are gone by now, or that were overtaken by as many new ones
+//! before such a server called again. And a server that starts takes Redis as it finds it.
+//!
+//! # When it is full
+//! At `maxmemory` a payment that is under way still ends (a key that is there can always be updated), what has ended makes room,
+//! and new keys are refused ([`StoreError::Full`], answered 503) when there is none. Without `maxmemory` the kernel ends Redis
+//! instead: set it. [`Limits`] says what a payment takes.
 //!
 //! A connection that breaks is opened again by the next call. What was under way has failed with
 //! [`StoreError::Backend`]: it may have been written or not.
@@ -25,15 +34,16 @@ mod link;
 mod reading;
 
 use self::link::Link;
-use super::deadline::Deadline;
 use super::reading::Purpose;
-use super::{Cas, Durability, Key, Limits, Quota, Store, StoreError, Version, Versioned, Write};
-use crate::clock::{Clock, SystemClock};
+use super::time::{self, BEHIND, Time};
+use super::{Cas, Durability, Key, Limits, Quota, Store, StoreError, Usage, Version, Versioned, Write};
+use crate::clock::Clock;
 use crate::method::Step;
 use rand::RngCore as _;
-use redis::{Script, Value};
+use redis::{Script, ScriptInvocation, Value};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A [`Store`] on a Redis server, shared by every process that connects to it with the same tenant.
 ///
@@ -56,8 +66,10 @@ pub struct RedisStore {
     names: Names,
     swap: Script,
     page: Script,
-    clock: Arc<dyn Clock>,
+    time: Time,
     limits: Limits,
+    /// The highest version that was written or read here: a database whose counter is lower has lost writes.
+    seen: AtomicU64,
 }
 
 /// How to use a Redis; see [`RedisStore::connect_with`].
@@ -174,14 +186,15 @@ impl RedisStore {
         Ok(Self {
             link,
             names,
-            swap: Script::new(include_str!("swap.lua")),
-            page: Script::new(include_str!("page.lua")),
-            clock: Arc::new(SystemClock),
-            limits: Limits::default(),
+            swap: Script::new(concat!(include_str!("known.lua"), include_str!("swap.lua"))),
+            page: Script::new(concat!(include_str!("known.lua"), include_str!("page.lua"))),
+            time: Time::default(),
+            limits: Limits::DURABLE,
+            seen: AtomicU64::new(0),
         })
     }
 
-    /// Takes this many keys instead of the default [`Limits`]. Every server of a tenant should say the same.
+    /// Takes this many keys instead of [`Limits::DURABLE`]. Every server of a tenant should say the same.
     ///
     /// ```no_run
     /// use mpp::store::{Limits, RedisStore};
@@ -197,7 +210,7 @@ impl RedisStore {
         self
     }
 
-    /// Takes the time from this clock.
+    /// Takes the time from this clock and not from Redis: for tests. Servers of one tenant need the same one.
     ///
     /// ```no_run
     /// use mpp::{ManualClock, protocol::Timestamp, store::RedisStore};
@@ -211,7 +224,26 @@ impl RedisStore {
     /// ```
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
+        self.time = Time::Given(clock);
+        self
+    }
+
+    /// Takes the time from Redis, and this clock for that of the machine: for tests of machines whose clock is wrong.
+    ///
+    /// ```no_run
+    /// use mpp::{ManualClock, protocol::Timestamp, store::RedisStore};
+    /// use std::sync::Arc;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), mpp::store::StoreError> {
+    /// let wrong = Arc::new(ManualClock::at(Timestamp::from_unix(1_000_000_000)));
+    /// let store = RedisStore::connect("redis://127.0.0.1").await?.with_machine_clock(wrong);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn with_machine_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.time = Time::Database(clock);
         self
     }
 
@@ -224,28 +256,27 @@ impl RedisStore {
     }
 
     async fn run(&self, key: &Key, expect: &str, new: Option<Write>) -> Result<Cas, StoreError> {
-        let now = self.clock.now();
         let names = &self.names;
-        let quota = key.quota();
-        let (verb, ends, value) = match new {
-            None => ("remove", String::new(), Vec::new()),
-            Some(write) => ("write", ends(Deadline::of(write.keep, now)), write.value),
+        let (quota, other) = (key.quota().index(), key.quota().other().index());
+        let (verb, keep, value) = match new {
+            None => ("remove", None, Vec::new()),
+            Some(write) => ("write", time::seconds(write.keep), write.value),
         };
-        let mut call = self.swap.prepare_invoke();
-        call.key(&names.generation).key(&names.versions).key(&names.index);
-        call.key(&names.values[quota.index()]).key(&names.endings[quota.index()]);
-        call.arg(&names.generation_value).arg(key.as_str()).arg(expect).arg(now.unix());
-        call.arg(verb).arg(ends).arg(value).arg(self.limits.of(quota));
+        let mut call = self.script(&self.swap);
+        call.key(&names.index).key(&names.values[quota]).key(&names.endings[quota]);
+        call.key(&names.values[other]).key(&names.endings[other]);
+        call.arg(key.as_str()).arg(expect).arg(self.time.here()).arg(BEHIND).arg(verb);
+        call.arg(or_empty(keep)).arg(value).arg(self.limits.of(key.quota()));
         let answer: Vec<Value> = self.link.script(&call).await?;
         let mut answer = answer.into_iter();
         let cas = match (text(answer.next())?.as_str(), answer.next(), answer.next()) {
-            ("written", version, None) => Cas::Written(version_of(version)?),
+            ("written", version, None) => Cas::Written(self.version(version)?),
             ("removed", None, None) => Cas::Removed,
             ("conflict", None, None) => Cas::Conflict(None),
             ("conflict", version, Some(value)) => {
-                Cas::Conflict(Some(Versioned { version: version_of(version)?, value: bytes(Some(value))? }))
+                Cas::Conflict(Some(Versioned { version: self.version(version)?, value: bytes(Some(value))? }))
             }
-            ("full", None, None) => return Err(StoreError::Full(quota)),
+            ("full", None, None) => return Err(StoreError::Full(key.quota())),
             _ => return Err(misunderstood()),
         };
         Ok(cas)
@@ -262,11 +293,10 @@ impl RedisStore {
         let names = &self.names;
         // A page of nothing but ended values is not the end.
         while page.is_empty() && limit > 0 {
-            let mut call = self.page.prepare_invoke();
-            call.key(&names.generation).key(&names.index);
+            let mut call = self.script(&self.page);
+            call.key(&names.index);
             call.key(&names.values[Quota::Paid.index()]).key(&names.values[Quota::Free.index()]);
-            call.arg(&names.generation_value).arg(prefix).arg(&after);
-            call.arg(limit.min(LARGEST_PAGE)).arg(self.clock.now().unix());
+            call.arg(prefix).arg(&after).arg(limit.min(LARGEST_PAGE));
             let answer: Vec<Value> = self.link.script(&call).await?;
             let mut answer = answer.into_iter();
             after = text(answer.next())?;
@@ -275,11 +305,26 @@ impl RedisStore {
             }
             while let Some(name) = answer.next() {
                 let key = Key::from_text(text(Some(name))?).ok_or_else(misunderstood)?;
-                let version = version_of(answer.next())?;
+                let version = self.version(answer.next())?;
                 page.push((key, Versioned { version, value: bytes(answer.next())? }));
             }
         }
         Ok(page)
+    }
+
+    /// A script with what `known.lua` asks for.
+    fn script<'a>(&self, script: &'a Script) -> ScriptInvocation<'a> {
+        let mut call = script.prepare_invoke();
+        call.key(&self.names.generation).key(&self.names.versions);
+        call.arg(&self.names.generation_value).arg(self.seen.load(Ordering::Acquire));
+        call.arg(or_empty(self.time.instead()));
+        call
+    }
+
+    fn version(&self, value: Option<Value>) -> Result<Version, StoreError> {
+        let version = text(value)?.parse().map_err(|_| misunderstood())?;
+        self.seen.fetch_max(version, Ordering::AcqRel);
+        Ok(Version(version))
     }
 }
 
@@ -317,6 +362,13 @@ impl Store for RedisStore {
         limit: usize,
     ) -> Step<'a, Result<Vec<(Key, Versioned)>, StoreError>> {
         Step::boxed(self.list(prefix, after, limit))
+    }
+
+    fn usage<'a>(&'a self, quota: Quota) -> Step<'a, Result<Option<Usage>, StoreError>> {
+        Step::boxed(async move {
+            let keys = self.link.call(redis::cmd("HLEN").arg(&self.names.values[quota.index()])).await?;
+            Ok(Some(Usage::of(quota, keys, self.limits)))
+        })
     }
 }
 
@@ -385,8 +437,8 @@ async fn generation(link: &Link, key: &str) -> Result<String, StoreError> {
     current.ok_or_else(|| StoreError::Backend("Redis does not keep what is written to it".to_owned()))
 }
 
-fn ends(deadline: Deadline) -> String {
-    if deadline == Deadline::NEVER { String::new() } else { deadline.0.to_string() }
+fn or_empty(number: Option<i64>) -> String {
+    number.map(|number| number.to_string()).unwrap_or_default()
 }
 
 fn bytes(value: Option<Value>) -> Result<Vec<u8>, StoreError> {
@@ -399,10 +451,6 @@ fn bytes(value: Option<Value>) -> Result<Vec<u8>, StoreError> {
 
 fn text(value: Option<Value>) -> Result<String, StoreError> {
     String::from_utf8(bytes(value)?).map_err(|_| misunderstood())
-}
-
-fn version_of(value: Option<Value>) -> Result<Version, StoreError> {
-    text(value)?.parse().map(Version).map_err(|_| misunderstood())
 }
 
 fn misunderstood() -> StoreError {

@@ -1,14 +1,10 @@
--- One page of names and values in order of their names, of which none may have ended.
+-- One page of names and values in order of their names, of which none may have ended. After known.lua.
 --
--- KEYS  generation, index of all names, values of the paid quota, values of the free quota
--- ARGV  generation, prefix, last name of the page before ('' for none), limit, now
+-- KEYS  3 index of all names, 4 values of the paid quota, 5 values of the free quota
+-- ARGV  4 prefix, 5 last name of the page before ('' for none), 6 limit
 --
 -- Answers {last name looked at or '', name, version, bytes, name, version, bytes, …}; '' is the end.
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then
-  return redis.error_reply('MPPLOST this database is not the one this process connected to')
-end
-
-local prefix, after, now = ARGV[2], ARGV[3], tonumber(ARGV[5])
+local prefix, after = ARGV[4], ARGV[5]
 local from = '[' .. prefix
 if after ~= '' and after >= prefix then
   from = '(' .. after
@@ -19,11 +15,11 @@ if prefix ~= '' then
 end
 
 local page = {''}
-for _, name in ipairs(redis.call('ZRANGEBYLEX', KEYS[2], from, to, 'LIMIT', 0, ARGV[4])) do
+for _, name in ipairs(redis.call('ZRANGEBYLEX', KEYS[3], from, to, 'LIMIT', 0, ARGV[6])) do
   page[1] = name
-  local values = KEYS[4]
+  local values = KEYS[5]
   if string.sub(name, 1, 5) == 'paid/' then
-    values = KEYS[3]
+    values = KEYS[4]
   end
   local stored = redis.call('HGET', values, name)
   if stored then

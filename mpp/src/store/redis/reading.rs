@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 impl RedisStore {
     /// Opens what the servers of a tenant have written, and writes nothing: for tools beside them, like `mpp ledger`. Whether
-    /// this Redis keeps what it is given is not asked, and a user that may only read (`GET`, `SCAN` and scripts) will do.
+    /// this Redis keeps what it is given is not asked, and a user that may only read (`GET`, `SCAN`, `TIME` and scripts) will do.
     ///
     /// # Errors
     /// As [`connect`](Self::connect); also when no server of that tenant has ever connected. The tenants that are there are

@@ -1,26 +1,23 @@
--- Compare-and-swap of one value, and a little tidying. All keys carry the tenant's hash tag: one slot.
+-- Compare-and-swap of one value, and a little tidying. All keys carry the tenant's hash tag: one slot. After known.lua.
 --
--- KEYS  generation, version counter, index of all names, values of the quota, ends of the quota
--- ARGV  generation, name, expected version ('' for absence), now, 'write' or 'remove', end ('' for never), value, limit
+-- KEYS  3 index of all names, 4 values of the quota, 5 ends of the quota, 6 values of the other one, 7 ends of the other one
+-- ARGV  4 name, 5 expected version ('' for absence), 6 the caller's time, 7 seconds it may be behind, 8 'write' or 'remove',
+--       9 seconds to keep the value ('' for ever), 10 value, 11 limit
 --
 -- A stored value is "version end bytes". Answers:
 --   {'written', version}  {'removed'}  {'conflict'}  {'conflict', version, bytes}  {'full'}
-local generation, versions, index, values, endings = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local name, expected, now, limit = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[8])
+local versions, index, values, endings = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local name, expected, limit = ARGV[4], ARGV[5], tonumber(ARGV[11])
 
-if redis.call('GET', generation) ~= ARGV[1] then
-  return redis.error_reply('MPPLOST this database is not the one this process connected to')
-end
-
-local function forget(gone)
+local function forget(values, endings, gone)
   redis.call('HDEL', values, gone)
   redis.call('ZREM', index, gone)
   redis.call('ZREM', endings, gone)
 end
 
-local function reclaim(most)
+local function reclaim(values, endings, most)
   for _, gone in ipairs(redis.call('ZRANGEBYSCORE', endings, '-inf', now, 'LIMIT', 0, most)) do
-    forget(gone)
+    forget(values, endings, gone)
   end
 end
 
@@ -38,29 +35,51 @@ if (live and version or '') ~= expected then
   return {'conflict'}
 end
 
-if ARGV[5] == 'remove' then
+local here = tonumber(ARGV[6])
+if now > here + tonumber(ARGV[7]) then
+  return redis.error_reply('MPPCLOCK the clock of this machine is behind')
+end
+
+if ARGV[8] == 'remove' then
   if stored then
-    forget(name)
+    forget(values, endings, name)
   end
   return {'removed'}
 end
 
-if not stored then
+-- At `maxmemory` Redis refuses a script's first command that takes memory, but not those after one that frees some. So
+-- what has ended goes first, and an update, which begins with a removal, is never refused.
+if stored then
+  redis.call('ZREM', endings, name)
+  reclaim(values, endings, 4)
+else
+  reclaim(values, endings, 4)
   if redis.call('HLEN', values) >= limit then
-    reclaim(64)
+    reclaim(values, endings, 64)
     if redis.call('HLEN', values) >= limit then
       return {'full'}
     end
   end
-  redis.call('ZADD', index, 0, name)
+  local added = redis.pcall('ZADD', index, 0, name)
+  if type(added) == 'table' and added.err then
+    if not string.find(added.err, 'OOM', 1, true) then
+      return added
+    end
+    -- Nothing of this quota has ended. Of the other one?
+    reclaim(KEYS[6], KEYS[7], 64)
+    added = redis.pcall('ZADD', index, 0, name)
+    if type(added) == 'table' and added.err then
+      return {'full'}
+    end
+  end
 end
+
 -- Lua would write a large number as 1e+15.
 local next = string.format('%.0f', redis.call('INCR', versions))
-redis.call('HSET', values, name, next .. ' ' .. ARGV[6] .. ' ' .. ARGV[7])
-if ARGV[6] == '' then
-  redis.call('ZREM', endings, name)
-else
-  redis.call('ZADD', endings, ARGV[6], name)
+ends = ''
+if ARGV[9] ~= '' then
+  ends = string.format('%.0f', math.max(now, here) + tonumber(ARGV[9]))
+  redis.call('ZADD', endings, ends, name)
 end
-reclaim(4)
+redis.call('HSET', values, name, next .. ' ' .. ends .. ' ' .. ARGV[10])
 return {'written', next}

@@ -371,6 +371,11 @@ async fn full_refuses_new_keys_only<S: Store>(bench: &Bench<impl AsyncFn(StoreSe
     let full = store.cas(&paid("p-20"), None, Some(write(b"p", Keep::Live))).await;
     assert_eq!(full, Err(StoreError::Full(Quota::Paid)), "a full store refuses new keys");
     assert_eq!(get(store, &paid("p-20")).await, None, "a refused key is absent");
+    for (quota, limit) in [(Quota::Paid, 20), (Quota::Free, 10)] {
+        let usage = store.usage(quota).await.expect("a store that is up says how full it is");
+        let counted = usage.is_none_or(|usage| (usage.keys, usage.limit) == (limit, limit));
+        assert!(counted, "a full store that counts has as many keys as fit, not {usage:?}");
+    }
     bench.clock.advance(Duration::from_secs(1_000_000));
     for n in 0..20 {
         assert!(
