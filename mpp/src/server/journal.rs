@@ -38,6 +38,7 @@ pub(crate) use refunds::{Book, BookOf, OrderState, Ordered, Refundable, Whereabo
 
 use super::drain::Doors;
 use crate::protocol::Timestamp;
+use crate::store::seal::Sealer;
 use crate::store::{Cas, Keep, Key, Quota, Store, StoreError, Version, Write};
 use claim::Owned;
 use record::{encode, encode_value, listed, open, read};
@@ -192,9 +193,11 @@ impl Journal {
         }))
     }
 
-    /// Takes over an entry whose owner is gone (or an unknown outcome), bumping its version.
+    /// Takes over an entry whose owner is gone (or an unknown outcome), bumping its version. A plan that is not sealed with the
+    /// first secret of the ring is from then on.
     pub(crate) async fn take_over(
         &self,
+        sealer: &Sealer,
         quota: Quota,
         id: String,
         found: Version,
@@ -213,6 +216,7 @@ impl Journal {
             entry.delivery = DeliveryState::Running;
             entry.attempts = entry.attempts.saturating_add(1);
         }
+        entry.payment.seal_again(sealer, &id);
         let key = Key::new(quota, ENTRY, &id);
         let keep = self.keep(quota, entry.expires, now);
         let write = open(&entry, keep)?;
@@ -235,6 +239,23 @@ impl Journal {
             PaymentState::Settling(_) | PaymentState::Unknown(_) => Taken::Settling(claim.enter()),
             PaymentState::Settled(_) => Taken::Settled(claim.enter()),
         })
+    }
+
+    /// Has the plan of an entry that nobody can take over now sealed with the first secret of the ring, if it is not.
+    pub(crate) async fn seal_again(
+        &self,
+        sealer: &Sealer,
+        quota: Quota,
+        id: &str,
+        found: Version,
+        mut entry: Entry,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
+        if !entry.payment.seal_again(sealer, id) {
+            return Ok(());
+        }
+        let write = open(&entry, self.keep(quota, entry.expires, now))?;
+        outcome(self.store.cas(&Key::new(quota, ENTRY, id), Some(found), Some(write)).await).map(drop)
     }
 
     /// Marks an undelivered payment as owed. Best effort: the entry says "settled, undelivered" either way.

@@ -280,7 +280,8 @@ impl Mpp {
     /// The pages of `method`.
     fn notebook(&self, method: &dyn ServerMethod) -> Notebook {
         let quota = if method.money() == Money::Test { Quota::Free } else { Quota::Paid };
-        Notebook::new(self.0.journal.store().clone(), self.0.sealer.clone(), method.name(), quota)
+        let (store, clock) = (self.0.journal.store().clone(), self.0.clock.clone());
+        Notebook::new(store, self.0.sealer.clone(), method.name(), quota, clock)
     }
 
     fn now(&self) -> Timestamp {

@@ -1,14 +1,15 @@
 //! What dead processes left behind, and who finishes it: [`Mpp::recover`].
 //!
-//! One sweep goes page by page through proofs of real money, entries and books of refunds. What in it cannot be read, or has no room
-//! in the store, is told and keeps none of the others waiting. Proofs come first: a store that is full gets room by them.
+//! One sweep goes page by page through proofs of real money, entries, books of refunds and, while secrets are rotated, notebooks.
+//! What in it cannot be read, or has no room in the store, is told and keeps none of the others waiting. Proofs come first: a store
+//! that is full gets room by them.
 
 use super::Mpp;
 use super::journal::{Book, BookOf, DeliveryState, Entry, Found, JournalError, PaymentState, Record};
 use super::observe::Standing;
 use super::refund;
 use super::settlement::{self, Outcome, Work};
-use crate::store::{Key, Quota, StoreError, Version};
+use crate::store::{Key, Quota, StoreError, Version, notebook};
 use std::collections::VecDeque;
 use tokio::task::JoinHandle;
 
@@ -16,6 +17,10 @@ impl Mpp {
     /// Finishes what dead processes left behind: looks up settlements whose outcome nobody learnt, rolls back claims that
     /// went no further, cancels holds that were never captured, carries on [refunds](Self::refund) that were ordered, forgets
     /// proofs of payments that are forgotten. Call it at start-up, and every minute or so after that.
+    ///
+    /// What a former secret sealed (plans of payments nobody knows the outcome of, of holds and of refunds, what methods remember) is
+    /// sealed again with the first of the [ring](super::Builder::secrets): once it has returned `Ok` with `[new, old]`, and no
+    /// server with another first secret is left, nothing needs the old one any more.
     ///
     /// Payments are only looked up, never made. What turns out to be paid waits for its credential; a payment that can
     /// not be delivered any more is told as [refund due](super::observe::Event::RefundDue), once. Returns how many entries it
@@ -42,6 +47,7 @@ impl Mpp {
         }
         for quota in [Quota::Paid, Quota::Free] {
             sweep.refunds(quota).await?;
+            sweep.notes(quota).await?;
         }
         sweep.rest().await?;
         self.tell_standing(&sweep.standing).await;
@@ -186,6 +192,24 @@ impl<'a> Sweep<'a> {
         }
     }
 
+    /// Pages of the methods' notebooks, while the ring has more than one secret: nobody else looks at all of them.
+    async fn notes(&mut self, quota: Quota) -> Result<(), StoreError> {
+        let (mpp, mut after) = (&self.mpp.0, None);
+        if !mpp.sealer.has_others() {
+            return Ok(());
+        }
+        let store = &**mpp.journal.store();
+        loop {
+            let page = notebook::all_pages(store, quota, after.as_ref()).await?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = Some(last.clone());
+            for (key, there) in page {
+                let done = notebook::seal_again(store, &mpp.sealer, &key, there, mpp.clock.now()).await;
+                self.pass_over(&key, done)?;
+            }
+        }
+    }
+
     /// What cannot be read, or written for want of room, is told and left as it is. A full store is told of once: it may have no
     /// room for thousands.
     fn pass_over(&mut self, key: &Key, done: Result<(), StoreError>) -> Result<(), StoreError> {
@@ -232,13 +256,16 @@ async fn finish(
     entry: Entry,
 ) -> Result<bool, StoreError> {
     let now = mpp.now();
-    let Some(method) = mpp.0.methods.iter().find(|m| m.name().as_str() == entry.method).cloned() else {
-        return Ok(false);
+    let (journal, sealer) = (&mpp.0.journal, &mpp.0.sealer);
+    let method = mpp.0.methods.iter().find(|m| m.name().as_str() == entry.method).cloned();
+    let (Some(method), Some(pass), Some(room)) = (method, journal.doors().enter(), settlement::room(mpp))
+    else {
+        return match journal.seal_again(sealer, quota, &id, found, entry, now).await {
+            Ok(()) | Err(JournalError::Lost(_)) => Ok(false),
+            Err(JournalError::Store(error)) => Err(error),
+        };
     };
-    let (Some(pass), Some(room)) = (mpp.0.journal.doors().enter(), settlement::room(mpp)) else {
-        return Ok(false);
-    };
-    match mpp.0.journal.take_over(quota, id, found, entry, now).await {
+    match journal.take_over(sealer, quota, id, found, entry, now).await {
         Ok(taken) => match settlement::detached(mpp, pass, room, None, method, Work::Recover(taken)).await {
             // A `Run` that is not admitted gives the payment back to its credential.
             Outcome::Paid(_) | Outcome::Vacant | Outcome::Rejected(_) => Ok(true),

@@ -11,7 +11,7 @@
 mod deadline;
 mod limits;
 mod memory;
-mod notebook;
+pub(crate) mod notebook;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod reading;

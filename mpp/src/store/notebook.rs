@@ -5,15 +5,20 @@
 //! [`SettleCx::notebook`](crate::method::SettleCx::notebook) hands it in. `verify` gets none: it has no side effects.
 //!
 //! Pages are shared by all processes of a deployment, change by compare-and-swap only, and are sealed like settlement plans
-//! are (`seal.rs`): what a page says is private, its name is not.
+//! are (`seal.rs`): what a page says is private, its name is not. Many outlive the secret that sealed them, so a page also says
+//! how long it is kept: `Mpp::recover` seals it again for the rest of that time.
 
-use super::seal::Sealer;
-use super::{Cas, Keep, Key, MemoryStore, Quota, Store, StoreError, Version, Write};
-use crate::protocol::{MethodName, Secret, SecretRing};
+use super::seal::{Opened, Sealer};
+use super::{Cas, Keep, Key, MemoryStore, Quota, Store, StoreError, Versioned, Write};
+use crate::clock::{Clock, SystemClock};
+use crate::protocol::{MethodName, Secret, SecretRing, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
+
+const NOTE: &str = "note";
 
 /// How often a page is tried again when others change it at the same time. Each failure is somebody else's success.
 const TURNS: usize = 256;
@@ -53,6 +58,7 @@ pub struct Notebook {
     /// `note/<method>`: method names have no `/`, so one method never reads another's page.
     kind: String,
     quota: Quota,
+    clock: Arc<dyn Clock>,
 }
 
 /// What becomes of a page that was just read.
@@ -147,12 +153,18 @@ impl Notebook {
     pub fn volatile(method: &'static str) -> Self {
         let sealer = Sealer::new(&SecretRing::new(Secret::generate()));
         let name = MethodName::from_static(method);
-        Self::new(Arc::new(MemoryStore::new()), Arc::new(sealer), &name, Quota::Paid)
+        Self::new(Arc::new(MemoryStore::new()), Arc::new(sealer), &name, Quota::Paid, Arc::new(SystemClock))
     }
 
     /// The pages of `method` in `store`.
-    pub(crate) fn new(store: Arc<dyn Store>, sealer: Arc<Sealer>, method: &MethodName, quota: Quota) -> Self {
-        Self { store, sealer, kind: ["note/", method.as_str()].concat(), quota }
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        sealer: Arc<Sealer>,
+        method: &MethodName,
+        quota: Quota,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { store, sealer, kind: [NOTE, "/", method.as_str()].concat(), quota, clock }
     }
 
     /// What the page says; `None` when there is none.
@@ -170,7 +182,7 @@ impl Notebook {
     /// ```
     pub async fn read<T: DeserializeOwned>(&self, page: &str) -> Result<Option<T>, NotebookError> {
         let key = self.key(page);
-        Ok(self.look(&key).await?.map(|(_, content)| content))
+        self.store.get(&key).await?.map(|there| self.content(&key, &there)).transpose()
     }
 
     /// Reads the page, lets `change` say what becomes of it, and does that if nobody else was faster; otherwise it starts
@@ -206,6 +218,30 @@ impl Notebook {
     pub async fn turn<T, R>(
         &self,
         page: &str,
+        change: impl FnMut(Option<T>) -> Turn<T, R>,
+    ) -> Result<R, NotebookError>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        self.change(page, |unread| unread.map(Some), change).await
+    }
+
+    /// As [`turn`](Self::turn), for a page that may be forgotten: one that cannot be read any more counts as empty.
+    pub(crate) async fn turn_or_forget<T, R>(
+        &self,
+        page: &str,
+        change: impl FnMut(Option<T>) -> Turn<T, R>,
+    ) -> Result<R, NotebookError>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        self.change(page, |unread| Ok(unread.ok()), change).await
+    }
+
+    async fn change<T, R>(
+        &self,
+        page: &str,
+        read: impl Fn(Result<T, NotebookError>) -> Result<Option<T>, NotebookError>,
         mut change: impl FnMut(Option<T>) -> Turn<T, R>,
     ) -> Result<R, NotebookError>
     where
@@ -213,8 +249,8 @@ impl Notebook {
     {
         let key = self.key(page);
         for _ in 0..TURNS {
-            let (version, content) = match self.look(&key).await? {
-                Some((version, content)) => (Some(version), Some(content)),
+            let (version, content) = match self.store.get(&key).await? {
+                Some(there) => (Some(there.version), read(self.content(&key, &there))?),
                 None => (None, None),
             };
             let (write, result) = match change(content) {
@@ -222,7 +258,7 @@ impl Notebook {
                 Turn::Remove(result) if version.is_none() => return Ok(result),
                 Turn::Remove(result) => (None, result),
                 Turn::Write { page, keep, result } => {
-                    (Some(Write { value: self.sealed(&key, &page)?, keep }), result)
+                    (Some(Write { value: self.sealed(&key, &page, keep)?, keep }), result)
                 }
             };
             match self.store.cas(&key, version, write).await? {
@@ -237,21 +273,75 @@ impl Notebook {
         Key::new(self.quota, &self.kind, page)
     }
 
-    async fn look<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<(Version, T)>, NotebookError> {
-        let Some(there) = self.store.get(key).await? else { return Ok(None) };
-        let content = self
-            .sealer
-            .open(key.as_str(), &there.value)
-            .and_then(|plain| serde_json::from_slice(&plain).ok())
-            .ok_or(NotebookError::Unreadable)?;
-        Ok(Some((there.version, content)))
+    fn content<T: DeserializeOwned>(&self, key: &Key, there: &Versioned) -> Result<T, NotebookError> {
+        let plain = self.sealer.open(key.as_str(), &there.value).ok_or(NotebookError::Unreadable)?;
+        serde_json::from_slice(kept(&plain).1).map_err(|_| NotebookError::Unreadable)
     }
 
-    fn sealed<T: Serialize>(&self, key: &Key, page: &T) -> Result<Vec<u8>, NotebookError> {
-        let plain = serde_json::to_vec(page).map_err(|_| NotebookError::Unwritable)?;
+    fn sealed<T: Serialize>(&self, key: &Key, page: &T, keep: Keep) -> Result<Vec<u8>, NotebookError> {
+        let mut plain = match keep {
+            Keep::Live => vec![LIVE],
+            Keep::For(time) => {
+                let seconds = time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0));
+                let whole = Duration::from_secs(seconds);
+                [&[UNTIL][..], &(self.clock.now() + whole).unix().to_be_bytes()].concat()
+            }
+        };
+        serde_json::to_writer(&mut plain, page).map_err(|_| NotebookError::Unwritable)?;
         // Sealed under its own name: a page cannot be put in the place of another.
         self.sealer.seal(key.as_str(), &plain).ok_or(NotebookError::Unwritable)
     }
+}
+
+/// Before the JSON, which begins with neither: it is kept until it is removed, or until this second (eight bytes, big endian).
+const LIVE: u8 = 1;
+const UNTIL: u8 = 2;
+
+/// Until when a page is kept, and its JSON. One of a release that did not write down how long is kept: it may be about a payment.
+fn kept(plain: &[u8]) -> (Option<Timestamp>, &[u8]) {
+    match plain.split_first() {
+        Some((&LIVE, json)) => (None, json),
+        Some((&UNTIL, rest)) => match rest.split_first_chunk() {
+            Some((until, json)) => (Some(Timestamp::from_unix(i64::from_be_bytes(*until))), json),
+            None => (None, rest),
+        },
+        _ => (None, plain),
+    }
+}
+
+/// So many pages of any method, in the order of their keys, after this one.
+pub(crate) async fn all_pages(
+    store: &dyn Store,
+    quota: Quota,
+    after: Option<&Key>,
+) -> Result<Vec<(Key, Versioned)>, StoreError> {
+    const PAGES: usize = 100;
+    store.scan(&[quota.name(), "/", NOTE, "/"].concat(), after, PAGES).await
+}
+
+/// Seals a page with the first of the secrets if another one did; it is kept for as long as before.
+///
+/// # Errors
+/// [`StoreError::Unreadable`] when none of the secrets opens it. That somebody else changed it is none: that was with a newer one.
+pub(crate) async fn seal_again(
+    store: &dyn Store,
+    sealer: &Sealer,
+    key: &Key,
+    there: Versioned,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let plain = match sealer.look(key.as_str(), &there.value) {
+        None => return Err(StoreError::Unreadable(format!("the page {}", key.as_str()))),
+        Some(Opened::ByFirst(_)) => return Ok(()),
+        Some(Opened::ByAnother(plain)) => plain,
+    };
+    let keep = match kept(&plain).0 {
+        None => Keep::Live,
+        Some(until) if until > now => Keep::For(until.since(now)),
+        Some(_) => return Ok(()),
+    };
+    let Some(value) = sealer.seal(key.as_str(), &plain) else { return Ok(()) };
+    store.cas(key, Some(there.version), Some(Write { value, keep })).await.map(drop)
 }
 
 impl fmt::Debug for Notebook {
@@ -263,6 +353,7 @@ impl fmt::Debug for Notebook {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::ManualClock;
 
     const HOUR: Keep = Keep::For(std::time::Duration::from_secs(3600));
 
@@ -289,7 +380,8 @@ mod tests {
         let store = Arc::new(MemoryStore::new());
         let sealer = Arc::new(Sealer::new(&SecretRing::new(Secret::generate())));
         let notebook = |method: &'static str, sealer: &Arc<Sealer>| {
-            Notebook::new(store.clone(), sealer.clone(), &MethodName::from_static(method), Quota::Paid)
+            let (name, clock) = (MethodName::from_static(method), Arc::new(SystemClock));
+            Notebook::new(store.clone(), sealer.clone(), &name, Quota::Paid, clock)
         };
         let one = notebook("one", &sealer);
         one.turn("page", |_: Option<String>| Turn::write("signed bytes".into(), HOUR, ())).await.unwrap();
@@ -305,6 +397,67 @@ mod tests {
         let stranger = Arc::new(Sealer::new(&SecretRing::new(Secret::generate())));
         assert_eq!(notebook("one", &stranger).read::<String>("page").await, Err(NotebookError::Unreadable));
         assert_eq!(one.read::<u64>("page").await, Err(NotebookError::Unreadable));
+    }
+
+    #[tokio::test]
+    async fn a_page_is_sealed_again_for_the_rest_of_its_time_and_a_live_one_stays_live() {
+        let clock = Arc::new(ManualClock::at(Timestamp::from_unix(1_800_000_000)));
+        let store = Arc::new(MemoryStore::new().with_clock(clock.clone()));
+        let (old, new) = (Secret::generate(), Secret::generate());
+        let deployed = |ring: SecretRing| {
+            let (sealer, name) = (Arc::new(Sealer::new(&ring)), MethodName::from_static("example"));
+            Notebook::new(store.clone(), sealer, &name, Quota::Paid, clock.clone())
+        };
+        let before = deployed(SecretRing::new(old.clone()));
+        before.turn("hour", |_: Option<u8>| Turn::write(1, HOUR, ())).await.unwrap();
+        before.turn("live", |_: Option<u8>| Turn::write(2, Keep::Live, ())).await.unwrap();
+        // As a release wrote it that did not say how long.
+        let live = before.key("of before");
+        let value = before.sealer.seal(live.as_str(), b"3").unwrap();
+        store.cas(&live, None, Some(Write { value, keep: HOUR })).await.unwrap();
+
+        clock.advance(Duration::from_secs(1800));
+        let both = Sealer::new(&SecretRing::new(new.clone()).also(old));
+        let pages = all_pages(&*store, Quota::Paid, None).await.unwrap();
+        for (key, there) in pages.iter().cloned() {
+            seal_again(&*store, &both, &key, there, clock.now()).await.unwrap();
+        }
+        let after = deployed(SecretRing::new(new));
+        for (page, says) in [("hour", 1), ("live", 2), ("of before", 3)] {
+            assert_eq!(after.read::<u8>(page).await, Ok(Some(says)), "{page}");
+        }
+        // Somebody was faster: what they wrote stands.
+        let (key, former) = pages.into_iter().find(|(key, _)| key.as_str().ends_with("/live")).unwrap();
+        seal_again(&*store, &both, &key, former, clock.now()).await.unwrap();
+        // Under the first secret nothing is written.
+        let there = store.get(&key).await.unwrap().unwrap();
+        seal_again(&*store, &both, &key, there.clone(), clock.now()).await.unwrap();
+        assert_eq!(store.get(&key).await, Ok(Some(there)));
+
+        clock.advance(Duration::from_secs(1800));
+        for (page, says) in [("hour", None), ("live", Some(2)), ("of before", Some(3))] {
+            assert_eq!(after.read::<u8>(page).await, Ok(says), "{page}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_that_nobody_can_read_is_refused_unless_it_may_be_forgotten() {
+        let store = Arc::new(MemoryStore::new());
+        let deployed = || {
+            let sealer = Arc::new(Sealer::new(&SecretRing::new(Secret::generate())));
+            let (name, clock) = (MethodName::from_static("example"), Arc::new(SystemClock));
+            Notebook::new(store.clone(), sealer, &name, Quota::Paid, clock)
+        };
+        let (before, after) = (deployed(), deployed());
+        let count = |n: Option<u8>| Turn::write(n.unwrap_or(0) + 1, HOUR, n);
+        before.turn("page", count).await.unwrap();
+        assert_eq!(after.turn("page", count).await, Err(NotebookError::Unreadable));
+        assert_eq!(before.read::<u8>("page").await, Ok(Some(1)), "it was left as it is");
+        assert_eq!(after.turn_or_forget("page", count).await, Ok(None));
+        assert_eq!(after.turn_or_forget("page", count).await, Ok(Some(1)), "a readable one is not forgotten");
+        let (key, there) = all_pages(&*store, Quota::Paid, None).await.unwrap().remove(0);
+        let told = seal_again(&*store, &before.sealer, &key, there, SystemClock.now()).await;
+        assert!(matches!(told, Err(StoreError::Unreadable(_))), "{told:?}");
     }
 
     #[tokio::test]

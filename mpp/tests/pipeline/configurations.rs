@@ -1,10 +1,11 @@
 //! Several configurations: two in one process, successors, services, methods switched off, prices start-up did not see.
 
-use crate::common::{Network, Script, Terms, Wired, credential};
+use crate::common::{Fault, Network, Script, Terms, Wired, credential};
 use crate::lab::*;
 use axum::http::Method;
+use mpp::ledger::Query;
 use mpp::protocol::{Challenge, Secret, SecretRing};
-use mpp::store::MemoryStore;
+use mpp::store::{Keep, Key, Limits, MemoryStore, Quota, StoreError, Write};
 use mpp::testing::Client;
 use mpp::{Builder, Mpp, Paid};
 use std::sync::Arc;
@@ -140,7 +141,7 @@ async fn secrets_are_rotated_in_three_deployments() {
 
 #[tokio::test(start_paused = true)]
 async fn while_two_replicas_on_one_store_rotate_their_secret_no_payment_is_refused() {
-    let lab = Lab::new();
+    let lab = Lab::with_real_money(Limits::default());
     let (old, new) = (lab.secret.clone(), Secret::generate());
     let rings = || {
         let ring = SecretRing::new;
@@ -153,7 +154,7 @@ async fn while_two_replicas_on_one_store_rotate_their_secret_no_payment_is_refus
     };
     let replica = |deployment: usize| {
         let ring = rings().into_iter().nth(deployment).unwrap();
-        lab.client_of(&lab.builder().secrets(ring).build().unwrap())
+        lab.builder().single_process_volatile_store().secrets(ring).build().unwrap()
     };
     // Replica by replica, deployment by deployment.
     let rollout = [(0, 0), (1, 0), (1, 1), (2, 1), (2, 2), (3, 2), (3, 3)];
@@ -162,8 +163,10 @@ async fn while_two_replicas_on_one_store_rotate_their_secret_no_payment_is_refus
     let mut undelivered: Option<String> = None;
     let mut unknown: Option<String> = None;
     let mut kept: Option<String> = None;
+    let mut never_asked_again: Option<Challenge> = None;
     for (step, (a, b)) in rollout.into_iter().enumerate() {
-        let replicas = [replica(a), replica(b)];
+        let servers = [replica(a), replica(b)];
+        let replicas = servers.each_ref().map(|server| lab.client_of(server));
         let mut next = |challenge: &Challenge| {
             proof += 1;
             credential(challenge, &format!("tx{proof}"))
@@ -200,7 +203,8 @@ async fn while_two_replicas_on_one_store_rotate_their_secret_no_payment_is_refus
         assert_eq!(replicas[0].get("/flaky").presenting(&failing).await.status(), 500, "{at}");
         undelivered = Some(failing);
         lab.network.will(Script::LoseAnswer);
-        let lost = next(&first(&replicas[1].get("/cheap").unpaid().await));
+        let quoted = first(&replicas[1].get("/cheap").unpaid().await);
+        let lost = next(&quoted);
         replicas[1].get("/cheap").presenting(&lost).await.assert_problem("unavailable");
         unknown = Some(lost);
         lab.network.will(Script::Settle);
@@ -209,7 +213,12 @@ async fn while_two_replicas_on_one_store_rotate_their_secret_no_payment_is_refus
         kept = Some(delivered);
         paid += 3;
         settle_down().await;
-        // The old secret goes when nothing that was issued or sealed under it is worth anything any more.
+        // Of one payment nobody learns anything for as long as the old secret is there: sealed by it, and its client gone.
+        if (a, b) == (1, 1) {
+            unknown = None;
+            never_asked_again = Some(quoted);
+        }
+        // The old secret goes when nothing that was issued under it is worth anything any more, and a sweep was made since.
         if (a, b) == (2, 2) {
             for (uri, credential) in [("/flaky", undelivered.take()), ("/cheap", unknown.take())] {
                 replicas[1].get(uri).presenting(&credential.unwrap()).await.assert_ok();
@@ -217,9 +226,113 @@ async fn while_two_replicas_on_one_store_rotate_their_secret_no_payment_is_refus
             lab.clock.advance(Duration::from_secs(300 + 600 + 60));
             outstanding.clear();
             kept = None;
+            lab.network.will(Script::Hang);
+            assert_eq!(servers[0].recover().await, Ok(0));
+            lab.network.will(Script::Settle);
         }
     }
     assert_eq!((lab.network.payments(), lab.network.worst()), (paid, 1));
+    // The network answers at last.
+    lab.clock.advance(Duration::from_secs(120));
+    let server = replica(3);
+    server.recover().await.unwrap();
+    settle_down().await;
+    let owed = all(&server.ledger(), &Query::new().undelivered()).await;
+    let id = never_asked_again.unwrap().id;
+    assert!(owed.iter().any(|entry| entry.sale.challenge_id == id), "{owed:?}");
+}
+
+/// Through the three deployments, with a sweep in each.
+async fn rotate(lab: &mut Lab, change: impl Fn(Builder) -> Builder) {
+    let (old, new) = (lab.secret.clone(), Secret::generate());
+    for ring in [SecretRing::new(old.clone()).also(new.clone()), SecretRing::new(new.clone()).also(old)] {
+        lab.restart_with(|builder| change(builder).secrets(ring));
+        lab.clock.advance(Duration::from_secs(300 + 600 + 60));
+        lab.mpp.recover().await.unwrap();
+        settle_down().await;
+    }
+    lab.secret = new;
+    lab.restart_with(|builder| builder.single_process_volatile_store());
+    lab.clock.advance(Duration::from_secs(120));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_payment_of_unknown_outcome_is_not_lost_when_the_secret_is_rotated() {
+    let mut lab = Lab::with_real_money(Limits::default());
+    lab.network.will(Script::LoseRequest);
+    let challenge = lab.challenge("/cheap").await;
+    lab.client.get("/cheap").presenting(&credential(&challenge, "tx1")).await.assert_problem("unavailable");
+    settle_down().await;
+    rotate(&mut lab, Builder::single_process_volatile_store).await;
+    // The transaction is mined now.
+    lab.network.moved.lock().unwrap().insert(challenge.id.to_string(), 1);
+    lab.network.will(Script::Settle);
+    assert_eq!(lab.mpp.recover().await, Ok(1));
+    settle_down().await;
+    let owed = all(&lab.mpp.ledger(), &Query::new().undelivered()).await;
+    assert_eq!(owed.len(), 1, "the money moved, and the ledger knows nothing of it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_payment_whose_method_is_switched_off_outlives_a_rotation_of_the_secret() {
+    let mut lab = Lab::with_real_money(Limits::default());
+    lab.network.will(Script::LoseAnswer);
+    lab.pay("/cheap", "tx1").await.1.assert_problem("unavailable");
+    settle_down().await;
+    let (store, cards, clock) = (lab.shelf.clone(), lab.cards.clone(), lab.clock.clone());
+    rotate(&mut lab, |_| {
+        Mpp::builder("https://api.example.com")
+            .switched_off("tempo")
+            .method(Wired(cards.clone()))
+            .allow_test_money()
+            .clock(clock.clone())
+            .shared_store(store.clone())
+            .single_process_volatile_store()
+    })
+    .await;
+    assert_eq!(lab.network.resolved.load(Ordering::SeqCst), 0);
+    assert_eq!(lab.mpp.recover().await, Ok(1), "it is back, and looks up what was paid");
+}
+
+#[tokio::test(start_paused = true)]
+async fn funds_that_could_not_be_given_back_are_when_the_secret_has_been_rotated() {
+    let mut lab = Lab::with_real_money(Limits::default());
+    let paid = credential(&lab.challenge("/held").await, "tx1");
+    // Read, claim, proof, holding, held: it dies when the capture is to be journaled.
+    lab.store.after(5, Fault::Dies);
+    lab.client.get("/held").presenting(&paid).await.assert_problem("unavailable");
+    settle_down().await;
+    *lab.network.release.lock().unwrap() = Script::Unreachable;
+    rotate(&mut lab, Builder::single_process_volatile_store).await;
+    assert_eq!(lab.network.released.lock().unwrap().len(), 0);
+    *lab.network.release.lock().unwrap() = Script::Settle;
+    assert_eq!(lab.mpp.recover().await, Ok(1));
+    assert_eq!((lab.network.released.lock().unwrap().len(), lab.network.payments()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_method_remembers_outlives_a_rotation_of_the_secret() {
+    let mut lab = Lab::with_real_money(Limits::default());
+    lab.network.will(Script::Note);
+    lab.pay("/cheap", "tx1").await.1.assert_ok();
+    rotate(&mut lab, Builder::single_process_volatile_store).await;
+    lab.pay("/cheap", "tx2").await.1.assert_ok();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_no_secret_opens_is_told_and_keeps_none_of_the_others_waiting() {
+    let mut lab = Lab::with_real_money(Limits::default());
+    let key = Key::new(Quota::Paid, "note/a", "page");
+    let write = Write { value: vec![7; 100], keep: Keep::Live };
+    lab.shelf.cas(&key, None, Some(write)).await.unwrap();
+    lab.network.will(Script::Note);
+    lab.pay("/cheap", "tx1").await.1.assert_ok();
+    let (old, new) = (lab.secret.clone(), Secret::generate());
+    lab.restart_with(|b| b.single_process_volatile_store().secrets(SecretRing::new(new.clone()).also(old)));
+    assert!(matches!(lab.mpp.recover().await, Err(StoreError::Unreadable(_))));
+    lab.restart_with(|b| b.single_process_volatile_store().secret(new));
+    assert_eq!(lab.mpp.recover().await, Ok(0), "nobody looks at pages when there is one secret");
+    lab.pay("/cheap", "tx2").await.1.assert_ok();
 }
 
 #[tokio::test(start_paused = true)]

@@ -408,6 +408,23 @@ async fn a_pending_refund_outlives_a_rotation_of_the_secrets_and_is_never_guesse
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refund_whose_bank_takes_longer_than_a_rotation_of_the_secrets_is_carried_on() {
+    let mut lab = lab();
+    let order = RefundOrder::rest(&sold(&lab).await);
+    *lab.network.refund.lock().unwrap() = Script::LoseRequest;
+    lab.mpp.refund(&order).await.unwrap();
+    let (old, new) = (lab.secret.clone(), Secret::generate());
+    for ring in [SecretRing::new(old.clone()).also(new.clone()), SecretRing::new(new.clone()).also(old)] {
+        lab.restart_with(|builder| keeping(builder).secrets(ring));
+        assert_eq!(lab.mpp.recover().await, Ok(0));
+    }
+    lab.restart_with(|builder| keeping(builder).secret(new));
+    *lab.network.refund.lock().unwrap() = Script::Settle;
+    assert_eq!((lab.mpp.recover().await, lab.network.given_back()), (Ok(1), PRICE));
+    assert!(is_back(&only(&lab).await.refunds.unwrap()[0]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refund_that_nobody_can_carry_on_ends_with_what_a_person_found_out() {
     let lost = Finding::NotRefunded { why: "not at the bank, ticket 4711".to_owned() };
     let back = Finding::Refunded { reference: "seen at the bank".to_owned() };

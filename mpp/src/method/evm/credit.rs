@@ -11,6 +11,9 @@
 //! way stays on a page until the key's nonce below it is used, which the chain says, whoever has died meanwhile. The total counts
 //! what has been mined: what is under way at that moment comes on top, at most `CROWDED` for each process.
 //!
+//! A page that nobody can read any more (a secret was replaced at once) gives no credit, since it may be the one that says no: for
+//! the rest of its hour, or of its payer's two hours. Payers are told to pay by a `transaction` meanwhile.
+//!
 //! | page | what |
 //! | --- | --- |
 //! | `credit/<chain>/<key>/payer/<address>` | a payer's settlements under way, and how many reverted lately |
@@ -58,6 +61,10 @@ pub(super) enum NoCredit {
     Crowded,
     #[error("settlements for this payer were reverted; pay by `type` \"transaction\", or later")]
     Reverted,
+    #[error(
+        "signatures of this payer are not settled at the moment; pay by `type` \"transaction\", or later"
+    )]
+    Unreadable,
     #[error("signatures are not settled at the moment; pay by `type` \"transaction\"")]
     Closed { until: Timestamp },
 }
@@ -112,12 +119,14 @@ impl Books<'_> {
         candidate: &Candidate,
         today: Today,
     ) -> Result<Result<(), NoCredit>, NotebookError> {
-        let reverted: Option<u32> = self.notebook.read(&self.total_page()).await?;
+        let reverted: Option<u32> =
+            readable(self.notebook.read(&self.total_page()).await)?.unwrap_or(Some(u32::MAX));
         if reverted.unwrap_or(0) >= self.risk.total {
             return Ok(Err(NoCredit::Closed { until: Timestamp::from_unix((self.hour() + 1) * HOUR) }));
         }
         let draw = &candidate.draw;
-        self.notebook
+        let granted = self
+            .notebook
             .turn(&self.payer_page(draw.payer), |there: Option<Account>| {
                 let mut account = there.unwrap_or_default();
                 account.under_way.retain(|other| other.nonce >= today.mined && other.id != candidate.id);
@@ -135,7 +144,8 @@ impl Books<'_> {
                 });
                 Turn::write(account, KEEP, Ok(()))
             })
-            .await
+            .await;
+        Ok(readable(granted)?.unwrap_or(Err(NoCredit::Unreadable)))
     }
 
     /// It was not handed over after all.
@@ -184,6 +194,17 @@ impl Books<'_> {
     }
 }
 
+/// `None` of a page that nobody can read any more.
+fn readable<T>(page: Result<T, NotebookError>) -> Result<Option<T>, NotebookError> {
+    match page {
+        Err(error @ NotebookError::Unreadable) => {
+            tracing::warn!(target: "mpp", %error, "evm: no credit is given from the settlement key's books until it is forgotten");
+            Ok(None)
+        }
+        page => page.map(Some),
+    }
+}
+
 /// Longer than reverts are remembered, and than a settlement is under way on any day worth the name.
 const KEEP: Keep = Keep::For(Duration::from_secs(2 * 60 * 60));
 
@@ -202,6 +223,33 @@ fn covers(balance: U256, draw: &Draw, under_way: &[UnderWay]) -> Result<(), NoCr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
+    use crate::protocol::{MethodName, Secret, SecretRing};
+    use crate::store::seal::Sealer;
+    use crate::store::{MemoryStore, Quota};
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn books_that_nobody_can_read_any_more_give_no_credit_until_they_are_forgotten() {
+        let store = Arc::new(MemoryStore::new());
+        let deployed = || {
+            let sealer = Arc::new(Sealer::new(&SecretRing::new(Secret::generate())));
+            let evm = MethodName::from_static("evm");
+            Notebook::new(store.clone(), sealer, &evm, Quota::Paid, Arc::new(SystemClock))
+        };
+        let (before, after) = (deployed(), deployed());
+        let start = NOW - NOW.rem_euclid(HOUR);
+        let eve = candidate(1, 1, 1);
+        books(&before, start).reverted(eve.draw.payer).await.unwrap();
+        let mut alice = eve;
+        alice.draw.payer = Address::repeat_byte(2);
+        let until = Timestamp::from_unix(start + HOUR);
+        let refused = books(&after, start).grant(&alice, today(0, 1)).await.unwrap();
+        assert_eq!(refused, Err(NoCredit::Closed { until }), "nobody knows how many reverted in this hour");
+        assert_eq!(books(&after, start + HOUR).grant(&alice, today(0, 1)).await.unwrap(), Ok(()));
+        let refused = books(&after, start + HOUR).grant(&eve, today(0, 1)).await.unwrap();
+        assert_eq!(refused, Err(NoCredit::Unreadable), "nor how many of this payer's");
+    }
 
     const NOW: i64 = 1_800_000_000;
 

@@ -2,7 +2,8 @@
 //!
 //! An Ethereum transaction has no end of its own: one that is never mined is unknown until its payer uses the nonce for something
 //! else, in a finalized block. Each of them is an entry of the journal and, at first, a request that waits. So a payer has a few
-//! of them at most; after a day one counts no more, although it is still looked up.
+//! of them at most; after a day one counts no more, although it is still looked up. A page that nobody can read any more (a secret was
+//! replaced at once) is forgotten: the journal knows of every payment on it, and its payer has a few more of them under way for a day.
 //!
 //! | page | what |
 //! | --- | --- |
@@ -33,7 +34,7 @@ impl Open<'_> {
     /// Notes a transaction; `false` if its payer has too many already.
     pub(super) async fn enter(&self, hash: B256) -> Result<bool, NotebookError> {
         self.notebook
-            .turn(&self.page(), |there: Option<Entries>| {
+            .turn_or_forget(&self.page(), |there: Option<Entries>| {
                 let mut open = there.unwrap_or_default();
                 open.retain(|(other, since)| *other != hash && self.now < Timestamp::from_unix(*since) + DAY);
                 if open.len() >= MOST {
@@ -48,7 +49,7 @@ impl Open<'_> {
     /// Its end is known.
     pub(super) async fn leave(&self, hash: B256) -> Result<(), NotebookError> {
         self.notebook
-            .turn(&self.page(), |there: Option<Entries>| {
+            .turn_or_forget(&self.page(), |there: Option<Entries>| {
                 let mut open = there.unwrap_or_default();
                 open.retain(|(other, _)| *other != hash);
                 match open.is_empty() {
@@ -67,6 +68,35 @@ impl Open<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
+    use crate::protocol::{MethodName, Secret, SecretRing};
+    use crate::store::seal::Sealer;
+    use crate::store::{MemoryStore, Quota};
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn a_page_that_nobody_can_read_any_more_keeps_no_payer_from_paying() {
+        let store = Arc::new(MemoryStore::new());
+        let deployed = || {
+            let sealer = Arc::new(Sealer::new(&SecretRing::new(Secret::generate())));
+            let evm = MethodName::from_static("evm");
+            Notebook::new(store.clone(), sealer, &evm, Quota::Paid, Arc::new(SystemClock))
+        };
+        let at = |notebook| Open {
+            notebook,
+            chain_id: 1,
+            payer: Address::repeat_byte(1),
+            now: Timestamp::from_unix(1_000),
+        };
+        let (before, after) = (deployed(), deployed());
+        assert_eq!(at(&before).enter(B256::repeat_byte(1)).await, Ok(true));
+        assert_eq!(at(&after).leave(B256::repeat_byte(1)).await, Ok(()));
+        assert_eq!(at(&before).enter(B256::repeat_byte(1)).await, Ok(true));
+        for n in 0..MOST {
+            assert_eq!(at(&after).enter(B256::repeat_byte(n as u8 + 2)).await, Ok(true));
+        }
+        assert_eq!(at(&after).enter(B256::repeat_byte(99)).await, Ok(false), "its own it remembers");
+    }
 
     #[tokio::test]
     async fn a_payer_has_a_few_open_transactions_and_each_counts_for_a_day() {

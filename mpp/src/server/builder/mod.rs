@@ -148,8 +148,9 @@ impl Builder {
         self.secrets(SecretRing::new(secret))
     }
 
-    /// A ring of secrets: the first signs, all verify. Rotate in three deployments: `[old, new]`, `[new, old]`, and
-    /// `[new]` after the longest challenge lifetime plus grace.
+    /// A ring of secrets: the first signs and seals, all verify and open. Rotate in three deployments: `[old, new]`,
+    /// `[new, old]`, and `[new]` after the longest challenge lifetime plus grace and a sweep of [`Mpp::recover`] since then that
+    /// returned `Ok`: it seals with the first what lasts longer, as payments of unknown outcome may. `SECURITY.md` has all of it.
     ///
     /// ```
     /// # #[cfg(feature = "testing")] {

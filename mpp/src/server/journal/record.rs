@@ -7,6 +7,7 @@
 use super::JournalError;
 use super::archive::{Listed, Listing};
 use crate::protocol::{Amount, BaseUnits, Timestamp};
+use crate::store::seal::Sealer;
 use crate::store::{Keep, Quota, StoreError, Version, Versioned, Write};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -139,6 +140,22 @@ impl PaymentState {
             | Self::Unknown(plan) => plan,
             Self::Settled(_) => &[],
         }
+    }
+
+    /// Has the plan sealed with the ring's first key, if another one opens it. Whether it was another one.
+    pub(super) fn seal_again(&mut self, sealer: &Sealer, challenge_id: &str) -> bool {
+        let (Self::Claiming(plan)
+        | Self::Holding(plan)
+        | Self::Held(plan)
+        | Self::Settling(plan)
+        | Self::Unknown(plan)) = self
+        else {
+            return false;
+        };
+        let again = sealer.seal_again(challenge_id, plan);
+        let sealed = again.is_some();
+        *plan = again.unwrap_or_else(|| std::mem::take(plan));
+        sealed
     }
 
     /// Goes on to another state with the same plan.

@@ -168,7 +168,7 @@ impl Visit {
         if room.is_none() && !matches!(entry.payment, PaymentState::Settled(_)) {
             return Some(Outcome::Busy);
         }
-        let taken = match journal.take_over(quota, id.to_owned(), version, entry, now).await {
+        let taken = match journal.take_over(&mpp.0.sealer, quota, id.to_owned(), version, entry, now).await {
             Ok(taken) => taken,
             Err(JournalError::Lost(_)) => return None,
             Err(JournalError::Store(e)) => return Some(Outcome::Store(e)),

@@ -1,7 +1,7 @@
 //! Ending a refund that no server can carry on: [`Mpp::close_refund`].
 //!
 //! An order is in the journal with its plan, sealed by a secret of the server. Is that secret gone before the order has come to
-//! its end (a leak; a bank that took longer than the rotation), nobody can ask the network about it any more. It stays pending,
+//! its end (a leak; a rotation without a sweep of [`Mpp::recover`]), nobody can ask the network about it any more. It stays pending,
 //! whatever happened to the money, and while it is pending nothing else of the payment is given back. The same is true of an order
 //! whose payment method is gone from the configuration. A person can look: at Stripe, or on the chain. What was found is written where the network's own word would stand, in one step with everything that
 //! follows from it, and is [marked](super::SaidBy::Operator) as what it is.

@@ -103,6 +103,7 @@ pub(in crate::server) async fn resume(mpp: &Mpp, of: BookOf, book: &Book) -> Res
         close(mpp, &of).await?;
         return Ok(true);
     };
+    seal_again(mpp, &of, pending).await?;
     // Should it fail in the end, the payment has to be known to be ordered back again.
     mpp.0.journal.keep_line_again(&of).await?;
     match carry_on(mpp, &of, &pending.name).await {
@@ -206,6 +207,24 @@ pub(super) fn plan_of(mpp: &Mpp, of: &BookOf, order: &Ordered) -> Option<RefundP
     let OrderState::Planned { plan: sealed, .. } = &order.state else { return None };
     let plain = mpp.0.sealer.open(&refund_id(of, &order.name, order.attempt), sealed)?;
     serde_json::from_slice(&plain).ok().map(RefundPlan)
+}
+
+/// Has the plan of a pending order sealed with the first of the secrets, if it is not: a bank may take longer than a rotation.
+async fn seal_again(mpp: &Mpp, of: &BookOf, pending: &Ordered) -> Result<(), StoreError> {
+    let OrderState::Planned { plan, .. } = &pending.state else { return Ok(()) };
+    let Some(sealed) = mpp.0.sealer.seal_again(&refund_id(of, &pending.name, pending.attempt), plan) else {
+        return Ok(());
+    };
+    let Some((version, mut book)) = mpp.0.journal.refunds(of).await? else { return Ok(()) };
+    let is_it = |order: &&mut Ordered| order.name == pending.name && order.attempt == pending.attempt;
+    let there = book.orders.iter_mut().find(is_it).map(|order| &mut order.state);
+    let Some(OrderState::Planned { plan, .. }) = there else { return Ok(()) };
+    *plan = sealed;
+    match mpp.0.journal.write_refunds(of, Some(version), &book).await {
+        // Whoever was faster wrote its end, or did the same.
+        Ok(_) | Err(JournalError::Lost(_)) => Ok(()),
+        Err(JournalError::Store(error)) => Err(error),
+    }
 }
 
 /// What the network said, into the book.

@@ -7,6 +7,9 @@
 //! Until it is known what became of a transaction, it counts as reverted for its client: otherwise a client that has many
 //! signed for at the same moment would pass its limit by all of them.
 //!
+//! A page that nobody can read any more (a secret was replaced at once) counts as full until its window ends: what it forgot may have
+//! been all of the budget. Nobody is refused for that: payers are asked to pay their own fee meanwhile.
+//!
 //! | page | what |
 //! | --- | --- |
 //! | `budget/<chain>/<window>/total` | spent and reserved in all, and fees of reverted transactions |
@@ -120,8 +123,8 @@ impl Ledger<'_> {
                     _ => Turn::leave(false),
                 }
             })
-            .await?;
-        if fits {
+            .await;
+        if full_if_unreadable(fits, false)? {
             return Ok(Ok(reserved));
         }
         self.take_back(&self.payer_page(&reserved), fee).await?;
@@ -132,7 +135,8 @@ impl Ledger<'_> {
     /// What is left of the total in this window, and the total.
     pub(in super::super) async fn left(&self) -> Result<(u64, u64), NotebookError> {
         let window = self.now.unix() / self.seconds();
-        let total: Option<Total> = self.notebook.read(&self.total_page(window)).await?;
+        let full = Total { spent: self.budget.total, reverted: 0 };
+        let total = full_if_unreadable(self.notebook.read(&self.total_page(window)).await, Some(full))?;
         let left = self.budget.total.saturating_sub(total.unwrap_or_default().spent);
         Ok((left, self.budget.total))
     }
@@ -176,7 +180,8 @@ impl Ledger<'_> {
     /// its limit always fits: so the limit is passed by less than one fee, whatever is signed for at the same moment.
     async fn risk(&self, reserved: &Reservation) -> Result<Option<Spent>, NotebookError> {
         let (keep, most) = (self.keep(), self.budget.reverted_per_client);
-        self.notebook
+        let risk = self
+            .notebook
             .turn(&self.client_page(reserved), |there: Option<Risk>| {
                 let risk = there.unwrap_or_default();
                 if risk.reverted >= most {
@@ -191,7 +196,8 @@ impl Ledger<'_> {
                     _ => Turn::leave(Some(Spent::ClientBusy)),
                 }
             })
-            .await
+            .await;
+        full_if_unreadable(risk, Some(Spent::ClientBusy))
     }
 
     /// It is known what became of it: it cost its client this much in vain.
@@ -212,12 +218,14 @@ impl Ledger<'_> {
     /// Adds to a page if it stays within `most`.
     async fn add(&self, page: &str, fee: u64, most: u64) -> Result<bool, NotebookError> {
         let keep = self.keep();
-        self.notebook
+        let added = self
+            .notebook
             .turn(page, |there: Option<u64>| match there.unwrap_or(0).checked_add(fee) {
                 Some(spent) if spent <= most => Turn::write(spent, keep, true),
                 _ => Turn::leave(false),
             })
-            .await
+            .await;
+        full_if_unreadable(added, false)
     }
 
     async fn take_back(&self, page: &str, fee: u64) -> Result<(), NotebookError> {
@@ -251,9 +259,25 @@ impl Ledger<'_> {
     }
 }
 
+/// What a page that nobody can read any more says: that it is full.
+fn full_if_unreadable<T>(page: Result<T, NotebookError>, full: T) -> Result<T, NotebookError> {
+    match page {
+        Err(error @ NotebookError::Unreadable) => {
+            tracing::warn!(target: "mpp", %error, "tempo: a sponsor's budget counts as spent until its window ends");
+            Ok(full)
+        }
+        page => page,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
+    use crate::protocol::{MethodName, Secret, SecretRing};
+    use crate::store::seal::Sealer;
+    use crate::store::{MemoryStore, Quota, notebook};
+    use std::sync::Arc;
 
     const HOUR: i64 = 3600;
 
@@ -302,6 +326,51 @@ mod tests {
         assert_eq!(notebook.read(&page).await, Ok(Some(Risk::default())), "its payer's share was spent");
         let next = self::ledger(&notebook, 11 * HOUR);
         assert!(next.reserve(payer(9), client(9), 30).await.unwrap().is_ok());
+    }
+
+    fn deployed(store: &Arc<MemoryStore>, ring: SecretRing) -> Notebook {
+        let (sealer, tempo) = (Arc::new(Sealer::new(&ring)), MethodName::from_static("tempo"));
+        Notebook::new(store.clone(), sealer, &tempo, Quota::Paid, Arc::new(SystemClock))
+    }
+
+    #[tokio::test]
+    async fn a_sponsor_still_pays_when_the_secret_has_been_rotated() {
+        let store = Arc::new(MemoryStore::new());
+        let (old, new) = (Secret::generate(), Secret::generate());
+        let before = deployed(&store, SecretRing::new(old.clone()).also(new.clone()));
+        ledger(&before, 10 * HOUR).reserve(payer(1), client(1), 70).await.unwrap().unwrap_err();
+        ledger(&before, 10 * HOUR).reserve(payer(1), client(1), 30).await.unwrap().unwrap();
+        // `[new, old]`, in which nobody asks for a sponsored payment, but somebody sweeps; then `[new]`.
+        let both = Sealer::new(&SecretRing::new(new.clone()).also(old));
+        let pages = notebook::all_pages(&*store, Quota::Paid, None).await.unwrap();
+        assert_eq!(pages.len(), 3);
+        for (key, there) in pages {
+            let now = Timestamp::from(std::time::SystemTime::now());
+            notebook::seal_again(&*store, &both, &key, there, now).await.unwrap();
+        }
+        let after = deployed(&store, SecretRing::new(new));
+        let later = ledger(&after, 10 * HOUR + 1800);
+        assert_eq!(later.left().await, Ok((70, 100)), "what was spent is not forgotten");
+        assert_eq!(later.reserve(payer(1), client(2), 1).await, Ok(Err(Spent::Payer)));
+        let reserved = later.reserve(payer(2), client(2), 10).await;
+        assert!(matches!(reserved, Ok(Ok(_))), "somebody else, half an hour later: {reserved:?}");
+    }
+
+    #[tokio::test]
+    async fn a_budget_that_nobody_can_read_any_more_is_spent_until_its_window_ends() {
+        let store = Arc::new(MemoryStore::new());
+        let before = deployed(&store, SecretRing::new(Secret::generate()));
+        ledger(&before, 10 * HOUR).reserve(payer(1), client(1), 10).await.unwrap().unwrap();
+        // After a leak.
+        let after = deployed(&store, SecretRing::new(Secret::generate()));
+        let until = Timestamp::from_unix(11 * HOUR);
+        let now = ledger(&after, 10 * HOUR);
+        assert_eq!(now.reserve(payer(1), client(1), 1).await, Ok(Err(Spent::ClientBusy)));
+        assert_eq!(now.reserve(payer(1), client(2), 1).await, Ok(Err(Spent::Payer)));
+        assert_eq!(now.reserve(payer(2), client(2), 1).await, Ok(Err(Spent::Total { until })));
+        assert_eq!(now.left().await, Ok((0, 100)));
+        let next = ledger(&after, 11 * HOUR);
+        assert!(next.reserve(payer(1), client(1), 10).await.unwrap().is_ok());
     }
 
     #[tokio::test]
