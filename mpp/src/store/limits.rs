@@ -16,6 +16,9 @@ use super::Quota;
 /// So a shop on a durable store needs about *payments a day × days of retention*: the default lasts for 1.1 million payments a day
 /// over 90 days. Beyond, raise the limit or shorten the retention. A memory store keeps no lines unless it is told to.
 ///
+/// [`Mpp::recover`](crate::Mpp::recover) tells how full the store is: the gauges `mpp_store_keys` and `mpp_store_keys_limit`, and a warning from
+/// four fifths on.
+///
 /// # In bytes
 /// Measured with 40,000 lines of 210 bytes whose keys have 60, with all indexes; so the default at its limit is a hundred million
 /// times as much:
