@@ -288,9 +288,11 @@ impl Patience {
     pub(crate) const NONE: Self = Self { pause: Duration::ZERO, until: None };
     const FIRST_PAUSE: Duration = Duration::from_millis(50);
     const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+    /// Whatever lease and grace are: nobody waits longer for a response.
+    const LONGEST: Duration = Duration::from_secs(3600);
 
     pub(crate) fn of(time: Duration) -> Self {
-        Self { until: Some(Instant::now() + time), ..Self::NONE }
+        Self { until: Some(Instant::now() + time.min(Self::LONGEST)), ..Self::NONE }
     }
 
     /// Returns when it is time to try again, or says that it is not worth it any more.
@@ -456,7 +458,7 @@ impl Claim<Settled> {
             }
         };
         let listing = self.journal.listing(&self.entry, Ending::Delivered);
-        let patience = Patience::of(self.journal.lease + self.journal.call);
+        let patience = Patience::of(self.journal.lease.saturating_add(self.journal.call));
         self.close_patiently(record, listing, now, patience).await.map(|()| run)
     }
 
