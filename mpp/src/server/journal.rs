@@ -185,11 +185,11 @@ impl Journal {
             quota: new.quota,
             id: new.id,
             key,
+            since: version,
             version,
             entry,
             keep,
             owner,
-            unanswered: false,
         }))
     }
 
@@ -221,18 +221,8 @@ impl Journal {
         let keep = self.keep(quota, entry.expires, now);
         let write = open(&entry, keep)?;
         let version = outcome(self.store.cas(&key, Some(found), Some(write)).await)?;
-        let journal = self.clone();
-        let claim = Claim::<()>::of(Owned {
-            journal,
-            quota,
-            id,
-            key,
-            version,
-            entry,
-            keep,
-            owner,
-            unanswered: false,
-        });
+        let (journal, since) = (self.clone(), version);
+        let claim = Claim::<()>::of(Owned { journal, quota, id, key, since, version, entry, keep, owner });
         Ok(match claim.entry.payment {
             PaymentState::Claiming(_) => Taken::Claiming(claim.enter()),
             PaymentState::Holding(_) | PaymentState::Held(_) => Taken::Held(claim.enter()),
@@ -286,7 +276,7 @@ impl Journal {
         let keep = self.keep(quota, entry.expires, now);
         let key = Key::new(quota, ENTRY, &id);
         let (journal, version, owner) = (self.clone(), found, somebody());
-        Claim::of(Owned { journal, quota, id, key, version, entry, keep, owner, unanswered: false })
+        Claim::of(Owned { journal, quota, id, key, since: version, version, entry, keep, owner })
     }
 
     fn lease_from(&self, owner: u64, now: Timestamp) -> Lease {

@@ -1,6 +1,6 @@
 //! Several requests with one credential at the same time.
 
-use crate::common::credential;
+use crate::common::{Fault, credential};
 use crate::lab::*;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -69,6 +69,21 @@ async fn while_a_payment_is_delivered_again_no_copy_of_it_runs_the_handler() {
     lab.bench.door.add_permits(1);
     assert_eq!(second.await.unwrap().text(), "run 2");
     assert_eq!(lab.network.payments(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_held_up_while_it_commits_a_delivery_loses_it_to_the_one_that_delivered() {
+    let lab = Lab::new();
+    let paid = credential(&lab.challenge("/flaky").await, "tx1");
+    lab.store.after(OPERATIONS_BEFORE_COMMIT, Fault::Waits);
+    let held_up = lab.send("/flaky", &paid);
+    lab.store.reached.notified().await;
+    lab.clock.advance(Duration::from_secs(31));
+    assert_eq!(lab.client.get("/flaky").presenting(&paid).await.text(), "run 2");
+    lab.store.go_on.notify_one();
+    held_up.await.unwrap().assert_problem("unavailable");
+    settle_down().await;
+    lab.client.get("/flaky").presenting(&paid).await.assert_problem("invalid-challenge");
 }
 
 #[tokio::test(start_paused = true)]

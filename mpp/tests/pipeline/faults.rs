@@ -1,6 +1,6 @@
 //! What fails half-way: clients that hang up, stores that stop, networks that lose answers.
 
-use crate::common::{Fault, Script, credential};
+use crate::common::{Fault, Network, Script, credential};
 use crate::lab::*;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -66,6 +66,28 @@ async fn a_database_that_restarts_at_any_write_costs_nobody_a_second_payment() {
                 if unharmed {
                     break;
                 }
+            }
+        }
+    }
+}
+
+/// It is tried once more, and nothing is written twice.
+#[tokio::test(start_paused = true)]
+async fn a_write_whose_answer_is_lost_costs_one_operation_more() {
+    for retention in [Duration::ZERO, Duration::from_secs(3600)] {
+        let mut usual = 0;
+        for lost in [None, Some(OPERATIONS_BEFORE_COMMIT - 1), Some(OPERATIONS_BEFORE_COMMIT)] {
+            let lab = Lab::on(Network::new("tempo"), |builder| builder.ledger_retention(retention));
+            let paid = credential(&lab.challenge("/cheap").await, "tx1");
+            if let Some(operation) = lost {
+                lab.store.after(operation, Fault::LosesAnswer);
+            }
+            assert_eq!(lab.client.get("/cheap").presenting(&paid).await.status(), 200);
+            settle_down().await;
+            let operations = lab.store.operations.load(Ordering::SeqCst);
+            match lost {
+                None => usual = operations,
+                Some(_) => assert_eq!(operations, usual + 1, "{lost:?} with {retention:?}"),
             }
         }
     }

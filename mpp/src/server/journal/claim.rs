@@ -10,8 +10,8 @@ use super::archive::{Ending, Listing};
 use super::proofs::Taking;
 use super::record::{encode, encode_open, listed, read};
 use super::{
-    Again, Bill, DeliveryState, Entry, Found, Identity, Journal, JournalError, Kept, Lease, PaymentState,
-    Record, outcome,
+    Again, Bill, DeliveryState, Entry, Identity, Journal, JournalError, Kept, Lease, PaymentState, Record,
+    outcome,
 };
 use crate::protocol::{Fingerprint, Timestamp};
 use crate::store::{Cas, Keep, Key, Quota, StoreError, Version, Write};
@@ -46,13 +46,14 @@ pub(crate) struct Owned {
     pub(super) quota: Quota,
     pub(super) id: String,
     pub(super) key: Key,
+    /// In which it became ours.
+    pub(super) since: Version,
+    /// In which we wrote it last.
     pub(super) version: Version,
     pub(super) entry: Entry,
     pub(super) keep: Keep,
     /// Names us in our leases; random, not 0.
     pub(super) owner: u64,
-    /// A write of ours may have been done that we have not heard of.
-    pub(super) unanswered: bool,
 }
 
 impl<S> Deref for Claim<S> {
@@ -127,30 +128,28 @@ impl<S> Claim<S> {
         mut patience: Patience,
     ) -> Result<(), JournalError> {
         let write = Write { value, keep };
+        let mut has_failed = false;
         loop {
-            // Also when this is not awaited to its end.
-            let unanswered = std::mem::replace(&mut self.unanswered, true);
             let done = self.journal.store.cas(&self.key, Some(self.version), Some(write.clone())).await;
             if let Err(StoreError::Backend(_)) = done
                 && patience.is_left().await
             {
+                has_failed = true;
                 continue;
             }
             match outcome(done) {
                 Err(JournalError::Lost(Some(found)))
-                    if unanswered && self.is_this(&found.record, terminal) =>
+                    if has_failed && self.is_this(&found.record, terminal) =>
                 {
                     self.version = found.version;
                 }
-                // Something that we wrote before.
-                Err(JournalError::Lost(Some(found))) if unanswered && self.is_ours(&found) => {
+                // What we wrote before, and heard no answer of.
+                Err(JournalError::Lost(Some(found))) if self.is_ours(&found.record) => {
                     self.version = found.version;
                     continue;
                 }
-                Err(error @ JournalError::Store(StoreError::Backend(_))) => return Err(error),
                 written => self.version = written?,
             }
-            self.unanswered = false;
             return Ok(());
         }
     }
@@ -158,7 +157,7 @@ impl<S> Claim<S> {
     /// Whether a record is what we are writing.
     fn is_this(&self, found: &Record, terminal: Option<&Record>) -> bool {
         match (found, terminal) {
-            // A terminal record names the run that wrote it, whatever became of its line.
+            // Whatever became of its line.
             (found, Some(Record::Listed(terminal))) => *found == terminal.record,
             (found, Some(terminal)) => found == terminal,
             (Record::Open(entry), None) => **entry == self.entry,
@@ -166,15 +165,11 @@ impl<S> Claim<S> {
         }
     }
 
-    /// Whether a record is one we wrote, and may write over: it is open under our lease, or says that we delivered, which the
-    /// ledger has not been told yet.
-    fn is_ours(&self, found: &Found) -> bool {
-        match &found.record {
+    /// Whether a record names us: as the owner of a lease, or as the run that delivered.
+    fn is_ours(&self, found: &Record) -> bool {
+        match found {
             Record::Open(entry) => entry.lease.owner == self.owner,
-            Record::Delivered(run) => {
-                let listing = self.journal.listing(&self.entry, Ending::Delivered);
-                *run == self.version.0 && found.listing.is_some() == listing.is_some()
-            }
+            Record::Delivered(run) => *run == self.run(),
             _ => false,
         }
     }
@@ -183,6 +178,11 @@ impl<S> Claim<S> {
     pub(crate) async fn renew(&mut self, now: Timestamp) -> Result<(), JournalError> {
         self.entry.lease = self.lease_from(now);
         self.write().await
+    }
+
+    /// Names what we deliver: nobody else owned this version.
+    fn run(&self) -> u64 {
+        self.since.0
     }
 
     fn lease_from(&self, now: Timestamp) -> Lease {
@@ -449,7 +449,7 @@ impl Claim<Settled> {
     /// The response head is about to leave. Returns the run, which names this delivery. A store that is down for a moment is waited
     /// for: whoever is told to come back finds a delivery that is committed, and would pay again.
     pub(crate) async fn delivered(&mut self, again: Again, now: Timestamp) -> Result<u64, JournalError> {
-        let run = self.version.0;
+        let run = self.run();
         let record = match again {
             Again::Never => Record::Delivered(run),
             Again::Kept(response) => {

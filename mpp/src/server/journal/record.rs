@@ -16,7 +16,7 @@ use std::fmt;
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Record {
     Open(Box<Entry>),
-    /// Delivered, by the run that owned this version of the entry: whoever lost the answer to that write can tell its own
+    /// Delivered, by the run that came to own this version of the entry: whoever lost the answer to that write can tell its own
     /// delivery from another's. A few bytes, so that a million of them cost little.
     Delivered(u64),
     /// Held and released again: this credential bought nothing and cannot be used again.
