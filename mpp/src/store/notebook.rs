@@ -227,6 +227,7 @@ impl Notebook {
     }
 
     /// As [`turn`](Self::turn), for a page that may be forgotten: one that cannot be read any more counts as empty.
+    #[cfg(any(test, feature = "evm"))]
     pub(crate) async fn turn_or_forget<T, R>(
         &self,
         page: &str,
