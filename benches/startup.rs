@@ -14,8 +14,8 @@ use divan::{AllocProfiler, Bencher};
 use mpp::{Mpp, Secret, Stripe, Tempo};
 
 #[macro_use]
-#[path = "shared/thousand.rs"]
-mod thousand;
+#[path = "shared/hundred.rs"]
+mod hundred;
 
 #[global_allocator]
 static ALLOCATOR: AllocProfiler = AllocProfiler::system();
@@ -49,6 +49,21 @@ macro_rules! price {
             };
             mpp::__private::inventory::submit! { mpp::__private::Registered(&PRICE) }
         };
+    };
+}
+
+macro_rules! thousand {
+    ($price:ident) => {
+        hundred!($price);
+        hundred!($price);
+        hundred!($price);
+        hundred!($price);
+        hundred!($price);
+        hundred!($price);
+        hundred!($price);
+        hundred!($price);
+        hundred!($price);
+        hundred!($price);
     };
 }
 

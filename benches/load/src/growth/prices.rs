@@ -6,8 +6,8 @@
 use mpp::{Builder, PriceSpec};
 
 #[macro_use]
-#[path = "../../../shared/thousand.rs"]
-mod thousand;
+#[path = "../../../shared/hundred.rs"]
+mod hundred;
 
 macro_rules! price {
     () => {

@@ -1,4 +1,4 @@
-//! `thousand!(price)`: a macro without arguments, called a thousand times. For programs with as many prices as a large service has.
+//! `hundred!(price)`: a macro without arguments, called a hundred times. For programs with as many prices as a large service has.
 
 macro_rules! ten {
     ($price:ident) => {
@@ -27,20 +27,5 @@ macro_rules! hundred {
         ten!($price);
         ten!($price);
         ten!($price);
-    };
-}
-
-macro_rules! thousand {
-    ($price:ident) => {
-        hundred!($price);
-        hundred!($price);
-        hundred!($price);
-        hundred!($price);
-        hundred!($price);
-        hundred!($price);
-        hundred!($price);
-        hundred!($price);
-        hundred!($price);
-        hundred!($price);
     };
 }
