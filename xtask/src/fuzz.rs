@@ -1,9 +1,10 @@
 //! `cargo xtask fuzz`, and the stage of that name: every target of `fuzz/` for so many executions.
 //!
-//! The targets need a nightly compiler and cargo-fuzz; where one is missing the stage is skipped, and counted so. The stage leaves
-//! the payment methods out, because their chains' libraries would be compiled once more; the command runs them too, for as
-//! long as `fuzz/README.md` says they were run.
+//! The targets need a nightly compiler, and libFuzzer one of C++; where either is missing the stage is skipped, and counted so.
+//! cargo-fuzz is installed. The stage leaves the payment methods out, because their chains' libraries would be compiled once more;
+//! the command runs them too, for as long as `fuzz/README.md` says they were run.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -11,7 +12,8 @@ use std::time::Duration;
 use crate::Error;
 use crate::run::Step;
 use crate::tally::Counting;
-use crate::workspace::Workspace;
+use crate::tools;
+use crate::workspace::{Workspace, nightly};
 
 /// The parsers of the protocol, and those of the payment methods.
 const PROTOCOL: [&str; 10] = [
@@ -52,21 +54,22 @@ pub(crate) struct Options {
 /// Builds all targets and runs them one after another, until one finds something.
 ///
 /// # Errors
-/// When nightly or cargo-fuzz is missing, or a target failed.
+/// When a compiler is missing, cargo-fuzz cannot be installed, or a target failed.
 pub(crate) fn fuzz(workspace: &Workspace, options: &Options) -> Result<ExitCode, Error> {
-    if !is_there() {
+    if !can_build() {
         return Err(Error::NoFuzz);
     }
-    let mut build = cargo_fuzz(workspace);
-    build.args(["build", "--sanitizer", "none", "--features", "methods"]);
-    if !build.status().is_ok_and(|status| status.success()) {
-        return Err(Error::Fuzz("the targets do not build".to_owned()));
+    let (program, install) = tools::CARGO_FUZZ.program(workspace);
+    if let Some(mut install) = install {
+        succeeds(&mut install.command, "cargo-fuzz cannot be installed")?;
     }
+    let fuzzer = Fuzzer { workspace, program };
+    succeeds(&mut fuzzer.build(&["--features", "methods"]), "the targets do not build")?;
     for target in PROTOCOL.into_iter().chain(METHODS) {
         if !options.targets.is_empty() && !options.targets.iter().any(|wanted| wanted == target) {
             continue;
         }
-        let mut run = run(workspace, target, options.runs, &["--features", "methods"]);
+        let mut run = fuzzer.run(target, options.runs, &["--features", "methods"]);
         run.stderr(Stdio::piped());
         let output = run.output().map_err(|error| Error::Fuzz(error.to_string()))?;
         let text = String::from_utf8_lossy(&output.stderr);
@@ -80,50 +83,69 @@ pub(crate) fn fuzz(workspace: &Workspace, options: &Options) -> Result<ExitCode,
     Ok(ExitCode::SUCCESS)
 }
 
+fn succeeds(command: &mut Command, otherwise: &str) -> Result<(), Error> {
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        _ => Err(Error::Fuzz(otherwise.to_owned())),
+    }
+}
+
 /// The steps of the stage.
 pub(crate) fn steps(workspace: &Workspace) -> Vec<Step> {
-    if !is_there() {
+    if !can_build() {
         let mut why = Command::new("echo");
-        why.arg("not run: needs a nightly toolchain and cargo-fuzz");
+        why.arg("not run: needs a nightly toolchain and a C++ compiler");
         return vec![Step::new(why, Counting::Skipped, Duration::from_secs(60))];
     }
-    let mut build = cargo_fuzz(workspace);
-    build.args(["build", "--sanitizer", "none"]);
-    let build = Step::new(build, Counting::Setup, Duration::from_secs(10 * 60));
+    let (program, install) = tools::CARGO_FUZZ.program(workspace);
+    let fuzzer = Fuzzer { workspace, program };
+    let build = Step::new(fuzzer.build(&[]), Counting::Setup, Duration::from_secs(10 * 60));
     let runs = PROTOCOL.into_iter().map(|target| {
-        Step::new(run(workspace, target, SHORT, &[]), Counting::Check, Duration::from_secs(3 * 60))
+        Step::new(fuzzer.run(target, SHORT, &[]), Counting::Check, Duration::from_secs(3 * 60))
     });
-    std::iter::once(build).chain(runs).collect()
+    install.into_iter().chain([build]).chain(runs).collect()
 }
 
-/// One target. What it finds goes to the scratch folder, so that a run leaves the repository as it was; the committed seeds
-/// are read.
-fn run(workspace: &Workspace, target: &str, runs: u64, more: &[&str]) -> Command {
-    let found = workspace.scratch("fuzz-corpus").join(target);
-    // cargo-fuzz says it better than we would if the folder cannot be made.
-    let _ = std::fs::create_dir_all(&found);
-    let mut run = cargo_fuzz(workspace);
-    run.args(["run", "--sanitizer", "none"]).args(more).arg(target).arg(found);
-    run.arg(Path::new("fuzz/corpus").join(target)).args(["--", LONGEST, "-timeout=10"]);
-    run.arg(format!("-runs={runs}"));
-    run
+/// cargo-fuzz, under nightly.
+struct Fuzzer<'a> {
+    workspace: &'a Workspace,
+    program: OsString,
 }
 
-fn cargo_fuzz(workspace: &Workspace) -> Command {
-    let mut command = Command::new("rustup");
-    command.args(["run", "nightly", "cargo", "fuzz"]).current_dir(workspace.root());
-    // Of this toolchain, not of that one.
-    for name in ["CARGO", "RUSTC", "RUSTUP_TOOLCHAIN", "RUSTFLAGS"] {
-        command.env_remove(name);
+impl Fuzzer<'_> {
+    fn build(&self, more: &[&str]) -> Command {
+        let mut build = self.command();
+        build.args(["build", "--sanitizer", "none"]).args(more);
+        build
     }
-    command.env("CARGO_TARGET_DIR", workspace.scratch("fuzz"));
-    command
+
+    /// One target. What it finds goes to the scratch folder, so that a run leaves the repository as it was; the committed seeds
+    /// are read.
+    fn run(&self, target: &str, runs: u64, more: &[&str]) -> Command {
+        let found = self.workspace.scratch("fuzz-corpus").join(target);
+        // cargo-fuzz says it better than we would if the folder cannot be made.
+        let _ = std::fs::create_dir_all(&found);
+        let mut run = self.command();
+        run.args(["run", "--sanitizer", "none"]).args(more).arg(target).arg(found);
+        run.arg(Path::new("fuzz/corpus").join(target)).args(["--", LONGEST, "-timeout=10"]);
+        run.arg(format!("-runs={runs}"));
+        run
+    }
+
+    fn command(&self) -> Command {
+        let mut command = nightly(&self.program);
+        command.current_dir(self.workspace.root());
+        command.env("CARGO_TARGET_DIR", self.workspace.scratch("fuzz"));
+        command
+    }
 }
 
-fn is_there() -> bool {
-    let mut version = Command::new("rustup");
-    version.args(["run", "nightly", "cargo", "fuzz", "--version"]).env_remove("RUSTUP_TOOLCHAIN");
-    version.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+fn can_build() -> bool {
+    let cxx = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
+    [nightly("cargo"), Command::new(cxx)].into_iter().all(|mut compiler| {
+        compiler.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+        compiler.status().is_ok_and(|status| status.success())
+    })
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ enum Command {
     Bench(bench::Options),
     /// Run the crash tests for long: storms of faults, killed shops, replicas on one database
     Crash(crash::Options),
-    /// Run the fuzz targets (needs a nightly toolchain and cargo-fuzz)
+    /// Run the fuzz targets (needs a nightly toolchain and a C++ compiler)
     Fuzz(fuzz::Options),
     /// Count the instructions of the hot paths and hold them against the committed counts (needs valgrind)
     Guard(guard::Options),
@@ -84,7 +84,7 @@ enum Error {
     Run(#[from] run::RunError),
     #[error("interrupted")]
     Interrupted,
-    #[error("fuzzing needs `rustup toolchain install nightly` and `cargo install --locked cargo-fuzz`")]
+    #[error("fuzzing needs `rustup toolchain install nightly`, and a C++ compiler for libFuzzer")]
     NoFuzz,
     #[error("{0}")]
     Fuzz(String),

@@ -6,7 +6,7 @@
 use std::process::{Command, ExitCode, Stdio};
 
 use crate::Error;
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, nightly};
 
 /// Runs them. Miri is some hundred times slower than the machine, so properties get a few cases each.
 ///
@@ -28,12 +28,8 @@ pub(crate) fn miri(workspace: &Workspace) -> Result<ExitCode, Error> {
 }
 
 fn cargo_miri(workspace: &Workspace) -> Command {
-    let mut command = Command::new("rustup");
-    command.args(["run", "nightly", "cargo", "miri"]).current_dir(workspace.root());
-    // Of this toolchain, not of that one.
-    for name in ["CARGO", "RUSTC", "RUSTUP_TOOLCHAIN", "RUSTFLAGS"] {
-        command.env_remove(name);
-    }
+    let mut command = nightly("cargo");
+    command.arg("miri").current_dir(workspace.root());
     command.env("CARGO_TARGET_DIR", workspace.scratch("miri"));
     command
 }

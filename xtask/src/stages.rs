@@ -101,7 +101,7 @@ pub(crate) enum Stage {
     Shop,
     /// Real chains and real clients of other SDKs (npm)
     Interop,
-    /// The parsers' fuzz targets, for a moment each (skipped without nightly and cargo-fuzz)
+    /// The parsers' fuzz targets, for a moment each (skipped without nightly and a C++ compiler)
     Fuzz,
     /// The instructions of the hot paths against the committed counts (skipped without valgrind)
     Guard,
@@ -218,7 +218,7 @@ impl Stage {
                 vec![call.cargo(CargoTest, 10, ["test", "--package", "xtask", "--no-fail-fast"])]
             }
             Stage::Deny => {
-                let (program, install) = tools::cargo_deny(workspace);
+                let (program, install) = tools::CARGO_DENY.program(workspace);
                 let mut deny = call.command(program);
                 deny.args(["--all-features", "check", "bans", "licenses", "sources"]);
                 install.into_iter().chain([Step::new(deny, Check, minutes(5))]).collect()

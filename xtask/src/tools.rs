@@ -1,4 +1,4 @@
-//! What the tests need that cargo does not bring: cargo-deny, the npm and PyPI packages of the interop tests, the databases
+//! What the tests need that cargo does not bring: cargo-deny, cargo-fuzz, the npm and PyPI packages of the interop tests, the databases
 //! of the stores, a browser, and valgrind.
 
 use std::ffi::OsString;
@@ -11,30 +11,37 @@ use crate::stages::Server;
 use crate::tally::Counting;
 use crate::workspace::{Workspace, cargo};
 
-/// Exactly this one: the configuration format of cargo-deny changes between versions.
-const CARGO_DENY: &str = "0.20.2";
+/// A program of cargo's, in exactly this version: what it is told, and what it says, changes between versions.
+pub(crate) struct CargoTool {
+    name: &'static str,
+    version: &'static str,
+}
 
-/// The program to call as cargo-deny, and the installation it needs first, if any.
-///
-/// An installed one of the right version is used; else it goes to `target/tools`, where the next run finds
-/// it.
-pub(crate) fn cargo_deny(workspace: &Workspace) -> (OsString, Option<Step>) {
-    let root = workspace.scratch("tools");
-    let own = root.join("bin/cargo-deny");
-    let wanted = format!("cargo-deny {CARGO_DENY}");
-    for program in [Path::new("cargo-deny"), &own] {
-        if version(program).is_some_and(|found| found.trim() == wanted) {
-            return (program.into(), None);
+pub(crate) const CARGO_DENY: CargoTool = CargoTool { name: "cargo-deny", version: "0.20.2" };
+pub(crate) const CARGO_FUZZ: CargoTool = CargoTool { name: "cargo-fuzz", version: "0.13.2" };
+
+impl CargoTool {
+    /// What to call, and the installation it needs first, if any.
+    ///
+    /// An installed one of the right version is used; else it goes to `target/tools`, where the next run finds it.
+    pub(crate) fn program(&self, workspace: &Workspace) -> (OsString, Option<Step>) {
+        let root = workspace.scratch("tools");
+        let own = root.join("bin").join(self.name);
+        let wanted = format!("{} {}", self.name, self.version);
+        for program in [Path::new(self.name), &own] {
+            if version(program).is_some_and(|found| found.trim() == wanted) {
+                return (program.into(), None);
+            }
         }
+        let mut install = cargo();
+        install
+            .args(["install", "--locked", "--version", self.version, "--root"])
+            .arg(&root)
+            .arg(self.name)
+            // Its own build goes to a temporary folder, not among the artefacts of this repository.
+            .env_remove("CARGO_TARGET_DIR");
+        (own.into(), Some(Step::new(install, Counting::Setup, Duration::from_secs(15 * 60))))
     }
-    let mut install = cargo();
-    install
-        .args(["install", "--locked", "--version", CARGO_DENY, "--root"])
-        .arg(&root)
-        .arg("cargo-deny")
-        // Its own build goes to a temporary folder, not among the artefacts of this repository.
-        .env_remove("CARGO_TARGET_DIR");
-    (own.into(), Some(Step::new(install, Counting::Setup, Duration::from_secs(15 * 60))))
 }
 
 /// The installation of the npm packages that `interop/package.json` pins.

@@ -4,6 +4,7 @@
 //! *slim*, what `quickstart`, `ui-tests` and the macros need (no alloy), and *full*, every other member with
 //! all features.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -130,6 +131,17 @@ pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     let ours = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(ours)) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// A program that finds the nightly toolchain.
+pub(crate) fn nightly(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("rustup");
+    command.args(["run", "nightly"]).arg(program);
+    // Of this toolchain, not of that one.
+    for name in ["CARGO", "RUSTC", "RUSTUP_TOOLCHAIN", "RUSTFLAGS"] {
         command.env_remove(name);
     }
     command
