@@ -52,6 +52,19 @@ async fn the_redis_store_keeps_the_contract() {
     .await;
 }
 
+/// Which refuses a script whose keys are of several slots. That a script names all its keys is up to who reads it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_redis_store_keeps_the_contract_in_a_cluster() {
+    let Some(server) = Server::redis_cluster() else { return };
+    let two_slots = server.answer("EVAL return 2 {mpp:one}:index {mpp:two}:index");
+    assert!(two_slots.starts_with("-CROSSSLOT"), "{two_slots}");
+    store_conformance(async |setup| {
+        let store = redis(&server, &format!("place-{}", setup.place)).await.expect("it connects");
+        store.with_limits(setup.limits).with_clock(setup.clock)
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_postgres_store_keeps_the_contract() {
     let Some(server) = Server::postgres() else { return };

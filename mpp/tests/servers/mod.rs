@@ -38,15 +38,30 @@ pub(crate) struct Server {
 
 impl Server {
     /// A Redis with these further settings; `None` when there is no `redis-server` and that is acceptable.
-    pub(crate) fn redis(settings: &'static [&'static str]) -> Option<Server> {
+    pub(crate) fn redis(settings: &[&str]) -> Option<Server> {
         let program = program("redis-server", &[])?;
+        let settings: Vec<String> = settings.iter().map(|&word| word.to_owned()).collect();
         let start = move |folder: &Path, port: u16| {
             let mut command = Command::new(&program);
             command.args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string(), "--dir"]);
-            command.arg(folder).args(settings);
+            command.arg(folder).args(&settings);
             command
         };
         Some(Server::run(folder(), start))
+    }
+
+    /// A whole cluster of one Redis (7 or later): it has every slot, and refuses what touches two of them as any cluster does.
+    pub(crate) fn redis_cluster() -> Option<Server> {
+        let bus = free_port().to_string();
+        let server =
+            Server::redis(&["--appendonly", "yes", "--cluster-enabled", "yes", "--cluster-port", &bus])?;
+        assert_eq!(server.answer("CLUSTER ADDSLOTSRANGE 0 16383"), "+OK");
+        let patience = Instant::now() + Duration::from_secs(30);
+        while server.answer("EXISTS anything") != ":0" {
+            assert!(Instant::now() < patience, "the cluster did not come up: {}", server.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Some(server)
     }
 
     /// A PostgreSQL with a superuser `postgres` and the password `secret`; `None` as above.
@@ -106,9 +121,7 @@ impl Server {
     }
 
     fn run(folder: TempDir, start: impl Fn(&Path, u16) -> Command + Send + Sync + 'static) -> Server {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|it| it.local_addr());
-        let port = port.expect("a free port").port();
-        let mut server = Server { port, folder, start: Box::new(start), process: None };
+        let mut server = Server { port: free_port(), folder, start: Box::new(start), process: None };
         server.start();
         server
     }
@@ -158,6 +171,11 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+fn free_port() -> u16 {
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|it| it.local_addr());
+    port.expect("a free port").port()
 }
 
 /// Readable by others: a server may run as another user.

@@ -77,8 +77,9 @@ impl Link {
     /// Puts the connection away when it is of no more use.
     fn told<T>(&self, open: &Open, answer: RedisResult<T>) -> Result<T, StoreError> {
         answer.map_err(|error| {
-            // `READONLY`: what was the primary is a replica now.
-            if error.is_unrecoverable_error() || error.is_timeout() || error.code() == Some("READONLY") {
+            // What was the primary is a replica now (which in a cluster says `MOVED`): the address may lead to another one.
+            let elsewhere = matches!(error.code(), Some("READONLY" | "MOVED"));
+            if error.is_unrecoverable_error() || error.is_timeout() || elsewhere {
                 let mut current = self.open.write().unwrap_or_else(PoisonError::into_inner);
                 if current.as_ref().is_some_and(|current| Arc::ptr_eq(&current.id, &open.id)) {
                     *current = None;
@@ -171,6 +172,10 @@ fn told(error: &RedisError) -> StoreError {
         Some("MPPCLOCK") => failed(
             "the clock of this machine is behind that of Redis: it would take credentials that Redis has rightly forgotten. Set \
              the clocks of both",
+        ),
+        Some("MOVED") => failed(
+            "this node of a Redis cluster does not have the tenant's keys, and redirections are not followed: connect to the one \
+             that has them (MOVED)",
         ),
         Some(code) => failed(&format!("Redis refused ({code})")),
         None => failed(&format!("Redis did not answer properly: {}", error.category())),

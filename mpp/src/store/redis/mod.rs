@@ -9,6 +9,12 @@
 //! All keys of a tenant are `{mpp:tenant}:…`: the hash tag keeps them in one slot, so a script may touch them together
 //! in a cluster too. Servers of one service share a tenant; services that share a Redis have one each.
 //!
+//! # In a cluster
+//! Redirections are not followed. The URL (without a database number) has to lead to the node that has the tenant's slot
+//! (`CLUSTER KEYSLOT {mpp:tenant}`), directly or through a proxy that speaks for the whole cluster: any other node refuses
+//! (`MOVED`), and so does this one when the slot goes elsewhere. The next call connects again, which helps where the address
+//! follows the slot. A tenant is on one node: more of them hold more tenants, not a larger one.
+//!
 //! # What Redis has to promise
 //! A payment that was answered must be remembered. [`RedisStore::connect`] therefore refuses a Redis that may evict
 //! keys (`maxmemory` with another policy than `noeviction`) or that keeps no append-only file. Set `appendfsync always`
