@@ -8,6 +8,7 @@
 //!
 //! What cannot be read is left out, named on standard error, and ends with exit code 1: nobody takes the rest for all.
 
+use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -64,20 +65,22 @@ enum StoreAt {
     File(PathBuf),
     Redis(String),
     Postgres(String),
+    /// None of these, and why. Said later: what clap says of a wrong value quotes it.
+    Nowhere(&'static str),
 }
 
 impl FromStr for StoreAt {
-    type Err = &'static str;
+    type Err = Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (scheme, rest) = text.split_once(':').unwrap_or((text, ""));
-        match (scheme, rest) {
-            ("file", "") => Err("a path has to follow `file:`"),
-            ("file", path) => Ok(Self::File(path.into())),
-            ("redis" | "rediss" | "redis+unix", _) => Ok(Self::Redis(text.to_owned())),
-            ("postgres" | "postgresql", _) => Ok(Self::Postgres(text.to_owned())),
-            _ => Err("write `file:PATH`, `redis://…` or `postgres://…`"),
-        }
+        Ok(match (scheme, rest) {
+            ("file", "") => Self::Nowhere("a path has to follow `file:`"),
+            ("file", path) => Self::File(path.into()),
+            ("redis" | "rediss" | "redis+unix", _) => Self::Redis(text.to_owned()),
+            ("postgres" | "postgresql", _) => Self::Postgres(text.to_owned()),
+            _ => Self::Nowhere("write `file:PATH`, `redis://…` or `postgres://…`"),
+        })
     }
 }
 
@@ -88,6 +91,7 @@ impl StoreAt {
         let in_redis = || tenant.into_iter().fold(RedisOptions::new(), RedisOptions::tenant);
         let in_postgres = || tenant.into_iter().fold(PostgresOptions::new(), PostgresOptions::tenant);
         Ok(match self {
+            Self::Nowhere(why) => return Err(Failure::new(Code::Usage, format!("invalid `--store`: {why}"))),
             Self::File(_) if tenant.is_some() => {
                 return Err(Failure::new(Code::Usage, "a file has no tenants: leave out `--tenant`"));
             }

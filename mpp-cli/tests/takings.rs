@@ -82,6 +82,8 @@ fn a_servers_ledger_is_a_table_csv_or_json_and_the_undelivered_are_one_query() {
     let (none, _) = ledger(&store, &["--json", "--until", "2026-01-01T00:00:00Z"]);
     assert_eq!(serde_json::from_str::<Value>(&none).unwrap()["payments"].as_array().unwrap().len(), 0);
 
+    let (said, code) = ledger("postgress://shop:wr0ng@db/payments", &["--json"]);
+    assert!(said.contains("write `file:PATH`") && code == Some(2) && !said.contains("wr0ng"), "{said}");
     let (said, code) = ledger(&store, &["--tenant", "shop"]);
     assert!(said.contains("a file has no tenants") && code == Some(2), "{said}");
 
