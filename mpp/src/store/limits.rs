@@ -29,6 +29,9 @@ use super::Quota;
 /// | `PostgresStore` | 500 on the disk | 50 GB |
 /// | `RedisStore` | 760 **in memory** | 76 GB: give Redis a `maxmemory`, at which the store is full, too |
 ///
+/// Quotas share that `maxmemory`: it has to have room beside all of [`free`](Self::free) (below a gigabyte by default), which anybody
+/// can fill without paying. Where it has not, lower the limit of free keys, or free proofs close the paid routes.
+///
 /// ```
 /// use mpp::store::Limits;
 /// assert_eq!(Limits::default(), Limits { paid: 1_000_000, free: 100_000 });

@@ -165,10 +165,7 @@ fn unreachable(error: &io::Error) -> StoreError {
 /// What Redis said, without its free text: that may quote names or passwords.
 fn told(error: &RedisError) -> StoreError {
     match error.code() {
-        Some("MPPLOST") => failed(
-            "Redis has lost its data or the latest of it, or is another one than before: payments made so far may be unknown to it. When \
-             that is dealt with, start the servers again",
-        ),
+        Some("MPPLOST") => lost(),
         Some("MPPCLOCK") => failed(
             "the clock of this machine is behind that of Redis: it would take credentials that Redis has rightly forgotten. Set \
              the clocks of both",
@@ -180,6 +177,13 @@ fn told(error: &RedisError) -> StoreError {
         Some(code) => failed(&format!("Redis refused ({code})")),
         None => failed(&format!("Redis did not answer properly: {}", error.category())),
     }
+}
+
+pub(super) fn lost() -> StoreError {
+    failed(
+        "Redis has lost its data or the latest of it, or is another one than before: payments made so far may be unknown to it. When \
+         that is dealt with, start the servers again",
+    )
 }
 
 fn failed(why: &str) -> StoreError {

@@ -50,6 +50,7 @@ use redis::{Script, ScriptInvocation, Value};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::vec;
 
 /// A [`Store`] on a Redis server, shared by every process that connects to it with the same tenant.
 ///
@@ -74,7 +75,8 @@ pub struct RedisStore {
     page: Script,
     time: Time,
     limits: Limits,
-    /// The highest version that was written or read here: a database whose counter is lower has lost writes.
+    /// The highest version that was written or read here: a database whose counter is lower has lost writes. The highest of
+    /// all once that was noticed.
     seen: AtomicU64,
 }
 
@@ -273,8 +275,7 @@ impl RedisStore {
         call.key(&names.values[other]).key(&names.endings[other]);
         call.arg(key.as_str()).arg(expect).arg(self.time.here()).arg(BEHIND).arg(verb);
         call.arg(or_empty(keep)).arg(value).arg(self.limits.of(key.quota()));
-        let answer: Vec<Value> = self.link.script(&call).await?;
-        let mut answer = answer.into_iter();
+        let mut answer = self.ask(&call).await?;
         let cas = match (text(answer.next())?.as_str(), answer.next(), answer.next()) {
             ("written", version, None) => Cas::Written(self.version(version)?),
             ("removed", None, None) => Cas::Removed,
@@ -303,8 +304,7 @@ impl RedisStore {
             call.key(&names.index);
             call.key(&names.values[Quota::Paid.index()]).key(&names.values[Quota::Free.index()]);
             call.arg(prefix).arg(&after).arg(limit.min(LARGEST_PAGE));
-            let answer: Vec<Value> = self.link.script(&call).await?;
-            let mut answer = answer.into_iter();
+            let mut answer = self.ask(&call).await?;
             after = text(answer.next())?;
             if after.is_empty() {
                 break;
@@ -325,6 +325,17 @@ impl RedisStore {
         call.arg(&self.names.generation_value).arg(self.seen.load(Ordering::Acquire));
         call.arg(or_empty(self.time.instead()));
         call
+    }
+
+    async fn ask(&self, call: &ScriptInvocation<'_>) -> Result<vec::IntoIter<Value>, StoreError> {
+        let answer: Vec<Value> = self.link.script(call).await?;
+        if matches!(answer.first(), Some(Value::BulkString(said)) if said == b"lost") {
+            // For good: a Redis that takes no writes just now (too few replicas after a failover) still has the generation, and
+            // others will have made up for what is missing, in number, before it is asked again.
+            self.seen.store(u64::MAX, Ordering::Release);
+            return Err(link::lost());
+        }
+        Ok(answer.into_iter())
     }
 
     fn version(&self, value: Option<Value>) -> Result<Version, StoreError> {

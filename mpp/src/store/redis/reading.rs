@@ -9,7 +9,9 @@ use std::collections::BTreeSet;
 
 impl RedisStore {
     /// Opens what the servers of a tenant have written, and writes nothing: for tools beside them, like `mpp ledger`. Whether
-    /// this Redis keeps what it is given is not asked, and a user that may only read (`GET`, `SCAN`, `TIME` and scripts) will do.
+    /// this Redis keeps what it is given is not asked, and a user that may only read will do: `ACL SETUSER auditor on >password
+    /// ~{mpp:shop}:* +@read +time +eval +evalsha +script|load` (Redis wants the keys of scripts without `%R`). Should writes be missing
+    /// that it has read itself, a user that may says so to the servers, as they do to each other.
     ///
     /// # Errors
     /// As [`connect`](Self::connect); also when no server of that tenant has ever connected. The tenants that are there are
@@ -31,11 +33,16 @@ impl RedisStore {
     }
 }
 
-/// The generation that a server has written, or who has written one.
+/// The generation that a server has written; without one nothing is there, and others are named.
 pub(super) async fn generation(link: &Link, names: &Names, tenant: &str) -> Result<String, StoreError> {
     let found: Option<String> = link.call(redis::cmd("GET").arg(&names.generation)).await?;
-    match found {
-        Some(generation) => Ok(generation),
+    if let Some(generation) = found {
+        return Ok(generation);
+    }
+    // The servers take it away when they notice that something is missing. What is left can be read: it is wanted then.
+    let versions: Option<u64> = link.call(redis::cmd("GET").arg(&names.versions)).await?;
+    match versions {
+        Some(_) => Ok(String::new()),
         None => Err(nothing_of(tenant, &tenants(link).await)),
     }
 }
