@@ -250,8 +250,52 @@ async fn a_redis_that_was_restored_from_yesterday_is_noticed_by_every_server() {
     // This one has never seen what is missing.
     assert!(idle.cas(&today, None, Some(live(b"claimed again"))).await.is_err_and(lost));
     assert!(idle.get(&yesterday).await.is_err_and(lost));
+    let url = format!("redis://127.0.0.1:{}", server.port);
+    let ledger = RedisStore::read_only(&url, RedisOptions::new().tenant("t")).await.unwrap();
+    assert_eq!(ledger.scan("paid/", None, 10).await.unwrap().len(), 1, "what is left can be looked at");
     let anew = redis(&server, "t").await.unwrap().get(&yesterday).await;
     assert!(anew.unwrap().is_some(), "a server that starts afterwards works on what is there");
+}
+
+#[tokio::test]
+async fn a_server_that_noticed_a_loss_does_not_forget_it_when_others_have_made_up_for_it_in_number() {
+    let Some(server) = Server::redis(DURABLE) else { return };
+    let (store, other) = (redis(&server, "t").await.unwrap(), redis(&server, "t").await.unwrap());
+    let (early, late) = (Key::new(Quota::Paid, "entry", "early"), Key::new(Quota::Paid, "entry", "late"));
+    store.cas(&early, None, Some(live(b"settled"))).await.unwrap();
+    store.cas(&late, None, Some(live(b"delivered"))).await.unwrap();
+    // After a failover the last write is missing, and the new primary takes none: it has no replica yet.
+    assert_eq!(server.answer("SET {mpp:t}:versions 1"), "+OK");
+    assert_eq!(server.answer("HDEL {mpp:t}:values:paid paid/entry/late"), ":1");
+    assert_eq!(server.answer("CONFIG SET min-replicas-to-write 1"), "+OK");
+    let lost =
+        |error: StoreError| matches!(&error, StoreError::Backend(why) if why.contains("lost its data"));
+    assert!(store.get(&late).await.is_err_and(lost));
+
+    assert_eq!(server.answer("CONFIG SET min-replicas-to-write 0"), "+OK");
+    other.cas(&Key::new(Quota::Paid, "entry", "another"), None, Some(live(b"settled"))).await.unwrap();
+    assert!(store.cas(&late, None, Some(live(b"claimed again"))).await.is_err_and(lost));
+    assert!(other.get(&early).await.is_err_and(lost), "the other one is told as soon as it can be");
+}
+
+#[tokio::test]
+async fn a_user_of_a_redis_that_may_only_read_sees_what_a_tenant_has() {
+    let Some(server) = Server::redis(DURABLE) else { return };
+    redis(&server, "t")
+        .await
+        .unwrap()
+        .cas(&Key::new(Quota::Paid, "entry", "n3vQ"), None, Some(live(b"1")))
+        .await
+        .unwrap();
+    // As the documentation of `read_only` says, and nothing more.
+    let rights = "ACL SETUSER auditor on >pw ~{mpp:t}:* +@read +time +eval +evalsha +script|load";
+    assert_eq!(server.answer(rights), "+OK");
+    let url = format!("redis://auditor:pw@127.0.0.1:{}", server.port);
+    let ledger = RedisStore::read_only(&url, RedisOptions::new().tenant("t")).await.unwrap();
+    assert_eq!(ledger.scan("paid/", None, 10).await.unwrap().len(), 1);
+    assert!(ledger.get(&Key::new(Quota::Paid, "entry", "n3vQ")).await.unwrap().is_some());
+    let nobody = RedisStore::read_only(&url, RedisOptions::new().tenant("u")).await.unwrap_err().to_string();
+    assert!(nobody.contains("NOPERM"), "{nobody}");
 }
 
 const REDIS_KEYS: [&str; 7] =
@@ -283,6 +327,51 @@ async fn a_postgres_that_was_restored_from_yesterday_takes_no_writes_of_a_server
         matches!(anew, Ok(Cas::Written(_))),
         "a server that starts afterwards works on what is there: {anew:?}"
     );
+}
+
+#[tokio::test]
+async fn a_postgres_replica_that_lags_has_lost_nothing() {
+    let Some(mut server) = Server::postgres() else { return };
+    let store = postgres(&server, "t").await.unwrap();
+    let key = Key::new(Quota::Paid, "entry", "n3vQ");
+    store.cas(&key, None, Some(live(b"settled"))).await.unwrap();
+    let [primary, replica] = ["primary", "replica"].map(|name| server.data().with_file_name(name));
+    swap_data(&mut server, |data| {
+        assert!(Command::new("cp").arg("-a").arg(data).arg(&replica).status().unwrap().success());
+        std::fs::write(replica.join("standby.signal"), "").unwrap();
+    })
+    .await;
+    for _ in 0..40 {
+        let there = ready(|| store.get(&key)).await.map(|there| there.version);
+        store.cas(&key, there, Some(live(b"delivered"))).await.unwrap();
+    }
+
+    swap_data(&mut server, |data| {
+        std::fs::rename(data, &primary).unwrap();
+        std::fs::rename(&replica, data).unwrap();
+    })
+    .await;
+    let there = ready(|| store.get(&key)).await.map(|there| there.version);
+    let error = store.cas(&key, there, Some(live(b"delivered"))).await.unwrap_err().to_string();
+    assert!(error.contains("replica"), "{error}");
+
+    swap_data(&mut server, |data| {
+        std::fs::rename(data, &replica).unwrap();
+        std::fs::rename(&primary, data).unwrap();
+    })
+    .await;
+    let there = ready(|| store.get(&key)).await.map(|there| there.version);
+    let written = store.cas(&key, there, Some(live(b"delivered"))).await;
+    assert!(matches!(written, Ok(Cas::Written(_))), "{written:?}");
+}
+
+/// While the server is stopped.
+async fn swap_data(server: &mut Server, change: impl FnOnce(&std::path::Path)) {
+    server.kill();
+    // Its children notice a moment later.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    change(&server.data());
+    server.start();
 }
 
 #[tokio::test]
@@ -512,7 +601,10 @@ async fn no_error_says_the_password_of_a_postgres() {
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_that_start_together_create_the_tables_in_postgres_once() {
     let Some(server) = Server::postgres() else { return };
-    postgres(&server, "warm").await.expect("it is up");
+    let url = server.postgres_url("postgres", "secret");
+    let mut admin = ready(|| sqlx::PgConnection::connect(&url)).await;
+    let stricter = "ALTER DATABASE postgres SET default_transaction_isolation = 'repeatable read'";
+    sqlx::raw_sql(stricter).execute(&mut admin).await.unwrap();
     let server = Arc::new(server);
     let mut starts = JoinSet::new();
     for _ in 0..8 {
