@@ -14,8 +14,8 @@ use divan::{AllocProfiler, Bencher};
 use mpp::{Mpp, Secret, Stripe, Tempo};
 
 #[macro_use]
-#[path = "shared/hundred.rs"]
-mod hundred;
+#[path = "shared/registered.rs"]
+mod registered;
 
 #[global_allocator]
 static ALLOCATOR: AllocProfiler = AllocProfiler::system();
@@ -31,56 +31,12 @@ fn main() {
     divan::main();
 }
 
-/// What `#[mpp::charge]` writes beside a handler, without the handler: ten thousand of those take minutes to compile.
-macro_rules! price {
-    () => {
-        const _: () = {
-            static PRICE: mpp::PriceSpec = {
-                use mpp::__private::{Amount, Currency, OfferSpec};
-                mpp::PriceSpec {
-                    module: module_path!(),
-                    name: "weather",
-                    offers: &[
-                        OfferSpec::fixed("tempo", Currency::USDC, Amount::whole(1)),
-                        OfferSpec::fixed("stripe", Currency::USDC, Amount::whole(1)),
-                    ],
-                    ..mpp::PriceSpec::NEW
-                }
-            };
-            mpp::__private::inventory::submit! { mpp::__private::Registered(&PRICE) }
-        };
-    };
-}
-
-macro_rules! thousand {
-    ($price:ident) => {
-        hundred!($price);
-        hundred!($price);
-        hundred!($price);
-        hundred!($price);
-        hundred!($price);
-        hundred!($price);
-        hundred!($price);
-        hundred!($price);
-        hundred!($price);
-        hundred!($price);
-    };
-}
-
 mod few {
-    thousand!(price);
+    ten! { ten! { ten! { price!("tempo", "stripe"); } } }
 }
 
 mod many {
-    thousand!(price);
-    thousand!(price);
-    thousand!(price);
-    thousand!(price);
-    thousand!(price);
-    thousand!(price);
-    thousand!(price);
-    thousand!(price);
-    thousand!(price);
+    nine! { ten! { ten! { ten! { price!("tempo", "stripe"); } } } }
 }
 
 fn server(without: Option<&str>) -> Mpp {

@@ -1,55 +1,21 @@
 //! A thousand prices, of which a service may have ten or a hundred.
-//!
-//! They are what `#[mpp::charge]` writes beside a handler, without the handler: so many of those would take minutes to compile, and
-//! ten times as many of these would, too.
 
 use mpp::{Builder, PriceSpec};
 
 #[macro_use]
-#[path = "../../../shared/hundred.rs"]
-mod hundred;
-
-macro_rules! price {
-    () => {
-        const _: () = {
-            static PRICE: mpp::PriceSpec = {
-                use mpp::__private::{Amount, Currency, OfferSpec};
-                mpp::PriceSpec {
-                    module: module_path!(),
-                    name: "weather",
-                    offers: &[OfferSpec::fixed("sandbox", Currency::USDC, Amount::cents(5))],
-                    ..mpp::PriceSpec::NEW
-                }
-            };
-            mpp::__private::inventory::submit! { mpp::__private::Registered(&PRICE) }
-        };
-    };
-}
-
-macro_rules! nine {
-    ($times:ident) => {
-        $times!(price);
-        $times!(price);
-        $times!(price);
-        $times!(price);
-        $times!(price);
-        $times!(price);
-        $times!(price);
-        $times!(price);
-        $times!(price);
-    };
-}
+#[path = "../../../shared/registered.rs"]
+mod registered;
 
 mod to_ten {
-    ten!(price);
+    ten! { price!("sandbox"); }
 }
 
 mod to_a_hundred {
-    nine!(ten);
+    nine! { ten! { price!("sandbox"); } }
 }
 
 mod to_a_thousand {
-    nine!(hundred);
+    nine! { ten! { ten! { price!("sandbox"); } } }
 }
 
 /// How many prices there are up to the end of each module.
