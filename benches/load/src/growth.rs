@@ -113,7 +113,7 @@ fn measured(figure: &str, sizes: &[usize], pace: Pace, service: impl Fn(usize) -
     }
     for (size, _, [given, asked, paid]) in services {
         for (case, times) in [("free handler", given), ("402", asked), ("payment", paid)] {
-            report::point(figure, case, size as f64, median(times));
+            times.iter().for_each(|time| report::point(figure, case, size as f64, *time));
         }
     }
 }
@@ -161,7 +161,7 @@ fn headers(pace: Pace) {
         }
     }
     for (kind, size, _, times) in kinds {
-        report::point("headers", kind, size as f64, median(times));
+        times.iter().for_each(|time| report::point("headers", kind, size as f64, *time));
     }
 }
 
@@ -272,9 +272,4 @@ impl Service {
 fn of_this_thread() -> f64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -52,7 +52,7 @@ fn outside(count: usize) -> usize {
     0
 }
 
-/// A point of a series of a figure.
+/// A point of a series of a figure; of several at one place, as those of many rounds are, the median is drawn.
 pub(crate) fn point(figure: &str, series: &str, x: f64, y: f64) {
     line(&json!({ "figure": figure, "series": series, "x": x, "y": y }));
 }
