@@ -175,7 +175,7 @@ impl Spread {
 /// To five digits: more would say nothing, and make the file hard to read.
 fn rounded(value: f64) -> f64 {
     if value == 0.0 || !value.is_finite() {
-        return 0.0;
+        return value;
     }
     let digits = 4 - value.abs().log10().floor() as i32;
     format!("{value:.*}", usize::try_from(digits).unwrap_or(0)).parse().unwrap_or(value)
@@ -212,6 +212,7 @@ mod tests {
         assert_eq!(rounded(1.234_567_8), 1.2346);
         assert_eq!(rounded(0.000_123_456), 0.000_123_46);
         assert_eq!(rounded(0.0), 0.0);
+        assert_eq!(rounded(f64::INFINITY), f64::INFINITY);
     }
 
     #[test]

@@ -302,6 +302,16 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_close_to_a_floor_that_the_optimiser_took_away() {
+        let of = |floor: Spread| {
+            let cases = [("valid_credential::ours", runs(&[58e3; 3])), ("parts::all_of_a_payment", floor)];
+            row(&with("router", TIME, &cases), "valid credential")
+        };
+        assert!(of(runs(&[41e3, 0.0, 41e3])).ends_with("| met in 2 of 3 runs |"));
+        assert!(of(runs(&[0.0; 3])).ends_with("| **missed** |"));
+    }
+
+    #[test]
     fn a_lead_over_the_peer_is_a_ratio_of_what_both_cost_over_the_free_handler() {
         let cases = [
             ("free_handler::axum", 500.0),
