@@ -175,7 +175,8 @@ impl Group {
             Group::Gate => GATE,
             Group::Methods => Page {
                 title: "Verification before the first question to the network",
-                about: "From an authentic challenge and a decoded payload to the plan that is journaled.",
+                about: "From an authentic challenge and a decoded payload to the plan that is journaled, or, of Tempo, to the last thing \
+                        that is found out before the node would be asked.",
                 case: "credential",
                 columns: DIVAN,
                 figures: &[],
@@ -247,7 +248,7 @@ const ROUTER: Page = Page {
 
 const GATE: Page = Page {
     title: "A request through our router alone",
-    about: "The same requests without the peers, in a program that is built faster; every feature of the library is on.",
+    about: "The same requests without the peers, in a program that is built faster; every feature of the library but `metrics` is on.",
     case: "request",
     columns: &[
         column("median", TIME, Median(Time)),
@@ -324,9 +325,10 @@ const CHAIN: Page = Page {
 const STORES: Page = Page {
     title: "Claims",
     about: "A claim is the compare-and-swap that makes a payment single, of 400 bytes under a new key. Redis syncs its log with every \
-            write, PostgreSQL and redb with every commit. One at a time, and 16 and 64 at once, all of them in turn. The floor is what the \
-            disk takes for it, below which no durable store can be: the same bytes written into a file that is long enough already, and \
-            one `fdatasync` for all that are asked at once. Memory, which keeps nothing, needs none.",
+            write, PostgreSQL and redb with every commit. One at a time, and 16 and 64 at once, all of them in turn. Our store has eight \
+            connections to PostgreSQL, pgbouncer has three, and through it each claim is a transaction with nothing prepared. The floor is \
+            what the disk takes for it, below which no durable store can be: the same bytes written into a file that is long enough already, \
+            and one `fdatasync` for all that are asked at once. Memory, which keeps nothing, needs none.",
     case: "store",
     columns: &[
         column("one at a time: claims a second", "1 rate", Spread(Rate)),
