@@ -112,13 +112,11 @@ pub(crate) fn run(load: &Load<'_>) -> Answered {
     loop {
         let now = Instant::now();
         assert!(now - heard < PATIENCE, "{} does not answer", load.server);
-        let next = if now < end {
-            connections.iter_mut().filter_map(|connection| connection.send_what_is_due(load, now)).min()
-        } else if connections.iter().any(|connection| connection.asked.is_some()) {
-            None
-        } else {
+        let due = |connection: &mut Connection| connection.send_what_is_due(load, now, end);
+        let next = connections.iter_mut().filter_map(due).min();
+        if next.is_none() && connections.iter().all(|connection| connection.asked.is_none()) {
             return Answered { answers, lasted: now - start, latency, size };
-        };
+        }
         let wait = match load.model {
             Model::Closed => Duration::ZERO,
             Model::Open { .. } => {
@@ -135,9 +133,7 @@ pub(crate) fn run(load: &Load<'_>) -> Answered {
                 heard = Instant::now();
                 latency.record(heard - answer.asked);
                 (answers, size) = (answers + 1, answer.size);
-                if heard < end {
-                    connection.send_what_is_due(load, heard);
-                }
+                connection.send_what_is_due(load, heard, end);
             }
         }
     }
@@ -176,9 +172,14 @@ impl Connection {
         Self { stream, due, asked: None, heard: vec![0; 64 * 1024], length: 0 }
     }
 
-    /// Sends the next request if nothing is under way and it is due; else says when it will be.
-    fn send_what_is_due(&mut self, load: &Load<'_>, now: Instant) -> Option<Instant> {
-        if self.asked.is_some() {
+    /// Sends the next request if nothing is under way and it is due; else says when it will be, if before the end. What was due before
+    /// the end and is late is sent after it: a server that stands still then stops nobody's clock either.
+    fn send_what_is_due(&mut self, load: &Load<'_>, now: Instant, end: Instant) -> Option<Instant> {
+        let next = match load.model {
+            Model::Closed => now,
+            Model::Open { .. } => self.due,
+        };
+        if self.asked.is_some() || next >= end {
             return None;
         }
         if self.due > now {
@@ -279,13 +280,12 @@ mod tests {
         }
     }
 
-    fn measured(model: Model) -> Answered {
+    fn measured(model: Model, lasting: Duration) -> Answered {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let server = listener.local_addr().expect("it is bound");
         let stall = Duration::from_millis(400);
         let thread = std::thread::spawn(move || stalling(listener, stall));
         let request = b"GET / HTTP/1.1\r\nhost: here\r\n\r\n";
-        let lasting = Duration::from_millis(600);
         let answered = run(&Load { server, request, expected: 200, connections: 1, model, lasting });
         thread.join().expect("it ends with the connection");
         answered
@@ -293,14 +293,22 @@ mod tests {
 
     #[test]
     fn requests_that_were_due_during_a_stall_count_from_when_they_were_due() {
-        let open = measured(Model::Open { rate: 100.0 });
+        let lasting = Duration::from_millis(600);
+        let open = measured(Model::Open { rate: 100.0 }, lasting);
         // Some forty requests were due while the server stood still: the median has waited too. (With a clock that starts when
         // a request is sent, one of them would have.)
         assert!(open.latency.quantile(0.5) > 50e6, "{}", open.latency.quantile(0.5));
-        let closed = measured(Model::Closed);
+        let closed = measured(Model::Closed, lasting);
         assert!(closed.latency.quantile(0.5) < 50e6, "{}", closed.latency.quantile(0.5));
         assert!(closed.latency.quantile(1.0) >= 400e6, "{}", closed.latency.quantile(1.0));
         assert_eq!(closed.size, 38);
+    }
+
+    #[test]
+    fn requests_that_were_due_during_a_stall_count_even_if_it_outlasts_the_run() {
+        let open = measured(Model::Open { rate: 100.0 }, Duration::from_millis(300));
+        assert_eq!(open.answers, 30);
+        assert!(open.latency.quantile(0.5) > 200e6, "{}", open.latency.quantile(0.5));
     }
 
     #[test]
