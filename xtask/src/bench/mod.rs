@@ -165,8 +165,9 @@ fn measured(
 }
 
 /// How often a program of divan's is run, each time as a new process. What slows a machine for a moment slows a case from its first
-/// sample to its last; of several runs it slows one, and the middle one counts.
-const RUNS: usize = 5;
+/// sample to its last, because that takes milliseconds; of many runs it slows the fewer, and the middle one counts. A shared machine can
+/// be slow for a third of the time: of five runs, three would then be too often.
+const RUNS: usize = 15;
 
 /// What a program of divan's printed: the cases of its tree, and of its lines.
 fn one_run(output: &str) -> Vec<Case> {

@@ -26,11 +26,11 @@ const HEAD: &str = "\
 # Results
 
 Written by `cargo xtask bench` from `results.json`; do not edit. A group is measured as a whole, at one time on one machine, and only
-ratios within it mean anything: an absolute number says as much about the machine as about the code. What runs in one process is run five
-times, and the median of the runs stands here. A difference or a ratio of two cases is formed within each run, and is the median of those;
-in brackets, where there are any, the lowest and the highest (over loopback the 95% interval of the median). A target is met when all that
-is in the brackets meets it; where only the median does, the table says so. `cargo xtask bench --only <group>` measures one group again and
-leaves the others.
+ratios within it mean anything: an absolute number says as much about the machine as about the code. What runs in one process is run
+several times, and the median of the runs stands here. A difference or a ratio of two cases is formed within each run, and is the median
+of those; in brackets, where there are any, the lowest and the highest (over loopback the 95% interval of the median). A target is met
+when all that is in the brackets meets it; where only the median does, the table says so. `cargo xtask bench --only <group>` measures one
+group again and leaves the others.
 
 ";
 
