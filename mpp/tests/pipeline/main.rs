@@ -27,6 +27,7 @@ mod mutation;
 mod observe;
 mod oracle;
 mod order;
+mod r1;
 mod rates;
 mod recovery;
 mod redelivery;

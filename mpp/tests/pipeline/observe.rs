@@ -62,7 +62,7 @@ impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Exchange {
     }
 
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
-        if ["mpp::payment", "mpp::ledger"].contains(&event.metadata().target()) {
+        if ["mpp", "mpp::payment", "mpp::ledger"].contains(&event.metadata().target()) {
             let mut fields = BTreeMap::new();
             event.record(&mut Fields(&mut fields));
             let message = fields.remove("message").expect("every step has a name");
@@ -592,5 +592,23 @@ mod metrics {
             sponsors(),
             ["mpp_sponsor_budget_left{method=tempo} 12.5", "mpp_sponsor_budget_total{method=tempo} 25"]
         );
+    }
+}
+
+mod r1 {
+    use super::*;
+    use mpp::store::{Keep, Key, Quota, Write};
+
+    #[tokio::test(start_paused = true)]
+    async fn every_entry_that_nobody_can_read_is_told_with_its_key() {
+        let log = Log::listen();
+        let lab = Lab::new();
+        for name in ["one", "two", "three"] {
+            let garbage = Write { value: vec![0xff; 9], keep: Keep::Live };
+            lab.shelf.cas(&Key::new(Quota::Paid, "entry", name), None, Some(garbage)).await.unwrap();
+        }
+        lab.mpp.recover().await.unwrap_err();
+        let told: Vec<_> = log.events.lock().unwrap().iter().filter_map(|(_, fields)| fields.get("key").cloned()).collect();
+        assert_eq!(told, ["paid/entry/one", "paid/entry/three", "paid/entry/two"]);
     }
 }
