@@ -83,7 +83,8 @@ async fn a_key_of_another_payment_is_a_409_also_when_an_undelivered_payment_has_
     let lab = Lab::new();
     let other = credential(&first(&lab.client.post("/order").unpaid().await), "tx1");
     let post = |key: &'static str, paid: &str| {
-        lab.client.post("/order").header("idempotency-key", key).presenting(paid)
+        let (request, paid) = (lab.client.post("/order").header("idempotency-key", key), paid.to_owned());
+        async move { request.presenting(&paid).await }
     };
     assert_eq!(post("theirs", &other).await.text(), "sold in run 1");
     settle_down().await;
