@@ -8,8 +8,8 @@
 use super::Mpp;
 use super::drain::Pass;
 use super::journal::{
-    Again, Claim, Claimed, DeliveryState, Entry, Found, Held, JournalError, NewClaim, Patience, PaymentState,
-    Proofs, Settled, Settling, Started, Taken,
+    Again, Claim, Claimed, Entry, Found, Held, JournalError, NewClaim, Patience, Proofs, Settled, Settling,
+    Started, Taken,
 };
 use super::observe::{Failure, TARGET, Verdict};
 use super::paid::{Delivery, Hold, Proved};
@@ -311,12 +311,6 @@ fn tell_claim<S>(claim: &Claim<S>, outcome: &str) {
 /// Whether no run may start any more for a settled payment.
 pub(super) fn is_over(mpp: &Mpp, entry: &Entry, now: Timestamp) -> bool {
     entry.attempts >= mpp.0.max_runs || now > Timestamp::from_unix(entry.expires) + mpp.0.journal.grace()
-}
-
-/// Whether it is paid for, and will not be delivered.
-pub(super) fn is_past(mpp: &Mpp, entry: &Entry, now: Timestamp) -> bool {
-    matches!(entry.payment, PaymentState::Settled(_))
-        && (entry.delivery == DeliveryState::RefundDue || is_over(mpp, entry, now))
 }
 
 /// What a running handler's payment stands on.

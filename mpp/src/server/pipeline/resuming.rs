@@ -10,11 +10,15 @@ use crate::server::journal::{
 use crate::server::replay::IdempotencyKey;
 use crate::server::respond::Answer;
 use crate::server::settlement::{self, Outcome};
-use crate::store::{Quota, Version};
+use crate::store::{StoreError, Version};
 use std::time::Duration;
 
 /// How long a copy of a credential in use waits for its twin.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How many keys a payment takes: clients name another one after a failure. Each is a value in the store, and who has paid once could
+/// write any number of them.
+const KEYS: usize = 4;
 
 impl Visit {
     pub(super) async fn look_up(&mut self) -> Result<Option<Admission>, Answer> {
@@ -55,7 +59,7 @@ impl Visit {
             let Some(entry) = authentic.own_entry(&found.record) else {
                 return self.over(authentic, &found.record).await;
             };
-            let (version, mut entry) = (found.version, entry.clone());
+            let (version, entry) = (found.version, entry.clone());
             let now = mpp.now();
             if entry.lease.is_live(now) {
                 // At most two copies wait, and not for long; the others come back later.
@@ -67,21 +71,8 @@ impl Visit {
                     return Err(Answer::in_progress());
                 }
             } else {
-                // Before the key is taken: nothing at all is claimed any more.
                 let Some(_pass) = mpp.0.journal.doors().enter() else { return Err(Answer::closed()) };
-                // A key that came with a later attempt only: one, and none for what delivers nothing any more. Each is a value in the
-                // store, and who has paid once could write any number of them.
-                if let Some(key) = authentic.key.as_ref().map(IdempotencyKey::proof)
-                    && !entry.proof_keys.iter().any(|proof| IdempotencyKey::is_proof(proof))
-                    && !settlement::is_past(mpp, &entry, now)
-                {
-                    let holder = mpp.0.journal.hold(quota, key, id, entry.expires, now).await;
-                    if holder.map_err(|e| store_trouble(&e))? == Taking::Theirs {
-                        return Err(key_in_use());
-                    }
-                    entry.proof_keys.push(key.to_owned());
-                }
-                if let Some(outcome) = self.take_over(quota, id, version, entry, now).await {
+                if let Some(outcome) = self.take_over(authentic, version, entry, now).await {
                     return match self.conclude(outcome, None)? {
                         Some(admission) => Ok(Standing::Open(admission)),
                         None => Ok(Standing::Vacant),
@@ -130,17 +121,40 @@ impl Visit {
         self.mpp.0.journal.holder(key.proof()).await.map_err(|e| store_trouble(&e))
     }
 
+    /// A key that came with a later attempt only, when nothing but the write of its entry is left to do.
+    async fn take_key(
+        &self,
+        authentic: &Authentic,
+        entry: &mut Entry,
+        now: Timestamp,
+    ) -> Result<Taking, StoreError> {
+        let Some(key) = authentic.key.as_ref().map(IdempotencyKey::proof) else { return Ok(Taking::Ours) };
+        let (journal, id) = (&self.mpp.0.journal, authentic.credential.challenge.id.as_str());
+        if entry.proof_keys.iter().any(|proof| proof == key) {
+            return Ok(Taking::Ours);
+        }
+        if entry.proof_keys.iter().filter(|proof| IdempotencyKey::is_proof(proof)).count() >= KEYS {
+            // Not taken. It may be nobody's, and nobody else's.
+            let is_theirs = journal.holder(key).await?.is_some_and(|holder| holder != id);
+            return Ok(if is_theirs { Taking::Theirs } else { Taking::Ours });
+        }
+        let taking = journal.hold(authentic.quota, key, id, entry.expires, now).await?;
+        if taking == Taking::Ours {
+            entry.proof_keys.push(key.to_owned());
+        }
+        Ok(taking)
+    }
+
     /// Nobody works on this entry: do. Paid for and undelivered is delivered; anything else is finished first. `None` when
     /// somebody else was quicker.
     pub(super) async fn take_over(
         &self,
-        quota: Quota,
-        id: &str,
+        authentic: &Authentic,
         version: Version,
-        entry: Entry,
+        mut entry: Entry,
         now: Timestamp,
     ) -> Option<Outcome> {
-        let mpp = &self.mpp;
+        let (mpp, quota, id) = (&self.mpp, authentic.quota, authentic.credential.challenge.id.as_str());
         let journal = &mpp.0.journal;
         if matches!(entry.payment, PaymentState::Settled(_)) {
             if entry.delivery == DeliveryState::RefundDue {
@@ -167,6 +181,11 @@ impl Visit {
         // What is settled asks no network.
         if room.is_none() && !matches!(entry.payment, PaymentState::Settled(_)) {
             return Some(Outcome::Busy);
+        }
+        match self.take_key(authentic, &mut entry, now).await {
+            Ok(Taking::Ours) => {}
+            Ok(Taking::Theirs) => return Some(Outcome::KeyInUse),
+            Err(error) => return Some(Outcome::Store(error)),
         }
         let taken = match journal.take_over(&mpp.0.sealer, quota, id.to_owned(), version, entry, now).await {
             Ok(taken) => taken,
