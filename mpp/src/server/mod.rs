@@ -215,7 +215,8 @@ impl Mpp {
     /// Returns when [`drain`](Self::drain) was called and nothing that was paid for is under way: no settlement, no handler,
     /// no delivery or kept response being recorded, here and in the configurations that this one [replaced](Builder::replaces).
     ///
-    /// It waits for as long as a handler takes. A process that cannot, ends: what was under way is in the journal, and the
+    /// It waits for as long as a handler takes, and where the store is out of reach until a payment is given back to its credential: for
+    /// the grace period, and an hour at most. A process that cannot, ends: what was under way is in the journal, and the
     /// next process goes on with it.
     ///
     /// ```
