@@ -10,8 +10,8 @@ use super::archive::{Ending, Listing};
 use super::proofs::Taking;
 use super::record::{encode, encode_open, listed, read};
 use super::{
-    Again, Bill, DeliveryState, Entry, Identity, Journal, JournalError, Kept, Lease, PaymentState, Record,
-    outcome,
+    Again, Bill, DeliveryState, Entry, Found, Identity, Journal, JournalError, Kept, Lease, PaymentState,
+    Record, outcome,
 };
 use crate::protocol::{Fingerprint, Timestamp};
 use crate::store::{Cas, Keep, Key, Quota, StoreError, Version, Write};
@@ -144,7 +144,7 @@ impl<S> Claim<S> {
                     self.version = found.version;
                 }
                 // What we wrote before, and heard no answer of.
-                Err(JournalError::Lost(Some(found))) if self.is_ours(&found.record) => {
+                Err(JournalError::Lost(Some(found))) if self.is_ours(&found) => {
                     self.version = found.version;
                     continue;
                 }
@@ -165,11 +165,15 @@ impl<S> Claim<S> {
         }
     }
 
-    /// Whether a record names us: as the owner of a lease, or as the run that delivered.
-    fn is_ours(&self, found: &Record) -> bool {
-        match found {
+    /// Whether what was found names us: as the owner of a lease, or as the run that delivered and can still take that back. It cannot
+    /// once the ledger says delivered, or what was kept answers the credential.
+    fn is_ours(&self, found: &Found) -> bool {
+        let is_listed =
+            || found.listing.is_none() && self.journal.listing(&self.entry, Ending::Delivered).is_some();
+        match &found.record {
             Record::Open(entry) => entry.lease.owner == self.owner,
-            Record::Delivered(run) => *run == self.run(),
+            Record::Delivered(run) => *run == self.run() && !is_listed(),
+            Record::Kept(kept) => kept.run == self.run() && kept.response.is_none() && !is_listed(),
             _ => false,
         }
     }
