@@ -9,6 +9,7 @@ use super::journal::{Book, BookOf, DeliveryState, Entry, Found, JournalError, Pa
 use super::observe::Standing;
 use super::refund;
 use super::settlement::{self, Outcome, Work};
+use crate::protocol::Timestamp;
 use crate::store::{Key, Quota, StoreError, Version, notebook};
 use std::collections::VecDeque;
 use tokio::task::JoinHandle;
@@ -19,8 +20,8 @@ impl Mpp {
     /// proofs of payments that are forgotten. Call it at start-up, and every minute or so after that.
     ///
     /// What a former secret sealed (plans of payments nobody knows the outcome of, of holds and of refunds, what methods remember) is
-    /// sealed again with the first of the [ring](super::Builder::secrets): once it has returned `Ok` with `[new, old]`, and no
-    /// server with another first secret is left, nothing needs the old one any more.
+    /// sealed again with the first of the [ring](super::Builder::secrets), but for entries whose lease has not run out: they may be of a
+    /// server that has just ended. When the old secret may go is said there.
     ///
     /// Payments are only looked up, never made. What turns out to be paid waits for its credential; a payment that can
     /// not be delivered any more is told as [refund due](super::observe::Event::RefundDue), once. Returns how many entries it
@@ -122,7 +123,11 @@ impl<'a> Sweep<'a> {
 
     async fn entry(&mut self, key: &Key, quota: Quota, id: String, found: Found) -> Result<(), StoreError> {
         let (mpp, now) = (self.mpp, self.mpp.now());
-        if found.listing.is_some() {
+        if let Some(listing) = &found.listing {
+            // Until then whoever committed it may find out that nobody got the response, and take it back.
+            if now <= Timestamp::from_unix(listing.expires) + mpp.0.journal.grace() {
+                return Ok(());
+            }
             // A few bytes, and nothing that was to be finished.
             return match mpp.0.journal.archive(quota, &id, now).await {
                 Ok(()) | Err(JournalError::Lost(_)) => Ok(()),
@@ -214,7 +219,7 @@ impl<'a> Sweep<'a> {
     /// room for thousands.
     fn pass_over(&mut self, key: &Key, done: Result<(), StoreError>) -> Result<(), StoreError> {
         let Err(error @ (StoreError::Unreadable(_) | StoreError::Full(_))) = done else { return done };
-        if self.left.as_ref() != Some(&error) {
+        if matches!(error, StoreError::Unreadable(_)) || self.left.as_ref() != Some(&error) {
             tracing::error!(target: "mpp", key = key.as_str(), %error, "left as it is");
         }
         self.left = Some(error);

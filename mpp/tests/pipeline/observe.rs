@@ -62,7 +62,9 @@ impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Exchange {
     }
 
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
-        if ["mpp", "mpp::payment", "mpp::ledger"].contains(&event.metadata().target()) {
+        if ["mpp::payment", "mpp::ledger"].contains(&event.metadata().target())
+            || event.metadata().fields().field("key").is_some()
+        {
             let mut fields = BTreeMap::new();
             event.record(&mut Fields(&mut fields));
             let message = fields.remove("message").expect("every step has a name");
@@ -608,7 +610,8 @@ mod r1 {
             lab.shelf.cas(&Key::new(Quota::Paid, "entry", name), None, Some(garbage)).await.unwrap();
         }
         lab.mpp.recover().await.unwrap_err();
-        let told: Vec<_> = log.events.lock().unwrap().iter().filter_map(|(_, fields)| fields.get("key").cloned()).collect();
+        let told: Vec<_> =
+            log.events.lock().unwrap().iter().filter_map(|(_, fields)| fields.get("key").cloned()).collect();
         assert_eq!(told, ["paid/entry/one", "paid/entry/three", "paid/entry/two"]);
     }
 }

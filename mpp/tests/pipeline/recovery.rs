@@ -271,7 +271,8 @@ async fn a_full_store_does_not_keep_stuck_payments_from_being_finished() {
         lab.pay("/cheap", &format!("tx{n}")).await;
         settle_down().await;
     }
-    lab.clock.advance(Duration::from_secs(120));
+    // Lines of what cannot be taken back any more are moved.
+    lab.clock.advance(Duration::from_secs(300 + 600 + 1));
     assert_eq!(lab.mpp.recover().await, Err(StoreError::Full(Quota::Paid)));
     settle_down().await;
     assert_eq!(
