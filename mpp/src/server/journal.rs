@@ -15,11 +15,12 @@
 //! one compare-and-swap of the whole entry. An entry is owned by whoever holds its lease.
 //!
 //! Here entries are found, claimed and taken over. [`record`] is what is written, [`claim`] what the owner of an entry does
-//! with it, [`proofs`] what is claimed with it, [`archive`] what is left of it in the ledger, and [`refunds`] what is given
-//! back of it.
+//! with it, [`commits`] which deliveries may still be taken back, [`proofs`] what is claimed with it, [`archive`] what is left of
+//! it in the ledger, and [`refunds`] what is given back of it.
 
 mod archive;
 mod claim;
+mod commits;
 mod proofs;
 mod record;
 mod refunds;
@@ -28,6 +29,7 @@ pub(crate) use archive::{Ending, FoundLine, Line, LinePage, Listing, lines_since
 pub(crate) use claim::{
     Claim, Claimed, Claiming, Held, NewClaim, Patience, Proofs, Settled, Settling, Started, Taken,
 };
+pub(crate) use commits::{Commits, Committing};
 pub(crate) use proofs::Taking;
 #[cfg(feature = "testing")]
 pub(crate) use record::state_of;
@@ -73,25 +75,33 @@ pub(crate) struct Journal {
     grace: Duration,
     /// What the process waits for before it ends.
     doors: Arc<Doors>,
+    commits: Commits,
     /// How long the ledger keeps a payment; zero keeps none.
     lines: Duration,
 }
 
 impl Journal {
     pub(crate) fn new(store: Arc<dyn Store>, lease: Duration, call: Duration, grace: Duration) -> Self {
-        Self { store, lease, call, grace, doors: Arc::default(), lines: Duration::ZERO }
+        let (doors, commits) = (Arc::default(), Commits::default());
+        Self { store, lease, call, grace, doors, commits, lines: Duration::ZERO }
     }
 
     /// The same, of a configuration that takes the place of that journal's.
     pub(crate) fn after(self, predecessor: Option<&Journal>) -> Self {
         match predecessor {
-            Some(before) => Self { doors: Arc::new(Doors::after(&before.doors)), ..self },
+            Some(before) => {
+                Self { doors: Arc::new(Doors::after(&before.doors)), commits: before.commits.clone(), ..self }
+            }
             None => self,
         }
     }
 
     pub(crate) fn doors(&self) -> &Arc<Doors> {
         &self.doors
+    }
+
+    pub(crate) fn commits(&self) -> &Commits {
+        &self.commits
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn Store> {

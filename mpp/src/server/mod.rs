@@ -215,7 +215,7 @@ impl Mpp {
     /// Returns when [`drain`](Self::drain) was called and nothing that was paid for is under way: no settlement, no handler,
     /// no delivery or kept response being recorded, here and in the configurations that this one [replaced](Builder::replaces).
     ///
-    /// It waits for as long as a handler takes, and where the store is out of reach until a payment is given back to its credential: for
+    /// It waits for as long as a handler takes, and where the store does not say whether a delivery is committed, until it does: for
     /// the grace period, and an hour at most. A process that cannot, ends: what was under way is in the journal, and the
     /// next process goes on with it.
     ///

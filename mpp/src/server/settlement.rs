@@ -8,8 +8,8 @@
 use super::Mpp;
 use super::drain::Pass;
 use super::journal::{
-    Again, Claim, Claimed, Entry, Found, Held, JournalError, NewClaim, Patience, Proofs, Settled, Settling,
-    Started, Taken,
+    Again, Claim, Claimed, Committing, Entry, Found, Held, JournalError, NewClaim, Patience, Proofs, Settled,
+    Settling, Started, Taken,
 };
 use super::observe::{Failure, TARGET, Verdict};
 use super::paid::{Delivery, Hold, Proved};
@@ -426,6 +426,8 @@ struct Open {
     refusal: Option<Refusal>,
     started: Started,
     after: After,
+    /// From then on it is not known whether the delivery is committed.
+    committing: Option<Committing>,
     pass: Pass,
 }
 
@@ -445,8 +447,8 @@ impl Exit {
         let running = Arc::new(Mutex::new(Some(running)));
         let heartbeat = tokio::spawn(heartbeat(mpp.clone(), running.clone(), lease));
         let pass = mpp.0.journal.doors().linger();
-        let (started, after) = (Started::No, After::Forgotten);
-        Self(Some(Box::new(Open { mpp, running, heartbeat, refusal, started, after, pass })))
+        let (started, after, committing) = (Started::No, After::Forgotten, None);
+        Self(Some(Box::new(Open { mpp, running, heartbeat, refusal, started, after, committing, pass })))
     }
 
     /// Commits the delivery of `response`, or gives the payment back when it is a failure.
@@ -490,11 +492,15 @@ impl Exit {
         let span = tracing::info_span!(target: TARGET, "deliver", challenge = claim.id(), method = claim.entry().method);
         let committed = async {
             match open.after {
-                After::Forgotten => claim.delivered(Again::Never, open.mpp.now()).await.map(|_| response),
+                After::Forgotten => {
+                    open.committing = Some(claim.journal().commits().begin(claim.id()));
+                    claim.delivered(Again::Never, open.mpp.now()).await.map(|_| response)
+                }
                 After::Kept => {
                     let (of, receipt) = (claim.identity(open.mpp.now()), claim.receipt().to_vec());
                     let outgoing = Outgoing::read(&open.mpp, response, of, receipt).await;
                     let committed = outgoing.committed(open.mpp.now());
+                    open.committing = Some(claim.journal().commits().begin(claim.id()));
                     claim.delivered(committed, open.mpp.now()).await.map(|run| outgoing.leave(run))
                 }
             }
@@ -511,8 +517,9 @@ impl Exit {
                 tracing::error!(target: "mpp", ?error, "a delivery could not be recorded; the response is withheld");
                 if let (JournalError::Store(_), Some(Running::Settled(claim))) = (error, run.take()) {
                     let (mpp, pass) = (open.mpp.clone(), open.mpp.0.journal.doors().linger());
+                    let committing = open.committing.take();
                     tokio::spawn(async move {
-                        put_back(&mpp, claim, Started::Yes).await;
+                        put_back(&mpp, claim, Started::Yes, committing).await;
                         drop(pass);
                     });
                 }
@@ -541,7 +548,7 @@ impl std::fmt::Debug for Exit {
 impl Drop for Exit {
     fn drop(&mut self) {
         let Some(open) = self.0.take() else { return };
-        let Open { mpp, running, heartbeat, started, pass, .. } = *open;
+        let Open { mpp, running, heartbeat, started, committing, pass, .. } = *open;
         // Without a runtime (it is shutting down) the lease runs out instead.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
@@ -553,7 +560,7 @@ impl Drop for Exit {
                     if started == Started::Yes {
                         mpp.0.observers.undelivered(claim.id(), claim.entry(), Failure::Dropped);
                     }
-                    put_back(&mpp, claim, started).await;
+                    put_back(&mpp, claim, started, committing).await;
                 }
                 Some(Running::Held { claim, method, plan }) => release(&mpp, claim, &*method, &plan).await,
             }
@@ -562,11 +569,15 @@ impl Drop for Exit {
     }
 }
 
-/// The payment goes back to its credential, also when the store takes a while to answer, and also from a delivery that is committed:
-/// nobody got the response.
-async fn put_back(mpp: &Mpp, mut claim: Claim<Settled>, started: Started) {
-    let patience = Patience::of(mpp.0.journal.grace());
+/// The payment goes back to its credential, also from a delivery that is committed: nobody got the response. Where that may be, the
+/// store is waited for; any other payment goes back by itself when its lease has run out.
+async fn put_back(mpp: &Mpp, mut claim: Claim<Settled>, started: Started, committing: Option<Committing>) {
+    let patience = match committing {
+        Some(_) => Patience::of(mpp.0.journal.grace()),
+        None => Patience::NONE,
+    };
     report(claim.undelivered(started, patience).await);
+    drop(committing);
 }
 
 impl Open {

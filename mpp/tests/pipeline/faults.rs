@@ -2,6 +2,7 @@
 
 use crate::common::{Fault, Network, Script, credential};
 use crate::lab::*;
+use axum::http::Method;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -210,4 +211,78 @@ async fn a_payment_declined_for_another_reason_is_answered_with_that_reason_and_
         lab.client.get("/cheap").presenting(&paid).await.assert_ok();
         assert_eq!(lab.network.payments(), 1);
     }
+}
+
+/// Over the limit of what is kept: committed without its response.
+const TOO_LARGE: &str = "/sized/65537";
+
+/// What is committed then is that it was delivered, and no response that would be sent again.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_hangs_up_while_a_response_that_is_too_large_to_keep_is_committed_pays_once() {
+    for key in [None, Some("my order")] {
+        for polls in 0.. {
+            let lab = Lab::new();
+            let ask = |verb| {
+                let request = lab.client.request(verb, TOO_LARGE);
+                key.into_iter().fold(request, |request, key| request.header("idempotency-key", key))
+            };
+            let verb = if key.is_some() { Method::POST } else { Method::GET };
+            let paid = credential(&first(&ask(verb.clone()).unpaid().await), "tx1");
+            let mut request = Box::pin(ask(verb.clone()).presenting(&paid));
+            let whole = polled(&mut request, polls).await.is_some();
+            drop(request);
+            settle_down().await;
+            if whole {
+                assert!(polls > 4, "the request was really cut at several places");
+                break;
+            }
+            let mut response = ask(verb.clone()).presenting(&paid).await;
+            for _ in 0..5 {
+                if response.status() != 200 {
+                    lab.clock.advance(Duration::from_secs(91));
+                    response = ask(verb.clone()).presenting(&paid).await;
+                }
+            }
+            assert_eq!(response.status(), 200, "{key:?}, hung up after {polls} polls: {}", response.text());
+            assert_eq!(lab.network.payments(), 1);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_database_that_restarts_while_a_delivery_that_is_not_kept_is_committed_costs_no_second_payment() {
+    for down in [5, 120] {
+        let lab = Lab::new();
+        let paid = credential(&lab.challenge(TOO_LARGE).await, "tx1");
+        lab.store.after(OPERATIONS_BEFORE_COMMIT, Fault::LosesAnswerAndDies);
+        let database = lab.store.clone();
+        let restart = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(down)).await;
+            database.heal();
+        });
+        let first = lab.client.get(TOO_LARGE).presenting(&paid).await;
+        restart.await.unwrap();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        settle_down().await;
+        if !first.status().is_success() {
+            assert_eq!(first.status(), 503);
+            let again = lab.until_delivered(TOO_LARGE, &paid).await;
+            assert_eq!(again.status(), 200, "down for {down} s: {}", again.text());
+        }
+    }
+}
+
+/// While it is not known whether the delivery is committed, or it is taken back, a credential is not "used already".
+#[tokio::test(start_paused = true)]
+async fn who_was_told_to_send_the_credential_again_gets_the_resource_at_the_next_try() {
+    let lab = Lab::new();
+    let paid = credential(&lab.challenge("/cheap").await, "tx1");
+    lab.store.after(OPERATIONS_BEFORE_COMMIT, Fault::LosesAnswerAndDies);
+    lab.client.get("/cheap").presenting(&paid).await.assert_problem("unavailable");
+    lab.store.heal();
+    let again = lab.client.get("/cheap").presenting(&paid).await;
+    assert_eq!(again.status(), 200, "{}", again.text());
+    assert_eq!(lab.network.payments(), 1);
+    let once_more = lab.client.get("/cheap").presenting(&paid).await;
+    assert_eq!(once_more.status(), 402, "now it is delivered: {}", once_more.text());
 }

@@ -700,3 +700,80 @@ async fn a_key_that_was_named_when_a_refund_was_due_is_free_when_the_money_is_ba
     let bought = lab.client.post("/order").header("idempotency-key", "my order").presenting(&afresh).await;
     assert_eq!(bought.status(), 201, "the first payment is back: {}", bought.text());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_key_of_another_payment_is_a_409_also_when_an_undelivered_payment_has_one_of_its_own() {
+    let lab = Lab::new();
+    let other = credential(&first(&lab.client.post("/order").unpaid().await), "tx1");
+    let post = |key: &'static str, paid: &str| {
+        let (request, paid) = (lab.client.post("/order").header("idempotency-key", key), paid.to_owned());
+        async move { request.presenting(&paid).await }
+    };
+    assert_eq!(post("theirs", &other).await.text(), "sold in run 1");
+    settle_down().await;
+    lab.bench.failures.store(1, Ordering::SeqCst);
+    let paid = credential(&first(&lab.client.post("/order").unpaid().await), "tx2");
+    assert_eq!(post("mine", &paid).await.status(), 500);
+    settle_down().await;
+    post("theirs", &paid).await.assert_problem("idempotency-conflict");
+    assert_eq!(post("mine", &paid).await.text(), "sold in run 3");
+}
+
+/// After a 500 a client takes a new key, as Stripe's clients do; its response is lost on the way.
+#[tokio::test(start_paused = true)]
+async fn the_key_of_the_attempt_that_was_delivered_gets_the_response_again() {
+    let lab = Lab::new();
+    lab.bench.failures.store(1, Ordering::SeqCst);
+    let paid = credential(&first(&lab.client.post("/order").unpaid().await), "tx1");
+    let post = |key: &'static str| lab.client.post("/order").header("idempotency-key", key).presenting(&paid);
+    assert_eq!(post("one").await.status(), 500);
+    settle_down().await;
+    assert_eq!(post("two").await.text(), "sold in run 2");
+    let again = post("two").await;
+    assert_eq!(again.text(), "sold in run 2", "{}", again.status());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_payment_whose_method_is_gone_does_not_fill_the_store_with_keys() {
+    let lab = Lab::with_real_money(Limits { paid: 50, free: 50 });
+    lab.bench.failures.store(1, Ordering::SeqCst);
+    let paid = credential(&first(&lab.client.post("/order").unpaid().await), "tx1");
+    assert_eq!(lab.client.post("/order").presenting(&paid).await.status(), 500);
+    settle_down().await;
+    let gone = lab.builder_without_tempo().build().unwrap();
+    let client = lab.client_of(&gone);
+    let mut answers = Vec::new();
+    for n in 0..60 {
+        let key = format!("key-{n}");
+        let answer = client.post("/order").header("idempotency-key", &key).presenting(&paid).await;
+        answers.push(answer.status().as_u16());
+    }
+    let keys = lab.shelf.scan("paid/proof/idempotency=", None, 1000).await.unwrap();
+    assert!(keys.len() <= 1, "{} keys of one payment; {answers:?}", keys.len());
+}
+
+/// One settlement at a time: one that hangs, and a payment of unknown outcome whose client names another key each time.
+#[tokio::test(start_paused = true)]
+async fn a_payment_that_finds_no_room_does_not_fill_the_store_with_keys() {
+    let clock = clock();
+    let shelf = Arc::new(mpp::store::MemoryStore::new().with_clock(clock.clone()));
+    let network = Network::with_money("tempo", mpp::method::Money::Real);
+    let lab = Lab::over(clock, shelf, network, Network::new("stripe"), |b| {
+        b.single_process_volatile_store().max_settlements(1)
+    });
+    lab.network.will(Script::LoseRequest);
+    let paid = credential(&first(&lab.client.post("/order").unpaid().await), "tx1");
+    lab.client.post("/order").presenting(&paid).await.assert_problem("unavailable");
+    settle_down().await;
+    lab.network.will(Script::Hang);
+    let hangs = credential(&lab.challenge("/cheap").await, "tx2");
+    let hanging = lab.send("/cheap", &hangs);
+    settle_down().await;
+    for n in 0..60 {
+        let key = format!("key-{n}");
+        lab.client.post("/order").header("idempotency-key", &key).presenting(&paid).await;
+    }
+    let keys = lab.shelf.scan("paid/proof/idempotency=", None, 1000).await.unwrap();
+    hanging.abort();
+    assert!(keys.len() <= 1, "{} keys of one payment", keys.len());
+}

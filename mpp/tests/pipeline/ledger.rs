@@ -327,3 +327,40 @@ async fn a_payment_whose_refunds_nobody_can_read_is_shown_without_them_and_not_e
     let nothing = ledger.erase(&flaky).await;
     assert!(matches!(nothing, Err(StoreError::Unreadable(_))), "that may be one: {nothing:?}");
 }
+
+/// Its own replica is cut off for two minutes from the moment of the commit; the others are well.
+async fn cut_off_while_it_commits() -> (Lab, String, mpp::Mpp) {
+    let lab = Lab::on(Network::new("tempo"), |b| b.ledger_retention(Duration::from_secs(3600)));
+    let well = lab.builder().shared_store(lab.shelf.clone()).ledger_retention(Duration::from_secs(3600));
+    let well = well.build().unwrap();
+    let paid = credential(&lab.challenge("/cheap").await, "tx1");
+    lab.store.after(OPERATIONS_BEFORE_COMMIT, Fault::LosesAnswerAndDies);
+    lab.client.get("/cheap").presenting(&paid).await.assert_problem("unavailable");
+    assert_eq!(well.recover().await, Ok(0));
+    (lab, paid, well)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_payment_that_was_given_back_is_delivered_no_more() {
+    let (lab, paid, well) = cut_off_while_it_commits().await;
+    let there = all(&well.ledger(), &Query::new()).await;
+    assert_eq!(there.len(), 1, "{there:?}");
+    assert_eq!(there[0].delivery, Delivery::Delivered);
+    well.refund(&RefundOrder::rest(&there[0].sale)).await.unwrap();
+    assert_eq!(lab.network.given_back(), 10_000);
+    lab.store.heal();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    settle_down().await;
+    let answer = lab.until_delivered("/cheap", &paid).await;
+    assert_eq!(answer.status(), 402, "given back, and delivered: {}", answer.text());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_is_taken_back_is_in_the_ledger_once() {
+    let (lab, _paid, well) = cut_off_while_it_commits().await;
+    lab.store.heal();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    settle_down().await;
+    let there = all(&well.ledger(), &Query::new()).await;
+    assert_eq!(there.len(), 1, "{:?}", there.iter().map(|e| e.delivery).collect::<Vec<_>>());
+}

@@ -27,7 +27,6 @@ mod mutation;
 mod observe;
 mod oracle;
 mod order;
-mod r1;
 mod rates;
 mod recovery;
 mod redelivery;

@@ -5,6 +5,7 @@ use crate::lab::*;
 use mpp::Amount;
 use mpp::observe::{Event, Failure};
 use mpp::protocol::ProblemType;
+use mpp::store::{Keep, Key, Quota, Write};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -422,6 +423,20 @@ async fn a_hook_that_hangs_or_panics_touches_no_payment_and_no_other_hook() {
     drop(open);
 }
 
+#[tokio::test(start_paused = true)]
+async fn every_entry_that_nobody_can_read_is_told_with_its_key() {
+    let log = Log::listen();
+    let lab = Lab::new();
+    for name in ["one", "two", "three"] {
+        let garbage = Write { value: vec![0xff; 9], keep: Keep::Live };
+        lab.shelf.cas(&Key::new(Quota::Paid, "entry", name), None, Some(garbage)).await.unwrap();
+    }
+    lab.mpp.recover().await.unwrap_err();
+    let events = log.events.lock().unwrap();
+    let told: Vec<_> = events.iter().filter_map(|(_, fields)| fields.get("key").cloned()).collect();
+    assert_eq!(told, ["paid/entry/one", "paid/entry/three", "paid/entry/two"]);
+}
+
 #[cfg(feature = "metrics")]
 mod metrics {
     use super::*;
@@ -594,24 +609,5 @@ mod metrics {
             sponsors(),
             ["mpp_sponsor_budget_left{method=tempo} 12.5", "mpp_sponsor_budget_total{method=tempo} 25"]
         );
-    }
-}
-
-mod r1 {
-    use super::*;
-    use mpp::store::{Keep, Key, Quota, Write};
-
-    #[tokio::test(start_paused = true)]
-    async fn every_entry_that_nobody_can_read_is_told_with_its_key() {
-        let log = Log::listen();
-        let lab = Lab::new();
-        for name in ["one", "two", "three"] {
-            let garbage = Write { value: vec![0xff; 9], keep: Keep::Live };
-            lab.shelf.cas(&Key::new(Quota::Paid, "entry", name), None, Some(garbage)).await.unwrap();
-        }
-        lab.mpp.recover().await.unwrap_err();
-        let told: Vec<_> =
-            log.events.lock().unwrap().iter().filter_map(|(_, fields)| fields.get("key").cloned()).collect();
-        assert_eq!(told, ["paid/entry/one", "paid/entry/three", "paid/entry/two"]);
     }
 }

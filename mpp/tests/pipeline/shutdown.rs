@@ -1,6 +1,6 @@
 //! A server that is about to end: nothing is claimed any more, and what is under way finishes.
 
-use crate::common::{Network, Script, credential};
+use crate::common::{Fault, Network, Script, credential};
 use crate::lab::*;
 use crate::replay::{open_tap, streamed};
 use mpp::Mpp;
@@ -205,4 +205,20 @@ async fn a_predecessor_that_leaves_closes_nothing_of_its_successor() {
     let paid = credential(&first(&client.get("/cheap").unpaid().await), "tx1");
     client.get("/cheap").presenting(&paid).await.assert_ok();
     assert!(!is_over(&successor).await);
+}
+
+/// Its lease gives the payment back: nothing was committed that would have to be taken back.
+#[tokio::test(start_paused = true)]
+async fn a_server_whose_store_is_gone_is_drained_soon() {
+    let lab = Lab::new();
+    let paid = credential(&lab.challenge("/slow").await, "tx1");
+    let slow = lab.send("/slow", &paid);
+    until(|| lab.bench.inside.load(Ordering::SeqCst) == 1).await;
+    lab.store.after(0, Fault::Dies);
+    slow.abort();
+    settle_down().await;
+    lab.mpp.drain();
+    let start = tokio::time::Instant::now();
+    lab.mpp.drained().await;
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
 }

@@ -451,7 +451,9 @@ impl Claim<Settled> {
     }
 
     /// The response head is about to leave. Returns the run, which names this delivery. A store that is down for a moment is waited
-    /// for: whoever is told to come back finds a delivery that is committed, and would pay again.
+    /// for: whoever is told to come back finds a delivery that is committed, and would pay again. One that is down for longer, and has
+    /// committed, is told that nobody got the response as soon as it answers; until then only this process knows
+    /// ([`commits`](super::commits)), and another one takes the credential for used up.
     pub(crate) async fn delivered(&mut self, again: Again, now: Timestamp) -> Result<u64, JournalError> {
         let run = self.run();
         let record = match again {

@@ -33,13 +33,15 @@ impl Visit {
             Presented::Nothing | Presented::Refused(_) => return Ok(None),
         };
         let (journal, id) = (&self.mpp.0.journal, authentic.credential.challenge.id.as_str());
+        // Looked at before the store is: what it says is the last word if nothing was being committed then.
+        let committing = journal.commits().has(id);
         let found = journal.find(authentic.quota, id).await;
         match found.map_err(|e| store_trouble(&e))? {
             None => match self.key_holder(authentic).await? {
                 Some(holder) if holder != id => Err(key_in_use()),
                 Some(_) | None => Ok(None),
             },
-            Some(found) => match self.existing(authentic, found).await? {
+            Some(found) => match self.existing(authentic, found, committing).await? {
                 Standing::Open(admission) => Ok(Some(admission)),
                 Standing::Vacant => Ok(None),
                 Standing::Used => {
@@ -50,36 +52,48 @@ impl Visit {
         }
     }
 
-    /// An entry stands under this challenge: deliver, wait, take over, or refuse.
-    pub(super) async fn existing(&self, authentic: &Authentic, mut found: Found) -> Result<Standing, Answer> {
+    /// An entry stands under this challenge: deliver, wait, take over, or refuse. `committing` if it was found while this process may
+    /// have been committing its delivery.
+    pub(super) async fn existing(
+        &self,
+        authentic: &Authentic,
+        mut found: Found,
+        mut committing: bool,
+    ) -> Result<Standing, Answer> {
         let (mpp, quota, id) = (&self.mpp, authentic.quota, authentic.credential.challenge.id.as_str());
         let patience = tokio::time::Instant::now() + PATIENCE;
         let mut place = None;
         loop {
-            let Some(entry) = authentic.own_entry(&found.record) else {
-                return self.over(authentic, &found.record).await;
-            };
-            let (version, entry) = (found.version, entry.clone());
-            let now = mpp.now();
-            if entry.lease.is_live(now) {
+            let (journal, version, now) = (&mpp.0.journal, found.version, mpp.now());
+            let entry = authentic.own_entry(&found.record);
+            let is_live = entry.is_some_and(|entry| entry.lease.is_live(now));
+            if is_live || entry.is_none() && committing {
                 // At most two copies wait, and not for long; the others come back later.
                 if place.is_none() {
                     place = mpp.0.waits.enter(id);
                 }
-                let changed = mpp.0.journal.changed(quota, id, version);
-                if place.is_none() || tokio::time::timeout_at(patience, changed).await.is_err() {
+                let known = async {
+                    match is_live {
+                        true => journal.changed(quota, id, version).await,
+                        false => journal.commits().ended(id).await,
+                    }
+                };
+                if place.is_none() || tokio::time::timeout_at(patience, known).await.is_err() {
                     return Err(Answer::in_progress());
                 }
-            } else {
-                let Some(_pass) = mpp.0.journal.doors().enter() else { return Err(Answer::closed()) };
-                if let Some(outcome) = self.take_over(authentic, version, entry, now).await {
+            } else if let Some(entry) = entry {
+                let Some(_pass) = journal.doors().enter() else { return Err(Answer::closed()) };
+                if let Some(outcome) = self.take_over(authentic, version, entry.clone(), now).await {
                     return match self.conclude(outcome, None)? {
                         Some(admission) => Ok(Standing::Open(admission)),
                         None => Ok(Standing::Vacant),
                     };
                 }
+            } else {
+                return self.over(authentic, &found.record).await;
             }
-            match mpp.0.journal.find(quota, id).await.map_err(|e| store_trouble(&e))? {
+            committing = journal.commits().has(id);
+            match journal.find(quota, id).await.map_err(|e| store_trouble(&e))? {
                 Some(next) => found = next,
                 // Rolled back meanwhile: a request like any other.
                 None => return Ok(Standing::Vacant),
