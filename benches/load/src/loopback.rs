@@ -58,7 +58,10 @@ struct Turns {
     cost: BTreeMap<usize, f64>,
     /// Requests a second, of each turn.
     rate: Vec<f64>,
-    /// Of all turns together.
+    /// Of each turn, half and 99% of the answers: what they took at most.
+    p50: Vec<f64>,
+    p99: Vec<f64>,
+    /// Of all turns together: one of them has too few answers for its last thousandth to say anything.
     latency: Latency,
     /// Bytes of an answer.
     size: usize,
@@ -93,8 +96,18 @@ pub(crate) fn measure(effort: Effort, peer: Option<&Path>) {
 
 impl Turns {
     fn new(model: Model, every: usize, lasting: Duration) -> Self {
-        let (cost, rate, latency) = (BTreeMap::new(), Vec::new(), Latency::default());
-        Self { model, every, lasting, cost, rate, latency, size: 0 }
+        let [rate, p50, p99] = [const { Vec::new() }; 3];
+        Self {
+            model,
+            every,
+            lasting,
+            cost: BTreeMap::new(),
+            rate,
+            p50,
+            p99,
+            latency: Latency::default(),
+            size: 0,
+        }
     }
 
     fn is_due(&self, round: usize) -> bool {
@@ -104,6 +117,8 @@ impl Turns {
     fn add(&mut self, round: usize, answered: &Answered, cost: Duration) {
         self.cost.insert(round, cost.as_nanos() as f64 / answered.answers as f64);
         self.rate.push(answered.per_second());
+        self.p50.push(answered.latency.quantile(0.5));
+        self.p99.push(answered.latency.quantile(0.99));
         self.latency.add(&answered.latency);
         self.size = answered.size;
     }
@@ -204,16 +219,17 @@ impl Contender {
     }
 
     fn report(&self, constant: &BTreeMap<usize, f64>) {
-        report::median(self.name, "rate", &self.closed.rate);
-        report::median(self.name, "cpu", &self.closed.costs());
+        report::values(self.name, "rate", &self.closed.rate);
+        report::values(self.name, "cpu", &self.closed.costs());
         // Round by round, each beside its neighbour of the same moment.
         let ratio = |(round, cost): (&usize, &f64)| Some(cost / constant.get(round)?);
         let ratios: Vec<f64> = self.closed.cost.iter().filter_map(ratio).collect();
-        report::median(self.name, "cpu over constant", &ratios);
-        report::median(self.name, "open cpu", &self.open.costs());
+        report::values(self.name, "cpu over constant", &ratios);
+        report::values(self.name, "open cpu", &self.open.costs());
         for (model, turns) in [("closed", &self.closed), ("open", &self.open)] {
-            for (name, share) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
-                report::values(self.name, &format!("{model} {name}"), &[turns.latency.quantile(share)]);
+            let last = [turns.latency.quantile(0.999)];
+            for (name, values) in [("p50", &turns.p50[..]), ("p99", &turns.p99), ("p99.9", &last)] {
+                report::values(self.name, &format!("{model} {name}"), values);
             }
         }
         if let Model::Open { rate } = self.open.model {

@@ -264,8 +264,7 @@ const LOOPBACK: Page = Page {
     title: "Unpaid requests over loopback",
     about: "Each server has one thread on core 0, the generator core 1; 32 keep-alive connections. They are asked in turn, for a fifth of \
             a second each, in 120 rounds that each have an order of their own; npm mppx, and everybody in the open model, in every sixth \
-            round and for longer. What is shown is the median of the rounds, and in brackets the 95% interval of that median, by the ranks of \
-            the rounds (not the lowest and the highest of them). Latencies are those of the requests of all rounds together. *Closed*: the \
+            round and for longer. Of a p99.9 the requests of all rounds are taken together, everything else is of each. *Closed*: the \
             next request goes out when the answer is there, so the server is always busy. *Open*: so many requests a second are due \
             whatever the server does, and a latency counts from when its request was due; a server with little to do is woken for almost \
             every request, which is part of its processor time. Processor time is user and system time of the server; its ratio is taken \
@@ -275,13 +274,13 @@ const LOOPBACK: Page = Page {
         column("processor time per request", "cpu", Spread(Time)),
         column("times the constant 402", "cpu over constant", Spread(Ratio)),
         column("closed: requests a second", "rate", Spread(Rate)),
-        column("closed p50", "closed p50", Median(Time)),
-        column("closed p99", "closed p99", Median(Time)),
+        column("closed p50", "closed p50", Spread(Time)),
+        column("closed p99", "closed p99", Spread(Time)),
         column("closed p99.9", "closed p99.9", Median(Time)),
         column("open: requests a second", "open rate", Median(Rate)),
         column("open: processor time per request", "open cpu", Spread(Time)),
-        column("open p50", "open p50", Median(Time)),
-        column("open p99", "open p99", Median(Time)),
+        column("open p50", "open p50", Spread(Time)),
+        column("open p99", "open p99", Spread(Time)),
         column("open p99.9", "open p99.9", Median(Time)),
         column("answer", "size", Median(Bytes)),
     ],
@@ -296,7 +295,7 @@ const CHAIN: Page = Page {
     title: "Paid requests on a local Tempo chain",
     about: "From the request that asks for the price to the paid response, on anvil with mixed mining. A row is a number of payers at once: \
             600 payments on a chain of their own, started anew and as old as in every other row, because this chain becomes slower with \
-            every block. Five rounds, each in an order of its own: the median, and the lowest and highest in brackets. Server, chain and \
+            every block. Five rounds, each in an order of its own. Server, chain and \
             payers share this machine; whose time a payment takes is in the last columns. The chain is what limits the rate: it executes \
             one transaction after the other, so that it cannot do more once it keeps a processor busy, and more payers only wait longer. \
             The other table counts what a payment asks of the node when everything is warm: HTTP requests, and the JSON-RPC calls in them, \

@@ -110,6 +110,7 @@ pub(crate) fn bench(workspace: &Workspace, options: &Options) -> Result<ExitCode
                 println!("{:<12}{:>7.1} s", group.name(), started.elapsed().as_secs_f64());
                 measured.skipped.iter().for_each(|why| println!("  not measured: {why}"));
                 measured.origin = origin.clone();
+                measured.about = group.page().about.to_owned();
                 results.groups.insert(group.name(), measured);
                 // After each, so that a later failure takes nothing away.
                 write(&results, &folder)?;

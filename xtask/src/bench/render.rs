@@ -28,15 +28,15 @@ const HEAD: &str = "\
 Written by `cargo xtask bench` from `results.json`; do not edit. A group is measured as a whole, at one time on one machine, and only
 ratios within it mean anything: an absolute number says as much about the machine as about the code. What runs in one process is run
 several times, and the median of the runs stands here. A difference or a ratio of two cases is formed within each run, and is the median
-of those; in brackets, where there are any, the lowest and the highest (over loopback the 95% interval of the median). A target is met
-when all that is in the brackets meets it; where only the median does, the table says so. `cargo xtask bench --only <group>` measures one
-group again and leaves the others.
+of those; in brackets, where there are any, the 95% interval of that median, by the ranks of the runs (of fewer than six, the lowest and
+the highest). A target is met when all that is in the brackets meets it; where only the median does, the table says so.
+`cargo xtask bench --only <group>` measures one group again and leaves the others.
 
 ";
 
 fn section(text: &mut String, group: Group, measured: &Measured) {
     let page = group.page();
-    put(text, format_args!("\n## {}\n\n`{}` · {}\n", page.title, group.name(), page.about));
+    put(text, format_args!("\n## {}\n\n`{}` · {}\n", page.title, group.name(), measured.about));
     for table in tables(&measured.cases) {
         write_table(text, &page, measured, &table);
     }
@@ -121,7 +121,7 @@ fn cell(column: &Column, case: &Case, measured: &Measured) -> Option<String> {
     })
 }
 
-/// The median, and in brackets the lowest and the highest.
+/// The median, and in brackets where it lies.
 pub(crate) fn with_range(spread: &Spread, unit: Unit) -> String {
     let [median, low, high] = [spread.median, spread.low, spread.high].map(|value| written(value, unit));
     if low == high { median } else { format!("{median} ({low} – {high})") }

@@ -19,6 +19,9 @@ pub(crate) struct Results {
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Measured {
     pub(crate) origin: Origin,
+    /// How it was measured, in the words of that day.
+    #[serde(default)]
+    pub(crate) about: String,
     /// The programs that were measured or used, with their versions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) versions: Vec<String>,
@@ -51,6 +54,10 @@ pub(crate) struct Case {
 }
 
 /// The rounds of one metric. Times are nanoseconds, sizes bytes, rates per second.
+///
+/// Between `low` and `high` lies what the median would be of ever more rounds, with 95%: not the lowest and the highest round, which lie
+/// farther apart the more rounds there are. Nothing is assumed of how rounds are distributed: as many of them are below the true
+/// median as heads fall in as many throws of a coin. Of fewer than six, which cannot say that, they are the lowest and the highest.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
@@ -138,15 +145,13 @@ impl Measured {
 impl Spread {
     /// Of these rounds; `None` of none at all.
     pub(crate) fn of(rounds: &[f64]) -> Option<Spread> {
-        let mut rounds: Vec<f64> = rounds.iter().copied().filter(|value| value.is_finite()).collect();
+        let mut rounds: Vec<f64> = rounds.iter().copied().filter(|value| !value.is_nan()).collect();
         rounds.sort_unstable_by(f64::total_cmp);
-        let (low, high) = (*rounds.first()?, *rounds.last()?);
-        let middle = rounds.len() / 2;
-        let median = match rounds.len() % 2 {
-            0 => (rounds[middle - 1] + rounds[middle]) / 2.0,
-            _ => rounds[middle],
-        };
-        Some(Spread { median: rounded(median), low: rounded(low), high: rounded(high), runs: Vec::new() })
+        let last = rounds.len().checked_sub(1)?;
+        let outside = outside(rounds.len());
+        let [low, high] = [rounds[outside], rounds[last - outside]].map(rounded);
+        let median = rounded((rounds[last / 2] + rounds[last.div_ceil(2)]) / 2.0);
+        Some(Spread { median, low, high, runs: Vec::new() })
     }
 
     /// Of these runs, each of which is kept.
@@ -172,6 +177,21 @@ impl Spread {
     }
 }
 
+/// How many of so many rounds lie outside of the interval, at each end: the most that still leave less than 2.5% to fewer heads than one
+/// more.
+fn outside(count: usize) -> usize {
+    let (mut chance, mut together) = (0.5_f64.powf(count as f64), 0.0);
+    for heads in 0..count {
+        together += chance;
+        if together > 0.025 {
+            // Between the ends lie so many or more on either side.
+            return heads.saturating_sub(1);
+        }
+        chance *= (count - heads) as f64 / (heads + 1) as f64;
+    }
+    0
+}
+
 /// To five digits: more would say nothing, and make the file hard to read.
 fn rounded(value: f64) -> f64 {
     if value == 0.0 || !value.is_finite() {
@@ -191,6 +211,23 @@ mod tests {
         assert_eq!(Spread::of(&[3.0, 1.0, 2.0]), Some(spread));
         assert_eq!(Spread::of(&[4.0, 1.0, 2.0, 3.0]).map(|spread| spread.median), Some(2.5));
         assert_eq!(Spread::of(&[f64::NAN]), None);
+    }
+
+    #[test]
+    fn the_interval_of_the_median_has_the_ranks_of_the_binomial_table() {
+        let upwards = |count: u32| (1..=count).map(f64::from).collect::<Vec<_>>();
+        // Conover, Practical Nonparametric Statistics, table A3: with 25 rounds the 8th and the 18th.
+        for (count, ends) in [(6, [1.0, 6.0]), (9, [2.0, 8.0]), (25, [8.0, 18.0]), (100, [40.0, 61.0])] {
+            let spread = Spread::of(&upwards(count)).expect("there are some");
+            assert_eq!([spread.low, spread.high], ends, "{count}");
+        }
+    }
+
+    #[test]
+    fn a_few_rounds_that_went_wrong_move_neither_the_median_nor_its_interval_far() {
+        let mut rounds = vec![1.05; 50];
+        rounds.extend([9.0; 10]);
+        assert_eq!(Spread::of(&rounds), Some(Spread::only(1.05)));
     }
 
     #[test]
