@@ -1,7 +1,7 @@
 //! The ledger has every settled payment once, says how its delivery stands, and agrees with the journal wherever a process
 //! dies.
 
-use crate::common::{Fault, Network, Script, credential};
+use crate::common::{Fault, Faulty, Network, Script, credential};
 use crate::lab::*;
 use mpp::ledger::{Delivery, Ledger, LedgerEntry, Query};
 use mpp::observe::Event;
@@ -363,4 +363,42 @@ async fn a_delivery_that_is_taken_back_is_in_the_ledger_once() {
     settle_down().await;
     let there = all(&well.ledger(), &Query::new()).await;
     assert_eq!(there.len(), 1, "{:?}", there.iter().map(|e| e.delivery).collect::<Vec<_>>());
+}
+
+/// Whoever gives it back stands still somewhere, and meanwhile the delivery is taken back.
+#[tokio::test(start_paused = true)]
+async fn a_payment_is_given_back_or_delivered_wherever_a_refund_stands_still() {
+    for operation in 0.. {
+        let lab = Lab::on(Network::new("tempo"), |b| b.ledger_retention(Duration::from_secs(3600)));
+        let store = Faulty::new(lab.shelf.clone());
+        let well = lab.builder().shared_store(store.clone()).ledger_retention(Duration::from_secs(3600));
+        let well = well.build().unwrap();
+        let paid = credential(&lab.challenge("/cheap").await, "tx1");
+        lab.store.after(OPERATIONS_BEFORE_COMMIT, Fault::LosesAnswerAndDies);
+        lab.client.get("/cheap").presenting(&paid).await.assert_problem("unavailable");
+        let there = all(&well.ledger(), &Query::new()).await;
+        store.operations.store(0, Ordering::SeqCst);
+        store.after(operation, Fault::Waits);
+        let order = RefundOrder::rest(&there[0].sale);
+        let refund = tokio::spawn({
+            let well = well.clone();
+            async move { well.refund(&order).await }
+        });
+        settle_down().await;
+        let is_over = refund.is_finished();
+        lab.store.heal();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        settle_down().await;
+        store.go_on.notify_one();
+        let refunded = refund.await.unwrap();
+        let answer = lab.until_delivered("/cheap", &paid).await;
+        let is_back = lab.network.given_back() > 0;
+        assert!(
+            !(is_back && answer.status() == 200),
+            "given back ({refunded:?}) and delivered, stood still at operation {operation}"
+        );
+        if is_over {
+            break;
+        }
+    }
 }

@@ -13,7 +13,9 @@
 //! A line that is erased leaves a mark in its place for a day. Whoever had read it from its record, and stood still before it
 //! wrote it, would bring it back otherwise.
 
-use super::{Bill, ENTRY, Entry, Journal, JournalError, PaymentState, Record, encode, encode_value};
+use super::{
+    Bill, ENTRY, Entry, Found, Journal, JournalError, PaymentState, Record, encode, encode_value, outcome,
+};
 use crate::protocol::{Receipt, Timestamp};
 use crate::store::{Cas, Keep, Key, Quota, StoreError, Version, Versioned, Write};
 use serde::{Deserialize, Serialize};
@@ -126,14 +128,22 @@ impl Journal {
             let key = line_key(quota, line.settled_at, id);
             let write = Write { value: encode_value("line", &Shelved::Line(Box::new(line)))?, keep };
             // Somebody may have put it there before and died: it is the same line. Or it has been erased since.
-            self.store.cas(&key, None, Some(write)).await.map_err(JournalError::Store)?;
+            let put = self.store.cas(&key, None, Some(write)).await.map_err(JournalError::Store)?;
             let keep = Keep::For(self.retention(expires, now));
             let write = Write { value: encode(&found.record)?, keep };
-            let key = Key::new(quota, ENTRY, id);
-            if let Cas::Written(_) =
-                self.store.cas(&key, Some(found.version), Some(write)).await.map_err(JournalError::Store)?
-            {
-                return Ok(());
+            let entry = Key::new(quota, ENTRY, id);
+            let shrunk = self.store.cas(&entry, Some(found.version), Some(write)).await;
+            match outcome(shrunk) {
+                Ok(_) => return Ok(()),
+                // Its delivery was taken back meanwhile: there is no such line.
+                Err(JournalError::Lost(Some(Found { record: Record::Open(_), .. }))) => {
+                    if let Cas::Written(version) = put {
+                        self.store.cas(&key, Some(version), None).await.map_err(JournalError::Store)?;
+                    }
+                    return Ok(());
+                }
+                Err(JournalError::Lost(_)) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(())

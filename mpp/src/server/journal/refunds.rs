@@ -151,12 +151,17 @@ impl Journal {
         now: Timestamp,
     ) -> Result<Option<Refundable>, JournalError> {
         for quota in [Quota::Paid, Quota::Free] {
-            match self.find(quota, id).await.map_err(JournalError::Store)? {
+            let mut found = self.find(quota, id).await.map_err(JournalError::Store)?;
+            if found.as_ref().is_some_and(|found| found.listing.is_some()) {
+                self.archive(quota, id, now).await?;
+                // Its delivery may have been taken back meanwhile.
+                found = self.find(quota, id).await.map_err(JournalError::Store)?;
+            }
+            match found {
                 Some(Found { version, record: Record::Open(entry), .. }) => {
                     let line = Line::of(&entry, Ending::Open).filter(|line| line.bill.units > 0);
                     return Ok(line.map(|line| Refundable { quota, line, open: Some((version, entry)) }));
                 }
-                Some(Found { listing: Some(_), .. }) => self.archive(quota, id, now).await?,
                 Some(_) | None => {}
             }
             if let Some(line) = self.line(quota, settled_at, id).await.map_err(JournalError::Store)? {
