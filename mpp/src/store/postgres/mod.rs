@@ -427,7 +427,11 @@ fn known(url: &str) -> String {
         let name = parameter.split('=').next().unwrap_or_default();
         PARAMETERS.contains(&name) || name.starts_with("options")
     };
-    let parameters: Vec<_> = parameters.split('&').filter(is_known).collect();
+    let (parameters, ignored): (Vec<_>, Vec<_>) = parameters.split('&').partition(is_known);
+    if ignored.iter().any(|parameter| !parameter.is_empty()) {
+        // Not which: what was meant for a password may stand here. A misspelled `sslmode` must not pass in silence.
+        tracing::warn!(target: "mpp", ignored = ignored.len(), "parameters of PostgreSQL's address are not known and are ignored");
+    }
     format!("{server}?{}", parameters.join("&"))
 }
 
