@@ -777,3 +777,46 @@ async fn a_payment_that_finds_no_room_does_not_fill_the_store_with_keys() {
     hanging.abort();
     assert!(keys.len() <= 1, "{} keys of one payment", keys.len());
 }
+
+/// Each attempt of a client that names another key every time; the response to the last is lost on its way.
+#[tokio::test(start_paused = true)]
+async fn the_key_that_was_delivered_gets_the_response_again_however_many_were_named_before() {
+    let lab = Lab::on(Network::new("tempo"), |b| b.max_runs(10));
+    lab.bench.failures.store(4, Ordering::SeqCst);
+    let paid = credential(&quote(&lab, "/order").await, "tx1");
+    for key in ["one", "two", "three", "four"] {
+        assert_eq!(send(&lab.client, "/order", key, &paid).await.status(), 500);
+        settle_down().await;
+    }
+    assert_eq!(send(&lab.client, "/order", "five", &paid).await.text(), "sold in run 5");
+    settle_down().await;
+    let again = send(&lab.client, "/order", "five", &paid).await;
+    assert_eq!(again.text(), "sold in run 5", "{}", again.status());
+}
+
+/// All of them find it undelivered and take their key; one goes on, and its response is that of all.
+#[tokio::test(start_paused = true)]
+async fn copies_that_come_at_once_under_many_keys_are_not_asked_to_pay_and_their_keys_end_with_the_payment() {
+    let lab = Lab::with_real_money(Limits { paid: 500, free: 50 });
+    lab.bench.failures.store(1, Ordering::SeqCst);
+    let paid = credential(&quote(&lab, "/order").await, "tx1");
+    assert_eq!(send(&lab.client, "/order", "first", &paid).await.status(), 500);
+    settle_down().await;
+    let copies: Vec<_> = (0..40)
+        .map(|n| {
+            let request = lab.client.post("/order").header("idempotency-key", &format!("key-{n}"));
+            let paid = paid.clone();
+            tokio::spawn(async move { request.presenting(&paid).await })
+        })
+        .collect();
+    for copy in copies {
+        let copy = copy.await.unwrap();
+        assert_ne!(copy.status(), 402, "{}", copy.text());
+    }
+    settle_down().await;
+    assert_eq!(lab.bench.runs.load(Ordering::SeqCst), 2);
+    lab.clock.advance(Duration::from_secs(300 + 600 + 61));
+    lab.mpp.recover().await.unwrap();
+    let keys = lab.shelf.scan("paid/proof/idempotency=", None, 1000).await.unwrap();
+    assert_eq!(keys.len(), 0, "{} keys of one payment", keys.len());
+}

@@ -139,6 +139,14 @@ impl Journal {
         self.store.cas(&Key::new(quota, PROOF, name), Some(held), None).await.map(drop)
     }
 
+    /// Lets others take an `Idempotency-Key`, if this challenge holds it.
+    pub(crate) async fn let_go(&self, quota: Quota, name: &str, id: &str) -> Result<(), StoreError> {
+        match self.held(quota, name, id).await? {
+            Some(version) => self.give_back(quota, name, version).await,
+            None => Ok(()),
+        }
+    }
+
     /// Forgets a proof in time, if this challenge holds it.
     pub(super) async fn let_end(
         &self,

@@ -147,13 +147,16 @@ impl Visit {
         if entry.proof_keys.iter().any(|proof| proof == key) {
             return Ok(Taking::Ours);
         }
-        if entry.proof_keys.iter().filter(|proof| IdempotencyKey::is_proof(proof)).count() >= KEYS {
-            // Not taken. It may be nobody's, and nobody else's.
-            let is_theirs = journal.holder(key).await?.is_some_and(|holder| holder != id);
-            return Ok(if is_theirs { Taking::Theirs } else { Taking::Ours });
-        }
         let taking = journal.hold(authentic.quota, key, id, entry.expires, now).await?;
         if taking == Taking::Ours {
+            let keys = || entry.proof_keys.iter().filter(|proof| IdempotencyKey::is_proof(proof));
+            // The oldest gives way: the one that came last is asked for again when its response is lost.
+            if keys().count() >= KEYS
+                && let Some(oldest) = keys().next().cloned()
+            {
+                journal.let_go(authentic.quota, &oldest, id).await?;
+                entry.proof_keys.retain(|proof| *proof != oldest);
+            }
             entry.proof_keys.push(key.to_owned());
         }
         Ok(taking)
