@@ -29,7 +29,7 @@ pub(crate) use archive::{Ending, FoundLine, Line, LinePage, Listing, lines_since
 pub(crate) use claim::{
     Claim, Claimed, Claiming, Held, NewClaim, Patience, Proofs, Settled, Settling, Started, Taken,
 };
-pub(crate) use commits::{Commits, Committing};
+pub(crate) use commits::{Commits, Committing, Moment};
 pub(crate) use proofs::Taking;
 #[cfg(feature = "testing")]
 pub(crate) use record::state_of;

@@ -577,7 +577,9 @@ async fn put_back(mpp: &Mpp, mut claim: Claim<Settled>, started: Started, commit
         None => Patience::NONE,
     };
     report(claim.undelivered(started, patience).await);
-    drop(committing);
+    if let Some(committing) = committing {
+        committing.in_doubt();
+    }
 }
 
 impl Open {

@@ -286,3 +286,25 @@ async fn who_was_told_to_send_the_credential_again_gets_the_resource_at_the_next
     let once_more = lab.client.get("/cheap").presenting(&paid).await;
     assert_eq!(once_more.status(), 402, "now it is delivered: {}", once_more.text());
 }
+
+/// It asked the store before the commit began, and is answered by it after that.
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_looks_while_the_commit_begins_is_not_told_that_it_is_used() {
+    let lab = Lab::new();
+    let paid = credential(&lab.challenge("/slow").await, "tx1");
+    let first = lab.send("/slow", &paid);
+    until(|| lab.bench.inside.load(Ordering::SeqCst) == 1).await;
+    lab.store.after(0, Fault::Waits);
+    let copy = lab.send("/slow", &paid);
+    lab.store.reached.notified().await;
+    lab.store.after(0, Fault::LosesAnswerAndDies);
+    lab.bench.door.add_permits(2);
+    settle_down().await;
+    lab.store.go_on.notify_one();
+    let copy = copy.await.unwrap();
+    assert_eq!(first.await.unwrap().status(), 503);
+    assert_ne!(copy.status(), 402, "it is being taken back: {}", copy.text());
+    lab.store.heal();
+    assert_eq!(lab.client.get("/slow").presenting(&paid).await.status(), 200);
+    assert_eq!(lab.network.payments(), 1);
+}

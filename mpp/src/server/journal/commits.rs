@@ -4,7 +4,8 @@
 //! the same credential meanwhile waits, instead of being told that it is used up: it would pay again. Another process cannot know; what
 //! it answers in such a moment is in [`Claim::delivered`](super::Claim::delivered).
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -14,19 +15,33 @@ pub(crate) struct Commits(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    ids: Mutex<HashSet<String>>,
+    /// How many of each: who has lost the entry may still be at it when the next owner commits.
+    ids: Mutex<HashMap<String, usize>>,
     ended: Notify,
+    /// How many were not simply committed.
+    doubtful: AtomicU64,
 }
 
+/// A moment before a record was read.
+#[derive(Clone, Copy)]
+pub(crate) struct Moment(u64);
+
 impl Commits {
-    /// Until the guard is dropped. Only the owner of an entry commits it, so there is one for each id.
+    /// Until the guard is dropped.
     pub(crate) fn begin(&self, id: &str) -> Committing {
-        self.ids().insert(id.to_owned());
+        *self.ids().entry(id.to_owned()).or_default() += 1;
         Committing { of: self.clone(), id: id.to_owned() }
     }
 
-    pub(crate) fn has(&self, id: &str) -> bool {
-        self.ids().contains(id)
+    pub(crate) fn now(&self) -> Moment {
+        Moment(self.0.doubtful.load(Ordering::SeqCst))
+    }
+
+    /// Whether a record of this payment that was read since may not be the last word: its delivery was being committed then and still
+    /// is, or some delivery turned out not to be one since.
+    pub(crate) fn may_undo(&self, id: &str, since: Moment) -> bool {
+        // In this order: what ends in between has counted itself first.
+        self.ids().contains_key(id) || self.now().0 != since.0
     }
 
     /// Returns when what the store says of this payment is the last word.
@@ -34,14 +49,14 @@ impl Commits {
         loop {
             // Made before the look: it hears of what ends in between.
             let ended = self.0.ended.notified();
-            if !self.has(id) {
+            if !self.ids().contains_key(id) {
                 return;
             }
             ended.await;
         }
     }
 
-    fn ids(&self) -> MutexGuard<'_, HashSet<String>> {
+    fn ids(&self) -> MutexGuard<'_, HashMap<String, usize>> {
         self.0.ids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -52,9 +67,50 @@ pub(crate) struct Committing {
     id: String,
 }
 
+impl Committing {
+    /// Nobody got the response: what was read until now may be taken back.
+    pub(crate) fn in_doubt(&self) {
+        self.of.0.doubtful.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 impl Drop for Committing {
     fn drop(&mut self) {
-        self.of.ids().remove(&self.id);
+        let mut ids = self.of.ids();
+        if let Some(count) = ids.get_mut(&self.id) {
+            *count -= 1;
+            if *count == 0 {
+                ids.remove(&self.id);
+            }
+        }
+        drop(ids);
         self.of.0.ended.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_former_owner_that_gives_up_ends_nothing_of_the_next_one() {
+        let commits = Commits::default();
+        let then = commits.now();
+        let (former, next) = (commits.begin("id"), commits.begin("id"));
+        drop(former);
+        assert!(commits.may_undo("id", then));
+        drop(next);
+        assert!(!commits.may_undo("id", then));
+        assert!(commits.ids().is_empty());
+    }
+
+    #[test]
+    fn what_began_and_was_taken_back_since_is_noticed() {
+        let commits = Commits::default();
+        let then = commits.now();
+        let one = commits.begin("id");
+        one.in_doubt();
+        drop(one);
+        assert!(commits.may_undo("id", then) && !commits.may_undo("id", commits.now()));
     }
 }

@@ -42,6 +42,15 @@ impl Authentic {
         self.is_own(&entry.fingerprint, &entry.target).then_some(&**entry)
     }
 
+    /// Whether a record may be this credential's delivery, and may still be taken back.
+    pub(super) fn may_be_taken_back(&self, record: &Record) -> bool {
+        match record {
+            Record::Delivered(_) => true,
+            Record::Kept(kept) => kept.response.is_none() && self.is_own(&kept.fingerprint, &kept.target),
+            Record::Open(_) | Record::Released | Record::Listed(_) | Record::Refunded => false,
+        }
+    }
+
     /// Whether this is the same credential, constant time, for the same request.
     pub(super) fn is_own(&self, fingerprint: &[u8; 32], target: &[u8; 32]) -> bool {
         Fingerprint::from_bytes(*fingerprint) == self.fingerprint && *target == self.request

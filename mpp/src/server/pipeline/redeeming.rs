@@ -36,7 +36,7 @@ impl Visit {
                 .await
                 .map_err(|refused| self.reject(&quoted, refused))?;
             let admission = match redeemed {
-                Outcome::Existing(found) => match self.existing(authentic, found, true).await? {
+                Outcome::Existing(found) => match self.existing(authentic, found, None).await? {
                     Standing::Open(admission) => Some(admission),
                     Standing::Vacant => None,
                     Standing::Used => return Err(self.refuse(&quoted, USED.kind, USED.detail)),

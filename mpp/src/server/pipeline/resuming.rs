@@ -5,7 +5,7 @@ use super::{Admission, Authentic, Presented, USED, Visit, store_trouble};
 use crate::pricing::Replay;
 use crate::protocol::Timestamp;
 use crate::server::journal::{
-    DeliveryState, Entry, Found, JournalError, PaymentState, Record, Taken, Taking,
+    DeliveryState, Entry, Found, JournalError, Moment, PaymentState, Record, Taken, Taking,
 };
 use crate::server::replay::IdempotencyKey;
 use crate::server::respond::Answer;
@@ -33,15 +33,14 @@ impl Visit {
             Presented::Nothing | Presented::Refused(_) => return Ok(None),
         };
         let (journal, id) = (&self.mpp.0.journal, authentic.credential.challenge.id.as_str());
-        // Looked at before the store is: what it says is the last word if nothing was being committed then.
-        let committing = journal.commits().has(id);
+        let since = journal.commits().now();
         let found = journal.find(authentic.quota, id).await;
         match found.map_err(|e| store_trouble(&e))? {
             None => match self.key_holder(authentic).await? {
                 Some(holder) if holder != id => Err(key_in_use()),
                 Some(_) | None => Ok(None),
             },
-            Some(found) => match self.existing(authentic, found, committing).await? {
+            Some(found) => match self.existing(authentic, found, Some(since)).await? {
                 Standing::Open(admission) => Ok(Some(admission)),
                 Standing::Vacant => Ok(None),
                 Standing::Used => {
@@ -52,13 +51,12 @@ impl Visit {
         }
     }
 
-    /// An entry stands under this challenge: deliver, wait, take over, or refuse. `committing` if it was found while this process may
-    /// have been committing its delivery.
+    /// An entry stands under this challenge: deliver, wait, take over, or refuse. It was read after `since`, if that is known.
     pub(super) async fn existing(
         &self,
         authentic: &Authentic,
         mut found: Found,
-        mut committing: bool,
+        mut since: Option<Moment>,
     ) -> Result<Standing, Answer> {
         let (mpp, quota, id) = (&self.mpp, authentic.quota, authentic.credential.challenge.id.as_str());
         let patience = tokio::time::Instant::now() + PATIENCE;
@@ -67,7 +65,8 @@ impl Visit {
             let (journal, version, now) = (&mpp.0.journal, found.version, mpp.now());
             let entry = authentic.own_entry(&found.record);
             let is_live = entry.is_some_and(|entry| entry.lease.is_live(now));
-            if is_live || entry.is_none() && committing {
+            let may_undo = || since.is_none_or(|since| journal.commits().may_undo(id, since));
+            if is_live || authentic.may_be_taken_back(&found.record) && may_undo() {
                 // At most two copies wait, and not for long; the others come back later.
                 if place.is_none() {
                     place = mpp.0.waits.enter(id);
@@ -92,7 +91,7 @@ impl Visit {
             } else {
                 return self.over(authentic, &found.record).await;
             }
-            committing = journal.commits().has(id);
+            since = Some(journal.commits().now());
             match journal.find(quota, id).await.map_err(|e| store_trouble(&e))? {
                 Some(next) => found = next,
                 // Rolled back meanwhile: a request like any other.
