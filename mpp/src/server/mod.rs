@@ -215,8 +215,9 @@ impl Mpp {
     /// Returns when [`drain`](Self::drain) was called and nothing that was paid for is under way: no settlement, no handler,
     /// no delivery or kept response being recorded, here and in the configurations that this one [replaced](Builder::replaces).
     ///
-    /// It waits for as long as a handler takes, and where the store does not say whether a delivery is committed, until it does: for
-    /// the grace period, and an hour at most. A process that cannot, ends: what was under way is in the journal, and the
+    /// It waits for as long as a handler takes, and where the store does not say whether a delivery is committed, until it does or the
+    /// credential is over (its challenge's expiry plus the grace period; little more than an hour at most). A process that cannot, ends:
+    /// what was under way is in the journal, and the
     /// next process goes on with it.
     ///
     /// ```

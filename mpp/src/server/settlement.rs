@@ -570,10 +570,11 @@ impl Drop for Exit {
 }
 
 /// The payment goes back to its credential, also from a delivery that is committed: nobody got the response. Where that may be, the
-/// store is waited for; any other payment goes back by itself when its lease has run out.
+/// store is waited for while the credential may come back; any other payment goes back by itself when its lease has run out.
 async fn put_back(mpp: &Mpp, mut claim: Claim<Settled>, started: Started, committing: Option<Committing>) {
+    let (expires, grace) = (Timestamp::from_unix(claim.entry().expires), mpp.0.journal.grace());
     let patience = match committing {
-        Some(_) => Patience::of(mpp.0.journal.grace()),
+        Some(_) => Patience::of(expires.since(mpp.now()).saturating_add(grace)),
         None => Patience::NONE,
     };
     report(claim.undelivered(started, patience).await);

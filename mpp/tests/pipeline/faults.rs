@@ -308,3 +308,41 @@ async fn a_copy_that_looks_while_the_commit_begins_is_not_told_that_it_is_used()
     assert_eq!(lab.client.get("/slow").presenting(&paid).await.status(), 200);
     assert_eq!(lab.network.payments(), 1);
 }
+
+/// Its credential is good until the challenge expires, whatever comes after that.
+#[tokio::test(start_paused = true)]
+async fn a_delivery_is_taken_back_for_as_long_as_its_credential_opens_the_route() {
+    let lab = Lab::on(Network::new("tempo"), |builder| builder.grace(Duration::ZERO));
+    let paid = credential(&lab.challenge("/cheap").await, "tx1");
+    lab.store.after(OPERATIONS_BEFORE_COMMIT, Fault::LosesAnswerAndDies);
+    lab.client.get("/cheap").presenting(&paid).await.assert_problem("unavailable");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    lab.store.heal();
+    let again = lab.client.get("/cheap").presenting(&paid).await;
+    assert_eq!(again.status(), 200, "{}", again.text());
+}
+
+/// The handler has not run: it costs no run.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_hangs_up_before_the_handler_runs_again_loses_no_run() {
+    for polls in 0.. {
+        let lab = Lab::on(Network::new("tempo"), |builder| builder.max_runs(2));
+        lab.bench.failures.store(1, Ordering::SeqCst);
+        let paid = credential(&lab.challenge("/flaky").await, "tx1");
+        assert_eq!(lab.client.get("/flaky").presenting(&paid).await.status(), 500);
+        settle_down().await;
+        let mut request = Box::pin(lab.client.get("/flaky").presenting(&paid));
+        let whole = polled(&mut request, polls).await.is_some();
+        let ran = lab.bench.runs.load(Ordering::SeqCst);
+        drop(request);
+        settle_down().await;
+        if whole {
+            break;
+        }
+        if ran == 1 {
+            lab.clock.advance(Duration::from_secs(91));
+            let again = lab.client.get("/flaky").presenting(&paid).await;
+            assert_eq!(again.status(), 200, "hung up after {polls} polls: {}", again.text());
+        }
+    }
+}

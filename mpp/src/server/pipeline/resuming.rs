@@ -12,6 +12,7 @@ use crate::server::respond::Answer;
 use crate::server::settlement::{self, Outcome};
 use crate::store::{StoreError, Version};
 use std::time::Duration;
+use tracing::Instrument as _;
 
 /// How long a copy of a credential in use waits for its twin.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -203,15 +204,29 @@ impl Visit {
             Ok(Taking::Theirs) => return Some(Outcome::KeyInUse),
             Err(error) => return Some(Outcome::Store(error)),
         }
-        let taken = match journal.take_over(&mpp.0.sealer, quota, id.to_owned(), version, entry, now).await {
-            Ok(taken) => taken,
-            Err(JournalError::Lost(_)) => return None,
-            Err(JournalError::Store(e)) => return Some(Outcome::Store(e)),
+        // Detached: a client that hangs up meanwhile has cost itself no run.
+        let (server, id, lingers) = (mpp.clone(), id.to_owned(), journal.doors().linger());
+        let taking = async move {
+            let journal = &server.0.journal;
+            let taken = journal.take_over(&server.0.sealer, quota, id, version, entry, now).await;
+            let taken = taken.map(|taken| match taken {
+                // Dropped, it gives the payment back.
+                Taken::Settled(claim) => Ok(settlement::redeliver(&server, claim)),
+                taken => Err(taken),
+            });
+            drop(lingers);
+            taken
+        };
+        let taken = match tokio::spawn(taking.instrument(tracing::Span::current())).await {
+            Ok(Ok(taken)) => taken,
+            Ok(Err(JournalError::Lost(_))) => return None,
+            Ok(Err(JournalError::Store(e))) => return Some(Outcome::Store(e)),
+            Err(_) => return Some(Outcome::Unknown),
         };
         Some(match (taken, room) {
-            (Taken::Settled(claim), _) => settlement::redeliver(mpp, claim),
-            (_, None) => Outcome::Busy,
-            (taken, Some(room)) => {
+            (Ok(outcome), _) => outcome,
+            (Err(_), None) => Outcome::Busy,
+            (Err(taken), Some(room)) => {
                 settlement::detached(mpp, pass, room, None, method, settlement::Work::Recover(taken)).await
             }
         })
