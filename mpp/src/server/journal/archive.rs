@@ -4,7 +4,8 @@
 //! delivered, or given back) puts the line into the terminal record, so that the two are one commit. After that, and after the response,
 //! the line moves to a key of its own, which is ordered by time, and the record shrinks to the few bytes that refuse the
 //! credential. A process that dies in between leaves a record with its line, and [`Mpp::recover`](crate::Mpp::recover)
-//! moves that: each step may be done twice.
+//! moves that when the credential is over (until then the delivery may be taken back), a refund or an erasure at once: each step may be
+//! done twice.
 //!
 //! | key | value |
 //! | --- | --- |
