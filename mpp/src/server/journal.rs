@@ -254,8 +254,7 @@ impl Journal {
         if !entry.payment.seal_again(sealer, id) {
             return Ok(());
         }
-        let write = open(&entry, self.keep(quota, entry.expires, now))?;
-        outcome(self.store.cas(&Key::new(quota, ENTRY, id), Some(found), Some(write)).await).map(drop)
+        self.overwrite(quota, id, found, &entry, now).await
     }
 
     /// Marks an undelivered payment as owed. Best effort: the entry says "settled, undelivered" either way.
@@ -269,9 +268,20 @@ impl Journal {
     ) -> Result<(), JournalError> {
         entry.delivery = DeliveryState::RefundDue;
         entry.lease = Lease::NOBODY;
-        let key = Key::new(quota, ENTRY, id);
-        let write = open(&entry, self.keep(quota, entry.expires, now))?;
-        outcome(self.store.cas(&key, Some(found), Some(write)).await).map(drop)
+        self.overwrite(quota, id, found, &entry, now).await
+    }
+
+    /// Writes an entry in the place of what was found, without owning it.
+    async fn overwrite(
+        &self,
+        quota: Quota,
+        id: &str,
+        found: Version,
+        entry: &Entry,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
+        let write = open(entry, self.keep(quota, entry.expires, now))?;
+        outcome(self.store.cas(&Key::new(quota, ENTRY, id), Some(found), Some(write)).await).map(drop)
     }
 
     /// An entry as it was found, to be ended by us.

@@ -217,8 +217,7 @@ impl Mpp {
     ///
     /// It waits for as long as a handler takes, and where the store does not say whether a delivery is committed, until it does or the
     /// credential is over (its challenge's expiry plus the grace period; little more than an hour at most). A process that cannot, ends:
-    /// what was under way is in the journal, and the
-    /// next process goes on with it.
+    /// what was under way is in the journal, and the next process goes on with it.
     ///
     /// ```
     /// # #[cfg(feature = "testing")] {
