@@ -18,7 +18,8 @@
 //! | the receipt goes out with a 2xx, `private` | | 5.3 |
 //!
 //! Refusals are problem documents (RFC 9457); a browser that is asked to pay gets a page instead, with the same status and
-//! challenges. After money may have moved the answer is never 402, because clients pay those.
+//! challenges. After money may have moved the answer is never 402, because clients pay those; what is delivered
+//! is used up (402), also where the process died, or lost its store, before the response was sent.
 
 mod authorization;
 mod body;
