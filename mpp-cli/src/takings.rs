@@ -79,7 +79,7 @@ impl FromStr for StoreAt {
             ("file", path) => Self::File(path.into()),
             ("redis" | "rediss" | "redis+unix", _) => Self::Redis(text.to_owned()),
             ("postgres" | "postgresql", _) => Self::Postgres(text.to_owned()),
-            _ => Self::Nowhere("write `file:PATH`, `redis://…` or `postgres://…`"),
+            _ => Self::Nowhere("write `file:PATH`, `redis://HOST` or `postgres://USER@HOST/DATABASE`"),
         })
     }
 }

@@ -122,8 +122,10 @@ impl fmt::Debug for Secret {
 /// ```
 /// # use mpp::protocol::{Secret, SecretError};
 /// assert_eq!(Secret::from_bytes([0; 16]).unwrap_err(), SecretError::TooShort { bytes: 16 });
+/// // In words also as `main` prints the error that it returns.
+/// assert_eq!(format!("{:?}", SecretError::NotHex), "the secret is not hexadecimal; `mpp secret` prints a new one");
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SecretError {
     /// Fewer than 32 bytes.
@@ -133,8 +135,14 @@ pub enum SecretError {
         bytes: usize,
     },
     /// Not hexadecimal, or half a byte.
-    #[error("the secret is not hexadecimal")]
+    #[error("the secret is not hexadecimal; `mpp secret` prints a new one")]
     NotHex,
+}
+
+impl fmt::Debug for SecretError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// The seven bound parameters of a challenge, as they are on the wire. An absent optional one is empty.

@@ -197,7 +197,8 @@ impl Mpp {
     ///     listener: tokio::net::TcpListener,
     ///     app: axum::Router,
     ///     mpp: mpp::Mpp,
-    ///     asked_to_stop: impl Future<Output = ()> + Send + 'static, // `tokio::signal::ctrl_c()`, for example
+    ///     // for example `async { let _ = tokio::signal::ctrl_c().await; }`, with tokio's feature `signal`
+    ///     asked_to_stop: impl Future<Output = ()> + Send + 'static,
     /// ) -> std::io::Result<()> {
     ///     let leaving = mpp.clone();
     ///     let stop = async move {

@@ -151,7 +151,7 @@ impl Visit {
             )),
             Outcome::RefundDue => Err(Answer::unavailable(
                 Duration::from_secs(3600),
-                "this payment could not be delivered; the operator has been told that a refund is due",
+                "this payment could not be delivered and will not be; the operator owes it back",
             )),
             Outcome::Store(e) => Err(store_trouble(&e)),
         }
