@@ -275,16 +275,25 @@ async fn a_database_that_restarts_while_a_delivery_that_is_not_kept_is_committed
 /// While it is not known whether the delivery is committed, or it is taken back, a credential is not "used already".
 #[tokio::test(start_paused = true)]
 async fn who_was_told_to_send_the_credential_again_gets_the_resource_at_the_next_try() {
-    let lab = Lab::new();
-    let paid = credential(&lab.challenge("/cheap").await, "tx1");
-    lab.store.after(OPERATIONS_BEFORE_COMMIT, Fault::LosesAnswerAndDies);
-    lab.client.get("/cheap").presenting(&paid).await.assert_problem("unavailable");
-    lab.store.heal();
-    let again = lab.client.get("/cheap").presenting(&paid).await;
-    assert_eq!(again.status(), 200, "{}", again.text());
-    assert_eq!(lab.network.payments(), 1);
-    let once_more = lab.client.get("/cheap").presenting(&paid).await;
-    assert_eq!(once_more.status(), 402, "now it is delivered: {}", once_more.text());
+    for uri in ["/cheap", TOO_LARGE] {
+        let lab = Lab::new();
+        let challenge = lab.challenge(uri).await;
+        let (paid, strange) = (credential(&challenge, "tx1"), credential(&challenge, "tx2"));
+        lab.store.after(OPERATIONS_BEFORE_COMMIT, Fault::LosesAnswerAndDies);
+        lab.client.get(uri).presenting(&paid).await.assert_problem("unavailable");
+        lab.store.heal();
+        let start = tokio::time::Instant::now();
+        let stranger = lab.client.get(uri).presenting(&strange).await;
+        assert_eq!(stranger.status(), 402, "{uri}");
+        if uri == TOO_LARGE {
+            assert!(start.elapsed() < Duration::from_millis(10), "the record says that it is not theirs");
+        }
+        let again = lab.client.get(uri).presenting(&paid).await;
+        assert_eq!(again.status(), 200, "{uri}: {}", again.text());
+        assert_eq!(lab.network.payments(), 1);
+        let once_more = lab.client.get(uri).presenting(&paid).await;
+        assert_eq!(once_more.status(), 402, "now it is delivered: {}", once_more.text());
+    }
 }
 
 /// It asked the store before the commit began, and is answered by it after that.
@@ -307,6 +316,18 @@ async fn a_copy_that_looks_while_the_commit_begins_is_not_told_that_it_is_used()
     lab.store.heal();
     assert_eq!(lab.client.get("/slow").presenting(&paid).await.status(), 200);
     assert_eq!(lab.network.payments(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_is_about_to_claim_when_the_other_is_delivered_is_told_that_it_is_used() {
+    let lab = Lab::new();
+    let paid = credential(&lab.challenge("/cheap").await, "tx1");
+    lab.store.after(1, Fault::Waits);
+    let copy = lab.send("/cheap", &paid);
+    lab.store.reached.notified().await;
+    assert_eq!(lab.client.get("/cheap").presenting(&paid).await.status(), 200);
+    lab.store.go_on.notify_one();
+    copy.await.unwrap().assert_problem("invalid-challenge");
 }
 
 /// Its credential is good until the challenge expires, whatever comes after that.

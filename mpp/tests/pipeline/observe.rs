@@ -437,6 +437,16 @@ async fn every_entry_that_nobody_can_read_is_told_with_its_key() {
     assert_eq!(told, ["paid/entry/one", "paid/entry/three", "paid/entry/two"]);
 }
 
+/// It may have no room for thousands.
+#[tokio::test(start_paused = true)]
+async fn a_full_store_is_told_of_once() {
+    let lab = crate::recovery::full_store().await;
+    let log = Log::listen();
+    lab.mpp.recover().await.unwrap_err();
+    let events = log.events.lock().unwrap();
+    assert_eq!(events.iter().filter(|(_, fields)| fields.contains_key("key")).count(), 1);
+}
+
 #[cfg(feature = "metrics")]
 mod metrics {
     use super::*;

@@ -252,15 +252,14 @@ async fn a_store_that_fails_is_said_and_a_method_that_is_gone_keeps_its_entries(
     assert_eq!(lab.network.worst(), 1);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_full_store_does_not_keep_stuck_payments_from_being_finished() {
+/// Ten payments of unknown outcome, which are paid in truth, in a store that sales have filled: there is no room for their lines.
+pub(crate) async fn full_store() -> Lab {
     let clock = clock();
     let shelf = Arc::new(MemoryStore::with_limits(Limits { paid: 28, free: 30 }).with_clock(clock.clone()));
     let network = Network::with_money("tempo", Money::Real);
     let lab = Lab::over(clock, shelf, network, Network::new("stripe"), |builder| {
         builder.single_process_volatile_store().ledger_retention(Duration::from_secs(90 * 24 * 3600))
     });
-    // Ten of unknown outcome, which are paid in truth; then sales until nothing fits.
     lab.network.will(Script::LoseAnswer);
     for n in 0..10 {
         lab.pay("/cheap", &format!("stuck{n}")).await.1.assert_problem("unavailable");
@@ -273,6 +272,12 @@ async fn a_full_store_does_not_keep_stuck_payments_from_being_finished() {
     }
     // Lines of what cannot be taken back any more are moved.
     lab.clock.advance(Duration::from_secs(300 + 600 + 1));
+    lab
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_store_does_not_keep_stuck_payments_from_being_finished() {
+    let lab = full_store().await;
     assert_eq!(lab.mpp.recover().await, Err(StoreError::Full(Quota::Paid)));
     settle_down().await;
     assert_eq!(

@@ -207,15 +207,14 @@ impl Visit {
         // Detached: a client that hangs up meanwhile has cost itself no run.
         let (server, id, lingers) = (mpp.clone(), id.to_owned(), journal.doors().linger());
         let taking = async move {
+            let _lingers = lingers;
             let journal = &server.0.journal;
             let taken = journal.take_over(&server.0.sealer, quota, id, version, entry, now).await;
-            let taken = taken.map(|taken| match taken {
+            taken.map(|taken| match taken {
                 // Dropped, it gives the payment back.
                 Taken::Settled(claim) => Ok(settlement::redeliver(&server, claim)),
                 taken => Err(taken),
-            });
-            drop(lingers);
-            taken
+            })
         };
         let taken = match tokio::spawn(taking.instrument(tracing::Span::current())).await {
             Ok(Ok(taken)) => taken,
