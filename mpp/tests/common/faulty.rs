@@ -37,6 +37,8 @@ pub enum Fault {
     HangsDone,
     /// This operation waits until it may go on.
     Waits,
+    /// This operation is done, and its answer waits until it may go on.
+    WaitsDone,
 }
 
 impl Faulty {
@@ -103,6 +105,12 @@ impl Faulty {
             Some(Fault::Waits) => {
                 self.reached.notify_one();
                 self.go_on.notified().await;
+            }
+            Some(Fault::WaitsDone) => {
+                let done = operation.await;
+                self.reached.notify_one();
+                self.go_on.notified().await;
+                return done;
             }
         }
         // As a network would: the caller can be dropped here, and there.

@@ -319,6 +319,23 @@ async fn a_copy_that_looks_while_the_commit_begins_is_not_told_that_it_is_used()
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_read_before_a_delivery_was_taken_back_is_read_again() {
+    let lab = Lab::new();
+    let paid = credential(&lab.challenge("/cheap").await, "tx1");
+    lab.store.after(OPERATIONS_BEFORE_COMMIT, Fault::LosesAnswerAndDies);
+    lab.client.get("/cheap").presenting(&paid).await.assert_problem("unavailable");
+    settle_down().await;
+    lab.store.after(0, Fault::WaitsDone);
+    let copy = lab.send("/cheap", &paid);
+    lab.store.reached.notified().await;
+    // The delivery is taken back while the answer is on its way.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    lab.store.go_on.notify_one();
+    assert_eq!(copy.await.unwrap().status(), 200);
+    assert_eq!(lab.network.payments(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_copy_that_is_about_to_claim_when_the_other_is_delivered_is_told_that_it_is_used() {
     let lab = Lab::new();
     let paid = credential(&lab.challenge("/cheap").await, "tx1");

@@ -391,6 +391,8 @@ async fn a_payment_is_given_back_or_delivered_wherever_a_refund_stands_still() {
         settle_down().await;
         store.go_on.notify_one();
         let refunded = refund.await.unwrap();
+        assert!(refunded.is_ok(), "{refunded:?}, stood still at operation {operation}");
+        assert_eq!(all(&well.ledger(), &Query::new()).await.len(), 1, "stood still at operation {operation}");
         let answer = lab.until_delivered("/cheap", &paid).await;
         let is_back = lab.network.given_back() > 0;
         assert!(

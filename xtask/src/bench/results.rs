@@ -20,7 +20,6 @@ pub(crate) struct Results {
 pub(crate) struct Measured {
     pub(crate) origin: Origin,
     /// How it was measured, in the words of that day.
-    #[serde(default)]
     pub(crate) about: String,
     /// The programs that were measured or used, with their versions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -16,7 +16,7 @@ pub(crate) struct Commits(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     /// How many of each: who has lost the entry may still be at it when the next owner commits.
-    ids: Mutex<HashMap<String, usize>>,
+    ids: Mutex<HashMap<Arc<str>, usize>>,
     ended: Notify,
     /// How many were not simply committed.
     doubtful: AtomicU64,
@@ -29,8 +29,9 @@ pub(crate) struct Moment(u64);
 impl Commits {
     /// Until the guard is dropped.
     pub(crate) fn begin(&self, id: &str) -> Committing {
-        *self.ids().entry(id.to_owned()).or_default() += 1;
-        Committing { of: self.clone(), id: id.to_owned() }
+        let id: Arc<str> = id.into();
+        *self.ids().entry(id.clone()).or_default() += 1;
+        Committing { of: self.clone(), id }
     }
 
     pub(crate) fn now(&self) -> Moment {
@@ -56,7 +57,17 @@ impl Commits {
         }
     }
 
-    fn ids(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+    fn end(&self, id: &str) {
+        let mut ids = self.ids();
+        if let Some(count) = ids.get_mut(id) {
+            *count -= 1;
+            if *count == 0 {
+                ids.remove(id);
+            }
+        }
+    }
+
+    fn ids(&self) -> MutexGuard<'_, HashMap<Arc<str>, usize>> {
         self.0.ids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -64,7 +75,7 @@ impl Commits {
 /// One of them.
 pub(crate) struct Committing {
     of: Commits,
-    id: String,
+    id: Arc<str>,
 }
 
 impl Committing {
@@ -76,14 +87,7 @@ impl Committing {
 
 impl Drop for Committing {
     fn drop(&mut self) {
-        let mut ids = self.of.ids();
-        if let Some(count) = ids.get_mut(&self.id) {
-            *count -= 1;
-            if *count == 0 {
-                ids.remove(&self.id);
-            }
-        }
-        drop(ids);
+        self.of.end(&self.id);
         self.of.0.ended.notify_waiters();
     }
 }
