@@ -157,12 +157,9 @@ impl Journal {
                 // Its delivery may have been taken back meanwhile.
                 found = self.find(quota, id).await.map_err(JournalError::Store)?;
             }
-            match found {
-                Some(Found { version, record: Record::Open(entry), .. }) => {
-                    let line = Line::of(&entry, Ending::Open).filter(|line| line.bill.units > 0);
-                    return Ok(line.map(|line| Refundable { quota, line, open: Some((version, entry)) }));
-                }
-                Some(_) | None => {}
+            if let Some(Found { version, record: Record::Open(entry), .. }) = found {
+                let line = Line::of(&entry, Ending::Open).filter(|line| line.bill.units > 0);
+                return Ok(line.map(|line| Refundable { quota, line, open: Some((version, entry)) }));
             }
             if let Some(line) = self.line(quota, settled_at, id).await.map_err(JournalError::Store)? {
                 return Ok(Some(Refundable { quota, line, open: None }));
