@@ -281,6 +281,7 @@ async fn who_was_told_to_send_the_credential_again_gets_the_resource_at_the_next
         let (paid, strange) = (credential(&challenge, "tx1"), credential(&challenge, "tx2"));
         lab.store.after(OPERATIONS_BEFORE_COMMIT, Fault::LosesAnswerAndDies);
         lab.client.get(uri).presenting(&paid).await.assert_problem("unavailable");
+        settle_down().await;
         lab.store.heal();
         let start = tokio::time::Instant::now();
         let stranger = lab.client.get(uri).presenting(&strange).await;
