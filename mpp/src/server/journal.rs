@@ -30,7 +30,6 @@ pub(crate) use claim::{
     Claim, Claimed, Claiming, Held, NewClaim, Patience, Proofs, Settled, Settling, Started, Taken,
 };
 pub(crate) use commits::{Commits, Committing, Moment};
-pub(crate) use proofs::Taking;
 #[cfg(feature = "testing")]
 pub(crate) use record::state_of;
 pub(crate) use record::{
@@ -60,6 +59,16 @@ pub(crate) enum JournalError {
     Store(StoreError),
     /// Somebody else took the entry over in the meantime; this is what is there now.
     Lost(Option<Found>),
+}
+
+/// An entry that nobody works on, as it was found.
+pub(crate) struct Abandoned {
+    pub(crate) quota: Quota,
+    pub(crate) id: String,
+    pub(crate) version: Version,
+    pub(crate) entry: Box<Entry>,
+    /// The `Idempotency-Key` of whoever asks for it now.
+    pub(crate) key: Option<String>,
 }
 
 /// Reads and writes entries.
@@ -204,17 +213,20 @@ impl Journal {
     }
 
     /// Takes over an entry whose owner is gone (or an unknown outcome), bumping its version. A plan that is not sealed with the
-    /// first secret of the ring is from then on.
+    /// first secret of the ring is from then on. Only who has won the entry takes the key: of several at once no loser leaves its own.
     pub(crate) async fn take_over(
         &self,
         sealer: &Sealer,
-        quota: Quota,
-        id: String,
-        found: Version,
-        mut entry: Entry,
+        abandoned: Abandoned,
         now: Timestamp,
     ) -> Result<Taken, JournalError> {
         let owner = somebody();
+        let Abandoned { quota, id, version, mut entry, key } = abandoned;
+        let before = key.is_some().then(|| entry.clone());
+        let oldest = match &key {
+            Some(key) => self.name_key(quota, &id, &mut entry, key).await.map_err(JournalError::Store)?,
+            None => None,
+        };
         // All but a settled one mean another call to the network.
         entry.lease = match entry.payment {
             PaymentState::Settled(_) => self.lease_from(owner, now),
@@ -227,12 +239,18 @@ impl Journal {
             entry.attempts = entry.attempts.saturating_add(1);
         }
         entry.payment.seal_again(sealer, &id);
-        let key = Key::new(quota, ENTRY, &id);
+        let store_key = Key::new(quota, ENTRY, &id);
         let keep = self.keep(quota, entry.expires, now);
         let write = open(&entry, keep)?;
-        let version = outcome(self.store.cas(&key, Some(found), Some(write)).await)?;
+        let version = outcome(self.store.cas(&store_key, Some(version), Some(write)).await)?;
         let (journal, since) = (self.clone(), version);
-        let claim = Claim::<()>::of(Owned { journal, quota, id, key, since, version, entry, keep, owner });
+        let owned = Owned { journal, quota, id, key: store_key, since, version, entry: *entry, keep, owner };
+        let mut claim = Claim::<()>::of(owned);
+        if let (Some(key), Some(before)) = (key, before)
+            && !claim.take_key(&key, oldest, *before).await?
+        {
+            return Ok(Taken::KeyInUse);
+        }
         Ok(match claim.entry.payment {
             PaymentState::Claiming(_) => Taken::Claiming(claim.enter()),
             PaymentState::Holding(_) | PaymentState::Held(_) => Taken::Held(claim.enter()),

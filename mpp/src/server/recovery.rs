@@ -5,7 +5,9 @@
 //! that is full gets room by them.
 
 use super::Mpp;
-use super::journal::{Book, BookOf, DeliveryState, Entry, Found, JournalError, PaymentState, Record};
+use super::journal::{
+    Abandoned, Book, BookOf, DeliveryState, Entry, Found, JournalError, PaymentState, Record,
+};
 use super::observe::Standing;
 use super::refund;
 use super::settlement::{self, Outcome, Work};
@@ -270,21 +272,17 @@ async fn finish(
             Err(JournalError::Store(error)) => Err(error),
         };
     };
-    match journal.take_over(sealer, quota, id, found, entry, now).await {
-        Ok(taken) => match settlement::detached(mpp, pass, room, None, method, Work::Recover(taken)).await {
-            // A `Run` that is not admitted gives the payment back to its credential.
-            Outcome::Paid(_) | Outcome::Vacant | Outcome::Rejected(_) => Ok(true),
-            Outcome::Store(error) => Err(error),
-            Outcome::Existing(_)
-            | Outcome::KeyInUse
-            | Outcome::Busy
-            | Outcome::Closed
-            | Outcome::Unknown
-            | Outcome::RefundDue => Ok(false),
-        },
-        // Somebody else was quicker.
-        Err(JournalError::Lost(_)) => Ok(false),
-        Err(JournalError::Store(error)) => Err(error),
+    let work = Work::Resume(Abandoned { quota, id, version: found, entry: Box::new(entry), key: None });
+    match settlement::detached(mpp, pass, Some(room), None, method, work).await {
+        // A `Run` that is not admitted gives the payment back to its credential.
+        Outcome::Paid(_) | Outcome::Vacant | Outcome::Rejected(_) => Ok(true),
+        Outcome::Store(error) => Err(error),
+        Outcome::Existing(_)
+        | Outcome::KeyInUse
+        | Outcome::Busy
+        | Outcome::Closed
+        | Outcome::Unknown
+        | Outcome::RefundDue => Ok(false),
     }
 }
 

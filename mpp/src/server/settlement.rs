@@ -8,8 +8,8 @@
 use super::Mpp;
 use super::drain::Pass;
 use super::journal::{
-    Again, Claim, Claimed, Committing, Entry, Found, Held, JournalError, NewClaim, Patience, Proofs, Settled,
-    Settling, Started, Taken,
+    Abandoned, Again, Claim, Claimed, Committing, Entry, Found, Held, JournalError, NewClaim, Patience,
+    Proofs, Settled, Settling, Started, Taken,
 };
 use super::observe::{Failure, TARGET, Verdict};
 use super::paid::{Delivery, Hold, Proved};
@@ -35,8 +35,8 @@ const RETRY: Duration = Duration::from_secs(2);
 pub(super) enum Work {
     /// Claim and settle, or hold. The claim carries the plan sealed, for whoever has to finish it; we have it in clear.
     Settle { claim: Box<NewClaim>, plan: SettlementPlan, capture: Capture },
-    /// Finish what a dead process left, or an answer that was lost.
-    Recover(Taken),
+    /// Finish what a dead process left, or an answer that was lost; deliver what is paid.
+    Resume(Abandoned),
 }
 
 /// How a claim ended.
@@ -68,11 +68,11 @@ pub(super) fn room(mpp: &Mpp) -> Option<OwnedSemaphorePermit> {
     mpp.0.settlements.clone().try_acquire_owned().ok()
 }
 
-/// Runs `work` so that dropping the returned future cancels nothing.
+/// Runs `work` so that dropping the returned future cancels nothing. What may ask a network has `room`.
 pub(super) async fn detached(
     mpp: &Mpp,
     pass: Pass,
-    room: OwnedSemaphorePermit,
+    room: Option<OwnedSemaphorePermit>,
     fresh: Option<Challenges>,
     method: Arc<dyn ServerMethod>,
     work: Work,
@@ -110,7 +110,7 @@ impl Task {
                     tracing::info_span!(target: TARGET, "claim", challenge = claim.id, method = claim.method);
                 self.claim(claim, &plan, capture).instrument(span).await
             }
-            Work::Recover(taken) => self.recover(taken).await,
+            Work::Resume(abandoned) => self.resume(abandoned).await,
         };
         result.unwrap_or_else(|error| match error {
             JournalError::Store(e) => Outcome::Store(e),
@@ -261,9 +261,11 @@ impl Task {
         }
     }
 
-    /// Finishes an entry whose owner is gone.
-    async fn recover(&mut self, taken: Taken) -> Result<Outcome, JournalError> {
+    /// Takes an entry over whose owner is gone, and finishes it.
+    async fn resume(&mut self, abandoned: Abandoned) -> Result<Outcome, JournalError> {
+        let taken = self.mpp.0.journal.take_over(&self.mpp.0.sealer, abandoned, self.mpp.now()).await?;
         match taken {
+            Taken::KeyInUse => Ok(Outcome::KeyInUse),
             // Nothing was handed to the network yet.
             Taken::Claiming(claim) => claim.roll_back(self.mpp.now()).await.map(|()| Outcome::Vacant),
             Taken::Held(claim) => {
@@ -572,9 +574,9 @@ impl Drop for Exit {
 /// The payment goes back to its credential, also from a delivery that is committed: nobody got the response. Where that may be, the
 /// store is waited for while the credential may come back; any other payment goes back by itself when its lease has run out.
 async fn put_back(mpp: &Mpp, mut claim: Claim<Settled>, started: Started, committing: Option<Committing>) {
-    let (expires, grace) = (Timestamp::from_unix(claim.entry().expires), mpp.0.journal.grace());
+    let over = Timestamp::from_unix(claim.entry().expires) + mpp.0.journal.grace();
     let patience = match committing {
-        Some(_) => Patience::of(expires.since(mpp.now()).saturating_add(grace)),
+        Some(_) => Patience::of(over.since(mpp.now())),
         None => Patience::NONE,
     };
     report(claim.undelivered(started, patience).await);
@@ -734,7 +736,9 @@ fn failed(response: Response) -> Response {
 }
 
 fn withheld() -> Response {
-    Answer::unavailable(RETRY, "the delivery could not be recorded; send the same credential again").into()
+    // With the same `Idempotency-Key`, too: the response may be kept under it.
+    Answer::unavailable(RETRY, "the delivery could not be recorded; send the same request again, as it is")
+        .into()
 }
 
 fn receipt(

@@ -7,8 +7,7 @@ use super::Quota;
 ///
 /// # What is counted
 /// - while a payment is open, and until its challenge has expired and the grace period is over: its entry and the claim of its
-///   proof; one for each `Idempotency-Key` that it was tried under (the last four, and what copies that come at once name besides), and
-///   one for a kept response
+///   proof; one for each `Idempotency-Key` that it was tried under (the last four), and one for a kept response
 /// - after that **one line of the [ledger](crate::ledger)** for as long as
 ///   [`ledger_retention`](crate::server::Builder::ledger_retention) says, by default 90 days on a durable store (a day for test money); a refund keeps its book
 ///   beside it

@@ -26,6 +26,8 @@ const LEDGER: &str = "ledger";
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Play money is remembered for no longer than this.
 const TEST_MONEY: Duration = DAY;
+/// How often a record may change while its line is moved.
+const TURNS: usize = 5;
 /// How long a mark is kept. No process stands still for longer between two calls of its store and goes on with the second.
 const MARK: Duration = DAY;
 
@@ -120,16 +122,33 @@ impl Journal {
 
     /// Moves the line of a terminal record into the ledger, if it still has one.
     pub(crate) async fn archive(&self, quota: Quota, id: &str, now: Timestamp) -> Result<(), JournalError> {
+        let mut stale = None;
         // Another writer (a response that is kept late) may be in between; then once more, or the next sweep.
-        for _ in 0..3 {
+        for _ in 0..TURNS {
             let Some(found) = self.find(quota, id).await.map_err(JournalError::Store)? else { return Ok(()) };
             let Some(listing) = found.listing else { return Ok(()) };
             let Listing { line, expires } = *listing;
             let keep = Keep::For(self.line_keep(quota).max(Duration::from_secs(1)));
             let key = line_key(quota, line.settled_at, id);
-            let write = Write { value: encode_value("line", &Shelved::Line(Box::new(line)))?, keep };
-            // Somebody may have put it there before and died: it is the same line. Or it has been erased since.
-            let put = self.store.cas(&key, None, Some(write)).await.map_err(JournalError::Store)?;
+            let value = encode_value("line", &Shelved::Line(Box::new(line)))?;
+            let put = self.store.cas(&key, stale, Some(Write { value: value.clone(), keep })).await;
+            let put = match put.map_err(JournalError::Store)? {
+                Cas::Written(version) => Some(version),
+                Cas::Conflict(Some(there)) => {
+                    let is_line = read_line(&there.value).map_err(JournalError::Store)?.is_some();
+                    if is_line && there.value != value {
+                        // Of a delivery that was taken back: what the record says now is later than that.
+                        stale = Some(there.version);
+                        continue;
+                    }
+                    // Somebody put it there before, and died. Or it has been erased since.
+                    None
+                }
+                Cas::Removed | Cas::Conflict(None) => {
+                    stale = None;
+                    continue;
+                }
+            };
             let keep = Keep::For(self.retention(expires, now));
             let write = Write { value: encode(&found.record)?, keep };
             let entry = Key::new(quota, ENTRY, id);
@@ -138,12 +157,12 @@ impl Journal {
                 Ok(_) => return Ok(()),
                 // Its delivery was taken back meanwhile: there is no such line.
                 Err(JournalError::Lost(Some(Found { record: Record::Open(_), .. }))) => {
-                    if let Cas::Written(version) = put {
-                        self.store.cas(&key, Some(version), None).await.map_err(JournalError::Store)?;
+                    if put.is_some() {
+                        self.store.cas(&key, put, None).await.map_err(JournalError::Store)?;
                     }
                     return Ok(());
                 }
-                Err(JournalError::Lost(_)) => {}
+                Err(JournalError::Lost(_)) => stale = None,
                 Err(error) => return Err(error),
             }
         }
@@ -263,16 +282,26 @@ mod tests {
     use crate::method::Step;
     use crate::store::{Durability, MemoryStore, Store};
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use tokio::sync::Notify;
 
     const ID: &str = "n3vQ";
     const SETTLED: i64 = 1_800_000_000;
 
-    /// A store whose user stands still before its first write.
+    /// A store whose user stands still before one of its writes.
     struct Stalled {
         inner: Arc<MemoryStore>,
+        /// How many are done before.
+        writes: AtomicUsize,
         arrived: Notify,
         goes_on: Notify,
+    }
+
+    impl Stalled {
+        fn after(writes: usize, inner: &Arc<MemoryStore>) -> Arc<Self> {
+            let (writes, arrived, goes_on) = (AtomicUsize::new(writes), Notify::new(), Notify::new());
+            Arc::new(Self { inner: inner.clone(), writes, arrived, goes_on })
+        }
     }
 
     impl Store for Stalled {
@@ -291,10 +320,10 @@ mod tests {
             new: Option<Write>,
         ) -> Step<'a, Result<Cas, StoreError>> {
             Step::boxed(async move {
-                self.arrived.notify_one();
-                self.goes_on.notified().await;
-                // A permit for the writes that follow.
-                self.goes_on.notify_one();
+                if self.writes.fetch_sub(1, Ordering::SeqCst) == 0 {
+                    self.arrived.notify_one();
+                    self.goes_on.notified().await;
+                }
                 self.inner.cas(key, expect, new).await
             })
         }
@@ -352,8 +381,7 @@ mod tests {
         let write = Write { value: encode(&record).unwrap(), keep: Keep::Live };
         inner.cas(&Key::new(Quota::Paid, ENTRY, ID), None, Some(write)).await.unwrap();
 
-        let (arrived, goes_on) = (Notify::new(), Notify::new());
-        let stalled = Arc::new(Stalled { inner: inner.clone(), arrived, goes_on });
+        let stalled = Stalled::after(0, &inner);
         let other = journal(stalled.clone());
         let archiving = tokio::spawn(async move { other.archive(Quota::Paid, ID, now).await });
         stalled.arrived.notified().await;
@@ -372,5 +400,75 @@ mod tests {
         assert!(!left.iter().any(|(_, there)| there.value.windows(5).any(|part| part == b"alice")));
         clock.advance(MARK);
         assert_eq!(inner.scan("paid/ledger/", None, 10).await, Ok(vec![]), "the mark goes, too");
+    }
+
+    /// What stands under the challenge, written over what stood there.
+    async fn write_record(store: &MemoryStore, record: &Record) {
+        let key = Key::new(Quota::Paid, ENTRY, ID);
+        let there = store.get(&key).await.unwrap().map(|there| there.version);
+        let write = Write { value: encode(record).unwrap(), keep: Keep::Live };
+        assert!(matches!(store.cas(&key, there, Some(write)).await, Ok(Cas::Written(_))));
+    }
+
+    fn delivered(runs: u32) -> Record {
+        let Listing { line, expires } = listing();
+        let listing = Listing { line: Line { runs, ..line }, expires };
+        super::super::listed(Record::Delivered(u64::from(runs)), Some(Box::new(listing)))
+    }
+
+    fn taken_back() -> Record {
+        let Listing { line, expires } = listing();
+        Record::Open(Box::new(Entry {
+            fingerprint: [1; 32],
+            target: [2; 32],
+            expires,
+            method: line.method,
+            bill: line.bill,
+            payer: line.payer,
+            external_id: None,
+            proof_keys: vec![],
+            payment: PaymentState::Settled(vec![]),
+            lease: super::super::Lease::NOBODY,
+            attempts: line.runs,
+            delivery: super::super::DeliveryState::None,
+        }))
+    }
+
+    /// Somebody moves the first line and stands still, before it writes the line or after. Its delivery is taken back; a second run is
+    /// delivered or is not, and its line is moved by somebody else, before that one goes on or after.
+    #[tokio::test]
+    async fn of_a_delivery_that_was_taken_back_no_line_stays_and_the_next_one_keeps_its_own() {
+        let now = Timestamp::from_unix(SETTLED + 1);
+        for (writes, again, first) in [
+            (0, false, false),
+            (1, false, false),
+            (0, true, true),
+            (0, true, false),
+            (1, true, true),
+            (1, true, false),
+        ] {
+            let inner = Arc::new(MemoryStore::new().with_clock(Arc::new(ManualClock::at(now))));
+            write_record(&inner, &delivered(1)).await;
+            let stalled = Stalled::after(writes, &inner);
+            let other = journal(stalled.clone());
+            let archiving = tokio::spawn(async move { other.archive(Quota::Paid, ID, now).await });
+            stalled.arrived.notified().await;
+            let ours = journal(inner.clone());
+            write_record(&inner, &taken_back()).await;
+            if again {
+                write_record(&inner, &delivered(2)).await;
+            }
+            if first {
+                assert_eq!(ours.archive(Quota::Paid, ID, now).await, Ok(()));
+            }
+            stalled.goes_on.notify_one();
+            assert_eq!(archiving.await.unwrap(), Ok(()));
+            assert_eq!(ours.archive(Quota::Paid, ID, now).await, Ok(()));
+            let line = ours.line(Quota::Paid, SETTLED, ID).await.unwrap();
+            let runs = again.then_some(2);
+            assert_eq!(line.map(|line| line.runs), runs, "after {writes} writes, {again} {first}");
+            let found = ours.find(Quota::Paid, ID).await.unwrap().unwrap();
+            assert!(found.listing.is_none());
+        }
     }
 }

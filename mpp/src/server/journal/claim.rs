@@ -7,7 +7,7 @@
 
 use super::super::replay::IdempotencyKey;
 use super::archive::{Ending, Listing};
-use super::proofs::Taking;
+use super::proofs::{HeldProof, Taking};
 use super::record::{encode, encode_open, listed, read};
 use super::{
     Again, Bill, DeliveryState, Entry, Found, Identity, Journal, JournalError, Kept, Lease, PaymentState,
@@ -88,6 +88,8 @@ pub(crate) enum Taken {
     Held(Claim<Held>),
     Settling(Claim<Settling>),
     Settled(Claim<Settled>),
+    /// Not taken: the `Idempotency-Key` belongs to another payment.
+    KeyInUse,
 }
 
 impl<S> Claim<S> {
@@ -267,16 +269,16 @@ impl<S> Claim<S> {
     /// Gives back those of our proof keys that are still ours: they are looked up, then our entry is proved to be ours, and what
     /// somebody has taken after that is not touched. Without the proof they could be the next claim's of this challenge.
     async fn give_back(&mut self, which: fn(&str) -> bool, now: Timestamp) -> Result<(), JournalError> {
-        let mut held = Vec::new();
+        let mut ours = Vec::new();
         for proof in self.entry.proof_keys.iter().filter(|proof| which(proof)) {
-            let version = self.journal.held(self.quota, proof, &self.id).await;
-            held.extend(version.map_err(JournalError::Store)?.map(|version| (proof.clone(), version)));
+            let held = self.journal.held(self.quota, proof, &self.id).await;
+            ours.extend(held.map_err(JournalError::Store)?);
         }
-        if !held.is_empty() {
+        if !ours.is_empty() {
             self.renew(now).await?;
         }
-        for (proof, version) in held {
-            self.journal.give_back(self.quota, &proof, version).await.map_err(JournalError::Store)?;
+        for held in ours {
+            self.journal.give_back(self.quota, &held).await.map_err(JournalError::Store)?;
         }
         Ok(())
     }
@@ -322,6 +324,32 @@ pub(crate) enum Proofs {
     UsedElsewhere(Claim<Undone>),
     /// As [`UsedElsewhere`](Self::UsedElsewhere), and it was the `Idempotency-Key`.
     KeyInUse(Claim<Undone>),
+}
+
+impl Claim<()> {
+    /// Takes the key that the entry names since it was taken over, and lets the `oldest` one go. If the key belongs to another payment,
+    /// or nobody can tell, the entry is written as it was `before`, and nobody's.
+    pub(super) async fn take_key(
+        &mut self,
+        key: &str,
+        oldest: Option<HeldProof>,
+        before: Entry,
+    ) -> Result<bool, JournalError> {
+        let taking = self.journal.take(self.quota, key, &self.id, self.keep).await;
+        if let Ok(Taking::Ours) = taking {
+            if let Some(oldest) = oldest {
+                // One that stays is only remembered longer than needed.
+                drop(self.journal.give_back(self.quota, &oldest).await);
+            }
+            return Ok(true);
+        }
+        self.entry = Entry { lease: Lease::NOBODY, delivery: DeliveryState::None, ..before };
+        let written = self.write().await;
+        match taking {
+            Err(error) => Err(JournalError::Store(error)),
+            Ok(_) => written.map(|()| false),
+        }
+    }
 }
 
 impl Claim<Claiming> {

@@ -22,14 +22,17 @@
 //! other one is taken too, and gives it back then. Of two at once so at most one goes on.
 
 use super::super::replay::IdempotencyKey;
-use super::{Journal, PROOF};
-use crate::protocol::{Timestamp, b64};
+use super::{Entry, Journal, PROOF};
+use crate::protocol::b64;
 use crate::store::{Cas, Keep, Key, Quota, StoreError, Version, Versioned, Write};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// How often a proof may change while it is taken.
 const TURNS: usize = 20;
+/// How many `Idempotency-Key`s a payment has: clients name another one after a failure. Each is a value in the store, and who has paid
+/// once could write any number of them.
+const KEYS: usize = 4;
 
 /// What a proof is called in the store and in its entry.
 ///
@@ -43,9 +46,15 @@ pub(super) fn name_of(proof: String) -> String {
     b64::encode(&hash[..16])
 }
 
+/// A proof, and the version in which it is ours.
+pub(super) struct HeldProof {
+    name: String,
+    version: Version,
+}
+
 /// How taking a proof ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Taking {
+pub(super) enum Taking {
     /// It is ours, or was already.
     Ours,
     /// Another challenge holds it.
@@ -63,16 +72,23 @@ impl Journal {
         Ok(None)
     }
 
-    /// Takes an `Idempotency-Key` for a payment that is under way or settled already.
-    pub(crate) async fn hold(
+    /// Names the key of a later attempt in its entry, as the last of those it was tried under. Returns the one that gives way, if it is
+    /// held: it may be given back once the entry is written without it.
+    pub(super) async fn name_key(
         &self,
         quota: Quota,
-        name: &str,
         id: &str,
-        expires: i64,
-        now: Timestamp,
-    ) -> Result<Taking, StoreError> {
-        self.take(quota, name, id, self.keep(quota, expires, now)).await
+        entry: &mut Entry,
+        key: &str,
+    ) -> Result<Option<HeldProof>, StoreError> {
+        let proofs = &mut entry.proof_keys;
+        proofs.retain(|proof| proof != key);
+        let keys = || proofs.iter().enumerate().filter(|(_, proof)| IdempotencyKey::is_proof(proof));
+        let oldest = keys().nth_back(KEYS - 1).map(|(oldest, _)| oldest);
+        let oldest = oldest.map(|oldest| proofs.remove(oldest));
+        proofs.push(key.to_owned());
+        let Some(name) = oldest else { return Ok(None) };
+        self.held(quota, &name, id).await
     }
 
     /// Takes a proof for a challenge. Doing it twice is doing it once.
@@ -122,29 +138,21 @@ impl Journal {
         Ok(Taking::Theirs)
     }
 
-    /// The version of a proof that this challenge holds now. What cannot be read is not known to be its own.
+    /// A proof, if this challenge holds it now. What cannot be read is not known to be its own.
     pub(super) async fn held(
         &self,
         quota: Quota,
         name: &str,
         id: &str,
-    ) -> Result<Option<Version>, StoreError> {
+    ) -> Result<Option<HeldProof>, StoreError> {
         let there = self.store.get(&Key::new(quota, PROOF, name)).await?;
         let ours = there.filter(|there| Holder::read(&there.value).is_ok_and(|holder| holder.is(id)));
-        Ok(ours.map(|there| there.version))
+        Ok(ours.map(|there| HeldProof { name: name.to_owned(), version: there.version }))
     }
 
     /// Lets others take a proof, unless it was taken again since this version.
-    pub(super) async fn give_back(&self, quota: Quota, name: &str, held: Version) -> Result<(), StoreError> {
-        self.store.cas(&Key::new(quota, PROOF, name), Some(held), None).await.map(drop)
-    }
-
-    /// Lets others take an `Idempotency-Key`, if this challenge holds it.
-    pub(crate) async fn let_go(&self, quota: Quota, name: &str, id: &str) -> Result<(), StoreError> {
-        match self.held(quota, name, id).await? {
-            Some(version) => self.give_back(quota, name, version).await,
-            None => Ok(()),
-        }
+    pub(super) async fn give_back(&self, quota: Quota, held: &HeldProof) -> Result<(), StoreError> {
+        self.store.cas(&Key::new(quota, PROOF, &held.name), Some(held.version), None).await.map(drop)
     }
 
     /// Forgets a proof in time, if this challenge holds it.
@@ -155,9 +163,9 @@ impl Journal {
         id: &str,
         keep: Keep,
     ) -> Result<(), StoreError> {
-        if let Some(version) = self.held(quota, name, id).await? {
+        if let Some(held) = self.held(quota, name, id).await? {
             let write = Write { value: Holder::of(id, keep).write(), keep };
-            self.store.cas(&Key::new(quota, PROOF, name), Some(version), Some(write)).await?;
+            self.store.cas(&Key::new(quota, PROOF, name), Some(held.version), Some(write)).await?;
         }
         Ok(())
     }

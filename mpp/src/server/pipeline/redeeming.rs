@@ -122,7 +122,7 @@ impl Visit {
         let Some(pass) = self.mpp.0.journal.doors().enter() else { return Ok(Outcome::Closed) };
         let Some(room) = settlement::room(&self.mpp) else { return Ok(Outcome::Busy) };
         let (fresh, method) = (self.fresh(quoted), offer.method.clone());
-        Ok(settlement::detached(&self.mpp, pass, room, fresh, method, work).await)
+        Ok(settlement::detached(&self.mpp, pass, Some(room), fresh, method, work).await)
     }
 
     /// An open gate, or the answer; `None` when the credential turned out to be free to start again.

@@ -4,22 +4,17 @@
 use super::{Admission, Authentic, Presented, USED, Visit, store_trouble};
 use crate::pricing::Replay;
 use crate::protocol::Timestamp;
+use crate::server::drain::Pass;
 use crate::server::journal::{
-    DeliveryState, Entry, Found, JournalError, Moment, PaymentState, Record, Taken, Taking,
+    Abandoned, DeliveryState, Entry, Found, JournalError, Moment, PaymentState, Record,
 };
-use crate::server::replay::IdempotencyKey;
 use crate::server::respond::Answer;
 use crate::server::settlement::{self, Outcome};
-use crate::store::{StoreError, Version};
+use crate::store::Version;
 use std::time::Duration;
-use tracing::Instrument as _;
 
 /// How long a copy of a credential in use waits for its twin.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How many keys a payment takes: clients name another one after a failure. Each is a value in the store, and who has paid once could
-/// write any number of them.
-const KEYS: usize = 4;
 
 impl Visit {
     pub(super) async fn look_up(&mut self) -> Result<Option<Admission>, Answer> {
@@ -61,10 +56,11 @@ impl Visit {
     ) -> Result<Standing, Answer> {
         let (mpp, quota, id) = (&self.mpp, authentic.quota, authentic.credential.challenge.id.as_str());
         let patience = tokio::time::Instant::now() + PATIENCE;
-        let mut place = None;
+        let (mut place, mut is_twin) = (None, false);
         loop {
             let (journal, version, now) = (&mpp.0.journal, found.version, mpp.now());
             let entry = authentic.own_entry(&found.record);
+            is_twin |= entry.is_some();
             let is_live = entry.is_some_and(|entry| entry.lease.is_live(now));
             let may_undo = || since.is_none_or(|since| journal.commits().may_undo(id, since));
             if is_live || authentic.may_be_taken_back(&found.record) && may_undo() {
@@ -82,15 +78,19 @@ impl Visit {
                     return Err(Answer::in_progress());
                 }
             } else if let Some(entry) = entry {
-                let Some(_pass) = journal.doors().enter() else { return Err(Answer::closed()) };
-                if let Some(outcome) = self.take_over(authentic, version, entry.clone(), now).await {
-                    return match self.conclude(outcome, None)? {
-                        Some(admission) => Ok(Standing::Open(admission)),
-                        None => Ok(Standing::Vacant),
-                    };
+                let Some(pass) = journal.doors().enter() else { return Err(Answer::closed()) };
+                match self.take_over(authentic, version, entry.clone(), pass, now).await {
+                    // Somebody else was quicker.
+                    Outcome::Existing(_) => {}
+                    outcome => {
+                        return match self.conclude(outcome, None)? {
+                            Some(admission) => Ok(Standing::Open(admission)),
+                            None => Ok(Standing::Vacant),
+                        };
+                    }
                 }
             } else {
-                return self.over(authentic, &found.record).await;
+                return self.over(authentic, &found.record, is_twin).await;
             }
             since = Some(journal.commits().now());
             match journal.find(quota, id).await.map_err(|e| store_trouble(&e))? {
@@ -101,15 +101,20 @@ impl Visit {
         }
     }
 
-    /// The entry is closed, or another credential's or request's: answered again with what was kept, or refused.
-    pub(super) async fn over(&self, authentic: &Authentic, record: &Record) -> Result<Standing, Answer> {
+    /// The entry is closed, or another credential's or request's: answered again with what was kept, or refused. A twin came while it
+    /// was open.
+    async fn over(&self, authentic: &Authentic, record: &Record, is_twin: bool) -> Result<Standing, Answer> {
         let id = authentic.credential.challenge.id.as_str();
         let holder = self.key_holder(authentic).await?;
         let own = match record {
             Record::Kept(kept) if authentic.is_own(&kept.fingerprint, &kept.target) => Some(kept),
             _ => None,
         };
-        let by_key = holder.as_deref() == Some(id);
+        let by_key = match &holder {
+            Some(holder) => holder == id,
+            // A client that tries again, under a new key and too soon, is not asked to pay twice.
+            None => is_twin && authentic.key.is_some(),
+        };
         let kept = match own {
             Some(kept) if by_key || holder.is_none() => kept,
             None if holder.is_none() => return Ok(Standing::Used),
@@ -123,7 +128,7 @@ impl Visit {
         match self.mpp.0.shelf.open(id, kept).filter(|_| in_time) {
             Some(again) => Err(again),
             None if by_key => Err(Answer::conflict(
-                "the request of this Idempotency-Key was answered, and the response is not kept",
+                "this request was answered under an Idempotency-Key, and the response is not kept",
             )),
             None => Ok(Standing::Used),
         }
@@ -135,100 +140,47 @@ impl Visit {
         self.mpp.0.journal.holder(key.proof()).await.map_err(|e| store_trouble(&e))
     }
 
-    /// A key that came with a later attempt only, when nothing but the write of its entry is left to do.
-    async fn take_key(
-        &self,
-        authentic: &Authentic,
-        entry: &mut Entry,
-        now: Timestamp,
-    ) -> Result<Taking, StoreError> {
-        let Some(key) = authentic.key.as_ref().map(IdempotencyKey::proof) else { return Ok(Taking::Ours) };
-        let (journal, id) = (&self.mpp.0.journal, authentic.credential.challenge.id.as_str());
-        if entry.proof_keys.iter().any(|proof| proof == key) {
-            return Ok(Taking::Ours);
-        }
-        let taking = journal.hold(authentic.quota, key, id, entry.expires, now).await?;
-        if taking == Taking::Ours {
-            let keys = || entry.proof_keys.iter().filter(|proof| IdempotencyKey::is_proof(proof));
-            // The oldest gives way: the one that came last is asked for again when its response is lost.
-            if keys().count() >= KEYS
-                && let Some(oldest) = keys().next().cloned()
-            {
-                journal.let_go(authentic.quota, &oldest, id).await?;
-                entry.proof_keys.retain(|proof| *proof != oldest);
-            }
-            entry.proof_keys.push(key.to_owned());
-        }
-        Ok(taking)
-    }
-
-    /// Nobody works on this entry: do. Paid for and undelivered is delivered; anything else is finished first. `None` when
-    /// somebody else was quicker.
-    pub(super) async fn take_over(
+    /// Nobody works on this entry: do. Paid for and undelivered is delivered; anything else is finished first.
+    async fn take_over(
         &self,
         authentic: &Authentic,
         version: Version,
-        mut entry: Entry,
+        entry: Entry,
+        pass: Pass,
         now: Timestamp,
-    ) -> Option<Outcome> {
+    ) -> Outcome {
         let (mpp, quota, id) = (&self.mpp, authentic.quota, authentic.credential.challenge.id.as_str());
-        let journal = &mpp.0.journal;
-        if matches!(entry.payment, PaymentState::Settled(_)) {
+        let is_settled = matches!(entry.payment, PaymentState::Settled(_));
+        if is_settled {
             if entry.delivery == DeliveryState::RefundDue {
-                return Some(Outcome::RefundDue);
+                return Outcome::RefundDue;
             }
             if settlement::is_over(mpp, &entry, now) {
-                return match journal.refund_due(quota, id, version, entry.clone(), now).await {
+                return match mpp.0.journal.refund_due(quota, id, version, entry.clone(), now).await {
                     Ok(()) => {
                         mpp.0.observers.refund_due(id, &entry);
-                        Some(Outcome::RefundDue)
+                        Outcome::RefundDue
                     }
-                    Err(JournalError::Lost(_)) => None,
-                    Err(JournalError::Store(e)) => Some(Outcome::Store(e)),
+                    Err(JournalError::Lost(Some(found))) => Outcome::Existing(found),
+                    Err(JournalError::Lost(None)) => Outcome::Vacant,
+                    Err(JournalError::Store(e)) => Outcome::Store(e),
                 };
             }
         }
         let method = mpp.0.methods.iter().find(|m| m.name().as_str() == entry.method).cloned();
         let Some(method) = method else {
             tracing::error!(target: "mpp", method = entry.method, "a payment is open whose method is no longer configured");
-            return Some(Outcome::Unknown);
+            return Outcome::Unknown;
         };
-        let Some(pass) = journal.doors().enter() else { return Some(Outcome::Closed) };
         let room = settlement::room(mpp);
         // What is settled asks no network.
-        if room.is_none() && !matches!(entry.payment, PaymentState::Settled(_)) {
-            return Some(Outcome::Busy);
+        if room.is_none() && !is_settled {
+            return Outcome::Busy;
         }
-        match self.take_key(authentic, &mut entry, now).await {
-            Ok(Taking::Ours) => {}
-            Ok(Taking::Theirs) => return Some(Outcome::KeyInUse),
-            Err(error) => return Some(Outcome::Store(error)),
-        }
-        // Detached: a client that hangs up meanwhile has cost itself no run.
-        let (server, id, lingers) = (mpp.clone(), id.to_owned(), journal.doors().linger());
-        let taking = async move {
-            let _lingers = lingers;
-            let journal = &server.0.journal;
-            let taken = journal.take_over(&server.0.sealer, quota, id, version, entry, now).await;
-            taken.map(|taken| match taken {
-                // Dropped, it gives the payment back.
-                Taken::Settled(claim) => Ok(settlement::redeliver(&server, claim)),
-                taken => Err(taken),
-            })
-        };
-        let taken = match tokio::spawn(taking.instrument(tracing::Span::current())).await {
-            Ok(Ok(taken)) => taken,
-            Ok(Err(JournalError::Lost(_))) => return None,
-            Ok(Err(JournalError::Store(e))) => return Some(Outcome::Store(e)),
-            Err(_) => return Some(Outcome::Unknown),
-        };
-        Some(match (taken, room) {
-            (Ok(outcome), _) => outcome,
-            (Err(_), None) => Outcome::Busy,
-            (Err(taken), Some(room)) => {
-                settlement::detached(mpp, pass, room, None, method, settlement::Work::Recover(taken)).await
-            }
-        })
+        let key = authentic.key.as_ref().map(|key| key.proof().to_owned());
+        let abandoned = Abandoned { quota, id: id.to_owned(), version, entry: Box::new(entry), key };
+        let work = settlement::Work::Resume(abandoned);
+        settlement::detached(mpp, pass, room, None, method, work).await
     }
 }
 
