@@ -117,9 +117,8 @@ fn gated(
         Some(()) => price_of(attr, price.map(|p| &p.offers), &marker, arguments, &tuple, sig),
         None => fixed(&krate, &marker),
     };
-    let evidence_check =
-        evidence_check(&krate, handler, arguments, &evidence, &kind_tokens).filter(|_| price.is_some());
-    let wrapper = wrapper(attr, price, handler, &attrs, arguments, &marker, &tuple, &evidence);
+    let fits = fits(&krate, handler, arguments, &evidence, &kind_tokens).filter(|_| price.is_some());
+    let wrapper = wrapper(attr, price, handler, &attrs, arguments, &marker, &tuple, &evidence, fits);
     let cfgs = &attrs.cfgs;
     quote! {
         #(#cfgs)*
@@ -135,7 +134,6 @@ fn gated(
                 const SPEC: &'static #krate::__private::PriceSpec = &__SPEC;
             }
             #price_of
-            #evidence_check
         };
 
         #wrapper
@@ -153,6 +151,7 @@ fn wrapper(
     marker: &Ident,
     tuple: &TokenStream,
     evidence: &TokenStream,
+    fits: Option<TokenStream>,
 ) -> TokenStream {
     let krate = attr.krate();
     let (vis, sig, name) = (&handler.vis, &handler.sig, &handler.sig.ident);
@@ -160,7 +159,7 @@ fn wrapper(
     let turbofish = parameters.as_turbofish();
     // Hygienic: a handler may be called `args`. But a function in a block hides the parameters around the block.
     let gate = local(if name == "gate" { "outer_gate" } else { "gate" });
-    let (paid, args, exit, response) = (local("paid"), local("args"), local("exit"), local("response"));
+    let (paid, args, exit) = (local("paid"), local("args"), local("exit"));
     let mut extracted = 0u32..;
     let call = arguments.iter().map(|argument| {
         if argument.is_paid() {
@@ -173,14 +172,17 @@ fn wrapper(
         ReturnType::Default => name.span(),
         ReturnType::Type(_, ty) => ty.span(),
     };
-    // Spanned at the return type: a handler whose result is no response is reported there.
-    let (there, function) = (at(returns, &krate), at(returns, name));
-    let called = quote_spanned!(returns=> #function #turbofish(#(#call),*).await);
-    let answered = quote_spanned!(returns=> #there::__private::IntoResponse::into_response(#called));
+    // Spanned at the return type: a handler whose result is no response, or whose future is not `Send`, is reported there.
+    let (leave, function, there) = (at(returns, &exit), at(returns, name), at(returns, &krate));
+    let served = quote_spanned!(returns=> #leave.serve(#function #turbofish(#(#call),*)));
+    // Of a generic handler that is known where it is mounted.
+    let send = sig.generics.params.is_empty().then(|| quote_spanned!(returns=> + ::core::marker::Send));
+    let future =
+        quote_spanned!(returns=> impl ::core::future::Future<Output = #there::__private::Response> #send);
 
     let used = uses(attr, arguments);
     let body = prepend(&handler.body, quote!(#(let _ = &#used;)*));
-    let checks = price.map(|_| checks(attr, handler, arguments));
+    let checks = price.and_then(|_| checks(attr, handler, arguments));
     let priced = price.map(|price| doc::priced(attr, price, &attrs.docs));
     let Attributes { docs, cfgs, outer, inner, .. } = attrs;
 
@@ -191,16 +193,16 @@ fn wrapper(
         #priced
         #(#cfgs)*
         #(#outer)*
-        #vis async fn #name #generics(
+        #vis fn #name #generics(
             #gate: #krate::__private::Gate<#marker, #tuple, #evidence>,
-        ) -> #krate::__private::Response #bounds {
+        ) -> #future #bounds {
             #(#inner)*
             #[allow(non_snake_case, clippy::unused_async)]
             #sig #body
             #checks
+            #fits
             let (#paid, #args, #exit) = #gate.open();
-            let #response = #answered;
-            #exit.close(#response).await
+            #served
         }
     }
 }
@@ -230,27 +232,11 @@ fn stand_in(attr: &Attr, handler: &Handler) -> TokenStream {
     }
 }
 
-/// Checks that name the guilty argument, in the manner of axum's `debug_handler`.
-///
-/// Those about extractors need the state type: they are made with `state = T`.
-fn checks(attr: &Attr, handler: &Handler, arguments: &[Argument<'_>]) -> TokenStream {
-    let sig = &handler.sig;
-    if !sig.generics.params.is_empty() {
-        return TokenStream::new();
-    }
+/// Checks that name the guilty argument, in the manner of axum's `debug_handler`. They need the state type: they are made with
+/// `state = T`.
+fn checks(attr: &Attr, handler: &Handler, arguments: &[Argument<'_>]) -> Option<TokenStream> {
+    let state = attr.state.as_ref().filter(|_| handler.sig.generics.params.is_empty())?;
     let krate = attr.krate();
-    let name = &sig.ident;
-    let params: Vec<_> = (0..arguments.len()).map(|i| local(&format!("a{i}"))).collect();
-    let types = arguments.iter().map(|a| a.ty);
-    let call = quote_spanned!(name.span()=> future_must_be_send(#name(#(#params),*)););
-    // Call-site spans from here on: spanned at the name, these functions would be "never used".
-    let send = quote! {
-        const _: fn() = || {
-            fn future_must_be_send<T: ::core::marker::Send>(_: T) {}
-            fn check(#(#params: #types),*) { #call }
-        };
-    };
-    let Some(state) = &attr.state else { return send };
     let extractors: Vec<_> = arguments.iter().filter(|a| !a.is_paid()).map(|a| a.ty).collect();
     let each = extractors.iter().enumerate().map(|(i, ty)| {
         if i + 1 == extractors.len() {
@@ -272,18 +258,17 @@ fn checks(attr: &Attr, handler: &Handler, arguments: &[Argument<'_>]) -> TokenSt
         }
     });
     let call = quote_spanned!(state.span()=> check::<#state>(););
-    quote! {
-        #send
+    Some(quote! {
         #(#each)*
         const _: fn() = || {
             fn check<S: #krate::routing::HasMpp>() {}
             #call
         };
-    }
+    })
 }
 
 /// That the handler asks for the evidence this price yields, spanned at what it asks for.
-fn evidence_check(
+fn fits(
     krate: &TokenStream,
     handler: &Handler,
     arguments: &[Argument<'_>],
@@ -292,13 +277,8 @@ fn evidence_check(
 ) -> Option<TokenStream> {
     // Generic evidence is checked where the handler is mounted.
     let paid = arguments.iter().find(|a| a.is_paid()).filter(|_| handler.sig.generics.params.is_empty())?;
-    let check = quote_spanned!(paid.ty.span()=> fits::<#evidence>());
-    Some(quote! {
-        const _: fn() = || {
-            fn fits<T: #krate::__private::Evidence<#kind>>() {}
-            #check
-        };
-    })
+    let krate = at(paid.ty.span(), krate);
+    Some(quote_spanned!(paid.ty.span()=> #krate::__private::fits::<#evidence, #kind>();))
 }
 
 /// After a mistake in the annotation: the kind the handler expects, so that the mistake is not reported again as evidence

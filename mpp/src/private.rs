@@ -12,8 +12,11 @@ pub use crate::server::gate::{Gate, IntoAmount, Poisoned, PriceOf, Priced, Quote
 pub use crate::server::layer::{HeadQuote, LayerPrice};
 pub use crate::server::paid::{Always, Evidence, Maybe, Reserved};
 pub use axum::extract::{FromRequest, FromRequestParts};
-pub use axum::response::{IntoResponse, Response};
+pub use axum::response::Response;
 pub use inventory;
+
+/// Whether the handler asks for the evidence that its price yields.
+pub fn fits<T: Evidence<K>, K>() {}
 
 /// Tells the closures of a `price!` what they are called with.
 ///

@@ -65,16 +65,14 @@ const _: () = {
             ::core::result::Result::Ok(::mpp::__private::Quote::Computed(shared))
         }
     }
-    const _: fn() = || {
-        fn fits<T: ::mpp::__private::Evidence<::mpp::__private::Maybe>>() {}
-        fits::<Option<Receipt>>()
-    };
 };
 /// Priced: computed, at most 2.00 usdc by tempo; 0.50 usd by stripe; free for some requests.
 #[allow(clippy::too_many_lines)]
-async fn complete(
+fn complete(
     gate: ::mpp::__private::Gate<__mpp_complete, (Tier, Json<Prompt>), Option<Receipt>>,
-) -> ::mpp::__private::Response {
+) -> impl ::core::future::Future<
+    Output = ::mpp::__private::Response,
+> + ::core::marker::Send {
     #[tracing::instrument(skip_all)]
     #[allow(clippy::too_many_lines)]
     #[allow(non_snake_case, clippy::unused_async)]
@@ -88,15 +86,7 @@ async fn complete(
         prompt.model.push('!');
         Ok(prompt.model)
     }
-    const _: fn() = || {
-        fn future_must_be_send<T: ::core::marker::Send>(_: T) {}
-        fn check(a0: Tier, a1: Json<Prompt>, a2: Paid<Option<Receipt>>) {
-            future_must_be_send(complete(a0, a1, a2));
-        }
-    };
+    ::mpp::__private::fits::<Option<Receipt>, ::mpp::__private::Maybe>();
     let (paid, args, exit) = gate.open();
-    let response = ::mpp::__private::IntoResponse::into_response(
-        complete(args.0, args.1, paid).await,
-    );
-    exit.close(response).await
+    exit.serve(complete(args.0, args.1, paid))
 }

@@ -72,28 +72,18 @@ const _: () = {
             )
         }
     }
-    const _: fn() = || {
-        fn fits<T: ::mpp::__private::Evidence<::mpp::__private::Always>>() {}
-        fits::<::mpp::Receipt>()
-    };
 };
 /// Priced: computed, in usdc by tempo; computed, in usd by stripe; 0.10 gold by Own.
-async fn units(
+fn units(
     gate: ::mpp::__private::Gate<__mpp_units, (Path<u64>,), ::mpp::Receipt>,
-) -> ::mpp::__private::Response {
+) -> impl ::core::future::Future<
+    Output = ::mpp::__private::Response,
+> + ::core::marker::Send {
     #[allow(non_snake_case, clippy::unused_async)]
     async fn units(Path(n): Path<u64>, _: Paid) {
         let _ = &n;
     }
-    const _: fn() = || {
-        fn future_must_be_send<T: ::core::marker::Send>(_: T) {}
-        fn check(a0: Path<u64>, a1: Paid) {
-            future_must_be_send(units(a0, a1));
-        }
-    };
+    ::mpp::__private::fits::<::mpp::Receipt, ::mpp::__private::Always>();
     let (paid, args, exit) = gate.open();
-    let response = ::mpp::__private::IntoResponse::into_response(
-        units(args.0, paid).await,
-    );
-    exit.close(response).await
+    exit.serve(units(args.0, paid))
 }

@@ -48,32 +48,22 @@ const _: () = {
         const SPEC: &'static ::mpp::__private::PriceSpec = &__SPEC;
     }
     impl<A> ::mpp::__private::PriceOf<A> for __mpp_weather {}
-    const _: fn() = || {
-        fn fits<T: ::mpp::__private::Evidence<::mpp::__private::Always>>() {}
-        fits::<Receipt>()
-    };
 };
 /// Current weather for a city.
 ///
 /// Updated hourly.
 ///
 /// Priced: 0.05 usdc by tempo, 0.50 usd by stripe.
-pub async fn weather(
+pub fn weather(
     gate: ::mpp::__private::Gate<__mpp_weather, (Path<String>,), Receipt>,
-) -> ::mpp::__private::Response {
+) -> impl ::core::future::Future<
+    Output = ::mpp::__private::Response,
+> + ::core::marker::Send {
     #[allow(non_snake_case, clippy::unused_async)]
     async fn weather(Path(city): Path<String>, paid: Paid<Receipt>) -> Json<Weather> {
         Json(lookup(&city, &paid).await)
     }
-    const _: fn() = || {
-        fn future_must_be_send<T: ::core::marker::Send>(_: T) {}
-        fn check(a0: Path<String>, a1: Paid<Receipt>) {
-            future_must_be_send(weather(a0, a1));
-        }
-    };
+    ::mpp::__private::fits::<Receipt, ::mpp::__private::Always>();
     let (paid, args, exit) = gate.open();
-    let response = ::mpp::__private::IntoResponse::into_response(
-        weather(args.0, paid).await,
-    );
-    exit.close(response).await
+    exit.serve(weather(args.0, paid))
 }

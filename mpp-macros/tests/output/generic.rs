@@ -48,9 +48,9 @@ const _: () = {
     }
 };
 /// Priced: computed, in usdc by tempo.
-async fn weather<R>(
+fn weather<R>(
     gate: ::mpp::__private::Gate<__mpp_weather, (State<R>,), ::mpp::Receipt>,
-) -> ::mpp::__private::Response
+) -> impl ::core::future::Future<Output = ::mpp::__private::Response>
 where
     R: Rates + Send + Sync + 'static,
 {
@@ -63,8 +63,5 @@ where
         rates.name()
     }
     let (paid, args, exit) = gate.open();
-    let response = ::mpp::__private::IntoResponse::into_response(
-        weather::<R>(args.0, paid).await,
-    );
-    exit.close(response).await
+    exit.serve(weather::<R>(args.0, paid))
 }

@@ -65,24 +65,16 @@ const _: () = {
         const SPEC: &'static ::mpp::__private::PriceSpec = &__SPEC;
     }
     impl<A> ::mpp::__private::PriceOf<A> for __mpp_render {}
-    const _: fn() = || {
-        fn fits<T: ::mpp::__private::Evidence<::mpp::__private::Reserved>>() {}
-        fits::<Hold>()
-    };
 };
 /// Priced: 0.05 GOLD by sandbox; of which 0.01 to `platform`, 2.5% to `type`; fees are sponsored; taken after a success; answered again for the same payment.
-async fn render(
+fn render(
     gate: ::mpp::__private::Gate<__mpp_render, (), Hold>,
-) -> ::mpp::__private::Response {
+) -> impl ::core::future::Future<
+    Output = ::mpp::__private::Response,
+> + ::core::marker::Send {
     #[allow(non_snake_case, clippy::unused_async)]
     async fn render(_: Paid<Hold>) {}
-    const _: fn() = || {
-        fn future_must_be_send<T: ::core::marker::Send>(_: T) {}
-        fn check(a0: Paid<Hold>) {
-            future_must_be_send(render(a0));
-        }
-    };
+    ::mpp::__private::fits::<Hold, ::mpp::__private::Reserved>();
     let (paid, args, exit) = gate.open();
-    let response = ::mpp::__private::IntoResponse::into_response(render(paid).await);
-    exit.close(response).await
+    exit.serve(render(paid))
 }

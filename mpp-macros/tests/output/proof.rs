@@ -43,26 +43,18 @@ const _: () = {
         const SPEC: &'static ::mpp::__private::PriceSpec = &__SPEC;
     }
     impl<A> ::mpp::__private::PriceOf<A> for __mpp_whoami {}
-    const _: fn() = || {
-        fn fits<T: ::mpp::__private::Evidence<::mpp::__private::Always>>() {}
-        fits::<::mpp::Receipt>()
-    };
 };
 /// Priced: a proof of identity by tempo; nothing is charged.
-async fn whoami(
+fn whoami(
     gate: ::mpp::__private::Gate<__mpp_whoami, (), ::mpp::Receipt>,
-) -> ::mpp::__private::Response {
+) -> impl ::core::future::Future<
+    Output = ::mpp::__private::Response,
+> + ::core::marker::Send {
     #[allow(non_snake_case, clippy::unused_async)]
     async fn whoami(paid: Paid) -> String {
         format!("{:?}", paid.payer())
     }
-    const _: fn() = || {
-        fn future_must_be_send<T: ::core::marker::Send>(_: T) {}
-        fn check(a0: Paid) {
-            future_must_be_send(whoami(a0));
-        }
-    };
+    ::mpp::__private::fits::<::mpp::Receipt, ::mpp::__private::Always>();
     let (paid, args, exit) = gate.open();
-    let response = ::mpp::__private::IntoResponse::into_response(whoami(paid).await);
-    exit.close(response).await
+    exit.serve(whoami(paid))
 }

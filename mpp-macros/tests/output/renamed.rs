@@ -42,24 +42,16 @@ const _: () = {
         const SPEC: &'static renamed::__private::PriceSpec = &__SPEC;
     }
     impl<A> renamed::__private::PriceOf<A> for __mpp_plain {}
-    const _: fn() = || {
-        fn fits<T: renamed::__private::Evidence<renamed::__private::Always>>() {}
-        fits::<renamed::Receipt>()
-    };
 };
 /// Priced: 0.05 usdc by tempo.
-async fn plain(
+fn plain(
     gate: renamed::__private::Gate<__mpp_plain, (), renamed::Receipt>,
-) -> renamed::__private::Response {
+) -> impl ::core::future::Future<
+    Output = renamed::__private::Response,
+> + ::core::marker::Send {
     #[allow(non_snake_case, clippy::unused_async)]
     async fn plain(_: Paid) {}
-    const _: fn() = || {
-        fn future_must_be_send<T: ::core::marker::Send>(_: T) {}
-        fn check(a0: Paid) {
-            future_must_be_send(plain(a0));
-        }
-    };
+    renamed::__private::fits::<renamed::Receipt, renamed::__private::Always>();
     let (paid, args, exit) = gate.open();
-    let response = renamed::__private::IntoResponse::into_response(plain(paid).await);
-    exit.close(response).await
+    exit.serve(plain(paid))
 }

@@ -43,23 +43,15 @@ const _: () = {
         const SPEC: &'static ::mpp::__private::PriceSpec = &__SPEC;
     }
     impl<A> ::mpp::__private::PriceOf<A> for __mpp_row {}
-    const _: fn() = || {
-        fn fits<T: ::mpp::__private::Evidence<::mpp::__private::Always>>() {}
-        fits::<::mpp::Receipt>()
-    };
 };
 /// Priced: 0.05 on the terms `crate::STANDARD`.
-async fn row(
+fn row(
     gate: ::mpp::__private::Gate<__mpp_row, (State<Db>, Bytes), ::mpp::Receipt>,
-) -> ::mpp::__private::Response {
+) -> impl ::core::future::Future<
+    Output = ::mpp::__private::Response,
+> + ::core::marker::Send {
     #[allow(non_snake_case, clippy::unused_async)]
     async fn row(State(db): State<Db>, body: Bytes, _: Paid) {}
-    const _: fn() = || {
-        fn future_must_be_send<T: ::core::marker::Send>(_: T) {}
-        fn check(a0: State<Db>, a1: Bytes, a2: Paid) {
-            future_must_be_send(row(a0, a1, a2));
-        }
-    };
     const _: fn() = || {
         fn check<T: ::mpp::__private::FromRequestParts<App>>() {}
         check::<State<Db>>();
@@ -72,9 +64,7 @@ async fn row(
         fn check<S: ::mpp::routing::HasMpp>() {}
         check::<App>();
     };
+    ::mpp::__private::fits::<::mpp::Receipt, ::mpp::__private::Always>();
     let (paid, args, exit) = gate.open();
-    let response = ::mpp::__private::IntoResponse::into_response(
-        row(args.0, args.1, paid).await,
-    );
-    exit.close(response).await
+    exit.serve(row(args.0, args.1, paid))
 }

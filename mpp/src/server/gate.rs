@@ -133,7 +133,8 @@ where
     #[expect(clippy::manual_async_fn, reason = "half the size of an `async fn`")]
     fn from_request(mut req: Request, state: &S) -> impl Future<Output = Result<Self, Response>> + Send {
         async move {
-            let mut visit = Visit::open(Mpp::from_ref(state), P::SPEC, &mut req, None)?;
+            let mpp = Mpp::from_ref(state);
+            let mut visit = Visit::open(&mpp, P::SPEC, &mut req, None)?;
             if visit.binds_body(&req) {
                 req = Box::pin(visit.read_body(req)).await?;
             }

@@ -241,15 +241,16 @@ impl Journal {
         entry.payment.seal_again(sealer, &id);
         let store_key = Key::new(quota, ENTRY, &id);
         let keep = self.keep(quota, entry.expires, now);
-        let write = open(&entry, keep)?;
-        let version = outcome(self.store.cas(&store_key, Some(version), Some(write)).await)?;
-        let (journal, since) = (self.clone(), version);
+        // The version that was found may name a delivery of its former owner.
+        let (journal, since) = (self.clone(), Version(owner));
         let owned = Owned { journal, quota, id, key: store_key, since, version, entry: *entry, keep, owner };
         let mut claim = Claim::<()>::of(owned);
-        if let (Some(key), Some(before)) = (key, before)
-            && !claim.take_key(&key, oldest, *before).await?
-        {
-            return Ok(Taken::KeyInUse);
+        claim.begin().await?;
+        if let (Some(key), Some(before)) = (key, before) {
+            claim = match claim.take_key(&key, oldest, *before).await? {
+                Some(claim) => claim,
+                None => return Ok(Taken::KeyInUse),
+            };
         }
         Ok(match claim.entry.payment {
             PaymentState::Claiming(_) => Taken::Claiming(claim.enter()),
@@ -272,7 +273,7 @@ impl Journal {
         if !entry.payment.seal_again(sealer, id) {
             return Ok(());
         }
-        self.overwrite(quota, id, found, &entry, now).await
+        self.overwrite(quota, id, found, entry, now).await
     }
 
     /// Marks an undelivered payment as owed. Best effort: the entry says "settled, undelivered" either way.
@@ -286,7 +287,7 @@ impl Journal {
     ) -> Result<(), JournalError> {
         entry.delivery = DeliveryState::RefundDue;
         entry.lease = Lease::NOBODY;
-        self.overwrite(quota, id, found, &entry, now).await
+        self.overwrite(quota, id, found, entry, now).await
     }
 
     /// Writes an entry in the place of what was found, without owning it.
@@ -295,14 +296,13 @@ impl Journal {
         quota: Quota,
         id: &str,
         found: Version,
-        entry: &Entry,
+        entry: Entry,
         now: Timestamp,
     ) -> Result<(), JournalError> {
-        let write = open(entry, self.keep(quota, entry.expires, now))?;
-        outcome(self.store.cas(&Key::new(quota, ENTRY, id), Some(found), Some(write)).await).map(drop)
+        self.owned(quota, id.to_owned(), found, entry, now).write().await
     }
 
-    /// An entry as it was found, to be ended by us.
+    /// An entry as it was found, to be written by us.
     fn owned(
         &self,
         quota: Quota,
@@ -314,7 +314,9 @@ impl Journal {
         let keep = self.keep(quota, entry.expires, now);
         let key = Key::new(quota, ENTRY, &id);
         let (journal, version, owner) = (self.clone(), found, somebody());
-        Claim::of(Owned { journal, quota, id, key, since: version, version, entry, keep, owner })
+        // The version that was found may name a delivery of its former owner.
+        let since = Version(owner);
+        Claim::of(Owned { journal, quota, id, key, since, version, entry, keep, owner })
     }
 
     fn lease_from(&self, owner: u64, now: Timestamp) -> Lease {

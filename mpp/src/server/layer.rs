@@ -292,11 +292,11 @@ where
                 let Ok(response) = inner.call(Request::from_parts(parts, Body::empty())).await;
                 return Ok(head_of(response.into_response()));
             }
-            match price.admit(mpp, req).await {
+            match price.admit(&mpp, req).await {
                 Err(answer) => Ok(answer),
                 Ok((req, exit)) => {
                     let Ok(response) = inner.call(req).await;
-                    Ok(exit.close(response).await)
+                    Ok(exit.close(response.into_response()).await)
                 }
             }
         })
@@ -304,7 +304,7 @@ where
 }
 
 impl LayerPrice {
-    async fn admit(&self, mpp: Mpp, mut req: Request) -> Result<(Request, super::pipeline::Exit), Response> {
+    async fn admit(&self, mpp: &Mpp, mut req: Request) -> Result<(Request, super::pipeline::Exit), Response> {
         let mut visit = Visit::open(mpp, self.spec, &mut req, Some(self.spec.name))?;
         if visit.binds_body(&req) {
             req = Box::pin(visit.read_body(req)).await?;

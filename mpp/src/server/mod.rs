@@ -29,6 +29,7 @@ mod drain;
 pub mod gate;
 mod health;
 mod journal;
+mod known;
 #[doc(hidden)]
 pub mod layer;
 pub mod ledger;
@@ -47,6 +48,7 @@ mod replay;
 mod respond;
 pub mod routing;
 pub(crate) mod scope;
+mod serving;
 mod settlement;
 
 pub use builder::{BuildError, Builder};
@@ -67,6 +69,7 @@ use crate::store::{Notebook, Quota};
 use body::BodyBudget;
 use health::Readiness;
 use journal::Journal;
+use known::Known;
 use observe::Observers;
 use rate::RateLimiter;
 use replay::Shelf;
@@ -292,10 +295,10 @@ impl Mpp {
     }
 
     /// The plan of a price: an array index, or for a price the registry missed a look-up by address.
-    pub(crate) fn plan(&self, spec: &'static PriceSpec) -> Result<Arc<Plan>, Answer> {
+    pub(crate) fn plan(&self, spec: &'static PriceSpec) -> Result<Known<'_, Plan>, Answer> {
         match spec.slot.get().and_then(|slot| self.0.plans.get(slot)) {
-            Some(Some(plan)) => Ok(plan.clone()),
-            Some(None) | None => self.late_plan(spec),
+            Some(Some(plan)) => Ok(Known::Lent(plan)),
+            Some(None) | None => self.late_plan(spec).map(Known::Shared),
         }
     }
 

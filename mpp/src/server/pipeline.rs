@@ -28,6 +28,7 @@ use super::Mpp;
 use super::authorization;
 use super::body::{self, Held, Reader};
 use super::gate::Quote;
+use super::known::Known;
 use super::page;
 use super::paid::{Delivery, Proved};
 use super::peer::Client;
@@ -49,11 +50,12 @@ use std::time::Duration;
 /// What a client is told to wait when we cannot tell now.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// One request on its way through a price.
-pub(crate) struct Visit {
-    mpp: Mpp,
-    plan: Arc<Plan>,
-    scope: Arc<Scope>,
+/// One request on its way through a price. It borrows what every request needs: to count three more owners and forget them again is
+/// a good part of what is left of a refusal's time.
+pub(crate) struct Visit<'m> {
+    mpp: &'m Mpp,
+    plan: Known<'m, Plan>,
+    scope: Known<'m, Scope>,
     /// For a computed price: which request exactly.
     target: Option<Target>,
     digest: Option<BodyDigest>,
@@ -113,13 +115,13 @@ pub(crate) struct Admission {
 #[derive(Clone, Copy)]
 pub(crate) struct Layered;
 
-impl Visit {
+impl<'m> Visit<'m> {
     /// From the head. The request is left intact but for the Payment credential.
     ///
     /// # Errors
     /// 400 for two credentials, 429 for a client that has had its share of refusals, 500 for our own faults.
     pub(crate) fn open(
-        mpp: Mpp,
+        mpp: &'m Mpp,
         spec: &'static PriceSpec,
         req: &mut Request,
         unmatched: Option<&str>,
@@ -139,9 +141,13 @@ impl Visit {
         let uri = || req.extensions().get::<OriginalUri>().map_or(req.uri(), |OriginalUri(uri)| uri);
         let service = mpp.0.service.as_deref();
         let scope = match (req.extensions().get::<MatchedPath>(), unmatched) {
-            (Some(path), _) => plan.scopes.matched(verb, path.as_str(), service),
+            (Some(path), _) => match plan {
+                Known::Lent(plan) => plan.scopes.matched(verb, path.as_str(), service),
+                Known::Shared(_) => Known::Shared(Arc::new(Scope::new(verb, path.as_str(), service))),
+            },
             (None, layer) => {
-                Arc::new(Scope::literal(verb, layer.unwrap_or(spec.name), uri().path(), service))
+                let scope = Scope::literal(verb, layer.unwrap_or(spec.name), uri().path(), service);
+                Known::Shared(Arc::new(scope))
             }
         };
         let target = spec.is_computed().then(|| {
@@ -154,7 +160,7 @@ impl Visit {
         let presented = match credential.filter(|_| !head) {
             None => Presented::Nothing,
             Some(credential) => {
-                let key = IdempotencyKey::of(&mpp, verb, req.headers()).map_err(early)?;
+                let key = IdempotencyKey::of(mpp, verb, req.headers()).map_err(early)?;
                 mpp.judge(&credential, key, &plan, verb, uri(), req)
             }
         };

@@ -12,8 +12,8 @@
 //!   other credential that names it is answered 409 before anything is claimed. A request that moves no money (play money, a proof
 //!   of identity) is one of them, in the room of the store that is for such ([`Quota`](crate::store::Quota)). Whoever knows a
 //!   key can take it, so a client makes it something that nobody guesses: a UUID. Whoever names another one after a failure has both: a
-//!   payment has the last four that it was tried under. A copy that comes while the payment is under way gets what its twin gets,
-//!   under whichever key, and takes none.
+//!   payment has the last four that it was tried under. What was delivered under one of them is answered 409
+//!   under any other: nobody is asked to pay twice. A copy that comes while the payment is under way takes no key.
 //! - Kept are status, headers and body; not `Set-Cookie`, nothing that belongs to a connection, and not
 //!   `Payment-Receipt`, which is written anew from the journaled receipt.
 //! - A body that is there when its head is (text, JSON, bytes) is committed with the delivery. A stream goes out as it

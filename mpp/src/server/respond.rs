@@ -13,35 +13,33 @@ use std::time::Duration;
 pub(super) const PAYMENT_RECEIPT: HeaderName = HeaderName::from_static("payment-receipt");
 pub(super) const ACCEPT_PAYMENT: HeaderName = HeaderName::from_static("accept-payment");
 
-/// Challenges to send: the headers of the answer with a line for each, and the id of the first for the problem's body.
-#[derive(Default)]
-pub(super) struct Challenges {
-    headers: HeaderMap,
-    offers: usize,
-    first: Option<ChallengeId>,
-}
+/// Challenges to send: a 402 in the making, with a header line for each. In its place from the start: a response is large, and
+/// moving it costs as much as an allocation.
+pub(super) struct Challenges(Box<Told>);
 
 impl Challenges {
     /// None yet, and room for so many.
     pub(super) fn for_offers(offers: usize) -> Self {
+        let mut told = Box::new(Told { kind: None, offers: 0, first: None, response: Response::default() });
         // Beside a line per offer, what every 402 has: Content-Type, Cache-Control, and the Content-Length that axum adds.
         // A map that has to grow for the last one is copied.
-        Self { headers: HeaderMap::with_capacity(offers + 3), ..Self::default() }
+        *told.response.headers_mut() = HeaderMap::with_capacity(offers + 3);
+        Self(told)
     }
 
     /// One more, after the others.
     pub(super) fn push(&mut self, id: ChallengeId, line: String) {
         // Every part of a line is visible ASCII.
         let Ok(line) = HeaderValue::from_maybe_shared(Bytes::from(line)) else { return };
-        self.headers.append(header::WWW_AUTHENTICATE, line);
-        self.offers += 1;
-        self.first.get_or_insert(id);
+        self.0.response.headers_mut().append(header::WWW_AUTHENTICATE, line);
+        self.0.offers += 1;
+        self.0.first.get_or_insert(id);
     }
 
     /// The headers as they are so far.
     #[cfg(feature = "testing")]
     pub(super) fn into_headers(self) -> HeaderMap {
-        self.headers
+        self.0.response.into_parts().0.headers
     }
 }
 
@@ -135,13 +133,15 @@ impl Answer {
 
     /// 402: a problem and one challenge header per offer.
     pub(super) fn challenge(kind: ProblemType, detail: &str, challenges: Challenges) -> Self {
-        let Challenges { mut headers, offers, first } = challenges;
+        let Challenges(mut told) = challenges;
+        let Told { first, response, .. } = &mut *told;
+        let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        let mut response = Response::new(Body::from(kind.to_json_with(detail, first.as_ref())));
+        *response.body_mut() = Body::from(kind.to_json_with(detail, first.as_ref()));
         *response.status_mut() = StatusCode::PAYMENT_REQUIRED;
-        *response.headers_mut() = headers;
-        Self(Box::new(Told { kind: Some(kind), offers, first, response }))
+        told.kind = Some(kind);
+        Self(told)
     }
 
     /// What it says; `None` for a delivery that is sent once more.

@@ -7,6 +7,7 @@
 //! The nonce comes first and is 18 characters long, so that the base64 of all that follows it does not depend on it and
 //! is prepared once per price and template.
 
+use super::known::Known;
 use crate::protocol::b64;
 use axum::http::{HeaderMap, Method, Uri};
 use base64_simd::{Out, URL_SAFE_NO_PAD};
@@ -55,10 +56,10 @@ pub(crate) struct Scopes {
 
 impl Scopes {
     /// The scope of a template axum matched.
-    pub(crate) fn matched(&self, verb: &Method, template: &str, service: Option<&str>) -> Arc<Scope> {
+    pub(crate) fn matched(&self, verb: &Method, template: &str, service: Option<&str>) -> Known<'_, Scope> {
         match self.first.get() {
-            Some(first) if first.verb == *verb && first.template == template => first.clone(),
-            _ => self.another(verb, template, service),
+            Some(first) if first.verb == *verb && first.template == template => Known::Lent(first),
+            _ => Known::Shared(self.another(verb, template, service)),
         }
     }
 

@@ -21,7 +21,7 @@ use crate::pricing::Capture;
 use crate::protocol::{Problem, ProblemType, Receipt, Timestamp};
 use crate::store::StoreError;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -63,6 +63,16 @@ pub(super) enum Outcome {
     Store(StoreError),
 }
 
+impl From<JournalError> for Outcome {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Store(e) => Self::Store(e),
+            JournalError::Lost(Some(found)) => Self::Existing(found),
+            JournalError::Lost(None) => Self::Vacant,
+        }
+    }
+}
+
 /// Room for one more settlement. Taken before anything is claimed or taken over: who finds none leaves no lease behind.
 pub(super) fn room(mpp: &Mpp) -> Option<OwnedSemaphorePermit> {
     mpp.0.settlements.clone().try_acquire_owned().ok()
@@ -82,7 +92,7 @@ pub(super) async fn detached(
     let span = tracing::Span::current();
     let work = async move {
         let mpp = task.mpp.clone();
-        let underway = mpp.0.observers.settling();
+        let underway = room.as_ref().map(|_| mpp.0.observers.settling());
         let outcome = task.run(work).await;
         drop((room, underway));
         // If nobody waits any more the outcome comes back and is dropped here: a `Run` then marks itself undelivered.
@@ -112,11 +122,7 @@ impl Task {
             }
             Work::Resume(abandoned) => self.resume(abandoned).await,
         };
-        result.unwrap_or_else(|error| match error {
-            JournalError::Store(e) => Outcome::Store(e),
-            JournalError::Lost(Some(found)) => Outcome::Existing(found),
-            JournalError::Lost(None) => Outcome::Vacant,
-        })
+        result.unwrap_or_else(Outcome::from)
     }
 
     /// Claiming → claimed → settled or held.
@@ -456,8 +462,7 @@ impl Exit {
     /// Commits the delivery of `response`, or gives the payment back when it is a failure.
     ///
     /// 2xx, 3xx and 101 are deliveries. A delivery that cannot be committed is withheld: 503, no challenge.
-    pub fn close(self, response: impl IntoResponse) -> Step<'static, Response> {
-        let response = response.into_response();
+    pub(crate) fn close(self, response: Response) -> Step<'static, Response> {
         match self.0 {
             None => Step::ready(deliver(response, None)),
             // Boxed: only who paid waits here, and the future of every unpaid request would have room for it.

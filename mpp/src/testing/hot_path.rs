@@ -10,12 +10,12 @@ use axum::extract::Request;
 use axum::http::HeaderMap;
 
 /// A request without a credential on its way through a price.
-pub struct Unpaid(Visit);
+pub struct Unpaid<'m>(Visit<'m>);
 
-impl Unpaid {
+impl<'m> Unpaid<'m> {
     /// From the head; `None` where a request would be refused before it is priced.
-    pub fn open(mpp: &Mpp, price: &'static PriceSpec, mut request: Request) -> Option<Self> {
-        Visit::open(mpp.clone(), price, &mut request, None).ok().map(Self)
+    pub fn open(mpp: &'m Mpp, price: &'static PriceSpec, mut request: Request) -> Option<Self> {
+        Visit::open(mpp, price, &mut request, None).ok().map(Self)
     }
 
     /// The headers of the 402, with a challenge per offer: of a fixed price, or of a computed one that came to `amount`.

@@ -60,7 +60,8 @@ async fn without_the_key_or_with_another_one_a_used_credential_stays_used() {
     let lab = Lab::new();
     let (paid, _) = bought(&lab, "/order", "tx1").await;
     lab.client.post("/order").presenting(&paid).await.assert_problem("invalid-challenge");
-    send(&lab.client, "/order", "another", &paid).await.assert_problem("invalid-challenge");
+    // Nobody is asked to pay twice who makes a new key for each attempt; nobody gets a response that was not kept for that key.
+    send(&lab.client, "/order", "another", &paid).await.assert_problem("idempotency-conflict");
     // And the other way round: delivered without a key, there is nothing a key could get.
     let plain = credential(&quote(&lab, "/order").await, "tx2");
     assert_eq!(lab.client.post("/order").presenting(&plain).await.status(), 201);
@@ -787,7 +788,7 @@ async fn the_key_that_was_delivered_gets_the_response_again_however_many_were_na
     assert_eq!(again.text(), "sold in run 5", "{}", again.status());
 }
 
-/// All of them find it undelivered; one goes on, and its response is that of all who could wait for it.
+/// All of them find it undelivered; one goes on, and takes its key.
 #[tokio::test(start_paused = true)]
 async fn copies_that_come_at_once_under_many_keys_are_not_asked_to_pay_and_take_one_key() {
     let lab = Lab::with_real_money(Limits { paid: 50, free: 50 });
@@ -806,13 +807,12 @@ async fn copies_that_come_at_once_under_many_keys_are_not_asked_to_pay_and_take_
     for copy in copies {
         let copy = copy.await.unwrap();
         match copy.status().as_u16() {
-            201 => sold += usize::from(copy.text() == "sold in run 2"),
+            201 => sold += 1,
             status => assert_eq!(status, 409, "{}", copy.text()),
         }
     }
-    assert_eq!(sold, 3, "one was delivered, and two may wait");
+    assert_eq!((sold, lab.bench.runs.load(Ordering::SeqCst)), (1, 2));
     settle_down().await;
-    assert_eq!(lab.bench.runs.load(Ordering::SeqCst), 2);
     let keys = || async { lab.shelf.scan("paid/proof/idempotency=", None, 1000).await.unwrap().len() };
     assert_eq!(keys().await, 2, "that of the first attempt, and of the one that was delivered");
     lab.clock.advance(Duration::from_secs(300 + 600 + 61));
@@ -820,29 +820,35 @@ async fn copies_that_come_at_once_under_many_keys_are_not_asked_to_pay_and_take_
     assert_eq!(keys().await, 0);
 }
 
-/// A client that does not wait for its answer, and makes a new key for each attempt.
+/// A client that does not wait for its answer, and makes a new key for each attempt. Its second attempt finds the first under way, or
+/// finds nothing and is late with its claim.
 #[tokio::test(start_paused = true)]
-async fn a_copy_that_comes_under_another_key_while_the_first_is_under_way_gets_the_same_response() {
-    let lab = Lab::with_real_money(Limits::default());
-    let paid = credential(&quote(&lab, "/order").await, "tx1");
-    lab.store.after(OPERATIONS_BEFORE_COMMIT, Fault::Waits);
-    let under = |key: &'static str| {
-        let (client, paid) = (lab.client.clone(), paid.clone());
-        tokio::spawn(async move { send(&client, "/order", key, &paid).await })
-    };
-    let first = under(KEY);
-    lab.store.reached.notified().await;
-    let copy = under("another");
-    settle_down().await;
-    lab.store.go_on.notify_one();
-    let (original, copy) = (first.await.unwrap(), copy.await.unwrap());
-    assert_eq!(original.status(), 201, "{}", original.text());
-    assert_same(&copy, &original);
-    settle_down().await;
-    assert_eq!(lab.bench.runs.load(Ordering::SeqCst), 1);
-    // It has taken no key, and is not known by it.
-    send(&lab.client, "/order", "another", &paid).await.assert_problem("invalid-challenge");
-    assert_same(&send(&lab.client, "/order", KEY, &paid).await, &original);
+async fn a_copy_under_another_key_is_not_asked_to_pay_and_gets_nothing_wherever_the_first_stands() {
+    let mut delivered_first = 0;
+    for held_up in 0..=OPERATIONS_BEFORE_COMMIT {
+        let lab = Lab::with_real_money(Limits::default());
+        let paid = credential(&quote(&lab, "/order").await, "tx1");
+        lab.store.after(held_up, Fault::Waits);
+        let under = |key: &'static str| {
+            let (client, paid) = (lab.client.clone(), paid.clone());
+            tokio::spawn(async move { send(&client, "/order", key, &paid).await })
+        };
+        let one = under(KEY);
+        lab.store.reached.notified().await;
+        let other = under("another");
+        settle_down().await;
+        lab.store.go_on.notify_one();
+        let answers = [one.await.unwrap(), other.await.unwrap()];
+        settle_down().await;
+        assert_eq!(lab.bench.runs.load(Ordering::SeqCst), 1, "held up before operation {held_up}");
+        let first = usize::from(answers[0].status() != 201);
+        delivered_first += usize::from(first == 0);
+        answers[1 - first].assert_problem("idempotency-conflict");
+        let keys = [KEY, "another"];
+        assert_same(&send(&lab.client, "/order", keys[first], &paid).await, &answers[first]);
+        send(&lab.client, "/order", keys[1 - first], &paid).await.assert_problem("idempotency-conflict");
+    }
+    assert!((1..OPERATIONS_BEFORE_COMMIT).contains(&delivered_first), "{delivered_first}");
 }
 
 /// The fifth attempt, under a fifth key: whichever operation of it fails, the keys that its payment has afterwards are its own.
@@ -897,6 +903,22 @@ async fn a_key_that_gives_way_is_lost_only_to_the_one_that_takes_its_place() {
     }
 }
 
+/// A client that repeats its key, as it should, and then does not.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_used_again_and_again_is_one_key() {
+    let lab = Lab::on(Network::new("tempo"), |b| b.max_runs(10));
+    lab.bench.failures.store(5, Ordering::SeqCst);
+    let paid = credential(&quote(&lab, "/order").await, "tx1");
+    for key in ["one", "one", "one", "one", "two"] {
+        assert_eq!(send(&lab.client, "/order", key, &paid).await.status(), 500);
+        settle_down().await;
+    }
+    let other = credential(&quote(&lab, "/order").await, "tx2");
+    for key in ["one", "two"] {
+        send(&lab.client, "/order", key, &other).await.assert_problem("idempotency-conflict");
+    }
+}
+
 /// The four that were used last, however long ago they were named first.
 #[tokio::test(start_paused = true)]
 async fn a_key_that_is_used_again_does_not_give_way_to_the_next_one() {
@@ -912,4 +934,44 @@ async fn a_key_that_is_used_again_does_not_give_way_to_the_next_one() {
         send(&lab.client, "/order", key, &other).await.assert_problem("idempotency-conflict");
     }
     assert_eq!(send(&lab.client, "/order", "two", &other).await.status(), 201);
+}
+
+/// An attempt whose handler never ran: whichever operation before that fails, its run is not lost, and nobody waits for its lease.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_could_not_begin_costs_no_run_and_no_wait() {
+    for key in [None, Some(KEY), Some("another")] {
+        for fault in [Fault::Refuses, Fault::LosesAnswer, Fault::Dies] {
+            for operation in 0.. {
+                let lab = Lab::on(Network::with_money("tempo", Money::Real), |b| {
+                    b.max_runs(2).single_process_volatile_store()
+                });
+                lab.bench.failures.store(1, Ordering::SeqCst);
+                let (paid, failed) = bought(&lab, "/order", "tx1").await;
+                assert_eq!(failed.status(), 500);
+                settle_down().await;
+                let send = || {
+                    let request = lab.client.post("/order");
+                    match key {
+                        Some(key) => request.header("idempotency-key", key),
+                        None => request,
+                    }
+                };
+                lab.store.after(operation, fault);
+                let first = send().presenting(&paid).await;
+                settle_down().await;
+                lab.store.heal();
+                if lab.bench.runs.load(Ordering::SeqCst) > 1 {
+                    break;
+                }
+                assert_eq!(first.status(), 503, "{}", first.text());
+                let at = format!("{key:?}, {fault:?} at operation {operation}");
+                let again = send().presenting(&paid).await;
+                assert_eq!(
+                    (again.status().as_u16(), again.text()),
+                    (201, "sold in run 2".to_owned()),
+                    "{at}"
+                );
+            }
+        }
+    }
 }

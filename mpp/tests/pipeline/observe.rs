@@ -621,3 +621,22 @@ mod metrics {
         );
     }
 }
+
+/// The operator is to hear of it, whatever becomes of the store's answer.
+#[tokio::test(start_paused = true)]
+async fn a_refund_is_told_as_due_though_the_answer_to_its_write_is_lost() {
+    let (tell, events) = mpsc::channel();
+    let lab = Lab::on(Network::new("tempo"), move |builder| {
+        builder.max_runs(1).on_event(move |event| drop(tell.send(event.clone())))
+    });
+    lab.bench.failures.store(1, Ordering::SeqCst);
+    let (paid, failed) = lab.pay("/flaky", "tx1").await;
+    assert_eq!(failed.status(), 500);
+    settle_down().await;
+    lab.store.after(1, Fault::LosesAnswer);
+    lab.client.get("/flaky").presenting(&paid).await.assert_problem("unavailable");
+    lab.mpp.recover().await.unwrap();
+    let due = std::iter::from_fn(|| events.recv_timeout(Duration::from_secs(5)).ok())
+        .any(|event| matches!(event, Event::RefundDue { runs: 1, .. }));
+    assert!(due);
+}

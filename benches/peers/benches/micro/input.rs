@@ -162,9 +162,10 @@ pub(crate) fn price(name: &str) -> &'static PriceSpec {
 }
 
 /// A request for a price, on its way to a challenge.
-pub(crate) fn unpaid(name: &str) -> Unpaid {
+pub(crate) fn unpaid(name: &str) -> Unpaid<'static> {
     let request = Request::get("/weather/paris").body(Body::empty()).expect("a valid request");
-    Unpaid::open(&our_server(), price(name), request).expect("nothing is wrong with it")
+    let server = Box::leak(Box::new(our_server()));
+    Unpaid::open(server, price(name), request).expect("nothing is wrong with it")
 }
 
 /// `WWW-Authenticate` as our server writes it.

@@ -471,4 +471,44 @@ mod tests {
             assert!(found.listing.is_none());
         }
     }
+
+    /// The line is there already, or was erased, and the process that moved it died before its record shrank.
+    #[tokio::test]
+    async fn what_stands_in_the_place_of_a_line_stays_and_its_record_shrinks() {
+        let now = Timestamp::from_unix(SETTLED + 1);
+        let line = listing().line;
+        for there in [Shelved::Line(Box::new(Line { runs: 2, ..line })), Shelved::Erased] {
+            let store = Arc::new(MemoryStore::new());
+            write_record(&store, &delivered(2)).await;
+            let write = Write { value: encode_value("line", &there).unwrap(), keep: Keep::Live };
+            let key = line_key(Quota::Paid, SETTLED, ID);
+            let Ok(Cas::Written(version)) = store.cas(&key, None, Some(write)).await else { panic!() };
+            let ours = journal(store.clone());
+            assert_eq!(ours.archive(Quota::Paid, ID, now).await, Ok(()));
+            assert_eq!(store.get(&key).await.unwrap().unwrap().version, version);
+            assert!(ours.find(Quota::Paid, ID).await.unwrap().unwrap().listing.is_none());
+        }
+    }
+
+    /// Somebody is about to write over the line of a delivery that was taken back, and whoever wrote that takes it away first.
+    #[tokio::test]
+    async fn a_line_that_goes_while_it_is_written_over_is_written_all_the_same() {
+        let now = Timestamp::from_unix(SETTLED + 1);
+        let inner = Arc::new(MemoryStore::new());
+        write_record(&inner, &delivered(2)).await;
+        let stale = Shelved::Line(Box::new(listing().line));
+        let (key, keep) = (line_key(Quota::Paid, SETTLED, ID), Keep::Live);
+        let write = Write { value: encode_value("line", &stale).unwrap(), keep };
+        let Ok(Cas::Written(version)) = inner.cas(&key, None, Some(write)).await else { panic!() };
+        let stalled = Stalled::after(1, &inner);
+        let ours = journal(stalled.clone());
+        let archiving = tokio::spawn(async move { ours.archive(Quota::Paid, ID, now).await });
+        stalled.arrived.notified().await;
+        assert_eq!(inner.cas(&key, Some(version), None).await, Ok(Cas::Removed));
+        stalled.goes_on.notify_one();
+        assert_eq!(archiving.await.unwrap(), Ok(()));
+        let ours = journal(inner);
+        assert_eq!(ours.line(Quota::Paid, SETTLED, ID).await.unwrap().map(|line| line.runs), Some(2));
+        assert!(ours.find(Quota::Paid, ID).await.unwrap().unwrap().listing.is_none());
+    }
 }

@@ -114,7 +114,7 @@ impl<S> Claim<S> {
     }
 
     /// Writes the entry as it stands.
-    async fn write(&mut self) -> Result<(), JournalError> {
+    pub(super) async fn write(&mut self) -> Result<(), JournalError> {
         let value = encode_open(&self.entry)?;
         self.put(value, self.keep, None, Patience::NONE).await
     }
@@ -327,28 +327,40 @@ pub(crate) enum Proofs {
 }
 
 impl Claim<()> {
-    /// Takes the key that the entry names since it was taken over, and lets the `oldest` one go. If the key belongs to another payment,
-    /// or nobody can tell, the entry is written as it was `before`, and nobody's.
+    /// Writes what was found as ours. One whose answer is lost costs neither a run nor a lease that nobody holds.
+    pub(super) async fn begin(&mut self) -> Result<(), JournalError> {
+        self.write().await?;
+        self.since = self.version;
+        Ok(())
+    }
+
+    /// Takes the key that the entry names since it was taken over, and lets the `oldest` one go. If the key belongs to another payment
+    /// (`None`), or nobody can tell, the entry is written as it was `before`, and nobody's: no handler has run, so the store is waited for
+    /// as long as the lease would keep others away.
     pub(super) async fn take_key(
-        &mut self,
+        mut self,
         key: &str,
         oldest: Option<HeldProof>,
         before: Entry,
-    ) -> Result<bool, JournalError> {
+    ) -> Result<Option<Self>, JournalError> {
         let taking = self.journal.take(self.quota, key, &self.id, self.keep).await;
         if let Ok(Taking::Ours) = taking {
             if let Some(oldest) = oldest {
                 // One that stays is only remembered longer than needed.
                 drop(self.journal.give_back(self.quota, &oldest).await);
             }
-            return Ok(true);
+            return Ok(Some(self));
         }
         self.entry = Entry { lease: Lease::NOBODY, delivery: DeliveryState::None, ..before };
-        let written = self.write().await;
-        match taking {
-            Err(error) => Err(JournalError::Store(error)),
-            Ok(_) => written.map(|()| false),
-        }
+        let value = encode_open(&self.entry)?;
+        let (keep, patience, pass) =
+            (self.keep, Patience::of(self.journal.lease), self.journal.doors.linger());
+        tokio::spawn(async move {
+            // Lost to somebody who took it over: then it is theirs.
+            drop(self.put(value, keep, None, patience).await);
+            drop(pass);
+        });
+        taking.map(|_| None).map_err(JournalError::Store)
     }
 }
 

@@ -17,7 +17,7 @@ use axum::http::{HeaderValue, Uri};
 use std::borrow::Cow;
 use std::time::Duration;
 
-impl Visit {
+impl Visit<'_> {
     /// The 402 of a request without a credential.
     pub(super) fn unpaid(&self, quoted: &[Quoted<'_>]) -> Answer {
         if quoted.is_empty() {

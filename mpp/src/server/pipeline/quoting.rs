@@ -18,7 +18,7 @@ pub(super) struct Quoted<'p> {
     pub(super) prepared: Ready<'p>,
 }
 
-impl Visit {
+impl Visit<'_> {
     /// What this request costs, per offer that can be made now; empty when there is none.
     pub(super) fn quote<'p>(&'p self, quote: &Quote) -> Result<Offered<'p>, Answer> {
         let mut quoted = Offered::new();

@@ -18,7 +18,7 @@ use tracing::Instrument as _;
 /// How often a credential may lose a race before it is told to come back.
 const RACES: usize = 4;
 
-impl Visit {
+impl Visit<'_> {
     pub(super) async fn take_payment(&self, quote: &Quote) -> Result<Admission, Answer> {
         let quoted = self.quote(quote);
         let Presented::Authentic(authentic) = &self.presented else { return Err(self.unpaid(&quoted?)) };
@@ -120,9 +120,9 @@ impl Visit {
         });
         let work = settlement::Work::Settle { claim, plan, capture: self.plan.spec.capture };
         let Some(pass) = self.mpp.0.journal.doors().enter() else { return Ok(Outcome::Closed) };
-        let Some(room) = settlement::room(&self.mpp) else { return Ok(Outcome::Busy) };
+        let Some(room) = settlement::room(self.mpp) else { return Ok(Outcome::Busy) };
         let (fresh, method) = (self.fresh(quoted), offer.method.clone());
-        Ok(settlement::detached(&self.mpp, pass, Some(room), fresh, method, work).await)
+        Ok(settlement::detached(self.mpp, pass, Some(room), fresh, method, work).await)
     }
 
     /// An open gate, or the answer; `None` when the credential turned out to be free to start again.

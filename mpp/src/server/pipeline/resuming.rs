@@ -5,9 +5,7 @@ use super::{Admission, Authentic, Presented, USED, Visit, store_trouble};
 use crate::pricing::Replay;
 use crate::protocol::Timestamp;
 use crate::server::drain::Pass;
-use crate::server::journal::{
-    Abandoned, DeliveryState, Entry, Found, JournalError, Moment, PaymentState, Record,
-};
+use crate::server::journal::{Abandoned, DeliveryState, Entry, Found, Moment, PaymentState, Record};
 use crate::server::respond::Answer;
 use crate::server::settlement::{self, Outcome};
 use crate::store::Version;
@@ -16,7 +14,7 @@ use std::time::Duration;
 /// How long a copy of a credential in use waits for its twin.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-impl Visit {
+impl Visit<'_> {
     pub(super) async fn look_up(&mut self) -> Result<Option<Admission>, Answer> {
         let authentic = match &self.presented {
             Presented::Authentic(authentic) => authentic,
@@ -56,11 +54,10 @@ impl Visit {
     ) -> Result<Standing, Answer> {
         let (mpp, quota, id) = (&self.mpp, authentic.quota, authentic.credential.challenge.id.as_str());
         let patience = tokio::time::Instant::now() + PATIENCE;
-        let (mut place, mut is_twin) = (None, false);
+        let mut place = None;
         loop {
             let (journal, version, now) = (&mpp.0.journal, found.version, mpp.now());
             let entry = authentic.own_entry(&found.record);
-            is_twin |= entry.is_some();
             let is_live = entry.is_some_and(|entry| entry.lease.is_live(now));
             let may_undo = || since.is_none_or(|since| journal.commits().may_undo(id, since));
             if is_live || authentic.may_be_taken_back(&found.record) && may_undo() {
@@ -90,7 +87,7 @@ impl Visit {
                     }
                 }
             } else {
-                return self.over(authentic, &found.record, is_twin).await;
+                return self.over(authentic, &found.record).await;
             }
             since = Some(journal.commits().now());
             match journal.find(quota, id).await.map_err(|e| store_trouble(&e))? {
@@ -101,34 +98,33 @@ impl Visit {
         }
     }
 
-    /// The entry is closed, or another credential's or request's: answered again with what was kept, or refused. A twin came while it
-    /// was open.
-    async fn over(&self, authentic: &Authentic, record: &Record, is_twin: bool) -> Result<Standing, Answer> {
+    /// The entry is closed, or another credential's or request's: answered again with what was kept, or refused.
+    async fn over(&self, authentic: &Authentic, record: &Record) -> Result<Standing, Answer> {
         let id = authentic.credential.challenge.id.as_str();
         let holder = self.key_holder(authentic).await?;
         let own = match record {
             Record::Kept(kept) if authentic.is_own(&kept.fingerprint, &kept.target) => Some(kept),
             _ => None,
         };
-        let by_key = match &holder {
-            Some(holder) => holder == id,
-            // A client that tries again, under a new key and too soon, is not asked to pay twice.
-            None => is_twin && authentic.key.is_some(),
-        };
+        let by_key = holder.as_deref() == Some(id);
         let kept = match own {
             Some(kept) if by_key || holder.is_none() => kept,
             None if holder.is_none() => return Ok(Standing::Used),
             Some(_) | None => return Err(key_in_use()),
         };
         if !by_key && self.plan.spec.replay == Replay::Refused {
-            return Ok(Standing::Used);
+            // A client that makes a new key for each attempt gets no other attempt's response, and is not asked to pay twice.
+            return match authentic.key {
+                Some(_) => Err(Answer::conflict("this request was answered under another Idempotency-Key")),
+                None => Ok(Standing::Used),
+            };
         }
         let expires = authentic.credential.challenge.expires_at().ok().flatten();
         let in_time = expires.is_some_and(|expires| self.mpp.now() <= expires + self.mpp.0.journal.grace());
         match self.mpp.0.shelf.open(id, kept).filter(|_| in_time) {
             Some(again) => Err(again),
             None if by_key => Err(Answer::conflict(
-                "this request was answered under an Idempotency-Key, and the response is not kept",
+                "the request of this Idempotency-Key was answered, and the response is not kept",
             )),
             None => Ok(Standing::Used),
         }
@@ -161,9 +157,7 @@ impl Visit {
                         mpp.0.observers.refund_due(id, &entry);
                         Outcome::RefundDue
                     }
-                    Err(JournalError::Lost(Some(found))) => Outcome::Existing(found),
-                    Err(JournalError::Lost(None)) => Outcome::Vacant,
-                    Err(JournalError::Store(e)) => Outcome::Store(e),
+                    Err(error) => error.into(),
                 };
             }
         }
@@ -172,8 +166,8 @@ impl Visit {
             tracing::error!(target: "mpp", method = entry.method, "a payment is open whose method is no longer configured");
             return Outcome::Unknown;
         };
-        let room = settlement::room(mpp);
         // What is settled asks no network.
+        let room = if is_settled { None } else { settlement::room(mpp) };
         if room.is_none() && !is_settled {
             return Outcome::Busy;
         }
