@@ -15,7 +15,7 @@ use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Attribute, ReturnType, Safety};
+use syn::{Attribute, Meta, ReturnType, Safety};
 
 /// The attribute and the item it is on.
 pub(crate) fn charge(attr: TokenStream, item: TokenStream) -> TokenStream {
@@ -177,8 +177,11 @@ fn wrapper(
     let served = quote_spanned!(returns=> #leave.serve(#function #turbofish(#(#call),*)));
     // Of a generic handler that is known where it is mounted.
     let send = sig.generics.params.is_empty().then(|| quote_spanned!(returns=> + ::core::marker::Send));
+    // Before edition 2024 an `impl Trait` of the user's holds no `'_` of an argument; one of ours does.
+    let has_lifetime = tuple.to_string().contains('\'');
+    let held = if has_lifetime { Span::call_site().located_at(returns) } else { returns };
     let future =
-        quote_spanned!(returns=> impl ::core::future::Future<Output = #there::__private::Response> #send);
+        quote_spanned!(held=> impl ::core::future::Future<Output = #there::__private::Response> #send);
 
     let used = uses(attr, arguments);
     let body = prepend(&handler.body, quote!(#(let _ = &#used;)*));
@@ -316,6 +319,8 @@ impl<'a> Attributes<'a> {
             } else if is(&["allow", "warn", "deny", "forbid"]) {
                 out.outer.push(attr);
                 out.inner.push(attr);
+            } else if is(&["must_use"]) && matches!(attr.meta, Meta::Path(_)) {
+                // What others call returns a future: it must be used already.
             } else if is(&["deprecated", "must_use"])
                 || is(&["expect"]) && mentions(attr.to_token_stream(), "dead_code")
             {

@@ -286,8 +286,10 @@ impl Journal {
         now: Timestamp,
     ) -> Result<(), JournalError> {
         entry.delivery = DeliveryState::RefundDue;
-        entry.lease = Lease::NOBODY;
-        self.overwrite(quota, id, found, entry, now).await
+        let mut claim = self.owned(quota, id.to_owned(), found, entry, now);
+        // Nobody's, and it names us: of several that write the same at once, one has.
+        claim.entry.lease = Lease { owner: claim.owner, ..Lease::NOBODY };
+        claim.write().await
     }
 
     /// Writes an entry in the place of what was found, without owning it.

@@ -608,6 +608,8 @@ async fn a_response_that_is_too_large_is_delivered_not_kept_and_never_asks_for_a
         } else {
             again.assert_problem("idempotency-conflict");
             assert!(again.challenges().offers.is_empty());
+            // A client that makes a new key for each attempt.
+            send(&lab.client, &uri, "another", &paid).await.assert_problem("idempotency-conflict");
         }
     }
     assert_eq!(lab.network.payments(), 2);

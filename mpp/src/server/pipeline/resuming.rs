@@ -123,9 +123,10 @@ impl Visit<'_> {
         let in_time = expires.is_some_and(|expires| self.mpp.now() <= expires + self.mpp.0.journal.grace());
         match self.mpp.0.shelf.open(id, kept).filter(|_| in_time) {
             Some(again) => Err(again),
-            None if by_key => Err(Answer::conflict(
-                "the request of this Idempotency-Key was answered, and the response is not kept",
-            )),
+            // Also under a new key: nobody is asked to pay twice.
+            None if authentic.key.is_some() => {
+                Err(Answer::conflict("this request was answered, and the response is not kept"))
+            }
             None => Ok(Standing::Used),
         }
     }
