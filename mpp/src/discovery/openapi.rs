@@ -401,7 +401,7 @@ impl Draft<'_> {
     fn ours(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let always = [
             ("400", "The request, its headers or its credential cannot be used"),
-            ("409", "Another request with this credential is in progress"),
+            ("409", "Another request with this credential is in progress, or it was answered before"),
             ("503", "Payment cannot be taken or judged now; send the same credential again"),
         ];
         let body = [

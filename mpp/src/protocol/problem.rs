@@ -116,9 +116,11 @@ problem_types! {
     RequestTimeout = "urn:mpp:problem:request-timeout", "Request Timeout", 408;
     /// Own: another request with the same credential is being answered. Ask again after `Retry-After` with the same one.
     InProgress = "urn:mpp:problem:in-progress", "Payment In Progress", 409;
-    /// Own: the `Idempotency-Key` belongs to another request or payment, or the response to it was not kept. Nothing was
-    /// taken now; a new purchase takes a new key.
+    /// Own: the `Idempotency-Key` belongs to another request or payment. Nothing was taken now; a new purchase takes a new key.
     IdempotencyConflict = "urn:mpp:problem:idempotency-conflict", "Idempotency Conflict", 409;
+    /// Own: this payment has bought its response, which cannot be sent again: it was not kept, or for another `Idempotency-Key`.
+    /// Nothing was taken now; who wants another one makes a new purchase.
+    AlreadyAnswered = "urn:mpp:problem:already-answered", "Already Answered", 409;
     /// Own: the request's body is larger than this resource reads. Nothing was taken.
     BodyTooLarge = "urn:mpp:problem:body-too-large", "Body Too Large", 413;
     /// Own: the price of exactly this request is out of the resource's range. Ask for less; nothing was taken.

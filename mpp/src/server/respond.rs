@@ -104,6 +104,11 @@ impl Answer {
         Self::problem(ProblemType::IdempotencyConflict, detail)
     }
 
+    /// 409 without a challenge: paid for and delivered, and not to be sent again. Nobody is asked to pay twice.
+    pub(super) fn answered(detail: &'static str) -> Self {
+        Self::problem(ProblemType::AlreadyAnswered, detail)
+    }
+
     /// A delivery that is sent once more.
     pub(super) fn again(response: Response) -> Self {
         Self(Box::new(Told { kind: None, offers: 0, first: None, response }))

@@ -61,7 +61,7 @@ async fn without_the_key_or_with_another_one_a_used_credential_stays_used() {
     let (paid, _) = bought(&lab, "/order", "tx1").await;
     lab.client.post("/order").presenting(&paid).await.assert_problem("invalid-challenge");
     // Nobody is asked to pay twice who makes a new key for each attempt; nobody gets a response that was not kept for that key.
-    send(&lab.client, "/order", "another", &paid).await.assert_problem("idempotency-conflict");
+    send(&lab.client, "/order", "another", &paid).await.assert_problem("already-answered");
     // And the other way round: delivered without a key, there is nothing a key could get.
     let plain = credential(&quote(&lab, "/order").await, "tx2");
     assert_eq!(lab.client.post("/order").presenting(&plain).await.status(), 201);
@@ -494,7 +494,7 @@ async fn a_response_is_gone_with_its_entry_and_past_the_grace_period() {
     lab.clock.advance(Duration::from_secs(300 + 600));
     assert_eq!(send(&lab.client, "/order", KEY, &paid).await.status(), 201, "whatever the clock says");
     lab.clock.advance(Duration::from_secs(1));
-    send(&lab.client, "/order", KEY, &paid).await.assert_problem("idempotency-conflict");
+    send(&lab.client, "/order", KEY, &paid).await.assert_problem("already-answered");
     lab.clock.advance(Duration::from_secs(59));
     send(&lab.client, "/order", KEY, &paid).await.assert_problem("payment-expired");
     assert_eq!(bought(&lab, "/order", "tx2").await.1.status(), 201, "the key is free again");
@@ -606,10 +606,10 @@ async fn a_response_that_is_too_large_is_delivered_not_kept_and_never_asks_for_a
         if kept {
             assert_eq!(again.text().len(), bytes);
         } else {
-            again.assert_problem("idempotency-conflict");
+            again.assert_problem("already-answered");
             assert!(again.challenges().offers.is_empty());
             // A client that makes a new key for each attempt.
-            send(&lab.client, &uri, "another", &paid).await.assert_problem("idempotency-conflict");
+            send(&lab.client, &uri, "another", &paid).await.assert_problem("already-answered");
         }
     }
     assert_eq!(lab.network.payments(), 2);
@@ -845,10 +845,10 @@ async fn a_copy_under_another_key_is_not_asked_to_pay_and_gets_nothing_wherever_
         assert_eq!(lab.bench.runs.load(Ordering::SeqCst), 1, "held up before operation {held_up}");
         let first = usize::from(answers[0].status() != 201);
         delivered_first += usize::from(first == 0);
-        answers[1 - first].assert_problem("idempotency-conflict");
+        answers[1 - first].assert_problem("already-answered");
         let keys = [KEY, "another"];
         assert_same(&send(&lab.client, "/order", keys[first], &paid).await, &answers[first]);
-        send(&lab.client, "/order", keys[1 - first], &paid).await.assert_problem("idempotency-conflict");
+        send(&lab.client, "/order", keys[1 - first], &paid).await.assert_problem("already-answered");
     }
     assert!((1..OPERATIONS_BEFORE_COMMIT).contains(&delivered_first), "{delivered_first}");
 }

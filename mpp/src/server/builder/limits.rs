@@ -217,8 +217,8 @@ impl Builder {
     /// The largest response, head and body, that is kept for an `Idempotency-Key` or by `replay = "response"`, in bytes.
     /// Default: 64 KiB; 0 keeps none.
     ///
-    /// A larger one is delivered as always and not kept: a copy of its request with the same key is answered 409
-    /// (`idempotency-conflict`), without a challenge.
+    /// A larger one is delivered as always and not kept: a copy of its request with a key is answered 409
+    /// (`already-answered`), without a challenge.
     ///
     /// ```
     /// # #[cfg(feature = "testing")] {
@@ -234,7 +234,7 @@ impl Builder {
     /// let credential = client.post("/render").credential("tempo").await;
     /// let send = || client.post("/render").header("idempotency-key", "order-7").presenting(&credential);
     /// assert_eq!(send().await.status(), 200);
-    /// send().await.assert_problem("idempotency-conflict");
+    /// send().await.assert_problem("already-answered");
     /// # });
     /// # }
     /// ```

@@ -327,7 +327,7 @@ pub(crate) enum Proofs {
 }
 
 impl Claim<()> {
-    /// Writes what was found as ours. One whose answer is lost costs neither a run nor a lease that nobody holds.
+    /// Writes what was found as ours. An answer that is lost once costs neither a run nor a lease that nobody holds.
     pub(super) async fn begin(&mut self) -> Result<(), JournalError> {
         self.write().await?;
         self.since = self.version;
@@ -336,7 +336,7 @@ impl Claim<()> {
 
     /// Takes the key that the entry names since it was taken over, and lets the `oldest` one go. If the key belongs to another payment
     /// (`None`), or nobody can tell, the entry is written as it was `before`, and nobody's: no handler has run, so the store is waited for
-    /// as long as the lease would keep others away.
+    /// as long as our lease would keep others away.
     pub(super) async fn take_key(
         mut self,
         key: &str,
@@ -353,8 +353,8 @@ impl Claim<()> {
         }
         self.entry = Entry { lease: Lease::NOBODY, delivery: DeliveryState::None, ..before };
         let value = encode_open(&self.entry)?;
-        let (keep, patience, pass) =
-            (self.keep, Patience::of(self.journal.lease), self.journal.doors.linger());
+        let (keep, pass) = (self.keep, self.journal.doors.linger());
+        let patience = Patience::of(self.journal.lease.saturating_add(self.journal.call));
         tokio::spawn(async move {
             // Lost to somebody who took it over: then it is theirs.
             drop(self.put(value, keep, None, patience).await);

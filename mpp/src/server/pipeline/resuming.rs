@@ -115,7 +115,7 @@ impl Visit<'_> {
         if !by_key && self.plan.spec.replay == Replay::Refused {
             // A client that makes a new key for each attempt gets no other attempt's response, and is not asked to pay twice.
             return match authentic.key {
-                Some(_) => Err(Answer::conflict("this request was answered under another Idempotency-Key")),
+                Some(_) => Err(Answer::answered("this request was answered under another Idempotency-Key")),
                 None => Ok(Standing::Used),
             };
         }
@@ -123,9 +123,8 @@ impl Visit<'_> {
         let in_time = expires.is_some_and(|expires| self.mpp.now() <= expires + self.mpp.0.journal.grace());
         match self.mpp.0.shelf.open(id, kept).filter(|_| in_time) {
             Some(again) => Err(again),
-            // Also under a new key: nobody is asked to pay twice.
             None if authentic.key.is_some() => {
-                Err(Answer::conflict("this request was answered, and the response is not kept"))
+                Err(Answer::answered("this request was answered, and the response is not kept"))
             }
             None => Ok(Standing::Used),
         }
