@@ -295,12 +295,22 @@ mod tests {
         writes: AtomicUsize,
         arrived: Notify,
         goes_on: Notify,
+        /// And whose write then fails.
+        fails: bool,
     }
 
     impl Stalled {
         fn after(writes: usize, inner: &Arc<MemoryStore>) -> Arc<Self> {
+            Self::at(writes, false, inner)
+        }
+
+        fn failing(inner: &Arc<MemoryStore>) -> Arc<Self> {
+            Self::at(0, true, inner)
+        }
+
+        fn at(writes: usize, fails: bool, inner: &Arc<MemoryStore>) -> Arc<Self> {
             let (writes, arrived, goes_on) = (AtomicUsize::new(writes), Notify::new(), Notify::new());
-            Arc::new(Self { inner: inner.clone(), writes, arrived, goes_on })
+            Arc::new(Self { inner: inner.clone(), writes, arrived, goes_on, fails })
         }
     }
 
@@ -323,6 +333,9 @@ mod tests {
                 if self.writes.fetch_sub(1, Ordering::SeqCst) == 0 {
                     self.arrived.notify_one();
                     self.goes_on.notified().await;
+                    if self.fails {
+                        return Err(StoreError::Backend("down".to_owned()));
+                    }
                 }
                 self.inner.cas(key, expect, new).await
             })
@@ -512,59 +525,25 @@ mod tests {
         assert!(ours.find(Quota::Paid, ID).await.unwrap().unwrap().listing.is_none());
     }
 
-    /// A store that fails once, while somebody else gives the payment up.
-    struct Outrun {
-        inner: Arc<MemoryStore>,
-        writes: AtomicUsize,
-    }
-
     async fn give_up(ours: Journal) -> Result<(), JournalError> {
         let found = ours.find(Quota::Paid, ID).await.unwrap().unwrap();
         let Record::Open(entry) = found.record else { panic!() };
         ours.refund_due(Quota::Paid, ID, found.version, *entry, Timestamp::from_unix(SETTLED + 1)).await
     }
 
-    impl Store for Outrun {
-        fn durability(&self) -> Durability {
-            self.inner.durability()
-        }
-
-        fn get<'a>(&'a self, key: &'a Key) -> Step<'a, Result<Option<Versioned>, StoreError>> {
-            self.inner.get(key)
-        }
-
-        fn cas<'a>(
-            &'a self,
-            key: &'a Key,
-            expect: Option<Version>,
-            new: Option<Write>,
-        ) -> Step<'a, Result<Cas, StoreError>> {
-            Step::boxed(async move {
-                if self.writes.fetch_add(1, Ordering::SeqCst) == 0 {
-                    assert_eq!(give_up(journal(self.inner.clone())).await, Ok(()));
-                    return Err(StoreError::Backend("down".to_owned()));
-                }
-                self.inner.cas(key, expect, new).await
-            })
-        }
-
-        fn scan<'a>(
-            &'a self,
-            prefix: &'a str,
-            after: Option<&'a Key>,
-            limit: usize,
-        ) -> Step<'a, Result<Vec<(Key, Versioned)>, StoreError>> {
-            self.inner.scan(prefix, after, limit)
-        }
-    }
-
+    /// One's write fails, and before it is tried again the other has written.
     #[tokio::test]
     async fn of_two_that_give_a_payment_up_at_once_only_one_has() {
         let inner = Arc::new(MemoryStore::new());
         write_record(&inner, &taken_back()).await;
-        let outrun = journal(Arc::new(Outrun { inner, writes: AtomicUsize::new(0) }));
-        assert!(matches!(give_up(outrun.clone()).await, Err(JournalError::Lost(Some(_)))));
-        let entry = outrun.find(Quota::Paid, ID).await.unwrap().unwrap().record;
+        let stalled = Stalled::failing(&inner);
+        let outrun = tokio::spawn(give_up(journal(stalled.clone())));
+        stalled.arrived.notified().await;
+        let ours = journal(inner);
+        assert_eq!(give_up(ours.clone()).await, Ok(()));
+        stalled.goes_on.notify_one();
+        assert!(matches!(outrun.await.unwrap(), Err(JournalError::Lost(Some(_)))));
+        let entry = ours.find(Quota::Paid, ID).await.unwrap().unwrap().record;
         let Record::Open(entry) = entry else { panic!() };
         assert!(!entry.lease.is_live(Timestamp::from_unix(0)));
     }
