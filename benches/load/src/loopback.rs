@@ -6,7 +6,9 @@
 //! unlike the rate it does not depend on the generator.
 //!
 //! A virtual machine is now faster and now slower, for seconds at a time. So turns are short and rounds are many: the two turns of
-//! which a ratio is made lie within a second, and the median of many such ratios hardly depends on any of them.
+//! which a ratio is made lie within a second, and the median of many such ratios hardly depends on any of them. What does not change
+//! from round to round is where a server's memory happens to lie, which is worth several percent. So all servers are started anew for
+//! every few rounds, and what is reported is one value for each such run.
 
 use crate::generator::{Answered, Latency, Load, Model, complete, run};
 use crate::process::{Server, on_core, pinned, serving};
@@ -14,7 +16,6 @@ use crate::{Effort, report};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
-use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
@@ -38,12 +39,18 @@ const NODE: &str = "http://127.0.0.1:1";
 /// Of the order of turns, so that another run has the same.
 const SEED: u64 = 402;
 
+/// How often everybody is asked between two starts.
+const ROUNDS: usize = 6;
+
 /// One of the servers.
 struct Contender {
     name: &'static str,
     path: &'static str,
     expected: u16,
+    command: Box<dyn Fn() -> Command>,
     server: Server,
+    /// For caches, and just-in-time compilers.
+    warming: Duration,
     closed: Turns,
     open: Turns,
 }
@@ -54,15 +61,23 @@ struct Turns {
     /// Its turn comes once in so many rounds.
     every: usize,
     lasting: Duration,
-    /// Nanoseconds of processor time of the server for each request, by round.
-    cost: BTreeMap<usize, f64>,
-    /// Requests a second, of each turn.
-    rate: Vec<f64>,
-    /// Of each turn, half and 99% of the answers: what they took at most.
-    p50: Vec<f64>,
-    p99: Vec<f64>,
+    taken: Vec<Turn>,
     /// Of all turns together: one of them has too few answers for its last thousandth to say anything.
     latency: Latency,
+}
+
+/// One turn.
+struct Turn {
+    /// How often the servers had been started before.
+    run: usize,
+    round: usize,
+    /// Nanoseconds of processor time of the server for each request.
+    cost: f64,
+    /// Requests a second.
+    rate: f64,
+    /// Half and 99% of the answers: what they took at most.
+    p50: f64,
+    p99: f64,
     /// Bytes of an answer.
     size: usize,
 }
@@ -71,87 +86,102 @@ struct Turns {
 pub(crate) fn measure(effort: Effort, peer: Option<&Path>) {
     stay_on(GENERATOR_CORE);
     let (_folder, mut contenders) = contenders(peer);
-    for contender in &contenders {
-        // Caches, and just-in-time compilers.
-        contender.run(Model::Closed, effort.choose(Duration::from_secs(2), Duration::from_millis(300)));
-    }
     let mut random = StdRng::seed_from_u64(SEED);
-    for round in 0..effort.choose(120, 7) {
-        let mut all_take_turns = |of: fn(&mut Contender) -> &mut Turns| {
-            let mut order: Vec<&mut Contender> = contenders.iter_mut().collect();
-            order.retain_mut(|contender| of(contender).is_due(round));
-            order.shuffle(&mut random);
-            for contender in order {
-                let (model, lasting) = (of(contender).model, of(contender).lasting);
-                let (answered, cost) = contender.run(model, lasting);
-                of(contender).add(round, &answered, cost);
-            }
-        };
-        all_take_turns(|contender| &mut contender.closed);
-        all_take_turns(|contender| &mut contender.open);
+    for run in 0..effort.choose(20, 1) {
+        if run > 0 {
+            contenders.iter_mut().for_each(Contender::start_anew);
+        }
+        for contender in &contenders {
+            contender.run(Model::Closed, effort.choose(contender.warming, Duration::from_millis(300)));
+        }
+        for round in 0..ROUNDS {
+            let mut all_take_turns = |of: fn(&mut Contender) -> &mut Turns| {
+                let mut order: Vec<&mut Contender> = contenders.iter_mut().collect();
+                order.retain_mut(|contender| round.is_multiple_of(of(contender).every));
+                order.shuffle(&mut random);
+                for contender in order {
+                    let (model, lasting) = (of(contender).model, of(contender).lasting);
+                    let (answered, cost) = contender.run(model, lasting);
+                    of(contender).add((run, round), &answered, cost);
+                }
+            };
+            all_take_turns(|contender| &mut contender.closed);
+            all_take_turns(|contender| &mut contender.open);
+        }
     }
     let constant = contenders.iter().find(|contender| contender.name == CONSTANT).expect("it is there");
-    contenders.iter().for_each(|contender| contender.report(&constant.closed.cost));
+    contenders.iter().for_each(|contender| contender.report(&constant.closed));
 }
 
 impl Turns {
     fn new(model: Model, every: usize, lasting: Duration) -> Self {
-        let [rate, p50, p99] = [const { Vec::new() }; 3];
-        Self {
-            model,
-            every,
-            lasting,
-            cost: BTreeMap::new(),
-            rate,
-            p50,
-            p99,
-            latency: Latency::default(),
-            size: 0,
-        }
+        Self { model, every, lasting, taken: Vec::new(), latency: Latency::default() }
     }
 
-    fn is_due(&self, round: usize) -> bool {
-        round.is_multiple_of(self.every)
-    }
-
-    fn add(&mut self, round: usize, answered: &Answered, cost: Duration) {
-        self.cost.insert(round, cost.as_nanos() as f64 / answered.answers as f64);
-        self.rate.push(answered.per_second());
-        self.p50.push(answered.latency.quantile(0.5));
-        self.p99.push(answered.latency.quantile(0.99));
+    fn add(&mut self, (run, round): (usize, usize), answered: &Answered, cost: Duration) {
+        self.taken.push(Turn {
+            run,
+            round,
+            cost: cost.as_nanos() as f64 / answered.answers as f64,
+            rate: answered.per_second(),
+            p50: answered.latency.quantile(0.5),
+            p99: answered.latency.quantile(0.99),
+            size: answered.size,
+        });
         self.latency.add(&answered.latency);
-        self.size = answered.size;
     }
 
-    fn costs(&self) -> Vec<f64> {
-        self.cost.values().copied().collect()
+    /// What was done in this round of this run.
+    fn at(&self, run: usize, round: usize) -> Option<&Turn> {
+        self.taken.iter().find(|turn| (turn.run, turn.round) == (run, round))
     }
+
+    /// For each run the median of its turns.
+    fn by_run(&self, of: impl Fn(&Turn) -> Option<f64>) -> Vec<f64> {
+        let of_run = |turns: &[Turn]| median(turns.iter().filter_map(&of).collect());
+        self.taken.chunk_by(|a, b| a.run == b.run).filter_map(of_run).collect()
+    }
+}
+
+/// Of an even number the mean of the two in the middle.
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let upper = *values.get(values.len() / 2)?;
+    let lower = values[(values.len() - 1) / 2];
+    Some(f64::midpoint(lower, upper))
 }
 
 const CONSTANT: &str = "axum, constant 402";
 
 fn contenders(peer: Option<&Path>) -> (TempDir, Vec<Contender>) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let start = |name, path, expected, command| Contender {
+    let start = |name, path, expected, command: Box<dyn Fn() -> Command>| Contender {
         name,
         path,
         expected,
-        server: Server::start(command),
+        server: Server::start(command()),
+        command,
+        warming: Duration::from_millis(500),
         closed: Turns::new(Model::Closed, 1, Duration::from_millis(200)),
-        open: Turns::new(Model::Open { rate: RATE }, 6, Duration::from_secs(1)),
+        open: Turns::new(Model::Open { rate: RATE }, ROUNDS, Duration::from_secs(1)),
     };
-    let hello = start("axum, hello world", "/", 200, serving(Some(SERVER_CORE), &["hello"]));
-    let ours = start("ours", "/", 402, serving(Some(SERVER_CORE), &["priced", NODE, RECIPIENT, CHAIN]));
+    let own = |args: &[&str]| {
+        let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+        Box::new(move || serving(Some(SERVER_CORE), &args)) as Box<dyn Fn() -> Command>
+    };
+    let hello = start("axum, hello world", "/", 200, own(&["hello"]));
+    let ours = start("ours", "/", 402, own(&["priced", NODE, RECIPIENT, CHAIN]));
     let answer = folder.path().join("answer");
     std::fs::write(&answer, ours.answer()).expect("a temporary file");
     let answer = answer.to_str().expect("a path in UTF-8");
-    let constant = start(CONSTANT, "/", 402, serving(Some(SERVER_CORE), &["constant", answer]));
+    let constant = start(CONSTANT, "/", 402, own(&["constant", answer]));
     let mut contenders = vec![hello, constant, ours];
     match peer {
         Some(program) => {
             for (name, path) in [("official SDK, extractor", "/extractor"), ("official SDK, layer", "/layer")]
             {
-                contenders.push(start(name, path, 402, on_core(SERVER_CORE, program)));
+                let program = program.to_owned();
+                contenders.push(start(name, path, 402, Box::new(move || on_core(SERVER_CORE, &program))));
             }
         }
         None => report::skipped("the official SDK: its server was not built"),
@@ -161,8 +191,9 @@ fn contenders(peer: Option<&Path>) -> (TempDir, Vec<Contender>) {
             let node = start("npm mppx on hono", "/charge", 402, command);
             // Fewer turns, and longer: it collects garbage now and then, and every turn is to have its share.
             contenders.push(Contender {
-                closed: Turns::new(Model::Closed, 6, Duration::from_secs(1)),
-                open: Turns::new(Model::Open { rate: RATE_OF_NODE }, 6, Duration::from_secs(3)),
+                warming: Duration::from_secs(2),
+                closed: Turns::new(Model::Closed, ROUNDS, Duration::from_secs(1)),
+                open: Turns::new(Model::Open { rate: RATE_OF_NODE }, ROUNDS, Duration::from_secs(3)),
                 ..node
             });
         }
@@ -172,7 +203,7 @@ fn contenders(peer: Option<&Path>) -> (TempDir, Vec<Contender>) {
 }
 
 /// The server of the interop tests, which has a price on Tempo among others; `None` where npm's packages are not installed.
-fn hono() -> Option<Command> {
+fn hono() -> Option<Box<dyn Fn() -> Command>> {
     let interop = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../interop");
     if !interop.join("node_modules/mppx").exists() || !interop.join("node_modules/hono").exists() {
         return None;
@@ -182,14 +213,29 @@ fn hono() -> Option<Command> {
     for package in ["mppx", "hono", "@hono/node-server"] {
         report::version(&format!("{package} {}", pinned(package)));
     }
-    let mut command = on_core(SERVER_CORE, "node");
-    // Its Stripe and its chain are asked nothing either.
-    command.current_dir(interop).env("NODE_ENV", "production");
-    command.args(["server.mjs", "hono", NODE, "sk_test_nobody", "profile_nobody", NODE, CHAIN, RECIPIENT]);
-    Some(command)
+    Some(Box::new(move || {
+        let mut command = on_core(SERVER_CORE, "node");
+        // Its Stripe and its chain are asked nothing either.
+        command.current_dir(&interop).env("NODE_ENV", "production");
+        command.args([
+            "server.mjs",
+            "hono",
+            NODE,
+            "sk_test_nobody",
+            "profile_nobody",
+            NODE,
+            CHAIN,
+            RECIPIENT,
+        ]);
+        command
+    }))
 }
 
 impl Contender {
+    fn start_anew(&mut self) {
+        self.server = Server::start((self.command)());
+    }
+
     fn request(&self) -> Vec<u8> {
         format!("GET {} HTTP/1.1\r\nhost: {}\r\naccept: */*\r\n\r\n", self.path, self.server.address)
             .into_bytes()
@@ -218,24 +264,23 @@ impl Contender {
         (answered, self.server.used().saturating_sub(before))
     }
 
-    fn report(&self, constant: &BTreeMap<usize, f64>) {
-        report::values(self.name, "rate", &self.closed.rate);
-        report::values(self.name, "cpu", &self.closed.costs());
+    fn report(&self, constant: &Turns) {
+        let Self { name, closed, open, .. } = self;
+        report::values(name, "rate", &closed.by_run(|turn| Some(turn.rate)));
+        report::values(name, "cpu", &closed.by_run(|turn| Some(turn.cost)));
         // Round by round, each beside its neighbour of the same moment.
-        let ratio = |(round, cost): (&usize, &f64)| Some(cost / constant.get(round)?);
-        let ratios: Vec<f64> = self.closed.cost.iter().filter_map(ratio).collect();
-        report::values(self.name, "cpu over constant", &ratios);
-        report::values(self.name, "open cpu", &self.open.costs());
-        for (model, turns) in [("closed", &self.closed), ("open", &self.open)] {
-            let last = [turns.latency.quantile(0.999)];
-            for (name, values) in [("p50", &turns.p50[..]), ("p99", &turns.p99), ("p99.9", &last)] {
-                report::values(self.name, &format!("{model} {name}"), values);
-            }
+        let ratio = |turn: &Turn| Some(turn.cost / constant.at(turn.run, turn.round)?.cost);
+        report::values(name, "cpu over constant", &closed.by_run(ratio));
+        report::values(name, "open cpu", &open.by_run(|turn| Some(turn.cost)));
+        for (model, turns) in [("closed", closed), ("open", open)] {
+            report::values(name, &format!("{model} p50"), &turns.by_run(|turn| Some(turn.p50)));
+            report::values(name, &format!("{model} p99"), &turns.by_run(|turn| Some(turn.p99)));
+            report::values(name, &format!("{model} p99.9"), &[turns.latency.quantile(0.999)]);
         }
-        if let Model::Open { rate } = self.open.model {
-            report::values(self.name, "open rate", &[rate]);
+        if let Model::Open { rate } = open.model {
+            report::values(name, "open rate", &[rate]);
         }
-        report::values(self.name, "size", &[self.closed.size as f64]);
+        report::values(name, "size", &closed.by_run(|turn| Some(turn.size as f64)));
     }
 }
 

@@ -1,5 +1,6 @@
 //! Servers as processes of their own, held on one core, and the processor time they use.
 
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -65,7 +66,7 @@ pub(crate) fn used(process: u32) -> Duration {
 }
 
 /// `program` on this core alone; anywhere, where the system has no `taskset`.
-pub(crate) fn on_core(core: usize, program: impl AsRef<std::ffi::OsStr>) -> Command {
+pub(crate) fn on_core(core: usize, program: impl AsRef<OsStr>) -> Command {
     let works = Command::new("taskset")
         .args(["--cpu-list", &core.to_string(), "true"])
         .stderr(Stdio::null())
@@ -79,7 +80,7 @@ pub(crate) fn on_core(core: usize, program: impl AsRef<std::ffi::OsStr>) -> Comm
 }
 
 /// This very program, on a core of its own, as a server.
-pub(crate) fn serving(core: Option<usize>, args: &[&str]) -> Command {
+pub(crate) fn serving(core: Option<usize>, args: &[impl AsRef<OsStr>]) -> Command {
     let own = std::env::current_exe().expect("this program");
     let mut command = match core {
         Some(core) => on_core(core, own),

@@ -9,11 +9,11 @@ use std::fmt;
 use arrayvec::ArrayString;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit, Mac};
 use rand::RngCore as _;
-use sha2::Sha256;
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, Zeroizing};
+
+use super::mac::MacState;
 
 /// Fewest bytes of a secret.
 const MIN_SECRET: usize = 32;
@@ -203,9 +203,8 @@ impl<'a> Slots<'a> {
 /// ```
 #[derive(Clone)]
 pub struct SecretRing {
-    // Never empty. Keyed states, so that no request pays for the key schedule. They are as secret as the secrets they
-    // were made from, and are not wiped: they live as long as the server.
-    keys: Vec<Hmac<Sha256>>,
+    // Never empty. Keyed states, so that no request pays for the key schedule.
+    keys: Vec<MacState>,
 }
 
 impl SecretRing {
@@ -216,7 +215,7 @@ impl SecretRing {
     /// assert_eq!(format!("{:?}", SecretRing::new(Secret::generate())), "SecretRing(1 secrets)");
     /// ```
     pub fn new(first: Secret) -> SecretRing {
-        SecretRing { keys: vec![keyed(&first.0)] }
+        SecretRing { keys: vec![MacState::keyed(&first.0)] }
     }
 
     /// Adds a secret that verifies but does not sign: the next one, or the last one.
@@ -228,7 +227,7 @@ impl SecretRing {
     /// ```
     #[must_use]
     pub fn also(mut self, secret: Secret) -> SecretRing {
-        self.keys.push(keyed(&secret.0));
+        self.keys.push(MacState::keyed(&secret.0));
         self
     }
 
@@ -285,8 +284,8 @@ impl SecretRing {
         let absorbed = self.keys.iter().map(|key| {
             let mut state = key.clone();
             for slot in [realm, method, intent, request] {
-                state.update(slot.as_bytes());
-                state.update(b"|");
+                state.absorb(slot.as_bytes());
+                state.absorb(b"|");
             }
             state
         });
@@ -307,7 +306,7 @@ impl SecretRing {
     /// ```
     #[must_use]
     pub fn derive(&self, label: &str, context: &[u8]) -> SecretRing {
-        let derived = |key| keyed(&derived_key(key, b"ring", label, context).0);
+        let derived = |key| MacState::keyed(&derived_key(key, b"ring", label, context).0);
         SecretRing { keys: self.keys.iter().map(derived).collect() }
     }
 
@@ -352,7 +351,7 @@ pub struct NotOurs;
 #[derive(Clone)]
 pub struct BoundPrefix {
     // One per secret of the ring, in its order; never empty.
-    states: Vec<Hmac<Sha256>>,
+    states: Vec<MacState>,
 }
 
 impl BoundPrefix {
@@ -365,10 +364,7 @@ impl BoundPrefix {
     /// assert!(offer.verify("2026-11-21T10:05:00Z", "", "", id.as_str()).is_ok());
     /// ```
     pub fn id(&self, fresh: &FreshSlots) -> ChallengeId {
-        let mut state = self.states[0].clone();
-        // In one piece: each update has its price.
-        state.update(fresh.text.as_bytes());
-        ChallengeId::of(state.finalize().into_bytes().into())
+        ChallengeId::of(self.states[0].code([fresh.text.as_bytes()]))
     }
 
     /// As [`SecretRing::verify`], for an echoed challenge whose first four slots are this offer's.
@@ -398,19 +394,13 @@ fn judge(ours: Choice, slots: &[&str]) -> Result<(), NotOurs> {
     if bool::from(ours) && !ambiguous() { Ok(()) } else { Err(NotOurs) }
 }
 
-fn finish(state: &Hmac<Sha256>, expires: &str, digest: &str, opaque: &str) -> ChallengeId {
-    let mut state = state.clone();
-    state.update(expires.as_bytes());
-    if digest.is_empty() {
-        // What nearly every challenge is; each update has its price.
-        state.update(b"||");
-    } else {
-        state.update(b"|");
-        state.update(digest.as_bytes());
-        state.update(b"|");
-    }
-    state.update(opaque.as_bytes());
-    ChallengeId::of(state.finalize().into_bytes().into())
+fn finish(state: &MacState, expires: &str, digest: &str, opaque: &str) -> ChallengeId {
+    let (expires, digest, opaque) = (expires.as_bytes(), digest.as_bytes(), opaque.as_bytes());
+    ChallengeId::of(match digest {
+        // What nearly every challenge is.
+        [] => state.code([expires, b"||", opaque]),
+        _ => state.code([expires, b"|", digest, b"|", opaque]),
+    })
 }
 
 impl fmt::Debug for BoundPrefix {
@@ -633,31 +623,22 @@ fn words(bytes: &[u8]) -> (impl Iterator<Item = u64>, u64) {
     (whole.iter().map(|word| u64::from_le_bytes(*word)), rest)
 }
 
-fn keyed(secret: &[u8]) -> Hmac<Sha256> {
-    Hmac::new_from_slice(secret).expect("HMAC takes a key of any length")
-}
-
-fn mac(key: &Hmac<Sha256>, slots: &Slots<'_>) -> [u8; 32] {
-    let mut state = key.clone();
-    for (position, slot) in slots.in_order().into_iter().enumerate() {
-        if position > 0 {
-            state.update(b"|");
-        }
-        state.update(slot.as_bytes());
-    }
-    state.finalize().into_bytes().into()
+fn mac(key: &MacState, slots: &Slots<'_>) -> [u8; 32] {
+    let [first, others @ ..] = slots.in_order();
+    let others = others.iter().flat_map(|slot| [&b"|"[..], slot.as_bytes()]);
+    key.code([first.as_bytes()].into_iter().chain(others))
 }
 
 /// HMAC over kind, label and context. The leading NUL keeps it apart from challenge inputs, which begin with a realm;
 /// lengths keep the parts apart.
-fn derived_key(key: &Hmac<Sha256>, kind: &[u8], label: &str, context: &[u8]) -> DerivedKey {
+fn derived_key(key: &MacState, kind: &[u8], label: &str, context: &[u8]) -> DerivedKey {
     let mut state = key.clone();
-    state.update(b"\0mpp derived");
+    state.absorb(b"\0mpp derived");
     for part in [kind, label.as_bytes(), context] {
-        state.update(&(part.len() as u64).to_be_bytes());
-        state.update(part);
+        state.absorb(&(part.len() as u64).to_be_bytes());
+        state.absorb(part);
     }
-    DerivedKey(state.finalize().into_bytes().into())
+    DerivedKey(state.code([]))
 }
 
 fn hex_digit(digit: u8) -> Option<u8> {

@@ -36,6 +36,7 @@ pub mod did;
 pub mod digest;
 mod finite;
 pub mod jcs;
+mod mac;
 pub mod name;
 pub mod opaque;
 mod plain;

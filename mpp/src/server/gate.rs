@@ -128,17 +128,38 @@ where
 {
     type Rejection = Response;
 
-    // An `async fn` would hold the request twice, as its argument and as a variable. axum boxes this future for every
-    // request; up to 1 KB of it, the allocator hands out what it got back a moment ago.
-    #[expect(clippy::manual_async_fn, reason = "half the size of an `async fn`")]
+    // axum boxes this future for every request and copies all of it to do so. What a bare price refuses goes no further than the
+    // head, so what comes after it has a box of its own.
+    #[expect(clippy::manual_async_fn, reason = "half the size of an `async fn`, see `enter`")]
     fn from_request(mut req: Request, state: &S) -> impl Future<Output = Result<Self, Response>> + Send {
         async move {
             let mpp = Mpp::from_ref(state);
-            let mut visit = Visit::open(&mpp, P::SPEC, &mut req, None)?;
+            let visit = Visit::open(&mpp, P::SPEC, &mut req, None)?;
+            Box::pin(Self::enter(visit, req, state)).await
+        }
+    }
+}
+
+impl<P, A, T> Gate<P, A, T> {
+    /// The rest of the way in, from a head that nothing is wrong with.
+    // An `async fn` would hold visit and request twice, as arguments and as variables. Up to 1 KB of it, the allocator hands out
+    // what it got back a moment ago.
+    #[expect(clippy::manual_async_fn, reason = "two thirds of the size of an `async fn`")]
+    fn enter<S, M>(
+        mut visit: Visit<'_>,
+        mut req: Request,
+        state: &S,
+    ) -> impl Future<Output = Result<Self, Response>> + Send
+    where
+        S: Send + Sync,
+        P: PriceOf<A>,
+        A: FromRequest<S, M> + Send,
+        T: Evidence<P::Kind>,
+    {
+        async move {
             if visit.binds_body(&req) {
                 req = Box::pin(visit.read_body(req)).await?;
             }
-            visit.identify()?;
             let args = A::from_request(req, state).await.map_err(IntoResponse::into_response)?;
             // A credential that already paid opens the route again whatever today's price is.
             if visit.is_paying()

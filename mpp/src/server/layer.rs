@@ -309,7 +309,6 @@ impl LayerPrice {
         if visit.binds_body(&req) {
             req = Box::pin(visit.read_body(req)).await?;
         }
-        visit.identify()?;
         let (parts, body) = req.into_parts();
         let mut head = Head(parts);
         let resumed = if visit.is_paying() { Box::pin(visit.resume()).await? } else { None };

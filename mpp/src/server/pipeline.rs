@@ -116,10 +116,12 @@ pub(crate) struct Admission {
 pub(crate) struct Layered;
 
 impl<'m> Visit<'m> {
-    /// From the head. The request is left intact but for the Payment credential.
+    /// From the head. The request is left intact but for the Payment credential. What the head alone decides is answered here, where
+    /// the visit has not been moved yet; where a body is bound, [`read_body`](Self::read_body) does.
     ///
     /// # Errors
-    /// 400 for two credentials, 429 for a client that has had its share of refusals, 500 for our own faults.
+    /// 400 for two credentials, 429 for a client that has had its share of refusals, 500 for our own faults; 402, see
+    /// [`identify`](Self::identify).
     pub(crate) fn open(
         mpp: &'m Mpp,
         spec: &'static PriceSpec,
@@ -169,12 +171,16 @@ impl<'m> Visit<'m> {
         let reader = page::is_wanted(req.headers()).then(|| mpp.address(uri()));
         let wishes = (payment.is_some() || reader.is_some()).then(|| Box::new(Wishes { payment, reader }));
         let counted = mpp.0.rates.is_some().then(|| mpp.0.proxies.client(req.extensions(), req.headers()));
-        let visit = Self { mpp, plan, scope, target, digest: None, wishes, presented, counted, held: None };
+        let mut visit =
+            Self { mpp, plan, scope, target, digest: None, wishes, presented, counted, held: None };
         visit.check_rate().map_err(|answer| visit.told(answer))?;
+        if !visit.binds_body(req) {
+            visit.identify()?;
+        }
         Ok(visit)
     }
 
-    /// Whether there is a body that has to be bound.
+    /// Whether there is a body that has to be bound: then it is to be [read](Self::read_body) before anything else.
     pub(crate) fn binds_body(&self, req: &Request) -> bool {
         self.plan.spec.binding == Binding::Body && !req.body().is_end_stream()
     }
@@ -182,7 +188,7 @@ impl<'m> Visit<'m> {
     /// Reads the body under its limits, digests it, and puts it back.
     ///
     /// # Errors
-    /// 408, 413, 429, 503 and 400.
+    /// 408, 413, 429, 503 and 400; 402, see [`identify`](Self::identify).
     pub(crate) async fn read_body(&mut self, req: Request) -> Result<Request, Answer> {
         let inner = &self.mpp.0;
         let reader = if self.is_paying() { Reader::Payer } else { Reader::Stranger };
@@ -191,6 +197,7 @@ impl<'m> Visit<'m> {
         let read = body::read(req, inner.body_deadline, held).await;
         let (req, digest) = read.map_err(|answer| self.told(answer))?;
         self.digest = digest;
+        self.identify()?;
         Ok(req)
     }
 
@@ -200,7 +207,7 @@ impl<'m> Visit<'m> {
     ///
     /// # Errors
     /// 402 for the first two.
-    pub(crate) fn identify(&mut self) -> Result<(), Answer> {
+    fn identify(&mut self) -> Result<(), Answer> {
         self.hold_against().map_err(|answer| self.told(answer))
     }
 

@@ -141,8 +141,9 @@ impl Answer {
         let Challenges(mut told) = challenges;
         let Told { first, response, .. } = &mut *told;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        // Neither is there yet; `insert` would look for what it has to give back.
+        headers.append(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.append(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         *response.body_mut() = Body::from(kind.to_json_with(detail, first.as_ref()));
         *response.status_mut() = StatusCode::PAYMENT_REQUIRED;
         told.kind = Some(kind);

@@ -19,10 +19,11 @@ use serde_json::{Value, json};
 // The two are priced and never mounted: what is looked at is their registered prices.
 #[expect(dead_code, reason = "nothing calls them")]
 mod priced {
+    use axum::http::Method;
     use mpp::{Amount, Paid};
 
     #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
-    async fn fixed(_: Paid) {}
+    async fn fixed(_: Paid, _: Method) {} // without another argument it would be refused before there is anything to measure
 
     #[mpp::charge(amount = Amount::cents(5), up_to = "2.00", currency = "usdc", methods(tempo))]
     async fn computed(_: Paid) {}
