@@ -58,7 +58,7 @@ struct Contender {
 /// When a server is asked in one of the models, and what came of it.
 struct Turns {
     model: Model,
-    /// Its turn comes once in so many rounds.
+    /// Its turn comes once in so many rounds, in the last of them.
     every: usize,
     lasting: Duration,
     taken: Vec<Turn>,
@@ -97,7 +97,7 @@ pub(crate) fn measure(effort: Effort, peer: Option<&Path>) {
         for round in 0..ROUNDS {
             let mut all_take_turns = |of: fn(&mut Contender) -> &mut Turns| {
                 let mut order: Vec<&mut Contender> = contenders.iter_mut().collect();
-                order.retain_mut(|contender| round.is_multiple_of(of(contender).every));
+                order.retain_mut(|contender| (round + 1).is_multiple_of(of(contender).every));
                 order.shuffle(&mut random);
                 for contender in order {
                     let (model, lasting) = (of(contender).model, of(contender).lasting);

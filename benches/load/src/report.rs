@@ -1,7 +1,7 @@
 //! What a group found, as lines that `cargo xtask bench` reads: the word `result` and a JSON object.
 //!
 //! ```text
-//! result {"case":"ours","metric":"rate","values":[7213.0,7198.4]}  one value per round
+//! result {"case":"ours","metric":"rate","values":[7213.0,7198.4]}  one value per round or run
 //! result {"series":"402","figure":"prices","x":10.0,"y":1312.5}    one point of a plot
 //! result {"version":"redis 7.0.15"}                                what was measured
 //! result {"skipped":"PostgreSQL is not installed"}                 what was not, and why
@@ -9,7 +9,7 @@
 
 use serde_json::{Value, json};
 
-/// The values of one metric of a case, one for each round.
+/// The values of one metric of a case, one for each round, or for each run of several.
 pub(crate) fn values(case: &str, metric: &str, values: &[f64]) {
     line(&json!({ "case": case, "metric": metric, "values": values }));
 }

@@ -632,13 +632,10 @@ fn mac(key: &MacState, slots: &Slots<'_>) -> [u8; 32] {
 /// HMAC over kind, label and context. The leading NUL keeps it apart from challenge inputs, which begin with a realm;
 /// lengths keep the parts apart.
 fn derived_key(key: &MacState, kind: &[u8], label: &str, context: &[u8]) -> DerivedKey {
-    let mut state = key.clone();
-    state.absorb(b"\0mpp derived");
-    for part in [kind, label.as_bytes(), context] {
-        state.absorb(&(part.len() as u64).to_be_bytes());
-        state.absorb(part);
-    }
-    DerivedKey(state.code([]))
+    let parts = [kind, label.as_bytes(), context];
+    let lengths = parts.map(|part| (part.len() as u64).to_be_bytes());
+    let parts = lengths.iter().zip(parts).flat_map(|(length, part)| [&length[..], part]);
+    DerivedKey(key.code([&b"\0mpp derived"[..]].into_iter().chain(parts)))
 }
 
 fn hex_digit(digit: u8) -> Option<u8> {

@@ -11,7 +11,7 @@ use sha2::Sha256;
 
 type Core = HmacCore<Sha256>;
 
-/// As secret as the key it was made from. Not wiped: it lives as long as the server.
+/// As secret as the key it was made from. Neither it nor a copy of it is wiped: while the server lives there is always one.
 #[derive(Clone)]
 pub(super) struct MacState {
     core: Core,

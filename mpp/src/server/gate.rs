@@ -128,8 +128,8 @@ where
 {
     type Rejection = Response;
 
-    // axum boxes this future for every request and copies all of it to do so. What a bare price refuses goes no further than the
-    // head, so what comes after it has a box of its own.
+    // axum boxes this future for every request and copies all of it to do so. What the head alone decides, as it does for a bare
+    // price, is answered in it; what comes after has a box of its own.
     #[expect(clippy::manual_async_fn, reason = "half the size of an `async fn`, see `enter`")]
     fn from_request(mut req: Request, state: &S) -> impl Future<Output = Result<Self, Response>> + Send {
         async move {
@@ -141,9 +141,9 @@ where
 }
 
 impl<P, A, T> Gate<P, A, T> {
-    /// The rest of the way in, from a head that nothing is wrong with.
-    // An `async fn` would hold visit and request twice, as arguments and as variables. Up to 1 KB of it, the allocator hands out
-    // what it got back a moment ago.
+    /// The rest of the way in, for whom the head alone did not refuse.
+    // An `async fn` would hold visit and request twice, as arguments and as variables. Of a future of up to 1 KB the box is one
+    // that the allocator got back a moment ago.
     #[expect(clippy::manual_async_fn, reason = "two thirds of the size of an `async fn`")]
     fn enter<S, M>(
         mut visit: Visit<'_>,
@@ -157,7 +157,7 @@ impl<P, A, T> Gate<P, A, T> {
         T: Evidence<P::Kind>,
     {
         async move {
-            if visit.binds_body(&req) {
+            if visit.binds_body() {
                 req = Box::pin(visit.read_body(req)).await?;
             }
             let args = A::from_request(req, state).await.map_err(IntoResponse::into_response)?;

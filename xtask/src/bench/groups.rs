@@ -263,8 +263,8 @@ const GATE: Page = Page {
 const LOOPBACK: Page = Page {
     title: "Unpaid requests over loopback",
     about: "Each server has one thread on core 0, the generator core 1; 32 keep-alive connections. They are asked in turn, for a fifth of \
-            a second each, in six rounds that each have an order of their own; npm mppx, and everybody in the open model, in one of the six \
-            and for longer. That twenty times over, with servers started anew, because where their memory happens to be makes a \
+            a second each, in six rounds that each have an order of their own; npm mppx, and everybody in the open model, in the last \
+            of the six and for longer. That twenty times over, with servers started anew, because where their memory happens to be makes a \
             difference: a value is the median over starts of the median within one. Of a p99.9 the requests of all rounds are taken \
             together. *Closed*: the next request goes out when the answer is there, so the server is always busy. *Open*: so many requests \
             a second are due whatever the server does, and a latency counts from when its request was due; a server with little to do is \

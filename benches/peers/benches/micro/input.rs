@@ -23,7 +23,7 @@ mod priced {
     use mpp::{Amount, Paid};
 
     #[mpp::charge(amount = "0.05", currency = "usdc", methods(tempo))]
-    async fn fixed(_: Paid, _: Method) {} // without another argument it would be refused before there is anything to measure
+    async fn fixed(_: Paid, _: Method) {} // another argument: a bare price is answered as it is opened
 
     #[mpp::charge(amount = Amount::cents(5), up_to = "2.00", currency = "usdc", methods(tempo))]
     async fn computed(_: Paid) {}

@@ -152,7 +152,7 @@ impl Visit<'_> {
             _ if self.plan.spec.tier == Tier::FreeIf => Ok(()),
             Presented::Nothing => rates.peek(Drawn::Challenge, client).map_err(limited),
             Presented::Refused(_) => rates.peek(Drawn::Refusal, client).map_err(limited),
-            Presented::Authentic(_) | Presented::Misplaced(..) => Ok(()),
+            Presented::Unplaced(_) | Presented::Authentic(_) | Presented::Misplaced(..) => Ok(()),
         }
     }
 }

@@ -130,7 +130,7 @@ impl Mpp {
         let mut hash = Sha256::new();
         hash_request(&mut hash, verb, uri);
         let client = self.0.proxies.client(req.extensions(), req.headers()).to_string();
-        Presented::Authentic(Box::new(Authentic {
+        Presented::Unplaced(Box::new(Authentic {
             fingerprint: credential.fingerprint(),
             credential,
             charge,

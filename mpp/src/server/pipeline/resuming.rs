@@ -24,6 +24,7 @@ impl Visit<'_> {
                     None => Ok(None),
                 };
             }
+            Presented::Unplaced(_) => return Err(self.unplaced()),
             Presented::Nothing | Presented::Refused(_) => return Ok(None),
         };
         let (journal, id) = (&self.mpp.0.journal, authentic.credential.challenge.id.as_str());
