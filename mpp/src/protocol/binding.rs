@@ -13,7 +13,7 @@ use rand::RngCore as _;
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::mac::MacState;
+use super::mac::{FirstBlock, MacState};
 
 /// Fewest bytes of a secret.
 const MIN_SECRET: usize = 32;
@@ -289,7 +289,8 @@ impl SecretRing {
             }
             state
         });
-        BoundPrefix { states: absorbed.collect() }
+        let states: Vec<_> = absorbed.collect();
+        BoundPrefix { first_block: FirstBlock::of(&states[0]), states }
     }
 
     /// A ring for another purpose or context, one derived secret per secret, in the same order. What one ring signs the
@@ -352,6 +353,8 @@ pub struct NotOurs;
 pub struct BoundPrefix {
     // One per secret of the ring, in its order; never empty.
     states: Vec<MacState>,
+    // Of the first.
+    first_block: Option<FirstBlock>,
 }
 
 impl BoundPrefix {
@@ -364,7 +367,11 @@ impl BoundPrefix {
     /// assert!(offer.verify("2026-11-21T10:05:00Z", "", "", id.as_str()).is_ok());
     /// ```
     pub fn id(&self, fresh: &FreshSlots) -> ChallengeId {
-        ChallengeId::of(self.states[0].code([fresh.text.as_bytes()]))
+        let (state, text) = (&self.states[0], fresh.text.as_bytes());
+        ChallengeId::of(match self.first_block {
+            Some(first_block) => first_block.code(state, text),
+            None => state.code([text]),
+        })
     }
 
     /// As [`SecretRing::verify`], for an echoed challenge whose first four slots are this offer's.
