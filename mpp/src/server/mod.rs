@@ -248,6 +248,11 @@ impl Mpp {
         self.0.realm.as_str()
     }
 
+    /// The name that sets this service apart from others of the same realm.
+    pub(crate) fn service(&self) -> Option<&str> {
+        self.0.service.as_deref()
+    }
+
     /// The public base URL.
     ///
     /// ```

@@ -32,6 +32,10 @@ fn prefers_html(headers: &HeaderMap) -> bool {
 }
 
 fn names_text(accept: &[u8]) -> bool {
+    // `*/*` need not be searched.
+    if accept.len() < "text/".len() {
+        return false;
+    }
     let start = |at: usize| accept.get(at..at + 5).is_some_and(|word| word.eq_ignore_ascii_case(b"text/"));
     memchr::memchr2_iter(b't', b'T', accept).any(start)
 }

@@ -34,7 +34,6 @@ use super::known::Known;
 use super::page;
 use super::paid::{Delivery, Proved};
 use super::peer::Client;
-use super::replay::IdempotencyKey;
 use super::respond::{ACCEPT_PAYMENT, Answer};
 use super::scope::{Scope, Target};
 pub(crate) use super::settlement::Exit;
@@ -42,7 +41,7 @@ use crate::pricing::{Binding, Honor, Order, Plan, PriceSpec, Tier};
 use crate::protocol::{BodyDigest, ProblemType};
 use crate::store::StoreError;
 use axum::extract::{MatchedPath, OriginalUri, Request};
-use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use http_body::Body as _;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
@@ -122,6 +121,15 @@ pub(crate) struct Admission {
 #[derive(Clone, Copy)]
 pub(crate) struct Layered;
 
+impl Wishes {
+    #[inline(never)] // nearly every price has one offer, and nearly every client is a program
+    fn of(mpp: &Mpp, is_choice: bool, is_page: bool, req: &Request) -> Option<Box<Self>> {
+        let payment = is_choice.then(|| accept_payment(req.headers())).flatten();
+        let reader = is_page.then(|| mpp.address(original_uri(req)));
+        (payment.is_some() || reader.is_some()).then(|| Box::new(Self { payment, reader }))
+    }
+}
+
 impl<'m> Visit<'m> {
     /// From the head. The request is left intact but for the Payment credential. Without a body that has to be bound it is
     /// [identified](Self::identify) here, where the visit has not been moved yet.
@@ -135,10 +143,7 @@ impl<'m> Visit<'m> {
         req: &mut Request,
         unmatched: Option<&str>,
     ) -> Result<Self, Answer> {
-        let early = |answer: Answer| {
-            mpp.0.observers.answered(None, Some(spec.name), &answer);
-            answer
-        };
+        let early = |answer| told_early(mpp, spec, answer);
         if req.extensions().get::<Layered>().is_some() {
             return Err(early(two_prices(spec)));
         }
@@ -147,36 +152,20 @@ impl<'m> Visit<'m> {
         // axum's `get` also answers HEAD: it is quoted the price of GET and never spends.
         let head = *req.method() == Method::HEAD;
         let verb = if head { &Method::GET } else { req.method() };
-        let uri = || req.extensions().get::<OriginalUri>().map_or(req.uri(), |OriginalUri(uri)| uri);
-        let service = mpp.0.service.as_deref();
-        let scope = match (req.extensions().get::<MatchedPath>(), unmatched) {
-            (Some(path), _) => match plan {
-                Known::Lent(plan) => plan.scopes.matched(verb, path.as_str(), service),
-                Known::Shared(_) => Known::Shared(Arc::new(Scope::new(verb, path.as_str(), service))),
-            },
-            (None, layer) => {
-                let scope = Scope::literal(verb, layer.unwrap_or(spec.name), uri().path(), service);
-                Known::Shared(Arc::new(scope))
-            }
+        let scope = match (&plan, req.extensions().get::<MatchedPath>()) {
+            (&Known::Lent(plan), Some(path)) => plan.scopes.matched(verb, path.as_str(), mpp.service()),
+            (_, path) => passing_scope(mpp, verb, path, unmatched.unwrap_or(spec.name), req),
         };
-        let target = spec.is_computed().then(|| {
-            let bound = match spec.honor {
-                Honor::Recomputed => &[][..],
-                Honor::Quoted(headers) => headers,
-            };
-            Target::new(verb, uri(), req.headers(), bound)
-        });
+        let target = spec.is_computed().then(|| target(spec, verb, req));
         let presented = match credential.filter(|_| !head) {
             None => Presented::Nothing,
-            Some(credential) => {
-                let key = IdempotencyKey::of(mpp, verb, req.headers()).map_err(early)?;
-                mpp.judge(&credential, key, &plan, verb, uri(), req)
-            }
+            Some(credential) => mpp.present(&credential, &plan, verb, req).map_err(early)?,
         };
         // Of one offer there is no order.
-        let payment = (plan.offers.len() > 1).then(|| accept_payment(req.headers())).flatten();
-        let reader = page::is_wanted(req.headers()).then(|| mpp.address(uri()));
-        let wishes = (payment.is_some() || reader.is_some()).then(|| Box::new(Wishes { payment, reader }));
+        let wishes = match (plan.offers.len() > 1, page::is_wanted(req.headers())) {
+            (false, false) => None,
+            (is_choice, is_page) => Wishes::of(mpp, is_choice, is_page, req),
+        };
         let counted = mpp.0.rates.is_some().then(|| mpp.0.proxies.client(req.extensions(), req.headers()));
         let binds_body = spec.binding == Binding::Body && !req.body().is_end_stream();
         let (digest, held) = (None, None);
@@ -328,6 +317,43 @@ impl<'m> Visit<'m> {
     pub(crate) async fn redeem(&self, quote: &Quote) -> Result<Admission, Answer> {
         self.take_payment(quote).await.map_err(|answer| self.told(answer))
     }
+}
+
+/// Tells observers of an answer to a request of which it is not known yet what it is for.
+#[cold]
+fn told_early(mpp: &Mpp, spec: &PriceSpec, answer: Answer) -> Answer {
+    mpp.0.observers.answered(None, Some(spec.name), &answer);
+    answer
+}
+
+/// The scope of a fallback, of a layer, or of a price that start-up did not see. Nobody remembers it.
+#[inline(never)] // for the sake of routes
+fn passing_scope<'m>(
+    mpp: &Mpp,
+    verb: &Method,
+    path: Option<&MatchedPath>,
+    name: &str,
+    req: &Request,
+) -> Known<'m, Scope> {
+    Known::Shared(Arc::new(match path {
+        Some(path) => Scope::new(verb, path.as_str(), mpp.service()),
+        None => Scope::literal(verb, name, original_uri(req).path(), mpp.service()),
+    }))
+}
+
+/// Which request a computed price is for.
+#[inline(never)] // for the sake of fixed prices
+fn target(spec: &PriceSpec, verb: &Method, req: &Request) -> Target {
+    let bound = match spec.honor {
+        Honor::Recomputed => &[][..],
+        Honor::Quoted(headers) => headers,
+    };
+    Target::new(verb, original_uri(req), req.headers(), bound)
+}
+
+/// What the client asked for, wherever the route is nested.
+fn original_uri(req: &Request) -> &Uri {
+    req.extensions().get::<OriginalUri>().map_or(req.uri(), |OriginalUri(uri)| uri)
 }
 
 #[cold]

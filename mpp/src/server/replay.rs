@@ -73,7 +73,7 @@ impl IdempotencyKey {
             return Err(bad("an Idempotency-Key has 1 to 255 visible ASCII characters"));
         }
         let mut hash = Sha256::new();
-        for part in [mpp.realm(), mpp.0.service.as_deref().unwrap_or_default()] {
+        for part in [mpp.realm(), mpp.service().unwrap_or_default()] {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
         }

@@ -167,6 +167,7 @@ impl Mpp {
 }
 
 /// Too many answers that cost the client nothing.
+#[cold]
 pub(super) fn limited(wait: Duration) -> Answer {
     Answer::limited(wait, "too many requests that were not paid for; wait before asking again")
 }

@@ -1,7 +1,7 @@
 //! What a credential is worth by itself: its size, its shape and its HMAC, from the head alone (draft-httpauth-payment-00
 //! sections 5.1.2 and 5.2).
 
-use super::{Presented, Refused};
+use super::{Presented, Refused, original_uri};
 use crate::method::Money;
 use crate::pricing::Plan;
 use crate::protocol::{
@@ -10,10 +10,11 @@ use crate::protocol::{
 use crate::server::Mpp;
 use crate::server::journal::{Entry, Record};
 use crate::server::replay::IdempotencyKey;
+use crate::server::respond::Answer;
 use crate::server::scope::hash_request;
 use crate::store::Quota;
 use axum::extract::Request;
-use axum::http::{Method, Uri};
+use axum::http::Method;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -58,15 +59,29 @@ impl Authentic {
 }
 
 impl Mpp {
-    /// Size, shape and HMAC of a credential, from the head alone.
+    /// What a request with a credential has shown, from the head alone.
+    ///
+    /// # Errors
+    /// 400 for an `Idempotency-Key` that is none.
     #[inline(never)] // most requests have none: what every request goes through stays close together
-    pub(super) fn judge(
+    pub(super) fn present(
+        &self,
+        credential: &Result<CredentialBuf, CredentialError>,
+        plan: &Plan,
+        verb: &Method,
+        req: &Request,
+    ) -> Result<Presented, Answer> {
+        let key = IdempotencyKey::of(self, verb, req.headers())?;
+        Ok(self.judge(credential, key, plan, verb, req))
+    }
+
+    /// Size, shape and HMAC of a credential.
+    fn judge(
         &self,
         credential: &Result<CredentialBuf, CredentialError>,
         key: Option<IdempotencyKey>,
         plan: &Plan,
         verb: &Method,
-        uri: &Uri,
         req: &Request,
     ) -> Presented {
         // Which part of it cannot be read, in our own words: that tells a stranger nothing but what was sent.
@@ -128,7 +143,7 @@ impl Mpp {
         let quota =
             if method.money() == Money::Test || charge.amount.is_zero() { Quota::Free } else { Quota::Paid };
         let mut hash = Sha256::new();
-        hash_request(&mut hash, verb, uri);
+        hash_request(&mut hash, verb, original_uri(req));
         let client = self.0.proxies.client(req.extensions(), req.headers()).to_string();
         Presented::Unplaced(Box::new(Authentic {
             fingerprint: credential.fingerprint(),
