@@ -39,7 +39,7 @@ const FEW: usize = 64;
 /// A name of `instructions.json`, and what makes the calls and says how many they were.
 type Case = (&'static str, fn() -> usize);
 
-const CASES: [Case; 15] = [
+const CASES: [Case; 16] = [
     ("free_handler", || unpaid("/free", StatusCode::OK)),
     ("challenge_one_method", || unpaid("/one", StatusCode::PAYMENT_REQUIRED)),
     ("challenge_two_methods", || unpaid("/two", StatusCode::PAYMENT_REQUIRED)),
@@ -48,6 +48,7 @@ const CASES: [Case; 15] = [
     ("valid_credential", valid_credential),
     ("unavoidable_for_a_credential", unavoidable_for_a_credential),
     ("challenge_header", challenge_header),
+    ("challenge_header_begun", challenge_header_begun),
     ("unavoidable_for_a_header", unavoidable_for_a_header),
     ("credential_parse", credential_parse),
     ("receipt_encode", receipt_encode),
@@ -253,8 +254,10 @@ fn unavoidable_for_a_credential() -> usize {
     })
 }
 
-fn prepared() -> PreparedChallenge {
-    let realm = Realm::parse("api.example.com").expect("a host");
+const HOST: &str = "api.example.com";
+
+fn prepared(realm: &str) -> PreparedChallenge {
+    let realm = Realm::parse(realm).expect("a host");
     let (method, intent) = (MethodName::from_static("sandbox"), Intent::CHARGE);
     PreparedChallenge::new(&ring(), &realm, &method, &intent, charge().encode(), None)
 }
@@ -272,7 +275,18 @@ const OPAQUE: &str = "eyJuIjoiMWYyZTNkNGM1YjZhNzk4OGY2ZTVkNGMzIiwib3AiOiJHRVQgL2
 
 /// A fixed price: the id and the header line.
 fn challenge_header() -> usize {
-    let prepared = prepared();
+    headers_of(HOST)
+}
+
+/// The same for a host of such a length that the expiry completes a block, which then is compressed once a second.
+fn challenge_header_begun() -> usize {
+    let others = format!("|sandbox|charge|{}|", charge().encode()).len();
+    let mut hosts = (1..64).map(|length| format!("{}.{HOST}", "a".repeat(length)));
+    headers_of(&hosts.find(|host| (host.len() + others) % 64 == 50).expect("one of them"))
+}
+
+fn headers_of(host: &str) -> usize {
+    let prepared = prepared(host);
     let fresh = FreshSlots::new(EXPIRES, "", OPAQUE);
     repeated(|| prepared.issue(black_box(&fresh)))
 }
@@ -280,7 +294,7 @@ fn challenge_header() -> usize {
 /// The bare HMAC over the same bytes, from the same prepared state.
 fn unavoidable_for_a_header() -> usize {
     let mut state = Hmac::<Sha256>::new_from_slice(&[3; 32]).expect("any length");
-    state.update(format!("api.example.com|sandbox|charge|{}|", charge().encode()).as_bytes());
+    state.update(format!("{HOST}|sandbox|charge|{}|", charge().encode()).as_bytes());
     let rest = format!("{EXPIRES}||{OPAQUE}");
     repeated(|| {
         let mut state = state.clone();
