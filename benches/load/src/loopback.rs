@@ -42,12 +42,15 @@ const SEED: u64 = 402;
 /// How often everybody is asked between two starts.
 const ROUNDS: usize = 6;
 
+/// How a server is started, and started again.
+type Start = Box<dyn Fn() -> Command>;
+
 /// One of the servers.
 struct Contender {
     name: &'static str,
     path: &'static str,
     expected: u16,
-    command: Box<dyn Fn() -> Command>,
+    command: Start,
     server: Server,
     /// For caches, and just-in-time compilers.
     warming: Duration,
@@ -155,7 +158,7 @@ const CONSTANT: &str = "axum, constant 402";
 
 fn contenders(peer: Option<&Path>) -> (TempDir, Vec<Contender>) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let start = |name, path, expected, command: Box<dyn Fn() -> Command>| Contender {
+    let start = |name, path, expected, command: Start| Contender {
         name,
         path,
         expected,
@@ -167,7 +170,7 @@ fn contenders(peer: Option<&Path>) -> (TempDir, Vec<Contender>) {
     };
     let own = |args: &[&str]| {
         let args: Vec<String> = args.iter().map(ToString::to_string).collect();
-        Box::new(move || serving(Some(SERVER_CORE), &args)) as Box<dyn Fn() -> Command>
+        Box::new(move || serving(Some(SERVER_CORE), &args)) as Start
     };
     let hello = start("axum, hello world", "/", 200, own(&["hello"]));
     let ours = start("ours", "/", 402, own(&["priced", NODE, RECIPIENT, CHAIN]));
@@ -203,7 +206,7 @@ fn contenders(peer: Option<&Path>) -> (TempDir, Vec<Contender>) {
 }
 
 /// The server of the interop tests, which has a price on Tempo among others; `None` where npm's packages are not installed.
-fn hono() -> Option<Box<dyn Fn() -> Command>> {
+fn hono() -> Option<Start> {
     let interop = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../interop");
     if !interop.join("node_modules/mppx").exists() || !interop.join("node_modules/hono").exists() {
         return None;
