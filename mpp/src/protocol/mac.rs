@@ -133,7 +133,7 @@ mod tests {
             prop_assert_eq!(code, state.code(parts.iter().map(Vec::as_slice)));
         }
 
-        /// Texts of a few beginnings, on more states than are remembered.
+        /// Texts of a few beginnings, on more states than are remembered: those that share a place miss as much as each other.
         #[test]
         fn a_first_block_changes_no_code(
             steps in proptest::collection::vec(
@@ -141,9 +141,8 @@ mod tests {
                 1..100,
             ),
         ) {
-            let lengths = 64 - COMMON..64;
             let states: Vec<(Vec<u8>, MacState, FirstBlock)> = (0..2 * REMEMBERED).map(|i| {
-                let absorbed = vec![i as u8; lengths.start + i % lengths.len()];
+                let absorbed = vec![i as u8; 64 - COMMON + 5 * (i % 4)];
                 let mut state = MacState::keyed(b"a key");
                 state.absorb(&absorbed);
                 let first_block = FirstBlock::of(&state).unwrap();

@@ -32,8 +32,8 @@ fn prefers_html(headers: &HeaderMap) -> bool {
 }
 
 fn names_text(accept: &[u8]) -> bool {
-    // `*/*` need not be searched.
-    if accept.len() < "text/".len() {
+    // Of most programs, and not worth a search.
+    if accept == b"*/*" {
         return false;
     }
     let start = |at: usize| accept.get(at..at + 5).is_some_and(|word| word.eq_ignore_ascii_case(b"text/"));
