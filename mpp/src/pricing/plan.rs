@@ -67,6 +67,13 @@ pub(crate) struct Prepared {
     pub(crate) charge: Arc<ChargeRequest>,
 }
 
+impl Prepared {
+    /// Of a fixed price: it is asked for again and again.
+    fn lasting(self) -> Self {
+        Self { challenge: self.challenge.lasting(), ..self }
+    }
+}
+
 /// Where a form comes from. It goes through several hands, so that what was computed is boxed: a few words are moved for less than
 /// a hundred bytes.
 #[derive(Clone)]
@@ -279,7 +286,7 @@ impl Offer {
             }
             let prepare = |fees| {
                 let prepared = offer.prepare(units, fees, price, cx.realm, cx.ring);
-                prepared.map_err(|why| omitted(&*offer.method, why))
+                prepared.map(Prepared::lasting).map_err(|why| omitted(&*offer.method, why))
             };
             let payer = prepare(Fees::Payer)?;
             let sponsored = match fees {

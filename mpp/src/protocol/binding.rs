@@ -13,7 +13,9 @@ use rand::RngCore as _;
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::mac::{FirstBlock, MacState};
+#[cfg(feature = "server")]
+use super::lasting::LastingMac;
+use super::mac::MacState;
 
 /// Fewest bytes of a secret.
 const MIN_SECRET: usize = 32;
@@ -289,8 +291,11 @@ impl SecretRing {
             }
             state
         });
-        let states: Vec<_> = absorbed.collect();
-        BoundPrefix { first_block: FirstBlock::of(&states[0]), states }
+        BoundPrefix {
+            states: absorbed.collect(),
+            #[cfg(feature = "server")]
+            lasting: None,
+        }
     }
 
     /// A ring for another purpose or context, one derived secret per secret, in the same order. What one ring signs the
@@ -353,11 +358,19 @@ pub struct NotOurs;
 pub struct BoundPrefix {
     // One per secret of the ring, in its order; never empty.
     states: Vec<MacState>,
-    // Of the first.
-    first_block: Option<FirstBlock>,
+    // The first of them, once this is known to last.
+    #[cfg(feature = "server")]
+    lasting: Option<LastingMac>,
 }
 
 impl BoundPrefix {
+    /// For an offer that is made as long as the server lives, see [`LastingMac`].
+    #[cfg(feature = "server")]
+    pub(super) fn lasting(mut self) -> BoundPrefix {
+        self.lasting = LastingMac::of(&self.states[0]);
+        self
+    }
+
     /// The id of one challenge of this offer, by the first secret.
     ///
     /// ```
@@ -367,11 +380,12 @@ impl BoundPrefix {
     /// assert!(offer.verify("2026-11-21T10:05:00Z", "", "", id.as_str()).is_ok());
     /// ```
     pub fn id(&self, fresh: &FreshSlots) -> ChallengeId {
-        let (state, text) = (&self.states[0], fresh.text.as_bytes());
-        ChallengeId::of(match self.first_block {
-            Some(first_block) => first_block.code(state, text),
-            None => state.code([text]),
-        })
+        let text = fresh.text.as_bytes();
+        #[cfg(feature = "server")]
+        if let Some(lasting) = &self.lasting {
+            return ChallengeId::of(lasting.code(text));
+        }
+        ChallengeId::of(self.states[0].code([text]))
     }
 
     /// As [`SecretRing::verify`], for an echoed challenge whose first four slots are this offer's.

@@ -36,6 +36,8 @@ pub mod did;
 pub mod digest;
 mod finite;
 pub mod jcs;
+#[cfg(feature = "server")]
+mod lasting;
 mod mac;
 pub mod name;
 pub mod opaque;

@@ -77,6 +77,13 @@ impl PreparedChallenge {
         PreparedChallenge { request, prefix, head }
     }
 
+    /// The same, for a price that does not depend on the request: what it shares with the challenges of the same second is hashed
+    /// once for them.
+    #[cfg(feature = "server")]
+    pub(crate) fn lasting(self) -> PreparedChallenge {
+        PreparedChallenge { prefix: self.prefix.lasting(), ..self }
+    }
+
     /// The `request` parameter.
     ///
     /// ```
@@ -92,6 +99,7 @@ impl PreparedChallenge {
     }
 
     /// The bytes of the part of the header that is the same every time.
+    #[cfg(feature = "server")]
     pub(crate) fn fixed_len(&self) -> usize {
         self.head.len()
     }

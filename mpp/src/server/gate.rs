@@ -134,7 +134,7 @@ where
     fn from_request(mut req: Request, state: &S) -> impl Future<Output = Result<Self, Response>> + Send {
         async move {
             let mpp = Mpp::from_ref(state);
-            let visit = Visit::open(&mpp, P::SPEC, &mut req, None)?;
+            let visit = Visit::open(&mpp, P::SPEC, &mut req)?;
             Box::pin(Self::enter(visit, req, state)).await
         }
     }

@@ -305,7 +305,7 @@ where
 
 impl LayerPrice {
     async fn admit(&self, mpp: &Mpp, mut req: Request) -> Result<(Request, super::pipeline::Exit), Response> {
-        let mut visit = Visit::open(mpp, self.spec, &mut req, Some(self.spec.name))?;
+        let mut visit = Visit::open(mpp, self.spec, &mut req)?;
         if visit.binds_body() {
             req = Box::pin(visit.read_body(req)).await?;
         }

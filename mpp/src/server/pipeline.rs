@@ -79,6 +79,15 @@ struct Wishes {
     reader: Option<String>,
 }
 
+impl Wishes {
+    #[inline(never)] // nearly every price has one offer, and nearly every client is a program
+    fn of(mpp: &Mpp, plan: &Plan, req: &Request) -> Option<Box<Self>> {
+        let payment = if is_choice(plan) { accept_payment(req.headers()) } else { None };
+        let reader = page::is_wanted(req.headers()).then(|| mpp.address(original_uri(req)));
+        (payment.is_some() || reader.is_some()).then(|| Box::new(Self { payment, reader }))
+    }
+}
+
 /// What the request has shown.
 enum Presented {
     /// Nothing.
@@ -121,15 +130,6 @@ pub(crate) struct Admission {
 #[derive(Clone, Copy)]
 pub(crate) struct Layered;
 
-impl Wishes {
-    #[inline(never)] // nearly every price has one offer, and nearly every client is a program
-    fn of(mpp: &Mpp, is_choice: bool, is_page: bool, req: &Request) -> Option<Box<Self>> {
-        let payment = is_choice.then(|| accept_payment(req.headers())).flatten();
-        let reader = is_page.then(|| mpp.address(original_uri(req)));
-        (payment.is_some() || reader.is_some()).then(|| Box::new(Self { payment, reader }))
-    }
-}
-
 impl<'m> Visit<'m> {
     /// From the head. The request is left intact but for the Payment credential. Without a body that has to be bound it is
     /// [identified](Self::identify) here, where the visit has not been moved yet.
@@ -137,12 +137,7 @@ impl<'m> Visit<'m> {
     /// # Errors
     /// 400 for two credentials, 429 for a client that has had its share of refusals, 500 for our own faults; and those of
     /// [`identify`](Self::identify).
-    pub(crate) fn open(
-        mpp: &'m Mpp,
-        spec: &'static PriceSpec,
-        req: &mut Request,
-        unmatched: Option<&str>,
-    ) -> Result<Self, Answer> {
+    pub(crate) fn open(mpp: &'m Mpp, spec: &'static PriceSpec, req: &mut Request) -> Result<Self, Answer> {
         let early = |answer| told_early(mpp, spec, answer);
         if req.extensions().get::<Layered>().is_some() {
             return Err(early(two_prices(spec)));
@@ -154,18 +149,15 @@ impl<'m> Visit<'m> {
         let verb = if head { &Method::GET } else { req.method() };
         let scope = match (&plan, req.extensions().get::<MatchedPath>()) {
             (&Known::Lent(plan), Some(path)) => plan.scopes.matched(verb, path.as_str(), mpp.service()),
-            (_, path) => passing_scope(mpp, verb, path, unmatched.unwrap_or(spec.name), req),
+            _ => Known::Shared(passing_scope(mpp, spec, verb, req)),
         };
         let target = spec.is_computed().then(|| target(spec, verb, req));
         let presented = match credential.filter(|_| !head) {
             None => Presented::Nothing,
             Some(credential) => mpp.present(&credential, &plan, verb, req).map_err(early)?,
         };
-        // Of one offer there is no order.
-        let wishes = match (plan.offers.len() > 1, page::is_wanted(req.headers())) {
-            (false, false) => None,
-            (is_choice, is_page) => Wishes::of(mpp, is_choice, is_page, req),
-        };
+        let has_wishes = is_choice(&plan) || page::is_wanted(req.headers());
+        let wishes = if has_wishes { Wishes::of(mpp, &plan, req) } else { None };
         let counted = mpp.0.rates.is_some().then(|| mpp.0.proxies.client(req.extensions(), req.headers()));
         let binds_body = spec.binding == Binding::Body && !req.body().is_end_stream();
         let (digest, held) = (None, None);
@@ -319,26 +311,25 @@ impl<'m> Visit<'m> {
     }
 }
 
-/// Tells observers of an answer to a request of which it is not known yet what it is for.
+/// Of one offer there is no order.
+fn is_choice(plan: &Plan) -> bool {
+    plan.offers.len() > 1
+}
+
+/// Tells observers of an answer that comes before a visit.
 #[cold]
 fn told_early(mpp: &Mpp, spec: &PriceSpec, answer: Answer) -> Answer {
     mpp.0.observers.answered(None, Some(spec.name), &answer);
     answer
 }
 
-/// The scope of a fallback, of a layer, or of a price that start-up did not see. Nobody remembers it.
-#[inline(never)] // for the sake of routes
-fn passing_scope<'m>(
-    mpp: &Mpp,
-    verb: &Method,
-    path: Option<&MatchedPath>,
-    name: &str,
-    req: &Request,
-) -> Known<'m, Scope> {
-    Known::Shared(Arc::new(match path {
+/// The scope where axum matched no route, or of a price that start-up did not see. Nobody remembers it.
+#[inline(never)] // for the sake of routes, whose code then lies closer together
+fn passing_scope(mpp: &Mpp, spec: &PriceSpec, verb: &Method, req: &Request) -> Arc<Scope> {
+    Arc::new(match req.extensions().get::<MatchedPath>() {
         Some(path) => Scope::new(verb, path.as_str(), mpp.service()),
-        None => Scope::literal(verb, name, original_uri(req).path(), mpp.service()),
-    }))
+        None => Scope::literal(verb, spec.name, original_uri(req).path(), mpp.service()),
+    })
 }
 
 /// Which request a computed price is for.
@@ -418,8 +409,8 @@ mod tests {
         let credential = client.post("/").body("an order").credential("tempo").await;
         let request = Request::post("/").header(AUTHORIZATION, credential);
         let mut request = request.body(Body::from("an order")).unwrap();
-        let mut visit = Visit::open(&mpp, spec, &mut request, Some(spec.name))
-            .unwrap_or_else(|_| panic!("a body comes first"));
+        let mut visit =
+            Visit::open(&mpp, spec, &mut request).unwrap_or_else(|_| panic!("a body comes first"));
         assert!(visit.binds_body() && visit.is_paying());
         let why = |answer: Option<Answer>| answer.and_then(|answer| answer.kind());
         assert_eq!(why(visit.resume().await.err()), Some(ProblemType::Internal));

@@ -93,7 +93,6 @@ impl Scope {
     }
 
     /// Without a template, as under a fallback or layer: the name and the literal path.
-    #[inline(never)]
     pub(crate) fn literal(verb: &Method, name: &str, path: &str, service: Option<&str>) -> Self {
         Self::shown_as(operation(verb, name), verb, &format!("{name} {path}"), service)
     }
@@ -159,7 +158,6 @@ impl Scope {
 pub(crate) struct Target(String);
 
 impl Target {
-    #[inline(never)]
     pub(crate) fn new(verb: &Method, uri: &Uri, headers: &HeaderMap, bound: &[&str]) -> Self {
         let mut hash = Sha256::new();
         hash_request(&mut hash, verb, uri);

@@ -15,7 +15,7 @@ pub struct Unpaid<'m>(Visit<'m>);
 impl<'m> Unpaid<'m> {
     /// From the head; `None` where the head alone is answered, as it is for a bare price.
     pub fn open(mpp: &'m Mpp, price: &'static PriceSpec, mut request: Request) -> Option<Self> {
-        Visit::open(mpp, price, &mut request, None).ok().map(Self)
+        Visit::open(mpp, price, &mut request).ok().map(Self)
     }
 
     /// The headers of the 402, with a challenge per offer: of a fixed price, or of a computed one that came to `amount`.

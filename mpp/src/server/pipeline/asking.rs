@@ -159,7 +159,6 @@ impl Visit<'_> {
 
 impl Mpp {
     /// The public address of a request's target.
-    #[cold]
     pub(super) fn address(&self, uri: &Uri) -> String {
         let target = uri.path_and_query().map_or("/", |target| target.as_str());
         format!("{}{target}", self.public_url().trim_end_matches('/'))
@@ -167,7 +166,7 @@ impl Mpp {
 }
 
 /// Too many answers that cost the client nothing.
-#[cold]
+#[inline(never)] // for the sake of all others
 pub(super) fn limited(wait: Duration) -> Answer {
     Answer::limited(wait, "too many requests that were not paid for; wait before asking again")
 }
