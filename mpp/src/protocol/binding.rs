@@ -366,9 +366,8 @@ pub struct BoundPrefix {
 impl BoundPrefix {
     /// For an offer that is made as long as the server lives, see [`LastingMac`].
     #[cfg(feature = "server")]
-    pub(super) fn lasting(mut self) -> BoundPrefix {
-        self.lasting = LastingMac::of(&self.states[0]);
-        self
+    pub(super) fn lasting(self) -> BoundPrefix {
+        BoundPrefix { lasting: LastingMac::of(&self.states[0]), ..self }
     }
 
     /// The id of one challenge of this offer, by the first secret.
