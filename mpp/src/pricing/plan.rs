@@ -464,6 +464,24 @@ mod tests {
     use crate::protocol::Secret;
 
     #[test]
+    fn a_fixed_price_lasts_and_one_that_was_computed_for_a_request_does_not() {
+        let price = crate::price!(crate = crate, amount = "0.01", currency = "usdc", methods(tempo));
+        let ring = SecretRing::new(Secret::generate());
+        let methods: [Arc<dyn ServerMethod>; 1] = [Arc::new(Sandbox::named("tempo"))];
+        // Of all lengths, and so of those that are remembered.
+        let lasting = (1..=64).filter(|length| {
+            let realm = Realm::parse(&"a".repeat(*length)).unwrap();
+            let cx = Configuration { realm: &realm, ring: &ring, methods: &methods, switched_off: &[] };
+            let plan = Plan::resolve(price.spec(), &cx, &mut Findings::default());
+            let (offer, units) = (&plan.offers[0], BaseUnits::new(10_000));
+            let computed = offer.prepare(units, Fees::Payer, price.spec(), &realm, &ring).unwrap();
+            assert!(!computed.challenge.is_lasting());
+            offer.fixed.as_ref().unwrap().payer.challenge.is_lasting()
+        });
+        assert_eq!(lasting.count(), 20);
+    }
+
+    #[test]
     fn what_is_over_of_a_predecessor_is_not_remembered() {
         let price = crate::price!(crate = crate, amount = "0.01", currency = "usdc", methods(tempo));
         let (realm, ring) = (Realm::parse("api.example.com").unwrap(), SecretRing::new(Secret::generate()));

@@ -358,9 +358,9 @@ pub struct NotOurs;
 pub struct BoundPrefix {
     // One per secret of the ring, in its order; never empty.
     states: Vec<MacState>,
-    // The first of them, once this is known to last.
+    // The first of them, of an offer that lasts and whose block an expiry completes.
     #[cfg(feature = "server")]
-    lasting: Option<LastingMac>,
+    pub(super) lasting: Option<LastingMac>,
 }
 
 impl BoundPrefix {
@@ -379,12 +379,11 @@ impl BoundPrefix {
     /// assert!(offer.verify("2026-11-21T10:05:00Z", "", "", id.as_str()).is_ok());
     /// ```
     pub fn id(&self, fresh: &FreshSlots) -> ChallengeId {
-        let text = fresh.text.as_bytes();
         #[cfg(feature = "server")]
         if let Some(lasting) = &self.lasting {
-            return ChallengeId::of(lasting.code(text));
+            return ChallengeId::of(lasting.code(fresh.text.as_bytes()));
         }
-        ChallengeId::of(self.states[0].code([text]))
+        ChallengeId::of(self.states[0].code([fresh.text.as_bytes()]))
     }
 
     /// As [`SecretRing::verify`], for an echoed challenge whose first four slots are this offer's.
@@ -880,13 +879,15 @@ mod tests {
     proptest! {
         #[test]
         fn an_id_verifies_for_its_slots_and_parses(slots in proptest::array::uniform7("[^|]{0,20}")) {
-            let ring = ring("any");
+            let ring = ring("any").also(Secret::generate());
             let [realm, method, intent, request, expires, digest, opaque] = &slots;
             let slots = Slots { realm, method, intent, request, expires, digest, opaque };
             let id = ring.id(&slots);
-            prop_assert_eq!(ring.verify(&slots, id.as_str()), Ok(()));
-            prop_assert_eq!(ChallengeId::parse(id.as_str()), Ok(id));
-            prop_assert_eq!(ring.prefix(realm, method, intent, request).id(&FreshSlots::new(expires, digest, opaque)), id);
+            prop_assert_eq!((ring.verify(&slots, id.as_str()), ChallengeId::parse(id.as_str())), (Ok(()), Ok(id)));
+            let (offer, fresh) = (ring.prefix(realm, method, intent, request), FreshSlots::new(expires, digest, opaque));
+            prop_assert_eq!(offer.id(&fresh), id);
+            #[cfg(feature = "server")]
+            prop_assert_eq!(offer.lasting().id(&fresh), id);
         }
 
         #[test]

@@ -1,9 +1,9 @@
 //! The HMAC of challenges that are issued for as long as a server lives.
 //!
-//! What is left to hash of a challenge of a fixed price begins with the moment at which it expires, and all those of one second
-//! expire at one. Where that moment completes the block that is pending (in a third of all offers, depending on the length of their
-//! text), the block is the same until then too: each thread compresses it once and remembers the state after it. It is one of
-//! three or four that a challenge takes.
+//! What is left to hash of a challenge of a fixed price begins with the moment at which it expires, which is the same for all that
+//! are issued in one second. Where it completes the block that is pending (in a third of all offers, depending on the length of their
+//! text), the block is the same for all of them too: each thread compresses it once and remembers the state after it. Mostly it is one
+//! of four.
 //!
 //! Only what this server issues goes this way, never what a client sends back: nobody else chooses what is remembered.
 
@@ -29,7 +29,7 @@ pub(super) struct LastingMac {
 }
 
 /// A block that was completed and compressed. As secret as the state it began with, and not wiped either: a thread keeps it until
-/// another takes its place.
+/// another takes its place or the thread ends, however long ago the server did.
 struct Completed {
     name: u64,
     by: ArrayVec<u8, COMMON>,
@@ -150,7 +150,7 @@ mod tests {
         let (sender, codes) = std::sync::mpsc::channel();
         let mac = LastingMac::of(&absorbed(&[b'x'; 50])).unwrap();
         let ending = std::thread::spawn(move || {
-            // What is used last ends first: what is remembered is gone when this makes its code.
+            // What was first used last ends first: what is remembered is gone when this makes its code.
             LAST.set(Some(AtTheEnd(mac.clone(), sender)));
             mac.code(b"2026-11-21T10:05:00Z||e30");
         });

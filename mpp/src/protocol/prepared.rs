@@ -77,11 +77,16 @@ impl PreparedChallenge {
         PreparedChallenge { request, prefix, head }
     }
 
-    /// The same, for a price that does not depend on the request: what it shares with the challenges of the same second is hashed
-    /// once for them.
+    /// The same, for a price that does not depend on the request: a block that it shares with the challenges of the same second is
+    /// hashed once for them.
     #[cfg(feature = "server")]
     pub(crate) fn lasting(self) -> PreparedChallenge {
         PreparedChallenge { prefix: self.prefix.lasting(), ..self }
+    }
+
+    #[cfg(all(test, feature = "testing"))]
+    pub(crate) fn is_lasting(&self) -> bool {
+        self.prefix.lasting.is_some()
     }
 
     /// The `request` parameter.

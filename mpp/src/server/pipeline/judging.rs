@@ -62,7 +62,7 @@ impl Mpp {
     /// What a request with a credential has shown, from the head alone.
     ///
     /// # Errors
-    /// 400 for an `Idempotency-Key` that is none.
+    /// 400 for an `Idempotency-Key` that is none, and for several.
     #[inline(never)] // most requests have none: what every request goes through stays close together
     pub(super) fn present(
         &self,
