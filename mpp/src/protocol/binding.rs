@@ -14,7 +14,7 @@ use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, Zeroizing};
 
 #[cfg(feature = "server")]
-use super::lasting::LastingMac;
+use super::lasting::Lasting;
 use super::mac::MacState;
 
 /// Fewest bytes of a secret.
@@ -358,16 +358,16 @@ pub struct NotOurs;
 pub struct BoundPrefix {
     // One per secret of the ring, in its order; never empty.
     states: Vec<MacState>,
-    // The first of them, of an offer that lasts and whose block an expiry completes.
+    // Of the first of them, for an offer that lasts and whose block an expiry completes.
     #[cfg(feature = "server")]
-    pub(super) lasting: Option<LastingMac>,
+    pub(super) lasting: Option<Lasting>,
 }
 
 impl BoundPrefix {
-    /// For an offer that is made as long as the server lives, see [`LastingMac`].
+    /// For an offer that is made as long as the server lives, see [`Lasting`].
     #[cfg(feature = "server")]
     pub(super) fn lasting(self) -> BoundPrefix {
-        BoundPrefix { lasting: LastingMac::of(&self.states[0]), ..self }
+        BoundPrefix { lasting: Lasting::of(&self.states[0]), ..self }
     }
 
     /// The id of one challenge of this offer, by the first secret.
@@ -380,8 +380,8 @@ impl BoundPrefix {
     /// ```
     pub fn id(&self, fresh: &FreshSlots) -> ChallengeId {
         #[cfg(feature = "server")]
-        if let Some(lasting) = &self.lasting {
-            return ChallengeId::of(lasting.code(fresh.text.as_bytes()));
+        if let Some(lasting) = self.lasting {
+            return ChallengeId::of(lasting.code(&self.states[0], fresh.text.as_bytes()));
         }
         ChallengeId::of(self.states[0].code([fresh.text.as_bytes()]))
     }

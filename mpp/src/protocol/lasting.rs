@@ -15,61 +15,72 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The bytes that texts have in common for a while: a moment in RFC 3339.
 const COMMON: usize = "2026-11-21T10:05:00Z".len();
 
-/// How many states a thread remembers, at some 200 bytes each. An offer that has to share its place with one that is asked for as
-/// often copies a state more than without.
-const REMEMBERED: usize = 16;
+/// How many a thread remembers, at some 200 bytes each.
+const PLACES: usize = 16;
 
-/// A state that codes are made from again and again, of texts that begin alike for a while.
-#[derive(Clone)]
-pub(super) struct LastingMac {
-    state: MacState,
-    /// Its own and that of its clones.
+/// What is known of a state that codes are made from again and again, of texts that begin alike for a while.
+#[derive(Clone, Copy)]
+pub(super) struct Lasting {
+    /// Of the state and its clones.
     name: u64,
     missing: usize,
+}
+
+/// Where a block is remembered, of those that share the place for the one that was asked for last.
+struct Place {
+    name: u64,
+    completed: Option<Completed>,
 }
 
 /// A block that was completed and compressed. As secret as the state it began with, and not wiped either: a thread keeps it until
 /// another takes its place or the thread ends, however long ago the server did.
 struct Completed {
-    name: u64,
     by: ArrayVec<u8, COMMON>,
     state: MacState,
 }
 
 thread_local! {
     // Each thread its own: what all of them wrote to would cost more than it saves.
-    static COMPLETED: RefCell<[Option<Completed>; REMEMBERED]> = const { RefCell::new([const { None }; REMEMBERED]) };
+    static REMEMBERED: RefCell<[Option<Place>; PLACES]> = const { RefCell::new([const { None }; PLACES]) };
 }
 
-impl LastingMac {
+impl Lasting {
     /// `None` where what texts have in common does not complete a block.
-    pub(super) fn of(state: &MacState) -> Option<LastingMac> {
+    pub(super) fn of(state: &MacState) -> Option<Lasting> {
         static NAMES: AtomicU64 = AtomicU64::new(0);
         let missing = state.missing();
-        let named = || NAMES.fetch_add(1, Ordering::Relaxed);
-        (missing <= COMMON).then(|| LastingMac { state: state.clone(), name: named(), missing })
+        (missing <= COMMON).then(|| Lasting { name: NAMES.fetch_add(1, Ordering::Relaxed), missing })
     }
 
-    /// The code of what was absorbed, with this text after it.
-    pub(super) fn code(&self, text: &[u8]) -> [u8; 32] {
-        let Some((by, rest)) = text.split_at_checked(self.missing) else { return self.state.code([text]) };
-        let remembered = COMPLETED.try_with(|remembered| {
-            let place = &mut remembered.borrow_mut()[(self.name % REMEMBERED as u64) as usize];
-            let same = |last: &&mut Completed| last.name == self.name && *last.by == *by;
-            let completed = match place.as_mut().filter(same) {
-                Some(last) => last,
-                None => place.insert(self.completed(by)),
+    /// As [`MacState::code`], by the state this was made [of](Self::of) or a clone of it.
+    pub(super) fn code(self, state: &MacState, text: &[u8]) -> [u8; 32] {
+        let Some((by, rest)) = text.split_at_checked(self.missing) else { return state.code([text]) };
+        let code = REMEMBERED.try_with(|places| {
+            let place = &mut places.borrow_mut()[(self.name % PLACES as u64) as usize];
+            let completed = match place {
+                Some(Place { name, completed }) if *name == self.name => completed,
+                // Another was asked for meanwhile. Where many take turns, none of them is worth a copy.
+                _ => {
+                    *place = Some(Place { name: self.name, completed: None });
+                    return state.code([text]);
+                }
+            };
+            let completed = match completed {
+                Some(last) if *last.by == *by => last,
+                _ => completed.insert(Completed::of(state, by)),
             };
             completed.state.code([rest])
         });
         // A thread that is ending remembers nothing any more.
-        remembered.unwrap_or_else(|_| self.state.code([text]))
+        code.unwrap_or_else(|_| state.code([text]))
     }
+}
 
-    fn completed(&self, by: &[u8]) -> Completed {
-        let mut state = self.state.clone();
+impl Completed {
+    fn of(state: &MacState, by: &[u8]) -> Self {
+        let mut state = state.clone();
         state.absorb(by);
-        Completed { name: self.name, by: by.iter().copied().collect(), state }
+        Self { by: by.iter().copied().collect(), state }
     }
 }
 
@@ -80,10 +91,13 @@ mod tests {
     use proptest::prelude::*;
     use sha2::Sha256;
 
-    fn absorbed(text: &[u8]) -> MacState {
+    const TEXT: &[u8] = b"2026-11-21T10:05:00Z||e30";
+
+    fn absorbed(text: &[u8]) -> (MacState, Lasting) {
         let mut state = MacState::keyed(b"a key");
         state.absorb(text);
-        state
+        let lasting = Lasting::of(&state).unwrap();
+        (state, lasting)
     }
 
     fn whole(parts: [&[u8]; 2]) -> [u8; 32] {
@@ -95,67 +109,68 @@ mod tests {
     #[test]
     fn only_a_block_that_a_moment_completes_is_remembered() {
         for length in 0..130 {
-            let state = absorbed(&vec![b'x'; length]);
-            assert_eq!(LastingMac::of(&state).is_some(), length % 64 >= 44, "{length}");
+            let mut state = MacState::keyed(b"a key");
+            state.absorb(&vec![b'x'; length]);
+            assert_eq!(Lasting::of(&state).is_some(), length % 64 >= 44, "{length}");
         }
     }
 
     #[test]
-    fn a_thread_remembers_a_block_until_another_text_completes_it() {
-        let mac = LastingMac::of(&absorbed(&[b'x'; 50])).unwrap();
+    fn a_thread_remembers_a_block_that_is_asked_for_twice_until_another_text_completes_it() {
+        let (state, lasting) = absorbed(&[b'x'; 50]);
         let remembered = || {
-            COMPLETED.with_borrow(|all| {
-                let ours = all.iter().flatten().find(|completed| completed.name == mac.name);
-                ours.map(|completed| completed.by.to_vec())
+            REMEMBERED.with_borrow(|places| {
+                let ours = places.iter().flatten().find(|place| place.name == lasting.name)?;
+                ours.completed.as_ref().map(|completed| completed.by.to_vec())
             })
         };
-        assert_eq!(remembered(), None);
         for (text, by) in [
-            ("a beginning, one", "a beginning, o"),
-            ("a beginning, only", "a beginning, o"),
-            ("short", "a beginning, o"),
-            ("another beginning", "another beginn"),
+            ("a beginning, once", None),
+            ("a beginning, one", Some("a beginning, o")),
+            ("a beginning, only", Some("a beginning, o")),
+            ("short", Some("a beginning, o")),
+            ("another beginning", Some("another beginn")),
         ] {
-            mac.code(text.as_bytes());
-            assert_eq!(remembered().as_deref(), Some(by.as_bytes()), "{text}");
+            lasting.code(&state, text.as_bytes());
+            assert_eq!(remembered().as_deref(), by.map(str::as_bytes), "{text}");
         }
     }
 
     #[test]
     fn two_that_share_a_place_never_take_each_other_s_block() {
         // One more than there are places, of the same length.
-        let texts: Vec<Vec<u8>> = (0..=REMEMBERED).map(|i| vec![i as u8; 50]).collect();
-        let macs: Vec<_> = texts.iter().map(|text| LastingMac::of(&absorbed(text)).unwrap()).collect();
+        let texts: Vec<Vec<u8>> = (0..=PLACES).map(|i| vec![i as u8; 50]).collect();
+        let states: Vec<_> = texts.iter().map(|text| absorbed(text)).collect();
         for _ in 0..2 {
-            for (text, mac) in texts.iter().zip(&macs) {
-                assert_eq!(
-                    mac.clone().code(b"2026-11-21T10:05:00Z||e30"),
-                    whole([text, b"2026-11-21T10:05:00Z||e30"])
-                );
+            for (text, (state, lasting)) in texts.iter().zip(&states) {
+                for _ in 0..3 {
+                    assert_eq!(lasting.code(&state.clone(), TEXT), whole([text, TEXT]));
+                }
             }
         }
     }
 
     #[test]
     fn a_thread_that_is_ending_makes_the_same_codes() {
-        struct AtTheEnd(LastingMac, std::sync::mpsc::Sender<[u8; 32]>);
+        struct AtTheEnd((MacState, Lasting), std::sync::mpsc::Sender<[u8; 32]>);
         impl Drop for AtTheEnd {
             fn drop(&mut self) {
-                let _ = self.1.send(self.0.code(b"2026-11-21T10:05:00Z||e30"));
+                let (state, lasting) = &self.0;
+                let _ = self.1.send(lasting.code(state, TEXT));
             }
         }
         thread_local! {
             static LAST: RefCell<Option<AtTheEnd>> = const { RefCell::new(None) };
         }
         let (sender, codes) = std::sync::mpsc::channel();
-        let mac = LastingMac::of(&absorbed(&[b'x'; 50])).unwrap();
         let ending = std::thread::spawn(move || {
             // What was first used last ends first: what is remembered is gone when this makes its code.
-            LAST.set(Some(AtTheEnd(mac.clone(), sender)));
-            mac.code(b"2026-11-21T10:05:00Z||e30");
+            LAST.set(Some(AtTheEnd(absorbed(&[b'x'; 50]), sender)));
+            let (state, lasting) = absorbed(&[b'x'; 50]);
+            lasting.code(&state, TEXT);
         });
         ending.join().unwrap();
-        assert_eq!(codes.recv(), Ok(whole([&[b'x'; 50], b"2026-11-21T10:05:00Z||e30"])));
+        assert_eq!(codes.recv(), Ok(whole([&[b'x'; 50], TEXT])));
     }
 
     proptest! {
@@ -166,11 +181,11 @@ mod tests {
             texts in proptest::collection::vec((0..3usize, proptest::collection::vec(any::<u8>(), 0..150)), 1..30),
         ) {
             let begun = vec![b'x'; length];
-            let mac = LastingMac::of(&absorbed(&begun)).unwrap();
+            let (state, lasting) = absorbed(&begun);
             for (beginning, end) in texts {
                 let beginning = ["2026-11-21T10:05:00Z", "3026-11-21T10:05:00Z", ""][beginning].as_bytes();
                 let text = [beginning, &*end].concat();
-                prop_assert_eq!(mac.code(&text), whole([&begun, &text]));
+                prop_assert_eq!(lasting.code(&state, &text), whole([&begun, &text]));
             }
         }
     }
