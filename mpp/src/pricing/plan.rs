@@ -4,6 +4,11 @@
 //! (JCS, base64url), the HMAC state that has absorbed the first four slots, the header text
 //! ([`PreparedChallenge`]). What is left per challenge is one HMAC finish and one copy.
 //!
+//! # In one place
+//! Where many prices take turns, each of them has left the processor's caches when it is asked for again, and each pointer that is
+//! followed is a wait. What nearly every price has one of is part of its [`Plan`] and not behind it: the offer, the HMAC state of the
+//! server's first secret, the operation.
+//!
 //! # Two forms of one offer
 //! With `fees = "sponsored"` and a method that has a sponsor, an offer has two forms: the server pays the network's fee, or
 //! the payer does. A challenge takes the sponsored one while the sponsor is [open](Sponsoring::Open) and the other one
@@ -23,6 +28,7 @@ use crate::protocol::{
     Timestamp,
 };
 use crate::server::scope::Scopes;
+use smallvec::SmallVec;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -32,8 +38,10 @@ const MAX_CHALLENGE: usize = 8 * 1024;
 /// A price under a configuration.
 pub(crate) struct Plan {
     pub(crate) spec: &'static PriceSpec,
+    /// What the spec [says](PriceSpec::is_computed) after a look at its offers.
+    pub(crate) is_computed: bool,
     /// In the server's order of preference. Empty when every method is switched off or below its minimum.
-    pub(crate) offers: Vec<Offer>,
+    pub(crate) offers: SmallVec<[Offer; 1]>,
     /// The operations it has been reached under.
     pub(crate) scopes: Scopes,
 }
@@ -56,7 +64,8 @@ pub(crate) struct Offer {
 /// An offer whose amount does not depend on the request, in each of its forms.
 pub(crate) struct Fixed {
     payer: Prepared,
-    sponsored: Option<Prepared>,
+    /// Few have it.
+    sponsored: Option<Box<Prepared>>,
 }
 
 /// One form of an offer, for one amount.
@@ -136,7 +145,7 @@ impl Plan {
     pub(crate) fn resolve(spec: &'static PriceSpec, cx: &Configuration<'_>, report: &mut Findings) -> Self {
         let who = format!("`{}::{}` ({})", spec.module, spec.name, spec.location);
         let problems_before = report.problems.len();
-        let mut offers: Vec<Offer> = Vec::new();
+        let mut offers = SmallVec::new();
         let mut below_minimum = false;
         let mut broken_method = false;
         for (index, offer) in spec.offers.iter().enumerate() {
@@ -189,7 +198,7 @@ impl Plan {
                 ));
             }
         }
-        Self { spec, offers, scopes: Scopes::default() }
+        Self { spec, is_computed: spec.is_computed(), offers, scopes: Scopes::default() }
     }
 
     /// Keeps accepting what a predecessor offers until `until`, and what it has retired itself for as long as it would have.
@@ -214,7 +223,7 @@ impl Fixed {
     pub(crate) fn form(&self, fees: Fees) -> &Prepared {
         match fees {
             Fees::Payer => &self.payer,
-            Fees::Sponsored => self.sponsored.as_ref().unwrap_or(&self.payer),
+            Fees::Sponsored => self.sponsored.as_deref().unwrap_or(&self.payer),
         }
     }
 
@@ -224,7 +233,7 @@ impl Fixed {
     }
 
     fn forms(&self) -> impl Iterator<Item = &Prepared> {
-        std::iter::once(&self.payer).chain(&self.sponsored)
+        std::iter::once(&self.payer).chain(self.sponsored.as_deref())
     }
 }
 
@@ -290,7 +299,7 @@ impl Offer {
             };
             let payer = prepare(Fees::Payer)?;
             let sponsored = match fees {
-                Fees::Sponsored => Some(prepare(Fees::Sponsored)?),
+                Fees::Sponsored => Some(Box::new(prepare(Fees::Sponsored)?)),
                 Fees::Payer => None,
             };
             offer.fixed = Some(Fixed { payer, sponsored });
@@ -478,7 +487,7 @@ mod tests {
             assert!(!computed.challenge.is_lasting());
             offer.fixed.as_ref().unwrap().payer.challenge.is_lasting()
         });
-        assert_eq!(lasting.count(), 20);
+        assert_eq!(lasting.count(), 30);
     }
 
     #[test]

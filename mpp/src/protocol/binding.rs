@@ -10,6 +10,7 @@ use arrayvec::ArrayString;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::RngCore as _;
+use smallvec::SmallVec;
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -357,7 +358,7 @@ pub struct NotOurs;
 #[derive(Clone)]
 pub struct BoundPrefix {
     // One per secret of the ring, in its order; never empty.
-    states: Vec<MacState>,
+    states: SmallVec<[MacState; 1]>,
     // Of the first of them, for an offer that lasts and whose block an expiry completes.
     #[cfg(feature = "server")]
     pub(super) lasting: Option<Lasting>,

@@ -67,6 +67,8 @@ pub use self::jcs::{JcsError, to_jcs};
 pub use self::name::{Intent, MethodName, NameError, Realm};
 pub use self::opaque::{Opaque, OpaqueError};
 pub use self::prepared::PreparedChallenge;
+#[cfg(feature = "server")]
+pub(crate) use self::problem::Detail;
 pub use self::problem::{Problem, ProblemType, ReceivedProblem};
 pub use self::receipt::{Receipt, ReceiptError};
 pub use self::timestamp::{Rfc3339, Timestamp, TimestampError};

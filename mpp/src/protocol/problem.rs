@@ -156,19 +156,23 @@ impl ProblemType {
     /// assert_eq!(kind.to_json("used \"up\"", Some("x7Tg")), Problem::new(kind, "used \"up\"").with_challenge("x7Tg").to_json());
     /// ```
     pub fn to_json(self, detail: &str, challenge_id: Option<&str>) -> String {
-        self.body(detail, challenge_id.map(json_text))
+        self.body(Detail::from(detail), challenge_id.map(json_text))
     }
 
     /// As [`to_json`](Self::to_json), with a challenge of our own: nothing in its id is escaped.
     #[cfg(feature = "server")]
-    pub(crate) fn to_json_with(self, detail: &str, challenge_id: Option<&super::ChallengeId>) -> String {
+    pub(crate) fn to_json_with(
+        self,
+        detail: Detail<'_>,
+        challenge_id: Option<&super::ChallengeId>,
+    ) -> String {
         self.body(detail, challenge_id.map(|id| Cow::Borrowed(id.as_str())))
     }
 
     /// Type, title and status are shared, static text. The rest is not: a 402 names its challenge (core draft, "Problem Details"), so
     /// that there is no body to share.
-    fn body(self, detail: &str, id: Option<Cow<'_, str>>) -> String {
-        let detail = json_text(detail);
+    fn body(self, detail: Detail<'_>, id: Option<Cow<'_, str>>) -> String {
+        let detail = if detail.is_plain { Cow::Borrowed(detail.text) } else { json_text(detail.text) };
         let id = id.filter(|_| self.carries_challenge());
         let id_len = id.as_deref().map_or(0, |id| ",\"challengeId\":\"\"".len() + id.len());
         let head = self.json_head();
@@ -335,10 +339,45 @@ impl Problem {
     }
 }
 
+/// What a problem says of its occurrence.
+#[derive(Clone, Copy)]
+pub(crate) struct Detail<'a> {
+    pub(crate) text: &'a str,
+    /// Whether it is known that nothing in it is escaped.
+    is_plain: bool,
+}
+
+impl<'a> From<&'a str> for Detail<'a> {
+    fn from(text: &'a str) -> Self {
+        Self { text, is_plain: false }
+    }
+}
+
+impl Detail<'static> {
+    /// A sentence of ours, which the compiler looks at where it is a `const`, so that nobody has to for each request.
+    #[cfg(feature = "server")]
+    pub(crate) const fn plain(text: &'static str) -> Self {
+        assert!(is_plain(text), "something in this is escaped in JSON");
+        Self { text, is_plain: true }
+    }
+}
+
+/// Whether this is, as it is, what stands between the quotes of a JSON string.
+const fn is_plain(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let (mut at, mut plain) = (0, true);
+    // Without a way out in the middle the compiler looks at many bytes at once.
+    while at < bytes.len() {
+        let b = bytes[at];
+        plain &= matches!(b, b' '..=b'~') & (b != b'"') & (b != b'\\');
+        at += 1;
+    }
+    plain
+}
+
 /// What stands between the quotes of a JSON string. Nearly every text is plain.
 fn json_text(text: &str) -> Cow<'_, str> {
-    // Without a way out in the middle the compiler looks at many bytes at once.
-    if text.bytes().fold(true, |plain, b| plain & matches!(b, b' '..=b'~') & (b != b'"') & (b != b'\\')) {
+    if is_plain(text) {
         return Cow::Borrowed(text);
     }
     let quoted = Value::from(text).to_string();

@@ -22,7 +22,8 @@ use std::sync::LazyLock;
 /// What programs send (`*/*`, `application/json`, nothing) costs one look at the header: who does not name a `text/…` cannot
 /// prefer HTML.
 pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
-    headers.get_all(header::ACCEPT).iter().any(|line| names_text(line.as_bytes())) && prefers_html(headers)
+    headers.iter().any(|(name, line)| name == header::ACCEPT && names_text(line.as_bytes()))
+        && prefers_html(headers)
 }
 
 #[inline(never)] // programs say nothing of text

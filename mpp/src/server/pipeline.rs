@@ -151,7 +151,7 @@ impl<'m> Visit<'m> {
             (&Known::Lent(plan), Some(path)) => plan.scopes.matched(verb, path.as_str(), mpp.service()),
             _ => Known::Shared(passing_scope(mpp, spec, verb, req)),
         };
-        let target = spec.is_computed().then(|| target(spec, verb, req));
+        let target = plan.is_computed.then(|| target(spec, verb, req));
         let presented = match credential.filter(|_| !head) {
             None => Presented::Nothing,
             Some(credential) => mpp.present(&credential, &plan, verb, req).map_err(early)?,
@@ -205,7 +205,7 @@ impl<'m> Visit<'m> {
     fn hold_against(&mut self) -> Result<(), Answer> {
         let spec = self.plan.spec;
         // Nothing in the request makes it free, or cost something else.
-        let is_fixed = spec.tier != Tier::FreeIf && !spec.is_computed();
+        let is_fixed = spec.tier != Tier::FreeIf && !self.plan.is_computed;
         match &self.presented {
             Presented::Nothing if is_fixed && (spec.is_bare || spec.order == Order::ChallengeFirst) => {
                 return Err(self.unpaid(&self.quote(&Quote::Fixed)?));

@@ -4,7 +4,7 @@
 //! and 8). A 402 always carries a challenge and `no-store`; anything after money may have moved is never a 402.
 
 use super::page::POLICY;
-use crate::protocol::{ChallengeId, Problem, ProblemType, Receipt};
+use crate::protocol::{ChallengeId, Detail, Problem, ProblemType, Receipt};
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -137,7 +137,7 @@ impl Answer {
     }
 
     /// 402: a problem and one challenge header per offer.
-    pub(super) fn challenge(kind: ProblemType, detail: &str, challenges: Challenges) -> Self {
+    pub(super) fn challenge(kind: ProblemType, detail: Detail<'_>, challenges: Challenges) -> Self {
         let Challenges(mut told) = challenges;
         let Told { first, response, .. } = &mut *told;
         let headers = response.headers_mut();

@@ -46,10 +46,10 @@ pub(crate) struct Scope {
 }
 
 /// The scopes a price has been reached under: as many as the program mounts it on routes, and no literal path. Nearly every price is
-/// mounted once: its scope is found without a lock.
+/// mounted once: its scope is found without a lock, and is part of its plan.
 #[derive(Default)]
 pub(crate) struct Scopes {
-    first: OnceLock<Arc<Scope>>,
+    first: OnceLock<Scope>,
     /// By template; the verbs of one are few.
     others: RwLock<HashMap<Box<str>, Vec<Arc<Scope>>>>,
 }
@@ -58,31 +58,38 @@ impl Scopes {
     /// The scope of a template axum matched.
     pub(crate) fn matched(&self, verb: &Method, template: &str, service: Option<&str>) -> Known<'_, Scope> {
         match self.first.get() {
-            Some(first) if first.verb == *verb && first.template == template => Known::Lent(first),
-            _ => Known::Shared(self.another(verb, template, service)),
+            Some(first) if first.is_of(verb, template) => Known::Lent(first),
+            _ => self.another(verb, template, service),
         }
     }
 
     #[inline(never)]
-    fn another(&self, verb: &Method, template: &str, service: Option<&str>) -> Arc<Scope> {
+    fn another(&self, verb: &Method, template: &str, service: Option<&str>) -> Known<'_, Scope> {
+        // A made-up verb is a stranger's choice: never remembered.
+        let is_remembered = STANDARD.contains(verb);
+        if is_remembered {
+            let first = self.first.get_or_init(|| Scope::new(verb, template, service));
+            if first.is_of(verb, template) {
+                return Known::Lent(first);
+            }
+        }
         let of = |verbs: &Vec<Arc<Scope>>| verbs.iter().find(|scope| scope.verb == *verb).cloned();
         let others = self.others.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(scope) = others.get(template).and_then(of) {
-            return scope;
+            return Known::Shared(scope);
         }
         drop(others);
         let scope = Arc::new(Scope::new(verb, template, service));
-        // A made-up verb is a stranger's choice: never remembered.
-        if !STANDARD.contains(verb) || self.first.set(scope.clone()).is_ok() {
-            return scope;
+        if !is_remembered {
+            return Known::Shared(scope);
         }
         let mut others = self.others.write().unwrap_or_else(PoisonError::into_inner);
         let verbs = others.entry(template.into()).or_default();
         // Another request may have been here in between.
-        of(verbs).unwrap_or_else(|| {
+        Known::Shared(of(verbs).unwrap_or_else(|| {
             verbs.push(scope.clone());
             scope
-        })
+        }))
     }
 }
 
@@ -106,6 +113,10 @@ impl Scope {
         }
         let tail = b64::encode(format!("{members}}}"));
         Self { verb: verb.clone(), template: template.to_owned(), shown, members, tail }
+    }
+
+    fn is_of(&self, verb: &Method, template: &str) -> bool {
+        self.verb == *verb && self.template == template
     }
 
     /// The operation, as operators see it: `GET /weather/{city}`, or a verb and the name of a layer.

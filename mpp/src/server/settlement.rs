@@ -18,7 +18,7 @@ use super::replay::Outgoing;
 use super::respond::{Answer, Challenges, deliver, is_delivery};
 use crate::method::{self, Payment, Rejection, ServerMethod, SettleCx, Settlement, SettlementPlan, Step};
 use crate::pricing::Capture;
-use crate::protocol::{Problem, ProblemType, Receipt, Timestamp};
+use crate::protocol::{Detail, Problem, ProblemType, Receipt, Timestamp};
 use crate::store::StoreError;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -765,7 +765,7 @@ fn receipt(
 fn declined(rejection: Rejection, fresh: Option<Challenges>) -> Answer {
     match (rejection, fresh) {
         (Rejection::Refused { kind, detail }, Some(challenges)) if kind.status() == 402 => {
-            Answer::challenge(kind, &detail, challenges)
+            Answer::challenge(kind, Detail::from(&*detail), challenges)
         }
         (Rejection::Refused { kind, detail }, _) if kind.status() != 402 => {
             Answer::from_problem(&Problem::new(kind, detail))

@@ -4,7 +4,7 @@ use super::quoting::Quoted;
 use super::{Presented, Visit};
 use crate::method::Rejection;
 use crate::pricing::Tier;
-use crate::protocol::{AcceptPayment, FreshSlots, Intent, Problem, ProblemType};
+use crate::protocol::{AcceptPayment, Detail, FreshSlots, Intent, Problem, ProblemType};
 use crate::server::Mpp;
 #[cfg(feature = "testing")]
 use crate::server::gate::Quote;
@@ -23,7 +23,8 @@ impl Visit<'_> {
         if quoted.is_empty() {
             return nothing_to_offer();
         }
-        self.ask(quoted, ProblemType::PaymentRequired, "This resource has to be paid for.")
+        const DETAIL: Detail<'static> = Detail::plain("This resource has to be paid for.");
+        self.ask(quoted, ProblemType::PaymentRequired, DETAIL)
     }
 
     /// The answer to a credential that is not accepted: a fresh challenge if the problem is a 402.
@@ -41,7 +42,7 @@ impl Visit<'_> {
         if quoted.is_empty() {
             return nothing_to_offer();
         }
-        self.ask(quoted, kind, &detail)
+        self.ask(quoted, kind, Detail::from(&*detail))
     }
 
     pub(super) fn reject(&self, quoted: &[Quoted<'_>], rejection: Rejection) -> Answer {
@@ -58,7 +59,7 @@ impl Visit<'_> {
     }
 
     /// A 402: a problem for programs, a page for people.
-    pub(super) fn ask(&self, quoted: &[Quoted<'_>], kind: ProblemType, detail: &str) -> Answer {
+    fn ask(&self, quoted: &[Quoted<'_>], kind: ProblemType, detail: Detail<'_>) -> Answer {
         // Nobody is asked to pay a server that will not take it.
         if self.mpp.0.journal.doors().are_closed() {
             return Answer::closed();
@@ -70,12 +71,12 @@ impl Visit<'_> {
         let answer = Answer::challenge(kind, detail, self.challenges(quoted));
         match self.wishes.as_ref().and_then(|wishes| wishes.reader.as_ref()) {
             None => answer,
-            Some(url) => as_page(answer, self.page(quoted, kind, detail, url)),
+            Some(url) => as_page(answer, self.page(quoted, kind, detail.text, url)),
         }
     }
 
     #[cold]
-    pub(super) fn page(&self, quoted: &[Quoted<'_>], kind: ProblemType, detail: &str, url: &str) -> String {
+    fn page(&self, quoted: &[Quoted<'_>], kind: ProblemType, detail: &str, url: &str) -> String {
         let expires = (self.mpp.now() + self.mpp.0.lifetime).to_rfc3339();
         let page = Page {
             realm: self.mpp.realm(),
@@ -94,13 +95,14 @@ impl Visit<'_> {
     pub(super) fn challenges(&self, quoted: &[Quoted<'_>]) -> Challenges {
         let fresh = self.fresh_slots();
         let mut challenges = Challenges::for_offers(quoted.len());
-        let mut write = |offer: &Quoted<'_>| {
-            let (id, line) = offer.prepared.challenge.issue(&fresh);
-            challenges.push(id, line);
-        };
-        match self.wishes.as_ref().and_then(|wishes| self.ranking(quoted, wishes.payment.as_ref()?)) {
-            Some(order) => order.into_iter().filter_map(|i| quoted.get(i)).for_each(&mut write),
-            None => quoted.iter().for_each(&mut write),
+        let order = self.wishes.as_ref().and_then(|wishes| self.ranking(quoted, wishes.payment.as_ref()?));
+        // One loop for both: what writes a challenge is there once, and in its place.
+        for nth in 0..order.as_ref().map_or(quoted.len(), Vec::len) {
+            let place = order.as_ref().map_or(nth, |order| order[nth]);
+            if let Some(offer) = quoted.get(place) {
+                let (id, line) = offer.prepared.challenge.issue(&fresh);
+                challenges.push(id, line);
+            }
         }
         challenges
     }
