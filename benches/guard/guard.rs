@@ -17,6 +17,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Request, Response, StatusCode, header};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use hmac::{Hmac, KeyInit, Mac};
+use mpp::__private::{HeadQuote, LayerPrice};
 use mpp::method::ClientMethod as _;
 use mpp::method::sandbox::Wallet;
 use mpp::protocol::{
@@ -29,6 +30,21 @@ use sha2::Sha256;
 use tokio::runtime::{Builder, Runtime};
 use tower::Service as _;
 
+#[macro_use]
+#[path = "../shared/registered.rs"]
+mod registered;
+
+mod ten_prices {
+    ten! { price!("sandbox"); }
+}
+
+mod a_thousand_prices {
+    ten! { ten! { ten! { price!("sandbox"); } } }
+}
+
+/// Prices that only some servers have.
+const CROWDS: [&str; 2] = ["guard::ten_prices", "guard::a_thousand_prices"];
+
 const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
 const BODY: &str = "sunny, 21 degrees\n";
 const KILOBYTE: [u8; 1024] = [b'x'; 1024];
@@ -39,11 +55,13 @@ const FEW: usize = 64;
 /// A name of `instructions.json`, and what makes the calls and says how many they were.
 type Case = (&'static str, fn() -> usize);
 
-const CASES: [Case; 16] = [
+const CASES: [Case; 18] = [
     ("free_handler", || unpaid("/free", StatusCode::OK)),
     ("challenge_one_method", || unpaid("/one", StatusCode::PAYMENT_REQUIRED)),
     ("challenge_block_remembered", challenge_block_remembered),
     ("challenge_two_methods", || unpaid("/two", StatusCode::PAYMENT_REQUIRED)),
+    ("challenge_among_10_prices", || challenge_among(CROWDS[0])),
+    ("challenge_among_1000_prices", || challenge_among(CROWDS[1])),
     ("challenge_computed_price", challenge_computed_price),
     ("forged_credential", forged_credential),
     ("valid_credential", valid_credential),
@@ -126,9 +144,11 @@ fn ring() -> SecretRing {
 /// Of every realm and challenge but one.
 const HOST: &str = "api.example.com";
 
-fn server_configuration(host: &str) -> Mpp {
+fn server_configuration(host: &str, crowd: Option<&str>) -> Mpp {
     let purse = |name| Sandbox::named(name).account(&wallet().did(), Amount::whole(1_000_000_000));
-    Mpp::builder(format!("https://{host}"))
+    let others = CROWDS.into_iter().filter(|module| Some(*module) != crowd);
+    others
+        .fold(Mpp::builder(format!("https://{host}")), |builder, module| builder.ignore_module(module))
         .secrets(ring())
         .clock(Arc::new(ManualClock::at(NOW)))
         .method(purse("sandbox"))
@@ -151,16 +171,20 @@ impl Server {
     }
 
     fn at(host: &str) -> Server {
-        let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
-        let router = runtime.block_on(async {
+        Server::with(|| {
             mpp::routing::Router::new()
                 .route("/one", get(one_method))
                 .route("/two", get(two_methods))
                 .route("/computed", post(computed))
                 .route("/free", axum::routing::get(free))
-                .with_state(server_configuration(host))
+                .with_state(server_configuration(host, None))
                 .into_axum()
-        });
+        })
+    }
+
+    fn with(routes: impl FnOnce() -> Router) -> Server {
+        let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let router = runtime.block_on(async { routes() });
         Server { runtime, router: RefCell::new(router) }
     }
 
@@ -219,6 +243,29 @@ fn challenge_block_remembered() -> usize {
         .find(|host| (host.len() + others) % 64 == 50);
     let server = Server::at(&host.expect("one of all lengths"));
     server.measured(MANY, StatusCode::PAYMENT_REQUIRED, || get_request("/one"))
+}
+
+/// Ten prices in turn, of however many there are, each on a route of its own: what a 402 costs does not depend on that.
+fn challenge_among(crowd: &'static str) -> usize {
+    let mpp = server_configuration(HOST, Some(crowd));
+    let prices: Vec<_> = mpp::registry().iter().filter(|spec| spec.module == crowd).collect();
+    let path = |number: usize| format!("/{number:04}");
+    let server = Server::with(|| {
+        let routes = mpp::routing::Router::new();
+        let routes = prices.iter().enumerate().fold(routes, |routes, (number, spec)| {
+            let price = LayerPrice::new(spec, HeadQuote::Fixed);
+            routes.route(&path(number), mpp.wrap(axum::routing::get(free), price))
+        });
+        routes.with_state(mpp.clone()).into_axum()
+    });
+    // A prime: they are no neighbours in the table of routes.
+    let asked = |call: usize| path(call % 10 * 7919 % prices.len());
+    let request = |call| Request::get(asked(call)).body(Body::empty()).expect("a valid request");
+    // The first answer of a route prepares what is kept for it.
+    for call in 0..10 {
+        assert_eq!(server.call(request(call)).status(), StatusCode::PAYMENT_REQUIRED);
+    }
+    measured((0..MANY).map(request).collect(), |request| server.call(request))
 }
 
 /// Priced by its body of 1 KB, which is read, digested and bound.
@@ -349,6 +396,6 @@ fn digest_1_kb() -> usize {
 
 /// Building a server with the prices of this file.
 fn start() -> usize {
-    drop(server_configuration(HOST));
-    measured(vec![(); FEW], |()| server_configuration(HOST))
+    drop(server_configuration(HOST, None));
+    measured(vec![(); FEW], |()| server_configuration(HOST, None))
 }

@@ -505,5 +505,7 @@ totals: 6000
             assert!(source.contains(&format!("(\"{name}\", ")), "{name}");
         }
         assert!(counts.cases.len() > 10);
+        let among = |prices: u32| counts.cases[&format!("challenge_among_{prices}_prices")].instructions;
+        assert!(among(1000) < among(10) * (1.0 + TOLERANCE), "a 402 costs more where there are more prices");
     }
 }

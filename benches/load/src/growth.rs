@@ -51,7 +51,7 @@ offers!(ten_offers: "usdc" "eurc" "usd" "eur" "gbp" "pathusd" "alphausd" "eth" "
 pub(crate) fn measure(effort: Effort) {
     let pace = effort.choose(Pace { turns: 60, calls: 400 }, Pace { turns: 3, calls: 100 });
 
-    let sizes: &[usize] = effort.choose(&[10, 100, 1_000], &[10, 1_000]);
+    let sizes: &[usize] = effort.choose(&[10, 100, 1_000, 10_000], &[10, 1_000]);
     measured("prices", sizes, pace, |prices| {
         let specs = prices::of(prices);
         assert_eq!(specs.len(), prices, "there are modules of just that many prices");
@@ -64,7 +64,7 @@ pub(crate) fn measure(effort: Effort) {
         })
     });
 
-    let sizes: &[usize] = effort.choose(&[10, 100, 1_000, 10_000], &[10, 1_000]);
+    let sizes: &[usize] = effort.choose(&[10, 100, 1_000, 10_000, 100_000], &[10, 1_000]);
     measured("routes", sizes, pace, |routes| {
         Service::new(Size { paths: routes, ..Size::ONE }, |_, app| (0..routes).fold(app, one_offer_at))
     });

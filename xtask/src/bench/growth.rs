@@ -4,7 +4,8 @@
 //! grows by less than [`FLAT`] over the whole range is flat: that is what a noisy machine gives of one and the same thing.
 //! Otherwise the line that fits better names the growth, if it fits at all.
 
-use std::fmt;
+use super::groups::Unit;
+use super::render::written;
 
 /// The growth over the whole range that does not count.
 const FLAT: f64 = 0.25;
@@ -60,18 +61,17 @@ impl Growth {
     }
 }
 
-impl fmt::Display for Growth {
-    /// Of nanoseconds.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Growth {
+    /// Of points in this unit.
+    pub(crate) fn said(self, unit: Unit) -> String {
         match self {
-            Growth::Flat => f.write_str("flat"),
+            Growth::Flat => "flat".to_owned(),
             Growth::Logarithmic { per_tenfold } => {
-                write!(f, "logarithmic: {per_tenfold:.0} ns for each tenfold")
+                format!("logarithmic: {} for each tenfold", written(per_tenfold, unit))
             }
-            Growth::Linear { each } if *each < 10.0 => write!(f, "linear: {each:.2} ns each"),
-            Growth::Linear { each } => write!(f, "linear: {each:.0} ns each"),
+            Growth::Linear { each } => format!("linear: {} each", written(each, unit)),
             Growth::Other { times } => {
-                write!(f, "neither flat nor a line: {times:.1} times from least to most")
+                format!("neither flat nor a line: {times:.1} times from least to most")
             }
         }
     }

@@ -175,15 +175,33 @@ fn write_figure(text: &mut String, figure: &Figure, measured: &Measured) {
         return;
     }
     put(text, format_args!("\n![{title}](plots/{name}.svg)\n", title = figure.title, name = figure.name));
-    let Draws::Lines { verdict: Verdict::Given, x, .. } = figure.draws else { return };
+    let Draws::Lines { verdict, x, .. } = figure.draws else { return };
+    let baseline = match verdict {
+        Verdict::None => return,
+        Verdict::Given => None,
+        Verdict::Beside(name) => Some(name),
+    };
     put(text, format_args!("\n| {x} |{} growth |\n", header(figure, measured)));
     put(text, format_args!("| --- |{} --- |\n", " ---: |".repeat(sizes(figure, measured).len())));
-    for series in &measured.figures[figure.name] {
-        let at: BTreeMap<u64, f64> = series.points.iter().map(|(x, y)| (x.to_bits(), *y)).collect();
-        let cell = |x: &f64| at.get(&x.to_bits()).map(|y| written(*y, Unit::Time)).unwrap_or_default();
+    let all = &measured.figures[figure.name];
+    let mut row = |name: &str, points: &[(f64, f64)], unit| {
+        let at: BTreeMap<u64, f64> = points.iter().map(|(x, y)| (x.to_bits(), *y)).collect();
+        let cell = |x: &f64| at.get(&x.to_bits()).map(|y| written(*y, unit)).unwrap_or_default();
         let cells: Vec<String> = sizes(figure, measured).iter().map(cell).collect();
-        let verdict = Growth::of(&series.points).map(|growth| growth.to_string()).unwrap_or_default();
-        put(text, format_args!("| {} | {} | {verdict} |\n", series.name, cells.join(" | ")));
+        let verdict = Growth::of(points).map(|growth| growth.said(unit)).unwrap_or_default();
+        put(text, format_args!("| {name} | {} | {verdict} |\n", cells.join(" | ")));
+    };
+    for series in all {
+        row(&series.name, &series.points, Unit::Time);
+    }
+    let Some(baseline) = all.iter().find(|series| Some(&*series.name) == baseline) else { return };
+    for series in all.iter().filter(|series| series.name != baseline.name) {
+        let times = |(x, y): &(f64, f64)| {
+            let (_, base) = baseline.points.iter().find(|(other, _)| other == x)?;
+            Some((*x, y / base))
+        };
+        let points: Vec<(f64, f64)> = series.points.iter().filter_map(times).collect();
+        row(&format!("{}, times the {}", series.name, baseline.name), &points, Unit::Ratio);
     }
 }
 
@@ -286,13 +304,20 @@ mod tests {
     #[test]
     fn a_figure_has_its_numbers_and_its_verdict_below() {
         let mut measured = Measured::default();
-        for (x, y) in [(10.0, 1_500.0), (100.0, 1_510.0), (1_000.0, 1_490.0)] {
+        for (x, y) in [(10.0, 1_500.0), (100.0, 3_000.0), (1_000.0, 4_500.0)] {
+            measured.point("prices", "free handler", x, y / 3.0);
             measured.point("prices", "402", x, y);
         }
         let mut results = Results::default();
         results.groups.insert("growth".to_owned(), measured);
         let page = page(&results);
         assert!(page.contains("](plots/prices.svg)\n\n| prices | 10 | 100 | 1,000 | growth |\n"), "{page}");
-        assert!(page.contains("| 402 | 1.50 µs | 1.51 µs | 1.49 µs | flat |\n"), "{page}");
+        for row in [
+            "| free handler | 500 ns | 1.00 µs | 1.50 µs | logarithmic: 500 ns for each tenfold |\n",
+            "| 402 | 1.50 µs | 3.00 µs | 4.50 µs | logarithmic: 1.50 µs for each tenfold |\n",
+            "| 402, times the free handler | 3.00 × | 3.00 × | 3.00 × | flat |\n",
+        ] {
+            assert!(page.contains(row), "{row} is not in\n{page}");
+        }
     }
 }

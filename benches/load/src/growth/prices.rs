@@ -1,4 +1,4 @@
-//! A thousand prices, of which a service may have ten or a hundred.
+//! Ten thousand prices, of which a service may have ten, a hundred or a thousand.
 
 use mpp::{Builder, PriceSpec};
 
@@ -18,11 +18,16 @@ mod to_a_thousand {
     nine! { ten! { ten! { price!("sandbox"); } } }
 }
 
+mod to_ten_thousand {
+    nine! { ten! { ten! { ten! { price!("sandbox"); } } } }
+}
+
 /// How many prices there are up to the end of each module.
-const MODULES: [(usize, &str); 3] = [
+const MODULES: [(usize, &str); 4] = [
     (10, concat!(module_path!(), "::to_ten")),
     (100, concat!(module_path!(), "::to_a_hundred")),
     (1_000, concat!(module_path!(), "::to_a_thousand")),
+    (10_000, concat!(module_path!(), "::to_ten_thousand")),
 ];
 
 /// The first so many.
