@@ -43,7 +43,8 @@ mod a_thousand_prices {
 }
 
 /// Prices that only some servers have.
-const CROWDS: [&str; 2] = ["guard::ten_prices", "guard::a_thousand_prices"];
+const CROWDS: [(usize, &str); 2] =
+    [(10, concat!(module_path!(), "::ten_prices")), (1_000, concat!(module_path!(), "::a_thousand_prices"))];
 
 const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
 const BODY: &str = "sunny, 21 degrees\n";
@@ -146,9 +147,9 @@ const HOST: &str = "api.example.com";
 
 fn server_configuration(host: &str, crowd: Option<&str>) -> Mpp {
     let purse = |name| Sandbox::named(name).account(&wallet().did(), Amount::whole(1_000_000_000));
-    let others = CROWDS.into_iter().filter(|module| Some(*module) != crowd);
+    let others = CROWDS.into_iter().filter(|(_, module)| Some(*module) != crowd);
     others
-        .fold(Mpp::builder(format!("https://{host}")), |builder, module| builder.ignore_module(module))
+        .fold(Mpp::builder(format!("https://{host}")), |builder, (_, module)| builder.ignore_module(module))
         .secrets(ring())
         .clock(Arc::new(ManualClock::at(NOW)))
         .method(purse("sandbox"))
@@ -245,10 +246,12 @@ fn challenge_block_remembered() -> usize {
     server.measured(MANY, StatusCode::PAYMENT_REQUIRED, || get_request("/one"))
 }
 
-/// Ten prices in turn, of however many there are, each on a route of its own: what a 402 costs does not depend on that.
-fn challenge_among(crowd: &'static str) -> usize {
+/// Ten prices in turn, of however many there are, each on a route of its own: what a 402 costs does not depend on that. Of this host no
+/// block of the HMAC is remembered.
+fn challenge_among((count, crowd): (usize, &'static str)) -> usize {
     let mpp = server_configuration(HOST, Some(crowd));
     let prices: Vec<_> = mpp::registry().iter().filter(|spec| spec.module == crowd).collect();
+    assert_eq!(prices.len(), count, "there are as many as the case says");
     let path = |number: usize| format!("/{number:04}");
     let server = Server::with(|| {
         let routes = mpp::routing::Router::new();
@@ -258,7 +261,7 @@ fn challenge_among(crowd: &'static str) -> usize {
         });
         routes.with_state(mpp.clone()).into_axum()
     });
-    // A prime: they are no neighbours in the table of routes.
+    // A prime: of a thousand they are no neighbours in the table of routes.
     let asked = |call: usize| path(call % 10 * 7919 % prices.len());
     let request = |call| Request::get(asked(call)).body(Body::empty()).expect("a valid request");
     // The first answer of a route prepares what is kept for it.
@@ -394,7 +397,7 @@ fn digest_1_kb() -> usize {
     repeated(|| BodyDigest::of(black_box(&KILOBYTE)).to_string())
 }
 
-/// Building a server with the prices of this file.
+/// Building a server with the prices of this file, and without the crowds, which are passed over.
 fn start() -> usize {
     drop(server_configuration(HOST, None));
     measured(vec![(); FEW], |()| server_configuration(HOST, None))

@@ -7,7 +7,7 @@
 //! # In one place
 //! Where many prices take turns, each of them has left the processor's caches when it is asked for again, and each pointer that is
 //! followed is a wait. What nearly every price has one of is part of its [`Plan`] and not behind it: the offer, the HMAC state of the
-//! server's first secret, the operation.
+//! server's secret, the operation. Only texts are elsewhere.
 //!
 //! # Two forms of one offer
 //! With `fees = "sponsored"` and a method that has a sponsor, an offer has two forms: the server pays the network's fee, or

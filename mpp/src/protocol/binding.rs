@@ -359,7 +359,7 @@ pub struct NotOurs;
 pub struct BoundPrefix {
     // One per secret of the ring, in its order; never empty.
     states: SmallVec<[MacState; 1]>,
-    // Of the first of them, for an offer that lasts and whose block an expiry completes.
+    // Of the first of them, for an offer that lasts and whose block its challenges complete alike.
     #[cfg(feature = "server")]
     pub(super) lasting: Option<Lasting>,
 }

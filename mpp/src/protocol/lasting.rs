@@ -1,19 +1,24 @@
 //! The HMAC of challenges that are issued for as long as a server lives.
 //!
 //! What is left to hash of a challenge of a fixed price begins with the moment at which it expires and goes on to the nonce in its
-//! `opaque`: that much is the same for all that are issued in one second. Where it completes the block that is pending (in nearly
-//! half of all offers, depending on the length of their text), the block is the same for all of them too: each thread compresses it
-//! once and remembers the state after it. Mostly it is one of four, and for the longest of what is missing one of three.
+//! `opaque`: that much is the same for all that are issued in one second, without a digest. Where it completes the block that is pending
+//! (in nearly half of all offers, depending on the length of their text), the block is the same for all of them too: each thread
+//! compresses it once and remembers the state after it. Mostly it is one of four; of a short operation, where much is missing, one of
+//! three.
 //!
-//! Only what this server issues goes this way, never what a client sends back: nobody else chooses what is remembered.
+//! With a digest the beginning is another one, and as long. Where a price is asked for with a body and without one in turn, and more than
+//! the moment is missing, nothing is gained: each block is compressed, and copied besides.
+//!
+//! Only what this server issues goes this way, never what a client sends back: nobody else chooses what is remembered, but for whether
+//! it sends a body.
 
 use super::mac::MacState;
 use arrayvec::ArrayVec;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The bytes that texts have in common for a while: a moment in RFC 3339, no digest, and the beginning of an `opaque`. With a digest they
-/// are as many, up to the name of its algorithm.
+/// The bytes that texts have in common for a while: a moment in RFC 3339, no digest, and the beginning of an `opaque`, as
+/// `server::scope` writes it. With a digest they are as many: `|sha-256=:`.
 const COMMON: usize = "2026-11-21T10:05:00Z||eyJuIjoi".len();
 
 /// How many a thread remembers, at some 200 bytes each.
@@ -108,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_block_that_a_moment_completes_is_remembered() {
+    fn only_a_block_that_the_common_beginning_completes_is_remembered() {
         for length in 0..130 {
             let mut state = MacState::keyed(b"a key");
             state.absorb(&vec![b'x'; length]);
@@ -184,7 +189,7 @@ mod tests {
             let begun = vec![b'x'; length];
             let (state, lasting) = absorbed(&begun);
             for (beginning, end) in texts {
-                let beginning = ["2026-11-21T10:05:00Z", "3026-11-21T10:05:00Z", ""][beginning].as_bytes();
+                let beginning = ["2026-11-21T10:05:00Z||eyJuIjoi", "2026-11-21T10:05:00Z|sha-256=:", ""][beginning].as_bytes();
                 let text = [beginning, &*end].concat();
                 prop_assert_eq!(lasting.code(&state, &text), whole([&begun, &text]));
             }

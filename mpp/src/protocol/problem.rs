@@ -496,10 +496,26 @@ mod tests {
             .member("requiredTopUp", "50")
             .member("status", 200)
             .member("challengeId", "forged");
-        let body: Value = serde_json::from_str(&problem.to_json()).unwrap();
-        assert_eq!(body["requiredTopUp"], "50");
-        assert_eq!(body["status"], 402);
-        assert!(body.get("challengeId").is_none());
+        let kind = ProblemType::SessionInsufficientBalance;
+        let mut expected = json!({
+            "type": kind.uri(), "title": "Insufficient Balance", "status": 402, "detail": "top up", "requiredTopUp": "50",
+        });
+        let body = |problem: &Problem| serde_json::from_str::<Value>(&problem.to_json()).unwrap();
+        assert_eq!(body(&problem), expected);
+        expected["challengeId"] = "x7Tg".into();
+        assert_eq!(body(&problem.with_challenge("x7Tg")), expected);
+        // A kind that offers no challenge names none.
+        let gone =
+            Problem::new(ProblemType::Unavailable, "later").with_challenge("x7Tg").member("node", "down");
+        assert!(body(&gone).get("challengeId").is_none());
+    }
+
+    #[test]
+    fn the_longest_body_that_is_read_is_64_kib() {
+        let body =
+            |length: usize| format!(r#"{{"detail":"{}"}}"#, "x".repeat(length - r#"{"detail":""}"#.len()));
+        assert!(ReceivedProblem::parse(body(MAX_BODY).as_bytes()).is_some());
+        assert!(ReceivedProblem::parse(body(MAX_BODY + 1).as_bytes()).is_none());
     }
 
     #[test]
@@ -520,7 +536,6 @@ mod tests {
         assert_eq!((problem.title, problem.status, problem.detail), (None, None, None));
         assert_eq!(problem.members, json!({"hint": "pay"}).as_object().unwrap().clone());
         assert_eq!(ReceivedProblem::parse(b"<html>"), None);
-        assert_eq!(ReceivedProblem::parse(&vec![b' '; MAX_BODY + 1]), None);
     }
 
     proptest! {

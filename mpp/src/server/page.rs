@@ -19,8 +19,8 @@ use std::sync::LazyLock;
 
 /// Whether the client wants a page: it prefers `text/html` to `application/problem+json`, as which every JSON counts.
 ///
-/// What programs send (`*/*`, `application/json`, nothing) costs one look at the header: who does not name a `text/…` cannot
-/// prefer HTML.
+/// What programs send (`*/*`, `application/json`, nothing) costs one look at the headers, whose names take less to look at than this one
+/// to hash: who does not name a `text/…` cannot prefer HTML.
 pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
     headers.iter().any(|(name, line)| name == header::ACCEPT && names_text(line.as_bytes()))
         && prefers_html(headers)

@@ -4,9 +4,6 @@
 //! grows by less than [`FLAT`] over the whole range is flat: that is what a noisy machine gives of one and the same thing.
 //! Otherwise the line that fits better names the growth, if it fits at all.
 
-use super::groups::Unit;
-use super::render::written;
-
 /// The growth over the whole range that does not count.
 const FLAT: f64 = 0.25;
 /// How far the points may lie from a line, relative to themselves (root of the mean square).
@@ -58,22 +55,6 @@ impl Growth {
             (true, true) => Growth::Linear { each: line.slope },
             (true, false) => Growth::Logarithmic { per_tenfold: line.slope },
         })
-    }
-}
-
-impl Growth {
-    /// Of points in this unit.
-    pub(crate) fn said(self, unit: Unit) -> String {
-        match self {
-            Growth::Flat => "flat".to_owned(),
-            Growth::Logarithmic { per_tenfold } => {
-                format!("logarithmic: {} for each tenfold", written(per_tenfold, unit))
-            }
-            Growth::Linear { each } => format!("linear: {} each", written(each, unit)),
-            Growth::Other { times } => {
-                format!("neither flat nor a line: {times:.1} times from least to most")
-            }
-        }
     }
 }
 

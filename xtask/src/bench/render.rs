@@ -184,24 +184,51 @@ fn write_figure(text: &mut String, figure: &Figure, measured: &Measured) {
     put(text, format_args!("\n| {x} |{} growth |\n", header(figure, measured)));
     put(text, format_args!("| --- |{} --- |\n", " ---: |".repeat(sizes(figure, measured).len())));
     let all = &measured.figures[figure.name];
-    let mut row = |name: &str, points: &[(f64, f64)], unit| {
+    let mut row = |name: &str, points: &[(f64, f64)], unit, growth: String| {
         let at: BTreeMap<u64, f64> = points.iter().map(|(x, y)| (x.to_bits(), *y)).collect();
         let cell = |x: &f64| at.get(&x.to_bits()).map(|y| written(*y, unit)).unwrap_or_default();
         let cells: Vec<String> = sizes(figure, measured).iter().map(cell).collect();
-        let verdict = Growth::of(points).map(|growth| growth.said(unit)).unwrap_or_default();
-        put(text, format_args!("| {name} | {} | {verdict} |\n", cells.join(" | ")));
+        put(text, format_args!("| {name} | {} | {growth} |\n", cells.join(" | ")));
     };
     for series in all {
-        row(&series.name, &series.points, Unit::Time);
+        let growth = Growth::of(&series.points).map(said).unwrap_or_default();
+        row(&series.name, &series.points, Unit::Time, growth);
     }
     let Some(baseline) = all.iter().find(|series| Some(&*series.name) == baseline) else { return };
     for series in all.iter().filter(|series| series.name != baseline.name) {
+        if Growth::of(&series.points) == Some(Growth::Flat) {
+            continue;
+        }
         let times = |(x, y): &(f64, f64)| {
             let (_, base) = baseline.points.iter().find(|(other, _)| other == x)?;
             Some((*x, y / base))
         };
         let points: Vec<(f64, f64)> = series.points.iter().filter_map(times).collect();
-        row(&format!("{}, times the {}", series.name, baseline.name), &points, Unit::Ratio);
+        let growth = Growth::of(&points).map(|growth| match growth {
+            Growth::Flat => "flat".to_owned(),
+            _ => format!(
+                "{} from first to last",
+                written(points[points.len() - 1].1 / points[0].1, Unit::Ratio)
+            ),
+        });
+        row(
+            &format!("{}, times the {}", series.name, baseline.name),
+            &points,
+            Unit::Ratio,
+            growth.unwrap_or_default(),
+        );
+    }
+}
+
+/// How a cost grows, of points in nanoseconds.
+fn said(growth: Growth) -> String {
+    match growth {
+        Growth::Flat => "flat".to_owned(),
+        Growth::Logarithmic { per_tenfold } => {
+            format!("logarithmic: {} for each tenfold", written(per_tenfold, Unit::Time))
+        }
+        Growth::Linear { each } => format!("linear: {} each", written(each, Unit::Time)),
+        Growth::Other { times } => format!("neither flat nor a line: {times:.1} times from least to most"),
     }
 }
 
@@ -307,6 +334,8 @@ mod tests {
         for (x, y) in [(10.0, 1_500.0), (100.0, 3_000.0), (1_000.0, 4_500.0)] {
             measured.point("prices", "free handler", x, y / 3.0);
             measured.point("prices", "402", x, y);
+            measured.point("prices", "credential", x, y * x);
+            measured.point("prices", "payment", x, 60_000.0 + x);
         }
         let mut results = Results::default();
         results.groups.insert("growth".to_owned(), measured);
@@ -315,9 +344,12 @@ mod tests {
         for row in [
             "| free handler | 500 ns | 1.00 µs | 1.50 µs | logarithmic: 500 ns for each tenfold |\n",
             "| 402 | 1.50 µs | 3.00 µs | 4.50 µs | logarithmic: 1.50 µs for each tenfold |\n",
+            "| payment | 60.0 µs | 60.1 µs | 61.0 µs | flat |\n",
             "| 402, times the free handler | 3.00 × | 3.00 × | 3.00 × | flat |\n",
+            "| credential, times the free handler | 30.0 × | 300 × | 3000 × | 100 × from first to last |\n",
         ] {
             assert!(page.contains(row), "{row} is not in\n{page}");
         }
+        assert!(!page.contains("payment, times"), "what does not grow is held against nothing");
     }
 }

@@ -96,13 +96,12 @@ impl Visit<'_> {
         let fresh = self.fresh_slots();
         let mut challenges = Challenges::for_offers(quoted.len());
         let order = self.wishes.as_ref().and_then(|wishes| self.ranking(quoted, wishes.payment.as_ref()?));
-        // One loop for both: what writes a challenge is there once, and in its place.
-        for nth in 0..order.as_ref().map_or(quoted.len(), Vec::len) {
-            let place = order.as_ref().map_or(nth, |order| order[nth]);
-            if let Some(offer) = quoted.get(place) {
-                let (id, line) = offer.prepared.challenge.issue(&fresh);
-                challenges.push(id, line);
-            }
+        let count = order.as_ref().map_or(quoted.len(), Vec::len);
+        let places = (0..count).map(|nth| order.as_ref().map_or(nth, |order| order[nth]));
+        // One loop with and without an order: what writes a challenge is there once, and in its place.
+        for offer in places.filter_map(|place| quoted.get(place)) {
+            let (id, line) = offer.prepared.challenge.issue(&fresh);
+            challenges.push(id, line);
         }
         challenges
     }
