@@ -7,7 +7,7 @@ use clap::ValueEnum as _;
 
 use super::groups::{Column, Draws, Figure, Group, Page, Shows, Unit, Verdict};
 use super::growth::Growth;
-use super::results::{Case, Measured, Origin, Results, Spread};
+use super::results::{Case, Measured, Origin, Results, Series, Spread};
 use super::targets;
 
 /// The whole page.
@@ -195,29 +195,28 @@ fn write_figure(text: &mut String, figure: &Figure, measured: &Measured) {
         row(&series.name, &series.points, Unit::Time, growth);
     }
     let Some(baseline) = all.iter().find(|series| Some(&*series.name) == baseline) else { return };
-    for series in all.iter().filter(|series| series.name != baseline.name) {
-        if Growth::of(&series.points) == Some(Growth::Flat) {
-            continue;
-        }
-        let times = |(x, y): &(f64, f64)| {
-            let (_, base) = baseline.points.iter().find(|(other, _)| other == x)?;
-            Some((*x, y / base))
-        };
-        let points: Vec<(f64, f64)> = series.points.iter().filter_map(times).collect();
+    let grows = |series: &&Series| Growth::of(&series.points) != Some(Growth::Flat);
+    for series in all.iter().filter(|series| series.name != baseline.name).filter(grows) {
+        let points = multiples(series, baseline);
         let growth = Growth::of(&points).map(|growth| match growth {
             Growth::Flat => "flat".to_owned(),
-            _ => format!(
-                "{} from first to last",
-                written(points[points.len() - 1].1 / points[0].1, Unit::Ratio)
-            ),
+            _ => {
+                let times = points[points.len() - 1].1 / points[0].1;
+                format!("{} from first to last", written(times, Unit::Ratio))
+            }
         });
-        row(
-            &format!("{}, times the {}", series.name, baseline.name),
-            &points,
-            Unit::Ratio,
-            growth.unwrap_or_default(),
-        );
+        let name = format!("{}, times the {}", series.name, baseline.name);
+        row(&name, &points, Unit::Ratio, growth.unwrap_or_default());
     }
+}
+
+/// A series over another, where both have a point.
+fn multiples(series: &Series, baseline: &Series) -> Vec<(f64, f64)> {
+    let times = |(x, y): &(f64, f64)| {
+        let (_, base) = baseline.points.iter().find(|(other, _)| other == x)?;
+        Some((*x, y / base))
+    };
+    series.points.iter().filter_map(times).collect()
 }
 
 /// How a cost grows, of points in nanoseconds.
