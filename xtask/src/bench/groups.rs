@@ -360,15 +360,16 @@ const fn rate(
 const GROWTH: Page = Page {
     title: "Growth",
     about: "In the process, on one core: a 402, and a payment with the sandbox over the memory store. The verdict is computed from \
-            the slope of a line through the points: *flat* is less than a quarter over the whole range. Nothing is searched that \
-            grows with prices or routes: ten of a thousand prices take as many instructions as ten of ten (`cargo xtask guard`), \
-            and a route beyond the first of its price takes one look into a hash map. But they take turns, one request each, so \
-            that what belongs to one of them has left the processor's caches when it is asked for again. That is so of what axum \
-            keeps of a route as well, and a free handler beside them grows about as much: the last row is the multiple of it, of \
-            the medians. (Where a block of the HMAC is remembered, as it is not of these prices, more than sixteen in turn take \
-            one block more.) Three cannot be flat: each offer is a challenge with an HMAC of its own; all of a credential is \
-            decoded before its HMAC can be checked; and a list of wishes is read, but ignored unread when it is longer than 2,048 \
-            characters.",
+            the slope of a line through the points: *flat* is a growth of less than a quarter over the whole range, and which line \
+            is named is the one that fits better, however little. Nothing is searched that grows with prices or routes: ten of a \
+            thousand prices take as many instructions as ten of ten (`cargo xtask guard`), and a route beyond the first of its \
+            price takes one look into a hash map. But they take turns, one request each, so that what belongs to one of them has \
+            left the processor's caches when it is asked for again. That is so of what axum keeps of a route as well, and a free \
+            handler beside them grows about as much: the last row, which says most, is the multiple of it, of the medians. (Where \
+            a block of the HMAC is remembered, as it is not of these prices, more than sixteen in turn take one block more.) Three \
+            cannot be flat: each offer is a challenge with an HMAC of its own; all of a credential is decoded before its HMAC can \
+            be checked; and a list of wishes is read, but one of more than 2,048 characters is only looked through for what is no \
+            text. The claims are other keys of the store.",
     case: "",
     columns: &[],
     figures: &[
