@@ -339,17 +339,21 @@ fn write(path: PathBuf, text: &str) -> io::Result<()> {
 
 /// How many crates come along, by what is wanted of them.
 fn dependencies(bench: &mut Bench<'_>, folder: &Path, measured: &mut Measured) -> Result<(), BenchError> {
-    const OURS: [(&str, &str); 10] = [
+    const OURS: [(&str, &str); 14] = [
         ("this library, the protocol alone", ""),
         ("this library, `server`", "server"),
         ("this library, `openapi` (default)", "openapi"),
+        ("this library, `reference`", "reference"),
         ("this library, `client`", "client"),
+        ("this library, `server,sandbox`", "server,sandbox"),
         ("this library, `server,stripe`", "server,stripe"),
         ("this library, `server,tempo`", "server,tempo"),
         ("this library, `server,evm`", "server,evm"),
         ("this library, `server,redb`", "server,redb"),
         ("this library, `server,redis`", "server,redis"),
         ("this library, `server,postgres`", "server,postgres"),
+        ("this library, `server,metrics`", "server,metrics"),
+        ("this library, `testing`", "testing"),
     ];
     let tree = |command: &mut Command| {
         command.args(["tree", "--edges", "normal,build", "--prefix", "none", "--format", "{p}"]);
